@@ -1,0 +1,64 @@
+# Everything happens in $(VENV), which is made when it is missing:
+#   make demo      install rnnfast as a user would and train a character model on real text
+#   make test      run the tests against the installed package; TORCH=1: with PyTorch beside it
+#   make lint      ruff, mypy, clang-format
+#   make bench     engine and reference over tests/cases.py
+#   make develop   editable install; repeat it after a change in csrc/ or a .pyx file
+#   make clean     back to a fresh checkout
+PYTHON ?= python3
+VENV ?= .venv
+TORCH ?=
+PYTEST_ARGS ?=
+TORCH_VERSION = 2.13.0
+
+BIN := $(abspath $(VENV))/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+SOURCES := setup.py pyproject.toml MANIFEST.in $(wildcard README.md LICENSE csrc/*) \
+	$(shell find rnnfast -name '*.py' -o -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd')
+
+demo: $(VENV)/.with-progress,plot
+	$(BIN)/rnnfast demo
+
+# Not from the root: there `import rnnfast` would find the sources, which lack the compiled modules.
+test: $(VENV)/.with-test $(if $(TORCH),$(VENV)/.torch)
+	cd tests && $(BIN)/pytest $(PYTEST_ARGS)
+
+bench: $(VENV)/.with-test
+	cd benchmarks && $(BIN)/pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run -Werror csrc/*
+
+develop: | $(BIN)/python
+	$(PIP) install --quiet 'setuptools>=77' 'Cython>=3.1' 'numpy>=2.0'
+	$(PIP) install --quiet --no-build-isolation -e '.[dev]'
+	touch $(VENV)/.dev
+	$(BIN)/rnnfast info
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -f rnnfast/core/*.so rnnfast/core/*.c
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# One stamp for each set of extras. build/ keeps what is compiled, but not modules since removed.
+$(VENV)/.with-%: $(SOURCES) | $(BIN)/python
+	rm -rf build/lib*/rnnfast/*.py build/lib*/rnnfast/*/*.py
+	$(PIP) install --quiet '.[$*]'
+	$(BIN)/rnnfast info
+	touch $@
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+	$(PIP) install --quiet '.[dev]'
+	touch $@
+
+$(VENV)/.torch: Makefile | $(BIN)/python
+	$(PIP) install --quiet torch==$(TORCH_VERSION)
+	touch $@
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+.PHONY: demo test bench lint develop clean

@@ -1,0 +1,26 @@
+/* 256-bit vectors with fused multiply-add: 16 registers. */
+#if defined(__x86_64__)
+#include <math.h>
+
+#include "rnnfast.h"
+
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#else
+#pragma GCC target("avx2,fma")
+#endif
+
+#define ISA avx2
+#define VECTOR_BYTES 32
+#define TILE_ROWS 3
+
+#define REAL_BITS 32
+#include "kernels.inc.h"
+#undef REAL_BITS
+#define REAL_BITS 64
+#include "kernels.inc.h"
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#endif
+#endif

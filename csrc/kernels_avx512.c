@@ -1,0 +1,26 @@
+/* 512-bit vectors: 32 registers. */
+#if defined(__x86_64__)
+#include <math.h>
+
+#include "rnnfast.h"
+
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"))), apply_to = function)
+#else
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")
+#endif
+
+#define ISA avx512
+#define VECTOR_BYTES 64
+#define TILE_ROWS 6
+
+#define REAL_BITS 32
+#include "kernels.inc.h"
+#undef REAL_BITS
+#define REAL_BITS 64
+#include "kernels.inc.h"
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#endif
+#endif

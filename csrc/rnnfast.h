@@ -1,0 +1,185 @@
+/* The contract between the time loops (rnnfast/core) and the kernels (csrc).
+ *
+ * A kernel does one time step, or one matrix product, on rows [b0, b1) and panels [p0, p1) of
+ * what its struct describes. Kernels allocate nothing, start no thread and know no Python, so
+ * any number of threads may run the same struct on disjoint rows or panels.
+ *
+ * Sizes: B batch, T time steps, I input, H hidden, P projection (recurrent size K = P or H),
+ * G gates of the weights, S gate slots that a row stores.
+ *
+ * Pointers are void because one time loop serves float and double: `rnnfast_kernels.itemsize`
+ * fixes the type. Strides ("ld...") count elements between rows. Nothing may alias unless said.
+ *
+ * Rows the engine owns are padded to whole cache lines (rnnfast_padded), and a gate row holds its
+ * S slots one padded H after the other, so kernels load and store whole vectors. Lanes past H
+ * hold arbitrary numbers and are never an operand of a sum. */
+#ifndef RNNFAST_H
+#define RNNFAST_H
+
+#include <stddef.h>
+
+enum { RNNFAST_LINE = 64 };       /* bytes; rows, panels and blocks are aligned to it */
+enum { RNNFAST_VECTORS = 4 };     /* vectors across a tile, hence across a panel */
+enum { RNNFAST_BLOCK_ROWS = 128 }; /* rows that one partial sum of a weight gradient covers */
+
+/* The cells, in the order of every table. */
+enum { RNNFAST_RNN_TANH, RNNFAST_RNN_RELU, RNNFAST_LSTM, RNNFAST_GRU, RNNFAST_CELLS };
+
+/* What the time loops must know of a cell. The input product feeds slots [x_slot, x_slot + gates)
+ * of a row, the recurrent product slots [h_slot, h_slot + gates); slot s takes its weights from
+ * PyTorch's gate order[s]. A GRU stores n_x, r, z, n_h, so that both products see one run. */
+typedef struct {
+    const char *name;
+    int gates, slots, x_slot, h_slot;
+    int has_cell_state; /* c beside h; the backward's carry is then dc */
+    int carries_dh;     /* the carry is the share of dh that skips the gates */
+    int order[RNNFAST_VECTORS];
+} rnnfast_cell;
+
+extern const rnnfast_cell rnnfast_cells[RNNFAST_CELLS];
+
+/* Packed weights: panels of LANES hidden units with the slots side by side,
+ * [panel][k][slot][lane], or, with a single gate, of 4 x LANES units, [panel][k][vector][lane]
+ * (the last panel only as many vectors as it needs). A packed bias, and a row of an input product,
+ * is [panel][4][lane]. */
+
+/* One forward step: h_out = cell(x W_x + h W_h + bias). */
+typedef struct {
+    ptrdiff_t input, recurrent, hidden; /* I, K, H */
+    const void *x;                      /* (B, I), read unless `product` is given */
+    ptrdiff_t ldx;
+    const void *h; /* (B, K) state before the step; must not alias h_out */
+    ptrdiff_t ldh; /* of h and h_out */
+    const void *weight_x, *weight_h, *bias;
+    const void *product; /* (B, panels, 4, LANES) x W_x + bias, already computed; or NULL */
+    ptrdiff_t ldp;
+    const void *c; /* (B, H) cell state before the step, LSTM only */
+    void *c_out;   /* (B, H) written, may be c itself */
+    ptrdiff_t ldc;
+    void *h_out; /* (B, H) written */
+    ptrdiff_t ldh_out;
+    void *gates; /* (B, S, padded H) activated gates, written; or NULL at inference */
+    ptrdiff_t ldg;
+} rnnfast_step;
+
+/* One step of BPTT: dh = dh_in + dgates_next W_h, then the derivative of the cell. */
+typedef struct {
+    ptrdiff_t hidden;  /* H */
+    const void *dh_in; /* (B, H) gradient that reaches h from outside the recurrence */
+    ptrdiff_t ldd;
+    const void *next;     /* (B, ...) what weight_h multiplies: dgates of the step after; or NULL */
+    ptrdiff_t ldn;        /*   its rows */
+    ptrdiff_t n_runs;     /*   and in each row n_runs runs of run_length, run_pitch apart */
+    ptrdiff_t run_length, run_pitch;
+    const void *weight_h; /* transposed pack of H outputs */
+    const void *h_prev, *h; /* (B, H) state before and after the step; h: RNN, h_prev: GRU */
+    ptrdiff_t ldh;
+    const void *c_prev, *c; /* (B, H) LSTM */
+    ptrdiff_t ldc;
+    void *gates; /* (B, S, padded H) in: activated gates, out: their gradients before activation */
+    ptrdiff_t ldg;
+    void *carry; /* (B, H) in and out: dc (LSTM) or the share of dh that skips the gates (GRU) */
+    ptrdiff_t ldk;
+} rnnfast_backstep;
+
+/* out[row] = bias + a[row] W (+ out[row] where accumulate), for N = n_out columns. */
+typedef struct {
+    const void *a; /* (rows, n_runs x run_length), runs run_pitch apart; may not alias out */
+    ptrdiff_t lda, n_runs, run_length, run_pitch;
+    const void *weight, *bias; /* packed with a single gate; bias NULL: none */
+    void *out;                 /* (rows, N) written; columns past N stay untouched */
+    ptrdiff_t ldo, n_out;
+    const ptrdiff_t *out_row; /* row of `out` that takes row b, or NULL: b itself */
+    int accumulate;
+} rnnfast_matmul;
+
+/* out[k][n] += sum over the rows of runs of a[row][k] g[row][n]: a weight gradient, transposed.
+ * The sum over all rows of a call is formed first and added once. */
+typedef struct {
+    ptrdiff_t start, count;
+} rnnfast_run;
+typedef struct {
+    const void *a; /* (rows, K), or NULL: a single column of ones (bias gradient) */
+    ptrdiff_t lda, n_a;
+    const void *g; /* (rows, N) padded to whole vectors */
+    ptrdiff_t ldg, n_g;
+    void *out; /* (K, N padded), read and written */
+    ptrdiff_t ldo;
+} rnnfast_outer;
+
+typedef struct {
+    void (*forward)(const rnnfast_step *, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t p0, ptrdiff_t p1);
+    void (*backward)(const rnnfast_backstep *, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t p0,
+                     ptrdiff_t p1);
+} rnnfast_cell_kernels;
+
+typedef struct {
+    const char *isa;
+    int itemsize, lanes, rows;
+    rnnfast_cell_kernels cell[RNNFAST_CELLS];
+    /* product[row] = x[row] W_x + bias for a cell of `gates` gates: rnnfast_step.product. */
+    void (*input_product)(const rnnfast_step *, int gates, void *product, ptrdiff_t b0,
+                          ptrdiff_t b1, ptrdiff_t p0, ptrdiff_t p1);
+    void (*matmul)(const rnnfast_matmul *, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t p0, ptrdiff_t p1);
+    /* Tiles [q0, q1) of outer_tiles(): callers deal them to threads, none is ever split. */
+    void (*outer)(const rnnfast_outer *, const rnnfast_run *runs, int n_runs, ptrdiff_t q0,
+                  ptrdiff_t q1);
+    ptrdiff_t (*outer_tiles)(ptrdiff_t n_a, ptrdiff_t n_g);
+    /* dst (panels [p0, p1) of a pack) from src: the weight of input k of unit u in slot s is
+     * src[(order[s] * hidden + u) * row + k * column]. `gates` 1: dst is a single-gate pack, order
+     * unused. The pack has n_all inputs, of which this call writes [at, at + n_in). */
+    void (*pack)(void *dst, const void *src, ptrdiff_t row, ptrdiff_t column, ptrdiff_t hidden,
+                 ptrdiff_t n_in, ptrdiff_t at, ptrdiff_t n_all, int gates, const int *order,
+                 ptrdiff_t p0, ptrdiff_t p1);
+    /* dst[r * ldd + c] += src[c * lds + r], r in [r0, r1), c < cols: gradients out of their pack. */
+    void (*unpack)(void *dst, ptrdiff_t ldd, const void *src, ptrdiff_t lds, ptrdiff_t r0,
+                   ptrdiff_t r1, ptrdiff_t cols);
+    /* y[i] = f(x[i]); f 0: sigmoid, 1: tanh. y may be x. */
+    void (*activate)(int f, const void *x, void *y, ptrdiff_t n);
+    /* Fused optimiser updates on [i0, i1): see dense.h. */
+    void (*sgd)(void *param, const void *grad, void *velocity, ptrdiff_t i0, ptrdiff_t i1, double lr,
+                double momentum, double weight_decay, int nesterov);
+    void (*adam)(void *param, const void *grad, void *m, void *v, ptrdiff_t i0, ptrdiff_t i1,
+                 double lr, double beta1, double beta2, double eps, double weight_decay,
+                 int decoupled, double step);
+    void (*rmsprop)(void *param, const void *grad, void *square_avg, void *velocity, ptrdiff_t i0,
+                    ptrdiff_t i1, double lr, double alpha, double eps, double momentum,
+                    double weight_decay);
+    /* Floating-point operations that `loops` rounds of independent FMAs took: the peak's yardstick. */
+    double (*fma_loop)(ptrdiff_t loops);
+} rnnfast_kernels;
+
+/* Elements that a row of n takes when padded to whole cache lines. */
+static inline ptrdiff_t rnnfast_padded(ptrdiff_t n, ptrdiff_t itemsize)
+{
+    const ptrdiff_t per_line = RNNFAST_LINE / itemsize;
+    return (n + per_line - 1) / per_line * per_line;
+}
+
+/* Distance between such rows: an odd number of lines, so that rows spread over all cache sets. */
+static inline ptrdiff_t rnnfast_stride(ptrdiff_t n, ptrdiff_t itemsize)
+{
+    const ptrdiff_t per_line = RNNFAST_LINE / itemsize;
+    return (rnnfast_padded(n, itemsize) / per_line | 1) * per_line;
+}
+
+/* Panels of a pack. */
+static inline ptrdiff_t rnnfast_panels(ptrdiff_t hidden, int gates, int lanes)
+{
+    const ptrdiff_t units = gates == 1 ? RNNFAST_VECTORS * lanes : lanes;
+    return (hidden + units - 1) / units;
+}
+
+/* Instruction sets that were built, slowest first, by index. rnnfast_isa_find: the one of that name,
+ * for NULL the fastest that this processor runs; -1: none. */
+int rnnfast_isa_count(void);
+const char *rnnfast_isa_name(int isa);
+int rnnfast_isa_usable(int isa);
+int rnnfast_isa_find(const char *name);
+const rnnfast_kernels *rnnfast_table(int isa, int itemsize);
+
+/* Flush denormals to zero in this thread; returns the state to hand to rnnfast_fp_leave. */
+unsigned long long rnnfast_fp_enter(void);
+void rnnfast_fp_leave(unsigned long long state);
+
+#endif

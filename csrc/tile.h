@@ -1,0 +1,84 @@
+/* The register tile: R rows x V vectors of sums that stay in registers for the whole k loop. Every
+ * product in rnnfast runs here: gates, matmul, and, with rows as its k axis, weight gradients.
+ *
+ * Each element is one chain of fused multiply-adds in the order of the operands and of k, whatever
+ * the tile's size: so results depend neither on threads nor on how rows were dealt to tiles. */
+
+/* acc[r][v] += sum over n of a[r * row + n * step] * w[n * pitch + v * LANES + lane] */
+typedef struct {
+    const real *a;
+    ptrdiff_t row, step;
+    const real *w;
+    ptrdiff_t pitch, n;
+} NAME(operand);
+#define operand NAME(operand)
+
+/* acc is [rows][RNNFAST_VECTORS]; a tile of fewer vectors uses the first ones of each row. */
+INLINE void NAME(tile)(const int R, const int V, vec *restrict acc, const operand *op, int n_op)
+{
+    vec s[TILE_ROWS][RNNFAST_VECTORS];
+    for (int r = 0; r < R; r++)
+        for (int v = 0; v < V; v++)
+            s[r][v] = acc[r * RNNFAST_VECTORS + v];
+    for (; n_op > 0; n_op--, op++) {
+        const real *a = op->a, *w = op->w;
+        const ptrdiff_t row = op->row, step = op->step, pitch = op->pitch;
+        for (ptrdiff_t n = op->n; n > 0; n--, a += step, w += pitch) {
+            vec weight[RNNFAST_VECTORS];
+            for (int v = 0; v < V; v++)
+                weight[v] = load(w + v * LANES);
+            for (int r = 0; r < R; r++) {
+                const vec x = splat(a[r * row]);
+                for (int v = 0; v < V; v++)
+                    s[r][v] += x * weight[v];
+            }
+        }
+    }
+    for (int r = 0; r < R; r++)
+        for (int v = 0; v < V; v++)
+            acc[r * RNNFAST_VECTORS + v] = s[r][v];
+}
+
+typedef void (*NAME(tile_fn))(vec *restrict acc, const operand *op, int n_op);
+
+#define TILE(R, V)                                                                                 \
+    static void NAME(tile_##R##x##V)(vec *restrict acc, const operand *op, int n_op)               \
+    {                                                                                              \
+        NAME(tile)(R, V, acc, op, n_op);                                                           \
+    }
+#define TILES(R) TILE(R, 1) TILE(R, 2) TILE(R, 3) TILE(R, 4)
+#define TILE_NAMES(R) {NAME(tile_##R##x1), NAME(tile_##R##x2), NAME(tile_##R##x3), NAME(tile_##R##x4)}
+TILES(1)
+TILES(2)
+TILES(3)
+#if TILE_ROWS == 6
+TILES(4)
+TILES(5)
+TILES(6)
+#endif
+static const NAME(tile_fn) NAME(tiles)[TILE_ROWS][RNNFAST_VECTORS] = {
+    TILE_NAMES(1), TILE_NAMES(2), TILE_NAMES(3),
+#if TILE_ROWS == 6
+    TILE_NAMES(4), TILE_NAMES(5), TILE_NAMES(6),
+#endif
+};
+#undef TILE
+#undef TILES
+#undef TILE_NAMES
+#define run_tile(R, V, acc, op, n_op) NAME(tiles)[(R)-1][(V)-1](acc, op, n_op)
+
+/* Rows of the next tile when `left` rows are left: as even as can be (16 = 6 + 5 + 5). */
+INLINE int NAME(deal)(ptrdiff_t left)
+{
+    const ptrdiff_t tiles = (left + TILE_ROWS - 1) / TILE_ROWS;
+    return (int)((left + tiles - 1) / tiles);
+}
+#define deal NAME(deal)
+
+/* Vectors that panel p of a single-gate pack of n outputs holds. */
+INLINE int NAME(panel_vectors)(ptrdiff_t n, ptrdiff_t p)
+{
+    const ptrdiff_t vectors = (n + LANES - 1) / LANES - p * RNNFAST_VECTORS;
+    return (int)(vectors < RNNFAST_VECTORS ? vectors : RNNFAST_VECTORS);
+}
+#define panel_vectors NAME(panel_vectors)

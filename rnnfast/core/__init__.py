@@ -1,0 +1,1 @@
+"""The compiled engine: arrays in, arrays out. `runtime` works without the compiled modules too."""

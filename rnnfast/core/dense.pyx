@@ -1,0 +1,440 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# cython: initializedcheck=False
+"""Products, lookups, normalisation and optimiser updates: arrays in, arrays out.
+
+The same functions as rnnfast.reference.dense, which is their specification. Threads own rows or
+columns of what is written, so results do not depend on their number.
+"""
+
+import numpy as np
+
+cimport cython
+cimport numpy as cnp
+from cython.parallel cimport parallel, prange
+from libc.math cimport sqrt
+from libc.string cimport memcpy, memset
+
+from rnnfast.core cimport kernels as k
+from rnnfast.core.kernels cimport (
+    RNNFAST_BLOCK_ROWS, RNNFAST_VECTORS, omp_get_num_threads, omp_get_thread_num, rnnfast_kernels,
+    rnnfast_matmul, rnnfast_outer, rnnfast_padded, rnnfast_panels, rnnfast_run,
+)
+
+cnp.import_array()
+
+cdef enum:
+    SERIAL_WORK = 200_000  # operations below which one thread does it all
+
+
+cdef char* _data(object array, int typenum, Py_ssize_t size, str name) except? NULL:
+    # The data of a C-contiguous array of `size` elements; None: NULL.
+    if array is None:
+        return NULL
+    if not isinstance(array, np.ndarray) or cnp.PyArray_TYPE(array) != typenum:
+        raise TypeError(f"{name} must have dtype {cnp.PyArray_DescrFromType(typenum)}, "
+                        f"got {getattr(array, 'dtype', type(array).__name__)}")
+    if cnp.PyArray_SIZE(array) != size or not cnp.PyArray_IS_C_CONTIGUOUS(array):
+        raise ValueError(f"{name} must be C-contiguous with {size} elements, "
+                         f"got shape {(<object>array).shape}")
+    return <char*>cnp.PyArray_DATA(array)
+
+
+cdef int _real(object array, str name) except -1:
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"{name} must be an array, got {type(array).__name__}")
+    cdef int typenum = cnp.PyArray_TYPE(array)
+    if typenum != cnp.NPY_FLOAT32 and typenum != cnp.NPY_FLOAT64:
+        raise TypeError(f"{name} must be float32 or float64, got {array.dtype}")
+    return typenum
+
+
+cdef inline int _team(double work) noexcept nogil:
+    return 1 if work < SERIAL_WORK else k.team_size()
+
+
+cdef inline Py_ssize_t _share(Py_ssize_t n, int i, int parts) noexcept nogil:
+    return n * i // parts
+
+
+cdef const rnnfast_kernels* _table(int typenum) noexcept nogil:
+    return k.table(k.current_isa(), 4 if typenum == cnp.NPY_FLOAT32 else 8)
+
+
+# ---- linear
+
+cdef void _matmul_share(const rnnfast_kernels* kn, const rnnfast_matmul* m, Py_ssize_t rows,
+                        Py_ssize_t panels) noexcept nogil:
+    cdef int i = omp_get_thread_num(), n = omp_get_num_threads()
+    cdef unsigned long long fp = k.fp_enter()
+    kn.matmul(m, _share(rows, i, n), _share(rows, i + 1, n), 0, panels)
+    k.fp_leave(fp)
+
+
+cdef int _matmul(const rnnfast_kernels* kn, char* a, char* weight, Py_ssize_t row,
+                 Py_ssize_t column, char* bias, char* out, Py_ssize_t N, Py_ssize_t K,
+                 Py_ssize_t M) except -1:
+    # out (N, M) = a (N, K) W + bias with W[k][m] = weight[m * row + k * column].
+    cdef rnnfast_matmul m
+    cdef Py_ssize_t panels = rnnfast_panels(M, 1, kn.lanes), size = kn.itemsize
+    cdef Py_ssize_t width = panels * RNNFAST_VECTORS * kn.lanes
+    cdef int team = _team(<double>N * K * M)
+    cdef char* packed = <char*>k.take(k.product(width * size, K + 1))
+    memset(&m, 0, sizeof(m))
+    m.a, m.lda, m.n_runs, m.run_length = a, K, 1, K
+    m.weight, m.out, m.ldo, m.n_out = packed, out, M, M
+    if bias != NULL:
+        m.bias = packed + width * K * size
+        memset(packed + width * K * size, 0, width * size)
+        memcpy(packed + width * K * size, bias, M * size)
+    with nogil:
+        kn.pack(packed, weight, row, column, M, K, 0, K, 1, NULL, 0, panels)
+    if team == 1:
+        with nogil:
+            _matmul_share(kn, &m, N, panels)
+    else:
+        with nogil, parallel(num_threads=team):
+            _matmul_share(kn, &m, N, panels)
+    k.give(packed)
+    return 0
+
+
+cdef void _outer_share(const rnnfast_kernels* kn, const rnnfast_outer* o,
+                       Py_ssize_t rows) noexcept nogil:
+    cdef int i = omp_get_thread_num(), n = omp_get_num_threads()
+    cdef Py_ssize_t tiles = kn.outer_tiles(o.n_a, o.n_g)
+    cdef rnnfast_run run
+    cdef unsigned long long fp = k.fp_enter()
+    run.start = 0
+    while run.start < rows:
+        run.count = min(RNNFAST_BLOCK_ROWS, rows - run.start)
+        kn.outer(o, &run, 1, _share(tiles, i, n), _share(tiles, i + 1, n))
+        run.start += run.count
+    k.fp_leave(fp)
+
+
+cdef int _outer(const rnnfast_kernels* kn, const rnnfast_outer* o, Py_ssize_t rows) except -1:
+    if _team(<double>rows * o.n_a * o.n_g) == 1:
+        with nogil:
+            _outer_share(kn, o, rows)
+    else:
+        with nogil, parallel(num_threads=k.team_size()):
+            _outer_share(kn, o, rows)
+    return 0
+
+
+def linear(x, weight, bias, y):
+    """y (N, M) = x (N, K) weight^T + bias; weight (M, K), bias (M,) or None; y is written."""
+    cdef int typenum = _real(x, "x")
+    cdef Py_ssize_t N = x.shape[0], K = x.shape[1], M = weight.shape[0]
+    _matmul(_table(typenum), _data(x, typenum, N * K, "x"),
+            _data(weight, typenum, M * K, "weight"), K, 1, _data(bias, typenum, M, "bias"),
+            _data(y, typenum, N * M, "y"), N, K, M)
+
+
+def linear_backward(x, weight, dy, dx, dweight, dbias):
+    """Gradients of `linear`: dx (N, K) written, dweight (M, K) and dbias (M,) added into.
+
+    Each of the three may be None: not wanted.
+    """
+    cdef int typenum = _real(x, "x")
+    cdef const rnnfast_kernels* kn = _table(typenum)
+    cdef Py_ssize_t N = x.shape[0], K = x.shape[1], M = weight.shape[0], size = kn.itemsize, i
+    cdef Py_ssize_t padded = rnnfast_padded(K, size), lanes = kn.lanes
+    cdef rnnfast_outer o
+    cdef char* block = NULL
+    cdef char* out
+    cdef char* x_data = _data(x, typenum, N * K, "x")
+    cdef char* dy_data = _data(dy, typenum, N * M, "dy")
+    cdef char* dx_data = _data(dx, typenum, N * K, "dx")
+    cdef char* dweight_data = _data(dweight, typenum, M * K, "dweight")
+    cdef char* dbias_data = _data(dbias, typenum, M, "dbias")
+    if dx_data != NULL:
+        _matmul(kn, dy_data, _data(weight, typenum, M * K, "weight"), 1, K, NULL, dx_data, N, M, K)
+    memset(&o, 0, sizeof(o))
+    o.a, o.lda, o.n_a = dy_data, M, M
+    if dweight_data != NULL and K % lanes == 0:
+        o.g, o.ldg, o.n_g, o.out, o.ldo = x_data, K, K, dweight_data, K
+        _outer(kn, &o, N)
+    elif dweight_data != NULL:
+        # Rows padded to whole vectors, for both x and the result.
+        block = <char*>k.take(k.product(padded * size, N + M))
+        out = block + N * padded * size
+        for i in range(N):
+            memcpy(block + i * padded * size, x_data + i * K * size, K * size)
+            memset(block + (i * padded + K) * size, 0, (padded - K) * size)
+        memset(out, 0, M * padded * size)
+        o.g, o.ldg, o.n_g, o.out, o.ldo = block, padded, K, out, padded
+        _outer(kn, &o, N)
+        _add_rows(typenum, dweight_data, K, out, padded, M, K)
+        k.give(block)
+    if dbias_data != NULL:
+        # The product with a column of ones.
+        block = <char*>k.take((M + 1) * lanes * size)
+        out = block + lanes * size
+        memset(block, 0, (M + 1) * lanes * size)
+        for i in range(lanes):
+            if size == 4:
+                (<float*>block)[i] = 1
+            else:
+                (<double*>block)[i] = 1
+        o.g, o.ldg, o.n_g, o.out, o.ldo = block, 0, 1, out, lanes
+        _outer(kn, &o, N)
+        _add_rows(typenum, dbias_data, 1, out, lanes, M, 1)
+        k.give(block)
+
+
+cdef void _add_rows(int typenum, char* to, Py_ssize_t ldt, char* what, Py_ssize_t ldw,
+                    Py_ssize_t rows, Py_ssize_t columns) noexcept nogil:
+    if typenum == cnp.NPY_FLOAT32:
+        _add(<float*>to, ldt, <float*>what, ldw, rows, columns)
+    else:
+        _add(<double*>to, ldt, <double*>what, ldw, rows, columns)
+
+
+cdef void _add(cython.floating* to, Py_ssize_t ldt, const cython.floating* what, Py_ssize_t ldw,
+               Py_ssize_t rows, Py_ssize_t columns) noexcept nogil:
+    cdef Py_ssize_t r, c
+    for r in range(rows):
+        for c in range(columns):
+            to[r * ldt + c] += what[r * ldw + c]
+
+
+# ---- embedding
+
+def embedding(ids, weight, y):
+    """y (N, E) = the rows `ids` (N,) int64 of weight (V, E); y is written."""
+    np.take(weight, ids, axis=0, out=y, mode="clip")
+
+
+def embedding_backward(ids, dy, dweight):
+    """Add each row of dy (N, E) into row ids[n] of dweight (V, E)."""
+    cdef int typenum = _real(dy, "dy")
+    cdef Py_ssize_t N = dy.shape[0], E = dy.shape[1]
+    cdef const cnp.int64_t* index = <const cnp.int64_t*>_data(ids, cnp.NPY_INT64, N, "ids")
+    cdef char* dy_data = _data(dy, typenum, N * E, "dy")
+    cdef char* out = _data(dweight, typenum, dweight.shape[0] * E, "dweight")
+    cdef int team = _team(<double>N * E)
+    if typenum == cnp.NPY_FLOAT32:
+        with nogil, parallel(num_threads=team):
+            _scatter(index, <float*>dy_data, <float*>out, N, E)
+    else:
+        with nogil, parallel(num_threads=team):
+            _scatter(index, <double*>dy_data, <double*>out, N, E)
+
+
+cdef void _scatter(const cnp.int64_t* index, const cython.floating* dy, cython.floating* out,
+                   Py_ssize_t N, Py_ssize_t E) noexcept nogil:
+    # Threads own columns.
+    cdef int i = omp_get_thread_num(), parts = omp_get_num_threads()
+    cdef Py_ssize_t n, e, e0 = _share(E, i, parts), e1 = _share(E, i + 1, parts)
+    for n in range(N):
+        for e in range(e0, e1):
+            out[index[n] * E + e] += dy[n * E + e]
+
+
+# ---- layer normalisation
+
+cdef enum:
+    SUMS = 8  # partial sums a row, so that additions overlap; one fixed order on every machine
+
+
+cdef double _dot(const cython.floating* a, const cython.floating* b, const cython.floating* c,
+                 double shift, Py_ssize_t n) noexcept nogil:
+    # sum (a - shift) (b - shift) c; b NULL: sum a c; c NULL: factor 1.
+    cdef double sums[SUMS]
+    cdef double term
+    cdef Py_ssize_t i
+    for i in range(SUMS):
+        sums[i] = 0
+    for i in range(n):
+        term = a[i] - shift
+        if b != NULL:
+            term *= b[i] - shift
+        if c != NULL:
+            term *= c[i]
+        sums[i % SUMS] += term
+    return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]))
+
+
+cdef void _layer_norm(const cython.floating* x, const cython.floating* gamma,
+                      const cython.floating* beta, double eps, cython.floating* y,
+                      cython.floating* mean, cython.floating* rstd, Py_ssize_t N,
+                      Py_ssize_t K) noexcept nogil:
+    cdef int i = omp_get_thread_num(), parts = omp_get_num_threads()
+    cdef Py_ssize_t n, j
+    cdef double m, s
+    cdef const cython.floating* row
+    for n in range(_share(N, i, parts), _share(N, i + 1, parts)):
+        row = x + n * K
+        m = _dot[cython.floating](row, NULL, NULL, 0, K) / K
+        s = 1 / sqrt(_dot[cython.floating](row, row, NULL, m, K) / K + eps)
+        mean[n], rstd[n] = <cython.floating>m, <cython.floating>s
+        for j in range(K):
+            y[n * K + j] = <cython.floating>((row[j] - m) * s * gamma[j] + beta[j])
+
+
+def layer_norm(x, gamma, beta, double eps, y, mean, rstd):
+    """y = (x - mean) rstd gamma + beta over the last axis of x (N, K).
+
+    y (N, K), mean (N,) and rstd (N,) = 1 / sqrt(variance + eps) are written. Ba et al. (2016).
+    """
+    cdef int typenum = _real(x, "x")
+    cdef Py_ssize_t N = x.shape[0], K = x.shape[1]
+    cdef char* xd = _data(x, typenum, N * K, "x")
+    cdef char* gd = _data(gamma, typenum, K, "gamma")
+    cdef char* bd = _data(beta, typenum, K, "beta")
+    cdef char* yd = _data(y, typenum, N * K, "y")
+    cdef char* md = _data(mean, typenum, N, "mean")
+    cdef char* rd = _data(rstd, typenum, N, "rstd")
+    cdef int team = _team(8.0 * N * K)
+    if typenum == cnp.NPY_FLOAT32:
+        with nogil, parallel(num_threads=team):
+            _layer_norm(<float*>xd, <float*>gd, <float*>bd, eps, <float*>yd, <float*>md, <float*>rd,
+                        N, K)
+    else:
+        with nogil, parallel(num_threads=team):
+            _layer_norm(<double*>xd, <double*>gd, <double*>bd, eps, <double*>yd, <double*>md,
+                        <double*>rd, N, K)
+
+
+cdef void _layer_norm_backward(const cython.floating* x, const cython.floating* gamma,
+                               const cython.floating* mean, const cython.floating* rstd,
+                               const cython.floating* dy, cython.floating* dx,
+                               cython.floating* dgamma, cython.floating* dbeta, Py_ssize_t N,
+                               Py_ssize_t K) noexcept nogil:
+    # dx = rstd (g - mean(g) - x^ mean(g x^)), g = dy gamma, x^ = (x - mean) rstd. Rows of dx, then
+    # columns of dgamma and dbeta, are shared out.
+    cdef int i = omp_get_thread_num(), parts = omp_get_num_threads()
+    cdef Py_ssize_t n, j, j0 = _share(K, i, parts), j1 = _share(K, i + 1, parts)
+    cdef double a, b
+    cdef const cython.floating* row
+    cdef const cython.floating* drow
+    if dx != NULL:
+        for n in range(_share(N, i, parts), _share(N, i + 1, parts)):
+            row, drow = x + n * K, dy + n * K
+            a = _dot[cython.floating](drow, NULL, gamma, 0, K) / K
+            b = 0
+            for j in range(K):
+                b += <double>drow[j] * gamma[j] * (row[j] - mean[n])
+            b = b * rstd[n] / K
+            for j in range(K):
+                dx[n * K + j] = <cython.floating>(
+                    rstd[n] * (<double>drow[j] * gamma[j] - a - (row[j] - mean[n]) * rstd[n] * b))
+    for n in range(N):
+        row, drow = x + n * K, dy + n * K
+        for j in range(j0, j1):
+            dgamma[j] += drow[j] * (row[j] - mean[n]) * rstd[n]
+            dbeta[j] += drow[j]
+
+
+def layer_norm_backward(x, gamma, mean, rstd, dy, dx, dgamma, dbeta):
+    """Gradients of `layer_norm`: dx (N, K) written unless None, dgamma, dbeta (K,) added into."""
+    cdef int typenum = _real(x, "x")
+    cdef Py_ssize_t N = x.shape[0], K = x.shape[1]
+    cdef char* xd = _data(x, typenum, N * K, "x")
+    cdef char* gd = _data(gamma, typenum, K, "gamma")
+    cdef char* md = _data(mean, typenum, N, "mean")
+    cdef char* rd = _data(rstd, typenum, N, "rstd")
+    cdef char* dyd = _data(dy, typenum, N * K, "dy")
+    cdef char* dxd = _data(dx, typenum, N * K, "dx")
+    cdef char* dgd = _data(dgamma, typenum, K, "dgamma")
+    cdef char* dbd = _data(dbeta, typenum, K, "dbeta")
+    cdef int team = _team(12.0 * N * K)
+    if typenum == cnp.NPY_FLOAT32:
+        with nogil, parallel(num_threads=team):
+            _layer_norm_backward(<float*>xd, <float*>gd, <float*>md, <float*>rd, <float*>dyd,
+                                 <float*>dxd, <float*>dgd, <float*>dbd, N, K)
+    else:
+        with nogil, parallel(num_threads=team):
+            _layer_norm_backward(<double*>xd, <double*>gd, <double*>md, <double*>rd, <double*>dyd,
+                                 <double*>dxd, <double*>dgd, <double*>dbd, N, K)
+
+
+# ---- optimisers: csrc/dense.h has the formulas, torch.optim's
+
+def sgd(param, grad, velocity, double lr, double momentum, double weight_decay, bint nesterov):
+    """Update `param` (n,) and `velocity` (n,), None without momentum, in place."""
+    cdef int typenum = _real(param, "param")
+    cdef const rnnfast_kernels* kn = _table(typenum)
+    cdef Py_ssize_t n = param.size
+    cdef char* p = _data(param, typenum, n, "param")
+    cdef char* g = _data(grad, typenum, n, "grad")
+    cdef char* v = _data(velocity, typenum, n, "velocity")
+    with nogil, parallel(num_threads=_team(4.0 * n)):
+        kn.sgd(p, g, v, _share(n, omp_get_thread_num(), omp_get_num_threads()),
+               _share(n, omp_get_thread_num() + 1, omp_get_num_threads()), lr, momentum,
+               weight_decay, nesterov)
+
+
+def adam(param, grad, m, v, double lr, double beta1, double beta2, double eps,
+         double weight_decay, bint decoupled, double step):
+    """Update `param` and its moments `m`, `v` (n,) in place; `step` counts from 1.
+
+    `decoupled`: weight decay acts on the parameter and not on the gradient (AdamW).
+    """
+    cdef int typenum = _real(param, "param")
+    cdef const rnnfast_kernels* kn = _table(typenum)
+    cdef Py_ssize_t n = param.size
+    cdef char* pd = _data(param, typenum, n, "param")
+    cdef char* gd = _data(grad, typenum, n, "grad")
+    cdef char* md = _data(m, typenum, n, "m")
+    cdef char* vd = _data(v, typenum, n, "v")
+    with nogil, parallel(num_threads=_team(8.0 * n)):
+        kn.adam(pd, gd, md, vd, _share(n, omp_get_thread_num(), omp_get_num_threads()),
+                _share(n, omp_get_thread_num() + 1, omp_get_num_threads()), lr, beta1, beta2, eps,
+                weight_decay, decoupled, step)
+
+
+def rmsprop(param, grad, square_avg, velocity, double lr, double alpha, double eps,
+            double momentum, double weight_decay):
+    """Update `param`, `square_avg` and `velocity` (n,), None without momentum, in place."""
+    cdef int typenum = _real(param, "param")
+    cdef const rnnfast_kernels* kn = _table(typenum)
+    cdef Py_ssize_t n = param.size
+    cdef char* pd = _data(param, typenum, n, "param")
+    cdef char* gd = _data(grad, typenum, n, "grad")
+    cdef char* sd = _data(square_avg, typenum, n, "square_avg")
+    cdef char* vd = _data(velocity, typenum, n, "velocity")
+    with nogil, parallel(num_threads=_team(8.0 * n)):
+        kn.rmsprop(pd, gd, sd, vd, _share(n, omp_get_thread_num(), omp_get_num_threads()),
+                   _share(n, omp_get_thread_num() + 1, omp_get_num_threads()), lr, alpha, eps,
+                   momentum, weight_decay)
+
+
+def norm2(grad):
+    """Sum of squares, in double precision."""
+    cdef int typenum = _real(grad, "grad")
+    cdef Py_ssize_t n = grad.size
+    cdef char* g = _data(grad, typenum, n, "grad")
+    cdef double total
+    with nogil:
+        if typenum == cnp.NPY_FLOAT32:
+            total = _dot[float](<float*>g, <float*>g, NULL, 0, n)
+        else:
+            total = _dot[double](<double*>g, <double*>g, NULL, 0, n)
+    return total
+
+
+# ---- what the tests and benchmarks look at
+
+def activate(str name, x):
+    """The engine's sigmoid or tanh of a contiguous array, as a new array."""
+    cdef int typenum = _real(x, "x")
+    y = np.empty_like(x)
+    cdef char* xd = _data(x, typenum, x.size, "x")
+    cdef char* yd = _data(y, typenum, x.size, "y")
+    _table(typenum).activate({"sigmoid": 0, "tanh": 1}[name], xd, yd, x.size)
+    return y
+
+
+def fma_loop(dtype, Py_ssize_t loops):
+    """Run `loops` rounds of the tile's multiply-adds on registers in every thread.
+
+    Returns the floating-point operations done: over the seconds it took, the processor's peak.
+    """
+    cdef const rnnfast_kernels* kn = k.table(k.current_isa(), np.dtype(dtype).itemsize)
+    cdef double total = 0
+    cdef int i, team = k.team_size()
+    for i in prange(team, num_threads=team, schedule="static", nogil=True):
+        total += kn.fma_loop(loops)
+    return total

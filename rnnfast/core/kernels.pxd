@@ -1,0 +1,131 @@
+# csrc/rnnfast.h as Cython sees it, and what kernels.pyx shares with the modules beside it.
+
+cdef extern from "rnnfast.h" nogil:
+    enum:
+        RNNFAST_LINE
+        RNNFAST_VECTORS
+        RNNFAST_BLOCK_ROWS
+        RNNFAST_CELLS
+
+    ctypedef struct rnnfast_cell:
+        const char* name
+        int gates, slots, x_slot, h_slot, has_cell_state, carries_dh
+        int order[4]
+
+    ctypedef struct rnnfast_step:
+        Py_ssize_t input, recurrent, hidden
+        const void* x
+        Py_ssize_t ldx
+        const void* h
+        Py_ssize_t ldh
+        const void* weight_x
+        const void* weight_h
+        const void* bias
+        const void* product
+        Py_ssize_t ldp
+        const void* c
+        void* c_out
+        Py_ssize_t ldc
+        void* h_out
+        Py_ssize_t ldh_out
+        void* gates
+        Py_ssize_t ldg
+
+    ctypedef struct rnnfast_backstep:
+        Py_ssize_t hidden
+        const void* dh_in
+        Py_ssize_t ldd
+        const void* next
+        Py_ssize_t ldn, n_runs, run_length, run_pitch
+        const void* weight_h
+        const void* h_prev
+        const void* h
+        Py_ssize_t ldh
+        const void* c_prev
+        const void* c
+        Py_ssize_t ldc
+        void* gates
+        Py_ssize_t ldg
+        void* carry
+        Py_ssize_t ldk
+
+    ctypedef struct rnnfast_matmul:
+        const void* a
+        Py_ssize_t lda, n_runs, run_length, run_pitch
+        const void* weight
+        const void* bias
+        void* out
+        Py_ssize_t ldo, n_out
+        const Py_ssize_t* out_row
+        int accumulate
+
+    ctypedef struct rnnfast_run:
+        Py_ssize_t start, count
+
+    ctypedef struct rnnfast_outer:
+        const void* a
+        Py_ssize_t lda, n_a
+        const void* g
+        Py_ssize_t ldg, n_g
+        void* out
+        Py_ssize_t ldo
+
+    ctypedef struct cell_kernels "rnnfast_cell_kernels":
+        void (*forward)(const rnnfast_step*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
+        void (*backward)(const rnnfast_backstep*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
+
+    ctypedef struct rnnfast_kernels:
+        const char* isa
+        int itemsize, lanes, rows
+        cell_kernels cell[4]
+        void (*input_product)(const rnnfast_step*, int, void*, Py_ssize_t, Py_ssize_t,
+                              Py_ssize_t, Py_ssize_t) noexcept nogil
+        void (*matmul)(const rnnfast_matmul*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
+        void (*outer)(const rnnfast_outer*, const rnnfast_run*, int, Py_ssize_t, Py_ssize_t) noexcept nogil
+        Py_ssize_t (*outer_tiles)(Py_ssize_t, Py_ssize_t) noexcept nogil
+        void (*pack)(void*, const void*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+                     Py_ssize_t, Py_ssize_t, int, const int*, Py_ssize_t, Py_ssize_t) noexcept nogil
+        void (*unpack)(void*, Py_ssize_t, const void*, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+                       Py_ssize_t) noexcept nogil
+        void (*activate)(int, const void*, void*, Py_ssize_t) noexcept nogil
+        void (*sgd)(void*, const void*, void*, Py_ssize_t, Py_ssize_t, double, double, double, int) noexcept nogil
+        void (*adam)(void*, const void*, void*, void*, Py_ssize_t, Py_ssize_t, double, double,
+                     double, double, double, int, double) noexcept nogil
+        void (*rmsprop)(void*, const void*, void*, void*, Py_ssize_t, Py_ssize_t, double, double,
+                        double, double, double) noexcept nogil
+        double (*fma_loop)(Py_ssize_t) noexcept nogil
+
+    Py_ssize_t rnnfast_padded(Py_ssize_t n, Py_ssize_t itemsize)
+    Py_ssize_t rnnfast_stride(Py_ssize_t n, Py_ssize_t itemsize)
+    Py_ssize_t rnnfast_panels(Py_ssize_t hidden, int gates, int lanes)
+
+
+# Inline, so that each module that opens a parallel region asks the OpenMP runtime itself.
+cdef extern from *:
+    """
+    #ifdef _OPENMP
+    #include <omp.h>
+    #else
+    static int omp_get_max_threads(void) { return 1; }
+    static int omp_get_thread_num(void) { return 0; }
+    static int omp_get_num_threads(void) { return 1; }
+    #endif
+    """
+    int omp_get_max_threads() noexcept nogil
+    int omp_get_thread_num() noexcept nogil
+    int omp_get_num_threads() noexcept nogil
+
+
+cdef const rnnfast_kernels* table(int isa, Py_ssize_t itemsize) noexcept nogil
+cdef const rnnfast_cell* cell(int index) noexcept nogil
+cdef int current_isa() noexcept nogil
+cdef int team_size() noexcept nogil
+cdef unsigned long long fp_enter() noexcept nogil
+cdef void fp_leave(unsigned long long state) noexcept nogil
+
+# Memory for packed weights, tapes and workspaces: aligned, on huge pages where they are to be had.
+# `give` keeps the last few blocks for the next `take`; both are called with the GIL held.
+cdef void* take(size_t size) except NULL
+cdef void give(void* block) noexcept
+cdef size_t size_of(void* block) noexcept
+cdef size_t product(size_t a, size_t b) except? 0

@@ -1,0 +1,224 @@
+# cython: language_level=3, binding=False
+"""The compiled kernels of csrc: which instruction sets there are, threads, and shared memory."""
+
+import os
+
+from libc.stdlib cimport free
+
+cdef extern from "rnnfast.h" nogil:
+    const rnnfast_cell rnnfast_cells[]
+    int rnnfast_isa_count()
+    const char* rnnfast_isa_name(int isa)
+    int rnnfast_isa_usable(int isa)
+    int rnnfast_isa_find(const char* name)
+    const rnnfast_kernels* rnnfast_table(int isa, int itemsize)
+    unsigned long long rnnfast_fp_enter()
+    void rnnfast_fp_leave(unsigned long long state)
+
+cdef extern from *:
+    """
+    #include <stdlib.h>
+    #include <stdint.h>
+    #if defined(__linux__)
+    #include <sys/mman.h>
+    #endif
+    enum { HUGE_PAGE = 1 << 21 };
+
+    static void *allocate(size_t size)
+    {
+        void *block = NULL;
+        const int huge = size >= 2 * HUGE_PAGE;
+        if (posix_memalign(&block, huge ? HUGE_PAGE : 64, size))
+            return NULL;
+    #if defined(__linux__) && defined(MADV_HUGEPAGE)
+        if (huge)
+            madvise(block, size, MADV_HUGEPAGE);
+    #endif
+        return block;
+    }
+
+    #if defined(_OPENMP)
+    #define HAS_OPENMP 1
+    #else
+    #define HAS_OPENMP 0
+    #endif
+    #if defined(__clang__)
+    #define COMPILER "Clang " __clang_version__
+    #elif defined(__GNUC__)
+    #define COMPILER "GCC " __VERSION__
+    #else
+    #define COMPILER "unknown"
+    #endif
+    """
+    void* allocate(size_t size) nogil
+    const int HAS_OPENMP
+    const char* COMPILER
+
+
+# ---- instruction sets
+
+cdef int _isa
+
+
+def built():
+    """Names of the instruction sets compiled in, slowest first."""
+    return [rnnfast_isa_name(i).decode() for i in range(rnnfast_isa_count())]
+
+
+def available():
+    """Names of those that this processor runs, slowest first."""
+    return [rnnfast_isa_name(i).decode() for i in range(rnnfast_isa_count())
+            if rnnfast_isa_usable(i)]
+
+
+def selected():
+    """Name of the instruction set that packs made from now on will use."""
+    return rnnfast_isa_name(_isa).decode()
+
+
+def select(name=None):
+    """Use the instruction set `name`, or for None the fastest one that this processor runs."""
+    global _isa
+    cdef bytes text
+    cdef int isa
+    if name is None:
+        isa = rnnfast_isa_find(NULL)
+    else:
+        text = str(name).encode()
+        isa = rnnfast_isa_find(text)
+        if isa < 0:
+            raise ValueError(f"instruction set {name!r} is unknown; built: {', '.join(built())}")
+        if not rnnfast_isa_usable(isa):
+            raise ValueError(f"this processor lacks instruction set {name!r}; "
+                             f"usable: {', '.join(available())}")
+    _isa = isa
+
+
+try:
+    select(os.environ.get("RNNFAST_ISA") or None)
+except ValueError as error:
+    raise RuntimeError(f"RNNFAST_ISA: {error}") from None
+
+cdef const rnnfast_kernels* table(int isa, Py_ssize_t itemsize) noexcept nogil:
+    return rnnfast_table(isa, <int>itemsize)
+
+cdef const rnnfast_cell* cell(int index) noexcept nogil:
+    return &rnnfast_cells[index]
+
+cdef int current_isa() noexcept nogil:
+    return _isa
+
+cdef unsigned long long fp_enter() noexcept nogil:
+    return rnnfast_fp_enter()
+
+cdef void fp_leave(unsigned long long state) noexcept nogil:
+    rnnfast_fp_leave(state)
+
+
+# ---- threads
+
+cdef int _limit = 0
+cdef int _cap = 1 << 20
+
+
+def openmp():
+    """Whether the engine was built with OpenMP."""
+    return bool(HAS_OPENMP)
+
+
+def compiler():
+    """Compiler that built the kernels."""
+    return COMPILER.decode()
+
+
+def omp_max_threads():
+    """Threads the OpenMP runtime would use: OMP_NUM_THREADS, affinity, threadpoolctl."""
+    return omp_get_max_threads()
+
+
+def set_thread_limit(int n):
+    """Use exactly `n` threads; 0: as many as the OpenMP runtime offers, up to the cap."""
+    global _limit
+    _limit = n
+
+
+def thread_limit():
+    """Number given to set_thread_limit."""
+    return _limit
+
+
+def set_thread_cap(int n):
+    """At most `n` threads where no limit is set (processors that this process may use)."""
+    global _cap
+    _cap = n
+
+
+cdef int team_size() noexcept nogil:
+    cdef int n
+    if _limit > 0:
+        return _limit if HAS_OPENMP else 1
+    n = omp_get_max_threads()
+    return n if n < _cap else _cap
+
+
+# ---- memory
+
+cdef enum:
+    FREE_LIST = 8
+    HEADER = 64
+    KEPT_FROM = 1 << 16  # smaller blocks go back to malloc, which is as fast
+
+cdef void* _free[FREE_LIST]
+cdef size_t _free_size[FREE_LIST]
+cdef int _oldest
+
+
+cdef size_t product(size_t a, size_t b) except? 0:
+    if b and a > (<size_t>1 << 62) // b:
+        raise MemoryError(f"an array of {a} x {b} elements does not fit into memory")
+    return a * b
+
+
+cdef void* take(size_t size) except NULL:
+    # The smallest kept block that is large enough and at most twice as large as needed.
+    cdef int i, best = -1
+    cdef void* block
+    for i in range(FREE_LIST):
+        if _free[i] != NULL and size <= _free_size[i] <= 2 * size:
+            if best < 0 or _free_size[i] < _free_size[best]:
+                best = i
+    if best >= 0:
+        block = _free[best]
+        _free[best] = NULL
+    else:
+        block = allocate(size + HEADER) if size <= <size_t>1 << 62 else NULL
+        if block == NULL:
+            raise MemoryError(f"{size} bytes could not be allocated")
+        (<size_t*>block)[0] = size
+    return <char*>block + HEADER
+
+
+cdef size_t size_of(void* block) noexcept:
+    return 0 if block == NULL else (<size_t*>(<char*>block - HEADER))[0]
+
+
+cdef void give(void* block) noexcept:
+    # Takes an empty place, else the place of the block kept longest.
+    global _oldest
+    cdef int i, place = -1
+    if block == NULL:
+        return
+    block = <char*>block - HEADER
+    if (<size_t*>block)[0] < KEPT_FROM:
+        free(block)
+        return
+    for i in range(FREE_LIST):
+        if _free[i] == NULL:
+            place = i
+            break
+    if place < 0:
+        place = _oldest
+        _oldest = (_oldest + 1) % FREE_LIST
+        free(_free[place])
+    _free[place] = block
+    _free_size[place] = (<size_t*>block)[0]

@@ -1,0 +1,42 @@
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array: TypeAlias = NDArray[Any]
+Weights: TypeAlias = tuple[Array, Array, Array | None, Array | None, Array | None]
+
+class Packed: ...
+class Tape: ...
+
+def pack(
+    cell: str,
+    weights: list[Weights],
+    num_layers: int,
+    num_directions: int,
+    training: bool,
+) -> Packed: ...
+def forward(
+    packed: Packed,
+    x: Array,
+    h0: Array | None,
+    c0: Array | None,
+    lengths: NDArray[np.int64] | None,
+    masks: Array | None,
+    y: Array,
+    h_n: Array,
+    c_n: Array | None,
+    training: bool,
+) -> Tape | None: ...
+def backward(
+    packed: Packed,
+    tape: Tape,
+    dy: Array | None,
+    dh_n: Array | None,
+    dc_n: Array | None,
+    dx: Array | None,
+    dh0: Array | None,
+    dc0: Array | None,
+    grads: Sequence[tuple[Array | None, ...]] | None,
+) -> None: ...

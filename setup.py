@@ -1,0 +1,113 @@
+"""Builds the compiled engine with what the machine offers; the metadata stands in pyproject.toml.
+
+Without a compiler rnnfast installs with its NumPy reference backend only, without OpenMP its
+engine is serial: both are said in the build's output and by `python -m rnnfast info`.
+"""
+
+import os
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from glob import glob
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError, LinkError
+
+# No -march: each file of csrc names its own instruction set, and dispatch.c chooses at run time.
+COMPILE_FLAGS = ["-O3", "-g0", "-fvisibility=hidden"]
+LINK_FLAGS = ["-s"] if sys.platform == "linux" else []
+OPENMP_FLAGS = ["-fopenmp"]
+
+COMPILER_PROBE = """
+#include <Python.h>
+#if !defined(__clang__) && __GNUC__ < 9
+#error "too old"
+#endif
+typedef float vec __attribute__((vector_size(16)));
+vec probe(vec a, vec b);
+vec probe(vec a, vec b) { return a * b; }
+"""
+OPENMP_PROBE = """
+#include <omp.h>
+int probe(void);
+int probe(void) {
+    int n = 0;
+#pragma omp parallel reduction(+ : n)
+    n += omp_get_num_threads();
+    return n;
+}
+"""
+
+
+class BuildEngine(build_ext):
+    def build_extensions(self):
+        if not self.builds(COMPILER_PROBE, []):
+            print(
+                "rnnfast: no working C compiler (GCC >= 9 or Clang >= 14, with Python's headers), "
+                "installing without the engine; the NumPy reference backend serves"
+            )
+            self.extensions = []
+            return
+        if self.builds(OPENMP_PROBE, OPENMP_FLAGS):
+            print("rnnfast: C compiler and OpenMP found")
+            openmp = OPENMP_FLAGS
+        else:
+            print("rnnfast: no OpenMP found, the engine will be serial")
+            openmp = []
+
+        import numpy
+        from Cython.Build import cythonize
+
+        for ext in self.extensions:
+            ext.include_dirs.append(numpy.get_include())
+            ext.extra_compile_args += openmp
+            ext.extra_link_args += openmp
+            ext.sources[:1] = cythonize(ext.sources[0], build_dir=self.build_temp)[0].sources
+
+        serial = self.compiler.compile
+
+        def compile_files_in_parallel(sources, **options):
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                objects = pool.map(lambda source: serial([source], **options), sources)
+                return [name for names in objects for name in names]
+
+        self.compiler.compile = compile_files_in_parallel
+        self.parallel = True
+        super().build_extensions()
+
+    def builds(self, program, flags):
+        """Whether a shared library can be made of `program`."""
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder, "probe.c")
+            source.write_text(program)
+            try:
+                objects = self.compiler.compile([str(source)], folder, extra_postargs=flags)
+                target = str(Path(folder, "probe.so"))
+                self.compiler.link_shared_object(objects, target, extra_postargs=flags)
+            except (CompileError, LinkError):
+                return False
+        return True
+
+
+def extension(name, *sources):
+    return Extension(
+        f"rnnfast.core.{name}",
+        [f"rnnfast/core/{name}.pyx", *sources],
+        include_dirs=["csrc"],
+        depends=[*glob("csrc/*.h"), *glob("rnnfast/core/*.pxd")],
+        define_macros=[("NPY_TARGET_VERSION", "NPY_1_23_API_VERSION")],
+        extra_compile_args=COMPILE_FLAGS[:],
+        extra_link_args=LINK_FLAGS[:],
+    )
+
+
+setup(
+    ext_modules=[
+        extension("kernels", *sorted(glob("csrc/*.c"))),
+        extension("recurrent"),
+        extension("dense"),
+    ],
+    cmdclass={"build_ext": BuildEngine},
+)
