@@ -106,6 +106,8 @@ def extension(name, *sources):
 setup(
     ext_modules=[
         extension("kernels", *sorted(glob("csrc/*.c"))),
+        extension("packed"),
+        extension("job"),
         extension("recurrent"),
         extension("dense"),
     ],

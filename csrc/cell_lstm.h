@@ -25,7 +25,8 @@ INLINE void NAME(lstm_backward)(const rnnfast_backstep *s, ptrdiff_t b, ptrdiff_
     const ptrdiff_t H = rnnfast_padded(s->hidden, sizeof(real));
     real *gates = (real *)s->gates + b * s->ldg + u;
     real *carry = (real *)s->carry + b * s->ldk + u;
-    const vec i = load(gates), f = load(gates + H), g = load(gates + 2 * H), o = load(gates + 3 * H);
+    const vec i = load(gates), f = load(gates + H), g = load(gates + 2 * H),
+              o = load(gates + 3 * H);
     const vec c_prev = load((const real *)s->c_prev + b * s->ldc + u);
     const vec y = vtanh(load((const real *)s->c + b * s->ldc + u));
     const vec slope = 1 - y * y;

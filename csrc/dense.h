@@ -17,8 +17,7 @@ static void NAME(matmul)(const rnnfast_matmul *m, ptrdiff_t b0, ptrdiff_t b1, pt
                 out[r] = (real *)m->out + (m->out_row ? m->out_row[b + r] : b + r) * m->ldo + u;
                 for (int v = 0; v < V; v++) {
                     vec a = bias ? load(bias + v * LANES) : (vec){0};
-                    if (m->accumulate)
-                        a += load_n(out[r] + v * LANES, m->n_out - u - v * LANES);
+                    if (m->accumulate) a += load_n(out[r] + v * LANES, m->n_out - u - v * LANES);
                     acc[r * RNNFAST_VECTORS + v] = a;
                 }
             }
@@ -59,8 +58,9 @@ static void NAME(outer)(const rnnfast_outer *o, const rnnfast_run *runs, int n_r
         for (int j = 0; j < n_runs; j++) {
             const ptrdiff_t row = runs[j].start;
             const real *a = o->a ? (const real *)o->a + row * o->lda + k : &one;
-            op[j] = (operand){a,      o->a ? 1 : 0, o->a ? o->lda : 0, (const real *)o->g + row * o->ldg + u,
-                              o->ldg, runs[j].count};
+            op[j] = (operand){
+                a,      o->a ? 1 : 0, o->a ? o->lda : 0, (const real *)o->g + row * o->ldg + u,
+                o->ldg, runs[j].count};
         }
         vec acc[TILE_ROWS * RNNFAST_VECTORS] = {{0}};
         run_tile(R, V, acc, op, n_runs);
@@ -86,16 +86,15 @@ static void NAME(pack)(void *dst, const void *src, ptrdiff_t row, ptrdiff_t colu
             const real *from = (const real *)src + (gate * hidden + u) * row;
             for (ptrdiff_t k = 0; k < n_in; k++) {
                 real *to = panel + ((at + k) * V + v) * LANES;
-                for (ptrdiff_t l = 0; l < n; l++)
-                    to[l] = from[l * row + k * column];
-                for (ptrdiff_t l = n; l < LANES; l++)
-                    to[l] = 0;
+                for (ptrdiff_t l = 0; l < n; l++) to[l] = from[l * row + k * column];
+                for (ptrdiff_t l = n; l < LANES; l++) to[l] = 0;
             }
         }
     }
 }
 
-/* By squares that fit the first-level cache, since one side of a transposition is always strided. */
+/* By squares that fit the first-level cache, since one side of a transposition is always strided.
+ */
 static void NAME(unpack)(void *dst, ptrdiff_t ldd, const void *src, ptrdiff_t lds, ptrdiff_t r0,
                          ptrdiff_t r1, ptrdiff_t cols)
 {
@@ -107,6 +106,16 @@ static void NAME(unpack)(void *dst, ptrdiff_t ldd, const void *src, ptrdiff_t ld
                 for (ptrdiff_t j = c; j < cols && j < c + SIDE; j++)
                     d[j] += ((const real *)src)[j * lds + i];
             }
+}
+
+static void NAME(add)(void *to, const void *what, ptrdiff_t n)
+{
+    for (ptrdiff_t i = 0; i < n; i++) ((real *)to)[i] += ((const real *)what)[i];
+}
+
+static void NAME(multiply)(void *to, const void *by, ptrdiff_t n)
+{
+    for (ptrdiff_t i = 0; i < n; i++) ((real *)to)[i] *= ((const real *)by)[i];
 }
 
 static void NAME(activate)(int f, const void *x, void *y, ptrdiff_t n)
@@ -139,8 +148,7 @@ static void NAME(sgd)(void *param, const void *grad, void *velocity, ptrdiff_t i
 INLINE vec NAME(square_root)(vec a)
 {
     vec y;
-    for (int l = 0; l < LANES; l++)
-        y[l] = REAL_SQRT(a[l]);
+    for (int l = 0; l < LANES; l++) y[l] = REAL_SQRT(a[l]);
     return y;
 }
 
@@ -195,14 +203,11 @@ static double NAME(fma_loop)(ptrdiff_t loops)
 {
     volatile real opaque = 0;
     real weight[RNNFAST_VECTORS * LANES], x[TILE_ROWS];
-    for (int i = 0; i < RNNFAST_VECTORS * LANES; i++)
-        weight[i] = opaque;
-    for (int r = 0; r < TILE_ROWS; r++)
-        x[r] = opaque;
+    for (int i = 0; i < RNNFAST_VECTORS * LANES; i++) weight[i] = opaque;
+    for (int r = 0; r < TILE_ROWS; r++) x[r] = opaque;
     vec acc[TILE_ROWS * RNNFAST_VECTORS] = {{0}};
     const operand op = {x, 1, 0, weight, 0, loops};
     run_tile(TILE_ROWS, RNNFAST_VECTORS, acc, &op, 1);
-    for (int i = 0; i < TILE_ROWS * RNNFAST_VECTORS; i++)
-        opaque = acc[i][0];
+    for (int i = 0; i < TILE_ROWS * RNNFAST_VECTORS; i++) opaque = acc[i][0];
     return 2.0 * TILE_ROWS * RNNFAST_VECTORS * LANES * (double)loops;
 }

@@ -27,17 +27,17 @@ static int has_avx512(void)
 }
 #endif
 
-static int always(void)
-{
-    return 1;
-}
+static int always(void) { return 1; }
 
 static const struct {
     const char *name;
     int (*usable)(void);
     const rnnfast_kernels *f32, *f64;
 } ladder[] = {
-#define ROW(isa, usable) {#isa, usable, &rnnfast_table_f32_##isa, &rnnfast_table_f64_##isa}
+#define ROW(isa, usable)                                                                           \
+    {                                                                                              \
+        #isa, usable, &rnnfast_table_f32_##isa, &rnnfast_table_f64_##isa                           \
+    }
     ROW(baseline, always),
 #if defined(__x86_64__)
     ROW(avx2, has_avx2),
@@ -45,26 +45,16 @@ static const struct {
 #endif
 };
 
-int rnnfast_isa_count(void)
-{
-    return (int)(sizeof ladder / sizeof *ladder);
-}
+int rnnfast_isa_count(void) { return (int)(sizeof ladder / sizeof *ladder); }
 
-const char *rnnfast_isa_name(int isa)
-{
-    return ladder[isa].name;
-}
+const char *rnnfast_isa_name(int isa) { return ladder[isa].name; }
 
-int rnnfast_isa_usable(int isa)
-{
-    return ladder[isa].usable();
-}
+int rnnfast_isa_usable(int isa) { return ladder[isa].usable(); }
 
 int rnnfast_isa_find(const char *name)
 {
     for (int isa = rnnfast_isa_count() - 1; isa >= 0; isa--)
-        if (name ? !strcmp(name, ladder[isa].name) : ladder[isa].usable())
-            return isa;
+        if (name ? !strcmp(name, ladder[isa].name) : ladder[isa].usable()) return isa;
     return -1;
 }
 
@@ -76,9 +66,13 @@ const rnnfast_kernels *rnnfast_table(int isa, int itemsize)
 const rnnfast_cell rnnfast_cells[RNNFAST_CELLS] = {
     [RNNFAST_RNN_TANH] = {.name = "rnn_tanh", .gates = 1, .slots = 1},
     [RNNFAST_RNN_RELU] = {.name = "rnn_relu", .gates = 1, .slots = 1},
-    [RNNFAST_LSTM] = {.name = "lstm", .gates = 4, .slots = 4, .has_cell_state = 1,
-                      .order = {0, 1, 2, 3}},
-    [RNNFAST_GRU] = {.name = "gru", .gates = 3, .slots = 4, .h_slot = 1, .carries_dh = 1,
+    [RNNFAST_LSTM] =
+        {.name = "lstm", .gates = 4, .slots = 4, .has_cell_state = 1, .order = {0, 1, 2, 3}},
+    [RNNFAST_GRU] = {.name = "gru",
+                     .gates = 3,
+                     .slots = 4,
+                     .h_slot = 1,
+                     .carries_dh = 1,
                      .order = {2, 0, 1, 2}},
 };
 
@@ -93,10 +87,7 @@ unsigned long long rnnfast_fp_enter(void)
 }
 
 /* Flags that the call raised are dropped with the rest: the caller's state comes back whole. */
-void rnnfast_fp_leave(unsigned long long state)
-{
-    _mm_setcsr((unsigned)state);
-}
+void rnnfast_fp_leave(unsigned long long state) { _mm_setcsr((unsigned)state); }
 #elif defined(__aarch64__)
 unsigned long long rnnfast_fp_enter(void)
 {
@@ -106,18 +97,9 @@ unsigned long long rnnfast_fp_enter(void)
     return state;
 }
 
-void rnnfast_fp_leave(unsigned long long state)
-{
-    __asm__ volatile("msr fpcr, %0" : : "r"(state));
-}
+void rnnfast_fp_leave(unsigned long long state) { __asm__ volatile("msr fpcr, %0" : : "r"(state)); }
 #else
-unsigned long long rnnfast_fp_enter(void)
-{
-    return 0;
-}
+unsigned long long rnnfast_fp_enter(void) { return 0; }
 
-void rnnfast_fp_leave(unsigned long long state)
-{
-    (void)state;
-}
+void rnnfast_fp_leave(unsigned long long state) { (void)state; }
 #endif

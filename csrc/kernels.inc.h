@@ -1,19 +1,19 @@
 /* One table of kernels for one real type (REAL_BITS) and one instruction set (ISA, VECTOR_BYTES,
  * TILE_ROWS). Included twice by each kernels_*.c. */
 
-#define PASTE(a, b, c, d) a##b##c##d
+#define PASTE(a, b, c, d)   a##b##c##d
 #define NAME3(x, bits, isa) PASTE(x, bits, _, isa)
 #if REAL_BITS == 32
-#define NAME(x) NAME3(x##_f, 32, ISA)
-#define LANES (VECTOR_BYTES / 4)
+#define NAME(x)   NAME3(x##_f, 32, ISA)
+#define LANES     (VECTOR_BYTES / 4)
 #define REAL_SQRT __builtin_sqrtf
 #else
-#define NAME(x) NAME3(x##_f, 64, ISA)
-#define LANES (VECTOR_BYTES / 8)
+#define NAME(x)   NAME3(x##_f, 64, ISA)
+#define LANES     (VECTOR_BYTES / 8)
 #define REAL_SQRT __builtin_sqrt
 #endif
 #define STRING_(x) #x
-#define STRING(x) STRING_(x)
+#define STRING(x)  STRING_(x)
 
 #include "vec.h"
 
@@ -30,19 +30,22 @@
 INLINE void NAME(start)(const rnnfast_step *s, ptrdiff_t b, int R, ptrdiff_t p, int V, vec *acc)
 {
     const ptrdiff_t at = p * RNNFAST_VECTORS * LANES;
-    const real *from = s->product ? (const real *)s->product + b * s->ldp + at
-                                  : (const real *)s->bias + at;
+    const real *from =
+        s->product ? (const real *)s->product + b * s->ldp + at : (const real *)s->bias + at;
     for (int r = 0; r < R; r++, from += s->product ? s->ldp : 0)
-        for (int v = 0; v < V; v++)
-            acc[r * RNNFAST_VECTORS + v] = load(from + v * LANES);
+        for (int v = 0; v < V; v++) acc[r * RNNFAST_VECTORS + v] = load(from + v * LANES);
 }
 
 /* Rows [b, b + R) of panel p of a pack of V vectors a k, as an operand of the tile. */
 INLINE operand NAME(rows_times_panel)(const void *a, ptrdiff_t lda, ptrdiff_t b, const void *weight,
                                       ptrdiff_t k, ptrdiff_t p, int V, int panel_pitch)
 {
-    return (operand){(const real *)a + b * lda, lda, 1,
-                     (const real *)weight + p * k * panel_pitch * LANES, V * LANES, k};
+    return (operand){(const real *)a + b * lda,
+                     lda,
+                     1,
+                     (const real *)weight + p * k * panel_pitch * LANES,
+                     V * LANES,
+                     k};
 }
 
 /* A cell's forward: its sums, then `finish` on each row while they are in the first-level cache.
@@ -64,8 +67,7 @@ INLINE void NAME(cell_forward)(const rnnfast_step *s, const int gates, ptrdiff_t
                 NAME(rows_times_panel)(s->x, s->ldx, b, s->weight_x, s->input, p, V, pitch),
                 NAME(rows_times_panel)(s->h, s->ldh, b, s->weight_h, s->recurrent, p, V, pitch)};
             if (gates == 3) {
-                if (!s->product)
-                    run_tile(R, 3, acc, op, 1);
+                if (!s->product) run_tile(R, 3, acc, op, 1);
                 run_tile(R, 3, acc + 1, op + 1, 1);
             } else if (s->product) {
                 run_tile(R, V, acc, op + 1, 1);
@@ -173,6 +175,8 @@ const rnnfast_kernels NAME(rnnfast_table) = {
     .outer_tiles = NAME(outer_tiles),
     .pack = NAME(pack),
     .unpack = NAME(unpack),
+    .add = NAME(add),
+    .multiply = NAME(multiply),
     .activate = NAME(activate),
     .sgd = NAME(sgd),
     .adam = NAME(adam),

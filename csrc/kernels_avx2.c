@@ -10,9 +10,9 @@
 #pragma GCC target("avx2,fma")
 #endif
 
-#define ISA avx2
+#define ISA          avx2
 #define VECTOR_BYTES 32
-#define TILE_ROWS 3
+#define TILE_ROWS    3
 
 #define REAL_BITS 32
 #include "kernels.inc.h"

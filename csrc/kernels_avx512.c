@@ -5,14 +5,16 @@
 #include "rnnfast.h"
 
 #if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"))), apply_to = function)
+#pragma clang attribute push(                                                                      \
+        __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"))),                    \
+            apply_to = function)
 #else
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")
 #endif
 
-#define ISA avx512
+#define ISA          avx512
 #define VECTOR_BYTES 64
-#define TILE_ROWS 6
+#define TILE_ROWS    6
 
 #define REAL_BITS 32
 #include "kernels.inc.h"

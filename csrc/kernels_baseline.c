@@ -3,7 +3,7 @@
 
 #include "rnnfast.h"
 
-#define ISA baseline
+#define ISA          baseline
 #define VECTOR_BYTES 16
 #if defined(__aarch64__)
 #define TILE_ROWS 6 /* 32 registers */

@@ -18,8 +18,8 @@
 
 #include <stddef.h>
 
-enum { RNNFAST_LINE = 64 };       /* bytes; rows, panels and blocks are aligned to it */
-enum { RNNFAST_VECTORS = 4 };     /* vectors across a tile, hence across a panel */
+enum { RNNFAST_LINE = 64 };        /* bytes; rows, panels and blocks are aligned to it */
+enum { RNNFAST_VECTORS = 4 };      /* vectors across a tile, hence across a panel */
 enum { RNNFAST_BLOCK_ROWS = 128 }; /* rows that one partial sum of a weight gradient covers */
 
 /* The cells, in the order of every table. */
@@ -67,11 +67,11 @@ typedef struct {
     ptrdiff_t hidden;  /* H */
     const void *dh_in; /* (B, H) gradient that reaches h from outside the recurrence */
     ptrdiff_t ldd;
-    const void *next;     /* (B, ...) what weight_h multiplies: dgates of the step after; or NULL */
-    ptrdiff_t ldn;        /*   its rows */
-    ptrdiff_t n_runs;     /*   and in each row n_runs runs of run_length, run_pitch apart */
+    const void *next; /* (B, ...) what weight_h multiplies: dgates of the step after; or NULL */
+    ptrdiff_t ldn;    /*   its rows */
+    ptrdiff_t n_runs; /*   and in each row n_runs runs of run_length, run_pitch apart */
     ptrdiff_t run_length, run_pitch;
-    const void *weight_h; /* transposed pack of H outputs */
+    const void *weight_h;   /* transposed pack of H outputs */
     const void *h_prev, *h; /* (B, H) state before and after the step; h: RNN, h_prev: GRU */
     ptrdiff_t ldh;
     const void *c_prev, *c; /* (B, H) LSTM */
@@ -131,21 +131,25 @@ typedef struct {
     void (*pack)(void *dst, const void *src, ptrdiff_t row, ptrdiff_t column, ptrdiff_t hidden,
                  ptrdiff_t n_in, ptrdiff_t at, ptrdiff_t n_all, int gates, const int *order,
                  ptrdiff_t p0, ptrdiff_t p1);
-    /* dst[r * ldd + c] += src[c * lds + r], r in [r0, r1), c < cols: gradients out of their pack. */
+    /* dst[r * ldd + c] += src[c * lds + r], r in [r0, r1), c < cols: gradients out of their pack.
+     */
     void (*unpack)(void *dst, ptrdiff_t ldd, const void *src, ptrdiff_t lds, ptrdiff_t r0,
                    ptrdiff_t r1, ptrdiff_t cols);
+    void (*add)(void *to, const void *what, ptrdiff_t n);    /* to[i] += what[i] */
+    void (*multiply)(void *to, const void *by, ptrdiff_t n); /* to[i] *= by[i] */
     /* y[i] = f(x[i]); f 0: sigmoid, 1: tanh. y may be x. */
     void (*activate)(int f, const void *x, void *y, ptrdiff_t n);
     /* Fused optimiser updates on [i0, i1): see dense.h. */
-    void (*sgd)(void *param, const void *grad, void *velocity, ptrdiff_t i0, ptrdiff_t i1, double lr,
-                double momentum, double weight_decay, int nesterov);
+    void (*sgd)(void *param, const void *grad, void *velocity, ptrdiff_t i0, ptrdiff_t i1,
+                double lr, double momentum, double weight_decay, int nesterov);
     void (*adam)(void *param, const void *grad, void *m, void *v, ptrdiff_t i0, ptrdiff_t i1,
                  double lr, double beta1, double beta2, double eps, double weight_decay,
                  int decoupled, double step);
     void (*rmsprop)(void *param, const void *grad, void *square_avg, void *velocity, ptrdiff_t i0,
                     ptrdiff_t i1, double lr, double alpha, double eps, double momentum,
                     double weight_decay);
-    /* Floating-point operations that `loops` rounds of independent FMAs took: the peak's yardstick. */
+    /* Floating-point operations that `loops` rounds of independent FMAs took: the peak's yardstick.
+     */
     double (*fma_loop)(ptrdiff_t loops);
 } rnnfast_kernels;
 
@@ -170,8 +174,8 @@ static inline ptrdiff_t rnnfast_panels(ptrdiff_t hidden, int gates, int lanes)
     return (hidden + units - 1) / units;
 }
 
-/* Instruction sets that were built, slowest first, by index. rnnfast_isa_find: the one of that name,
- * for NULL the fastest that this processor runs; -1: none. */
+/* Instruction sets that were built, slowest first, by index. rnnfast_isa_find: the one of that
+ * name, for NULL the fastest that this processor runs; -1: none. */
 int rnnfast_isa_count(void);
 const char *rnnfast_isa_name(int isa);
 int rnnfast_isa_usable(int isa);

@@ -18,25 +18,21 @@ INLINE void NAME(tile)(const int R, const int V, vec *restrict acc, const operan
 {
     vec s[TILE_ROWS][RNNFAST_VECTORS];
     for (int r = 0; r < R; r++)
-        for (int v = 0; v < V; v++)
-            s[r][v] = acc[r * RNNFAST_VECTORS + v];
+        for (int v = 0; v < V; v++) s[r][v] = acc[r * RNNFAST_VECTORS + v];
     for (; n_op > 0; n_op--, op++) {
         const real *a = op->a, *w = op->w;
         const ptrdiff_t row = op->row, step = op->step, pitch = op->pitch;
         for (ptrdiff_t n = op->n; n > 0; n--, a += step, w += pitch) {
             vec weight[RNNFAST_VECTORS];
-            for (int v = 0; v < V; v++)
-                weight[v] = load(w + v * LANES);
+            for (int v = 0; v < V; v++) weight[v] = load(w + v * LANES);
             for (int r = 0; r < R; r++) {
                 const vec x = splat(a[r * row]);
-                for (int v = 0; v < V; v++)
-                    s[r][v] += x * weight[v];
+                for (int v = 0; v < V; v++) s[r][v] += x * weight[v];
             }
         }
     }
     for (int r = 0; r < R; r++)
-        for (int v = 0; v < V; v++)
-            acc[r * RNNFAST_VECTORS + v] = s[r][v];
+        for (int v = 0; v < V; v++) acc[r * RNNFAST_VECTORS + v] = s[r][v];
 }
 
 typedef void (*NAME(tile_fn))(vec *restrict acc, const operand *op, int n_op);
@@ -47,7 +43,10 @@ typedef void (*NAME(tile_fn))(vec *restrict acc, const operand *op, int n_op);
         NAME(tile)(R, V, acc, op, n_op);                                                           \
     }
 #define TILES(R) TILE(R, 1) TILE(R, 2) TILE(R, 3) TILE(R, 4)
-#define TILE_NAMES(R) {NAME(tile_##R##x1), NAME(tile_##R##x2), NAME(tile_##R##x3), NAME(tile_##R##x4)}
+#define TILE_NAMES(R)                                                                              \
+    {                                                                                              \
+        NAME(tile_##R##x1), NAME(tile_##R##x2), NAME(tile_##R##x3), NAME(tile_##R##x4)             \
+    }
 TILES(1)
 TILES(2)
 TILES(3)

@@ -13,43 +13,33 @@ typedef long long NAME(bits);
 typedef real NAME(vec) __attribute__((vector_size(VECTOR_BYTES)));
 typedef NAME(bits) NAME(ivec) __attribute__((vector_size(VECTOR_BYTES)));
 /* The same vector at any address: loads and stores never fault on alignment. */
-typedef real NAME(uvec) __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real)), may_alias));
-#define vec NAME(vec)
+typedef real NAME(uvec)
+    __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real)), may_alias));
+#define vec  NAME(vec)
 #define ivec NAME(ivec)
 
-#define INLINE static inline __attribute__((always_inline))
-#define splat NAME(splat)
-#define load NAME(load)
-#define store NAME(store)
-#define load_n NAME(load_n)
+#define INLINE  static inline __attribute__((always_inline))
+#define splat   NAME(splat)
+#define load    NAME(load)
+#define store   NAME(store)
+#define load_n  NAME(load_n)
 #define store_n NAME(store_n)
-#define vmin NAME(vmin)
-#define vmax NAME(vmax)
-#define choose NAME(choose)
+#define vmin    NAME(vmin)
+#define vmax    NAME(vmax)
+#define choose  NAME(choose)
 
-INLINE vec splat(real x)
-{
-    return x - (vec){0}; /* x - 0 keeps the sign of zero, x + 0 does not */
-}
+INLINE vec splat(real x) { return x - (vec){0}; /* x - 0 keeps the sign of zero, x + 0 does not */ }
 
-INLINE vec load(const real *p)
-{
-    return *(const NAME(uvec) *)p;
-}
+INLINE vec load(const real *p) { return *(const NAME(uvec) *)p; }
 
-INLINE void store(real *p, vec a)
-{
-    *(NAME(uvec) *)p = a;
-}
+INLINE void store(real *p, vec a) { *(NAME(uvec) *)p = a; }
 
 /* The first n of LANES elements; the other lanes read as zero. */
 INLINE vec load_n(const real *p, ptrdiff_t n)
 {
-    if (n >= LANES)
-        return load(p);
+    if (n >= LANES) return load(p);
     vec a = {0};
-    for (ptrdiff_t l = 0; l < n; l++)
-        a[l] = p[l];
+    for (ptrdiff_t l = 0; l < n; l++) a[l] = p[l];
     return a;
 }
 
@@ -59,15 +49,11 @@ INLINE void store_n(real *p, vec a, ptrdiff_t n)
         store(p, a);
         return;
     }
-    for (ptrdiff_t l = 0; l < n; l++)
-        p[l] = a[l];
+    for (ptrdiff_t l = 0; l < n; l++) p[l] = a[l];
 }
 
 /* Lane by lane m ? a : b, for a mask as comparisons make it. */
-INLINE vec choose(ivec m, vec a, vec b)
-{
-    return (vec)((m & (ivec)a) | (~m & (ivec)b));
-}
+INLINE vec choose(ivec m, vec a, vec b) { return (vec)((m & (ivec)a) | (~m & (ivec)b)); }
 
 /* Bounded by `bound`; NaN stays NaN. */
 INLINE vec vmin(vec a, real bound)

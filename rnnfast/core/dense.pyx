@@ -165,7 +165,8 @@ def linear_backward(x, weight, dy, dx, dweight, dbias):
         memset(out, 0, M * padded * size)
         o.g, o.ldg, o.n_g, o.out, o.ldo = block, padded, K, out, padded
         _outer(kn, &o, N)
-        _add_rows(typenum, dweight_data, K, out, padded, M, K)
+        for i in range(M):
+            kn.add(dweight_data + i * K * size, out + i * padded * size, K)
         k.give(block)
     if dbias_data != NULL:
         # The product with a column of ones.
@@ -179,24 +180,9 @@ def linear_backward(x, weight, dy, dx, dweight, dbias):
                 (<double*>block)[i] = 1
         o.g, o.ldg, o.n_g, o.out, o.ldo = block, 0, 1, out, lanes
         _outer(kn, &o, N)
-        _add_rows(typenum, dbias_data, 1, out, lanes, M, 1)
+        for i in range(M):
+            kn.add(dbias_data + i * size, out + i * lanes * size, 1)
         k.give(block)
-
-
-cdef void _add_rows(int typenum, char* to, Py_ssize_t ldt, char* what, Py_ssize_t ldw,
-                    Py_ssize_t rows, Py_ssize_t columns) noexcept nogil:
-    if typenum == cnp.NPY_FLOAT32:
-        _add(<float*>to, ldt, <float*>what, ldw, rows, columns)
-    else:
-        _add(<double*>to, ldt, <double*>what, ldw, rows, columns)
-
-
-cdef void _add(cython.floating* to, Py_ssize_t ldt, const cython.floating* what, Py_ssize_t ldw,
-               Py_ssize_t rows, Py_ssize_t columns) noexcept nogil:
-    cdef Py_ssize_t r, c
-    for r in range(rows):
-        for c in range(columns):
-            to[r * ldt + c] += what[r * ldw + c]
 
 
 # ---- embedding

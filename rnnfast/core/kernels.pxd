@@ -87,6 +87,8 @@ cdef extern from "rnnfast.h" nogil:
                      Py_ssize_t, Py_ssize_t, int, const int*, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*unpack)(void*, Py_ssize_t, const void*, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                        Py_ssize_t) noexcept nogil
+        void (*add)(void*, const void*, Py_ssize_t) noexcept nogil
+        void (*multiply)(void*, const void*, Py_ssize_t) noexcept nogil
         void (*activate)(int, const void*, void*, Py_ssize_t) noexcept nogil
         void (*sgd)(void*, const void*, void*, Py_ssize_t, Py_ssize_t, double, double, double, int) noexcept nogil
         void (*adam)(void*, const void*, void*, void*, Py_ssize_t, Py_ssize_t, double, double,

@@ -1,0 +1,140 @@
+# The problem of one call as the team of threads sees it: sizes, arrays, and who does what.
+
+cimport cython
+from libc.string cimport memcpy, memset
+
+from rnnfast.core.packed cimport Packed
+
+cdef extern from *:
+    """
+    #include <sched.h>
+    /* A barrier that spins first: a step takes microseconds, a sleeping thread's wake-up tens. */
+    typedef struct { int arrived, round; } barrier;
+
+    static void barrier_wait(barrier *b, int members)
+    {
+        const int round = __atomic_load_n(&b->round, __ATOMIC_RELAXED);
+        if (__atomic_add_fetch(&b->arrived, 1, __ATOMIC_ACQ_REL) == members) {
+            __atomic_store_n(&b->arrived, 0, __ATOMIC_RELAXED);
+            __atomic_store_n(&b->round, round + 1, __ATOMIC_RELEASE);
+            return;
+        }
+        for (int spins = 0; __atomic_load_n(&b->round, __ATOMIC_ACQUIRE) == round; spins++)
+            if (spins > 4000)
+                sched_yield();
+    }
+    """
+    ctypedef struct barrier:
+        pass
+    void barrier_wait(barrier* b, int members) noexcept nogil
+
+
+cdef struct State:
+    # What one layer and direction keeps. Time-major, rows in the order of the batch.
+    char* h      # (places, B, ldh)
+    char* c      # (places or 1, B, ldc)
+    char* gates  # (T, B, ldg): activated, then their gradients; NULL at inference
+    char* m      # (T or 1, B, ldc): o tanh(c) before the projection; NULL without one
+    char* dh     # (T, B, ldh): gradient of the projected h; backward with projection only
+    char* grad_x  # (I, ldw) weight gradients, transposed
+    char* grad_h  # (K, ldw)
+    char* grad_b  # (1, ldw)
+    char* grad_r  # (P, ldc)
+
+
+cdef struct Job:
+    Py_ssize_t T, B
+    Py_ssize_t ldh, ldc, ldg, ldw, slot  # slot: distance between slots of a gate row
+    Py_ssize_t places
+    int training, shared, gather_x, want_dx, want_grads, used
+    Py_ssize_t chunk
+    Py_ssize_t* sample  # (B,) the sample in each row, NULL: the row itself
+    Py_ssize_t* length  # (B,) by row
+    Py_ssize_t* active  # (T + 1,) rows still active at each step
+    # the caller's arrays; strides in elements
+    char* x
+    Py_ssize_t x_time, x_row
+    char* y
+    Py_ssize_t y_time, y_row
+    char* masks
+    char* h0
+    char* c0
+    char* hn
+    char* cn
+    char* dy
+    Py_ssize_t dy_time, dy_row
+    char* dx
+    Py_ssize_t dx_time, dx_row
+    char* dh0
+    char* dc0
+    char* dhn
+    char* dcn
+    # workspace
+    State* states   # (L * D,)
+    char** inputs   # (L,) what each layer reads: (T or chunk, B, input_row)
+    Py_ssize_t* input_row
+    Py_ssize_t* input_time
+    char* product   # (chunk, B, ldp)
+    Py_ssize_t ldp
+    char* outside   # (B, ldh) gradient that reaches h at one step from outside the recurrence
+    char* zeros     # (ldc,) read as rows of stride 0
+    char* carry     # (B, ldc)
+    char* between[2]  # (T, B, ldy) gradients between layers
+    Py_ssize_t ldy
+    char** grads    # (L * D * 5,) the caller's
+    char* gradients  # all grad_* of the states, zeroed by the team
+    Py_ssize_t gradient_lines
+    barrier meet
+
+
+cdef struct Member:
+    # One thread's part: rows [b0, b1) and share i of n of the panels; rows [o0, o1) for chores that
+    # belong to one row alone.
+    Py_ssize_t b0, b1, o0, o1
+    int i, n, index, count
+
+
+cdef inline void wait(Job* job, Member* me) noexcept nogil:
+    if job.shared:
+        barrier_wait(&job.meet, me.count)
+
+
+cdef inline Py_ssize_t share(Py_ssize_t n, int i, int parts) noexcept nogil:
+    return n * i // parts
+
+
+cdef inline Py_ssize_t sample_of(const Job* job, Py_ssize_t row) noexcept nogil:
+    return row if job.sample == NULL else job.sample[row]
+
+
+cdef inline void copy_row(char* to, const char* source, Py_ssize_t bytes) noexcept nogil:
+    # source NULL: zeros. Rows of one element are the univariate series' and not worth a call.
+    if source == NULL:
+        memset(to, 0, bytes)
+    elif bytes == 4:
+        (<int*>to)[0] = (<int*>source)[0]
+    else:
+        memcpy(to, source, bytes)
+
+
+cdef inline const char* mask_of(const Job* job, Packed net, int layer, Py_ssize_t t,
+                              Py_ssize_t row, int direction) noexcept nogil:
+    # Dropout mask on the output of `layer`: (L - 1, T, B, D K).
+    return job.masks + ((((layer * job.T + t) * job.B + sample_of(job, row)) * net.directions
+                         + direction) * net.recurrent) * net.itemsize
+
+
+@cython.final
+cdef class Tape:
+    cdef Job job
+    cdef char* block
+
+
+cdef Member member_of(const Job* job, int index, int count) noexcept nogil
+cdef void place_lists(Job* job, Packed net, char** at) noexcept nogil
+cdef void place_forward(Job* job, Packed net, char** at) noexcept nogil
+cdef void place_backward(Job* job, Packed net, char** at) noexcept nogil
+cdef char* strided(object array, Packed net, Py_ssize_t T, Py_ssize_t B, Py_ssize_t n, str name,
+                   Py_ssize_t* time, Py_ssize_t* row) except? NULL
+cdef object order_rows(Job* job, object lengths)
+cdef int team_for(Job* job, Packed net) noexcept nogil

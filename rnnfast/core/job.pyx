@@ -1,0 +1,199 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# cython: initializedcheck=False
+"""Lays a call out in memory: rows longest first, one block for all arrays, a share a thread."""
+
+import numpy as np
+
+cimport cython
+cimport numpy as cnp
+from libc.string cimport memset
+
+from rnnfast.core cimport kernels as k
+from rnnfast.core.kernels cimport RNNFAST_LINE, rnnfast_stride
+from rnnfast.core.packed cimport Packed
+
+cnp.import_array()
+
+cdef enum:
+    # Measured with benchmarks/test_engine.py --thresholds: below them a team costs more than it
+    # gives. Multiply-adds in a whole call, and in one step of one layer.
+    SERIAL_WORK = 400_000
+    SHARED_STEP_WORK = 24_000
+
+
+@cython.final
+cdef class Tape:
+    """What backward needs of a forward call. Opaque; serves one backward."""
+
+    def __cinit__(self):
+        memset(&self.job, 0, sizeof(Job))
+
+    def __dealloc__(self):
+        k.give(<char*>self.job.states)
+        k.give(self.block)
+
+    @property
+    def nbytes(self):
+        """Bytes of stored states, gates and inputs."""
+        return k.size_of(self.block)
+
+
+cdef Member member_of(const Job* job, int index, int count) noexcept nogil:
+    # Slices of about the same number of active steps.
+    cdef Member me
+    cdef Py_ssize_t r, bound, total = 0, seen = 0
+    me.index, me.count = index, count
+    me.i, me.n = index if job.shared else 0, count if job.shared else 1
+    me.o0, me.o1 = share(job.B, index, count), share(job.B, index + 1, count)
+    if job.sample != NULL and not job.shared:
+        for r in range(job.B):
+            total += job.length[r]
+        me.o0, me.o1 = job.B, job.B
+        for r in range(job.B):
+            if seen >= share(total, index, count) and me.o0 == job.B:
+                me.o0 = r
+            if seen >= share(total, index + 1, count) and index + 1 < count:
+                me.o1 = r
+                break
+            seen += job.length[r]
+        if me.o0 > me.o1:
+            me.o0 = me.o1
+    me.b0, me.b1 = 0 if job.shared else me.o0, job.B if job.shared else me.o1
+    return me
+
+
+cdef inline char* _bump(char** at, size_t bytes) noexcept nogil:
+    cdef char* block = at[0]
+    at[0] += (bytes + RNNFAST_LINE - 1) // RNNFAST_LINE * RNNFAST_LINE
+    return block
+
+
+cdef void place_lists(Job* job, Packed net, char** at) noexcept nogil:
+    cdef Py_ssize_t parts = net.layers * net.directions
+    job.states = <State*>_bump(at, sizeof(State) * parts)
+    job.inputs = <char**>_bump(at, sizeof(char*) * net.layers)
+    job.input_row = <Py_ssize_t*>_bump(at, sizeof(Py_ssize_t) * net.layers)
+    job.input_time = <Py_ssize_t*>_bump(at, sizeof(Py_ssize_t) * net.layers)
+    job.grads = <char**>_bump(at, sizeof(char*) * parts * 5)
+    job.sample = <Py_ssize_t*>_bump(at, sizeof(Py_ssize_t) * job.B)
+    job.length = <Py_ssize_t*>_bump(at, sizeof(Py_ssize_t) * job.B)
+    job.active = <Py_ssize_t*>_bump(at, sizeof(Py_ssize_t) * (job.T + 1))
+
+
+cdef void place_forward(Job* job, Packed net, char** at) noexcept nogil:
+    # Everything the forward pass writes.
+    cdef Py_ssize_t size = net.itemsize, B = job.B, n, kept = job.T if job.training else 1
+    cdef int index, layer
+    cdef State* state
+    for index in range(net.layers * net.directions):
+        state = job.states + index
+        memset(state, 0, sizeof(State))
+        state.h = _bump(at, job.places * B * job.ldh * size)
+        if net.info.has_cell_state:
+            state.c = _bump(at, (job.places if job.training else 1) * B * job.ldc * size)
+        if job.training:
+            state.gates = _bump(at, job.T * B * job.ldg * size)
+        if net.projection:
+            state.m = _bump(at, kept * B * job.ldc * size)
+    for layer in range(net.layers):
+        n = net.parts[layer * net.directions].input
+        n = n if n * size < RNNFAST_LINE else rnnfast_stride(n, size)
+        job.input_row[layer], job.input_time[layer] = n, B * n
+        if layer == 0 and not job.gather_x:
+            job.inputs[0], job.input_row[0], job.input_time[0] = job.x, job.x_row, job.x_time
+        elif layer == 0:
+            job.inputs[0] = _bump(at, (job.T if job.training else job.chunk) * B * n * size)
+        elif job.training and net.directions == 1 and job.masks == NULL:
+            # The history of the layer below is the input.
+            job.inputs[layer] = job.states[layer - 1].h + B * job.ldh * size
+            job.input_row[layer], job.input_time[layer] = job.ldh, B * job.ldh
+        elif layer >= 3 and not job.training:
+            job.inputs[layer] = job.inputs[layer - 2]  # two arrays take turns
+        else:
+            job.inputs[layer] = _bump(at, job.T * B * n * size)
+    job.product = _bump(at, job.chunk * B * job.ldp * size) if job.ldp else NULL
+
+
+cdef void place_backward(Job* job, Packed net, char** at) noexcept nogil:
+    cdef Py_ssize_t size = net.itemsize
+    cdef int index
+    cdef State* state
+    job.outside = _bump(at, job.B * job.ldh * size)
+    job.zeros = _bump(at, job.ldc * size)
+    job.carry = _bump(at, job.B * job.ldc * size)
+    job.between[0] = job.between[1] = NULL
+    if net.layers > 1:
+        job.between[0] = _bump(at, job.T * job.B * job.ldy * size)
+        job.between[1] = _bump(at, job.T * job.B * job.ldy * size)
+    if net.projection:
+        for index in range(net.layers * net.directions):
+            job.states[index].dh = _bump(at, job.T * job.B * job.ldh * size)
+    job.gradients = at[0]
+    if job.want_grads:
+        for index in range(net.layers * net.directions):
+            state = job.states + index
+            state.grad_x = _bump(at, net.parts[index].input * job.ldw * size)
+            state.grad_h = _bump(at, net.recurrent * job.ldw * size)
+            state.grad_b = _bump(at, job.ldw * size)
+            state.grad_r = _bump(at, net.projection * job.ldc * size)
+    job.gradient_lines = (at[0] - job.gradients) // RNNFAST_LINE
+
+
+cdef char* strided(object array, Packed net, Py_ssize_t T, Py_ssize_t B, Py_ssize_t n, str name,
+                    Py_ssize_t* time, Py_ssize_t* row) except? NULL:
+    # The data of a (T, B, n) array with adjacent elements on the last axis; strides in elements.
+    if array is None:
+        return NULL
+    if not isinstance(array, np.ndarray) or cnp.PyArray_TYPE(array) != net.typenum:
+        raise TypeError(f"{name} must be an array of {net.itemsize * 8}-bit floats, "
+                        f"got {getattr(array, 'dtype', type(array).__name__)}")
+    cdef cnp.npy_intp* shape = cnp.PyArray_DIMS(array)
+    cdef cnp.npy_intp* strides
+    if (cnp.PyArray_NDIM(array) != 3 or shape[0] != T or shape[1] != B or shape[2] != n):
+        raise ValueError(f"{name} must have shape ({T}, {B}, {n}), got {(<object>array).shape}")
+    strides = cnp.PyArray_STRIDES(array)
+    if ((n > 1 and strides[2] != net.itemsize) or strides[0] % net.itemsize
+            or strides[1] % net.itemsize or not cnp.PyArray_ISALIGNED(array)):
+        raise ValueError(f"{name} must be aligned with adjacent elements on its last axis")
+    time[0], row[0] = strides[0] // net.itemsize, strides[1] // net.itemsize
+    return <char*>cnp.PyArray_DATA(array)
+
+
+cdef object order_rows(Job* job, object lengths):
+    # Rows longest first, and how many are active at each step.
+    cdef Py_ssize_t b, t
+    cdef cnp.int64_t* values
+    for b in range(job.B if lengths is None else 0):
+        job.length[b] = job.T
+    for t in range(job.T if lengths is None else 0):
+        job.active[t] = job.B
+    job.active[job.T] = 0
+    if lengths is None:
+        job.sample = NULL
+        return
+    order = np.argsort(-lengths, kind="stable").astype(np.intp)
+    active = np.searchsorted(np.sort(lengths), np.arange(job.T + 1), side="right")
+    for b, sample in enumerate(order):
+        job.sample[b] = sample
+        job.length[b] = lengths[sample]
+    for t, shorter in enumerate(active):
+        job.active[t] = job.B - shorter
+
+
+cdef int team_for(Job* job, Packed net) noexcept nogil:
+    # How many threads; job.shared: whether they share the units of each step and not the batch.
+    cdef int n = k.team_size(), index
+    cdef Py_ssize_t r
+    cdef double step = 0, steps = 0  # multiply-adds of one sample's step in all layers; steps
+    for index in range(net.layers * net.directions):
+        step += net.info.gates * net.hidden * <double>(net.parts[index].input + net.recurrent)
+    for r in range(job.B):
+        steps += job.length[r]
+    job.shared = 0
+    if n < 2 or step * steps < SERIAL_WORK:
+        return 1
+    if job.B < n:
+        if step * job.B / (net.layers * net.directions) < SHARED_STEP_WORK:
+            return <int>max(1, job.B)
+        job.shared = 1
+    return n

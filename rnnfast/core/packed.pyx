@@ -1,0 +1,170 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# cython: initializedcheck=False
+"""Packs the weights of a network once, for every call until they change."""
+
+import numpy as np
+
+cimport cython
+cimport numpy as cnp
+from libc.string cimport memset
+
+from rnnfast.core cimport kernels as k
+from rnnfast.core.kernels cimport (
+    RNNFAST_CELLS, RNNFAST_LINE, RNNFAST_VECTORS, rnnfast_cell, rnnfast_kernels, rnnfast_panels,
+)
+
+cnp.import_array()
+
+
+@cython.final
+cdef class Packed:
+    """Weights of all layers and directions as the kernels read them. Opaque and immutable."""
+
+    def __dealloc__(self):
+        k.give(self.block)
+
+
+cdef size_t _pack_bytes(Packed net, Py_ssize_t n_out, int gates, Py_ssize_t n_in) except? 0:
+    cdef Py_ssize_t lanes = net.kernels.lanes
+    cdef Py_ssize_t width = rnnfast_panels(n_out, gates, <int>lanes) * lanes
+    width *= RNNFAST_VECTORS if gates == 1 else gates
+    return (k.product(width * net.itemsize, n_in) + RNNFAST_LINE - 1) // RNNFAST_LINE * RNNFAST_LINE
+
+
+cdef void _pack_bias(char* to, char* b_ih, char* b_hh, Packed net) noexcept nogil:
+    # What each slot adds: the input's bias, the recurrent one, or their sum.
+    cdef const rnnfast_cell* cell = net.info
+    cdef Py_ssize_t lanes = net.kernels.lanes, H = net.hidden, size = net.itemsize, u = 0, at, n
+    cdef int s
+    while u < H:
+        n = min(lanes, H - u)
+        for s in range(cell.slots):
+            at = u if cell.gates == 1 else u * RNNFAST_VECTORS + s * lanes
+            if b_ih != NULL and cell.x_slot <= s < cell.x_slot + cell.gates:
+                net.kernels.add(to + at * size, b_ih + (cell.order[s] * H + u) * size, n)
+            if b_hh != NULL and cell.h_slot <= s < cell.h_slot + cell.gates:
+                net.kernels.add(to + at * size, b_hh + (cell.order[s] * H + u) * size, n)
+        u += lanes
+
+
+cdef char* contiguous(object array, Packed net, Py_ssize_t size, str name) except? NULL:
+    if array is None:
+        return NULL
+    if not isinstance(array, np.ndarray) or cnp.PyArray_TYPE(array) != net.typenum:
+        raise TypeError(f"{name} must be an array of {net.itemsize * 8}-bit floats, "
+                        f"got {getattr(array, 'dtype', type(array).__name__)}")
+    if cnp.PyArray_SIZE(array) != size or not cnp.PyArray_IS_C_CONTIGUOUS(array):
+        raise ValueError(f"{name} must be C-contiguous with {size} elements, "
+                         f"got shape {(<object>array).shape}")
+    return <char*>cnp.PyArray_DATA(array)
+
+
+def pack(str cell, list weights, int num_layers, int num_directions, bint training):
+    """Weights in the kernels' layout, for the instruction set selected now.
+
+    Parameters
+    ----------
+    cell : {"rnn_tanh", "rnn_relu", "lstm", "gru"}
+    weights : list of L*D tuples
+        ``(w_ih (G*H, F), w_hh (G*H, K), b_ih (G*H,), b_hh (G*H,), w_hr (P, H))`` of one dtype,
+        C-contiguous; biases and ``w_hr`` may be None. F is I, or D*K above the first layer.
+    num_layers, num_directions : int
+    training : bool
+        Whether `backward` will be called.
+
+    Returns
+    -------
+    Packed
+        A snapshot: later changes of `weights` do not reach it.
+    """
+    cdef Packed net = Packed.__new__(Packed)
+    cdef Py_ssize_t i, H, K, P, I, GH
+    cdef int index = 0, s, gates
+    cdef int isa = k.current_isa()
+    cdef const rnnfast_kernels* kn
+    cdef char* at
+    cdef size_t size
+    cdef Part* part
+    while index < RNNFAST_CELLS and k.cell(index).name != cell.encode():
+        index += 1
+    if index == RNNFAST_CELLS:
+        raise ValueError(f"cell {cell!r} is unknown")
+    first = weights[0][0]
+    net.typenum = cnp.PyArray_TYPE(first)
+    if net.typenum != cnp.NPY_FLOAT32 and net.typenum != cnp.NPY_FLOAT64:
+        raise TypeError(f"weights must be float32 or float64, got {first.dtype}")
+    net.itemsize = cnp.PyArray_ITEMSIZE(first)
+    net.kernels = kn = k.table(isa, net.itemsize)
+    net.info = k.cell(index)
+    net.cell, net.layers, net.directions, net.training = index, num_layers, num_directions, training
+    gates = net.info.gates
+    net.hidden = H = first.shape[0] // gates
+    net.recurrent = K = weights[0][1].shape[1]
+    net.projection = P = 0 if weights[0][4] is None else weights[0][4].shape[0]
+    GH = gates * H
+
+    # Sizes first, so that one block holds everything.
+    cdef size_t bias_bytes = _pack_bytes(net, H, gates if gates == 1 else RNNFAST_VECTORS, 1)
+    size = (sizeof(Part) * len(weights) + RNNFAST_LINE - 1) // RNNFAST_LINE * RNNFAST_LINE
+    for w_ih, _, _, _, _ in weights:
+        I = w_ih.shape[1]
+        size += _pack_bytes(net, H, gates, I) + _pack_bytes(net, H, gates, K) + bias_bytes
+        if P:
+            size += _pack_bytes(net, P, 1, H)
+        if training:
+            size += _pack_bytes(net, K, 1, GH) + _pack_bytes(net, I, 1, GH)
+            if P:
+                size += _pack_bytes(net, H, 1, P)
+    net.block = <char*>k.take(size)
+    net.parts = <Part*>net.block
+    at = net.block + (sizeof(Part) * len(weights) + RNNFAST_LINE - 1) // RNNFAST_LINE * RNNFAST_LINE
+
+    cdef char* w_ih_data
+    cdef char* w_hh_data
+    cdef char* w_hr_data
+    cdef char* b_ih_data
+    cdef char* b_hh_data
+    for i in range(num_layers * num_directions):
+        w_ih, w_hh, b_ih, b_hh, w_hr = weights[i]
+        part = net.parts + i
+        part.input = I = w_ih.shape[1]
+        w_ih_data = contiguous(w_ih, net, GH * I, "weight_ih")
+        w_hh_data = contiguous(w_hh, net, GH * K, "weight_hh")
+        b_ih_data = contiguous(b_ih, net, GH, "bias_ih")
+        b_hh_data = contiguous(b_hh, net, GH, "bias_hh")
+        w_hr_data = contiguous(w_hr, net, P * H, "weight_hr")
+        part.weight_r = part.weight_ht = part.weight_xt = part.weight_rt = NULL
+        part.weight_x = at
+        at += _pack_bytes(net, H, gates, I)
+        part.weight_h = at
+        at += _pack_bytes(net, H, gates, K)
+        part.bias = at
+        at += bias_bytes
+        kn.pack(part.weight_x, w_ih_data, I, 1, H, I, 0, I, gates, net.info.order + net.info.x_slot,
+                0, rnnfast_panels(H, gates, kn.lanes))
+        kn.pack(part.weight_h, w_hh_data, K, 1, H, K, 0, K, gates, net.info.order + net.info.h_slot,
+                0, rnnfast_panels(H, gates, kn.lanes))
+        memset(part.bias, 0, bias_bytes)
+        _pack_bias(part.bias, b_ih_data, b_hh_data, net)
+        if P:
+            part.weight_r = at
+            at += _pack_bytes(net, P, 1, H)
+            kn.pack(part.weight_r, w_hr_data, H, 1, P, H, 0, H, 1, NULL,
+                    0, rnnfast_panels(P, 1, kn.lanes))
+        if not training:
+            continue
+        part.weight_ht = at
+        at += _pack_bytes(net, K, 1, GH)
+        part.weight_xt = at
+        at += _pack_bytes(net, I, 1, GH)
+        for s in range(gates):
+            kn.pack(part.weight_ht, w_hh_data + net.info.order[net.info.h_slot + s] * H * K * net.itemsize,
+                    1, K, K, H, s * H, GH, 1, NULL, 0, rnnfast_panels(K, 1, kn.lanes))
+            kn.pack(part.weight_xt, w_ih_data + net.info.order[net.info.x_slot + s] * H * I * net.itemsize,
+                    1, I, I, H, s * H, GH, 1, NULL, 0, rnnfast_panels(I, 1, kn.lanes))
+        if P:
+            part.weight_rt = at
+            at += _pack_bytes(net, H, 1, P)
+            kn.pack(part.weight_rt, w_hr_data, 1, H, H, P, 0, P, 1, NULL,
+                    0, rnnfast_panels(H, 1, kn.lanes))
+    return net
