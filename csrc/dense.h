@@ -1,55 +1,16 @@
-/* Products and updates that are not a cell: matmul, weight gradients, packing, optimisers. */
-
-static void NAME(matmul)(const rnnfast_matmul *m, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t p0,
-                         ptrdiff_t p1)
-{
-    const ptrdiff_t k = m->n_runs * m->run_length;
-    for (ptrdiff_t p = p0; p < p1; p++) {
-        const int V = panel_vectors(m->n_out, p);
-        const ptrdiff_t u = p * RNNFAST_VECTORS * LANES;
-        const real *weight = (const real *)m->weight + p * k * RNNFAST_VECTORS * LANES;
-        const real *bias = m->bias ? (const real *)m->bias + u : NULL;
-        for (ptrdiff_t b = b0, R; b < b1; b += R) {
-            R = deal(b1 - b);
-            vec acc[TILE_ROWS * RNNFAST_VECTORS];
-            real *out[TILE_ROWS];
-            for (int r = 0; r < R; r++) {
-                out[r] = (real *)m->out + (m->out_row ? m->out_row[b + r] : b + r) * m->ldo + u;
-                for (int v = 0; v < V; v++) {
-                    vec a = bias ? load(bias + v * LANES) : (vec){0};
-                    if (m->accumulate) a += load_n(out[r] + v * LANES, m->n_out - u - v * LANES);
-                    acc[r * RNNFAST_VECTORS + v] = a;
-                }
-            }
-            operand op[RNNFAST_VECTORS];
-            for (ptrdiff_t i = 0; i < m->n_runs; i++)
-                op[i] = (operand){(const real *)m->a + b * m->lda + i * m->run_pitch,
-                                  m->lda,
-                                  1,
-                                  weight + i * m->run_length * V * LANES,
-                                  V * LANES,
-                                  m->run_length};
-            run_tile(R, V, acc, op, (int)m->n_runs);
-            for (int r = 0; r < R; r++)
-                for (int v = 0; v < V; v++)
-                    store_n(out[r] + v * LANES, acc[r * RNNFAST_VECTORS + v],
-                            m->n_out - u - v * LANES);
-        }
-    }
-}
+/* What is not a sum over a row: weight gradients, packing, optimiser updates. */
 
 /* A tile covers up to TILE_ROWS columns of a and one panel of columns of g; tiles of one panel
- * come one after the other, so that the panel's block of g stays in the first-level cache. */
-static ptrdiff_t NAME(outer_tiles)(ptrdiff_t n_a, ptrdiff_t n_g)
-{
-    return (n_a + TILE_ROWS - 1) / TILE_ROWS * rnnfast_panels(n_g, 1, LANES);
-}
+ * come one after the other, so that the panel's block of g stays in the first-level cache, and
+ * callers take all blocks of rows of one panel before the next, so that its sums stay in the
+ * second-level one. */
+static ptrdiff_t NAME(tiles_per_panel)(ptrdiff_t n_a) { return (n_a + TILE_ROWS - 1) / TILE_ROWS; }
 
 static void NAME(outer)(const rnnfast_outer *o, const rnnfast_run *runs, int n_runs, ptrdiff_t q0,
                         ptrdiff_t q1)
 {
     static const real one = 1;
-    const ptrdiff_t per_panel = (o->n_a + TILE_ROWS - 1) / TILE_ROWS;
+    const ptrdiff_t per_panel = NAME(tiles_per_panel)(o->n_a);
     for (ptrdiff_t q = q0; q < q1; q++) {
         const ptrdiff_t p = q / per_panel, i = q % per_panel, u = p * RNNFAST_VECTORS * LANES;
         const ptrdiff_t k = o->n_a * i / per_panel;

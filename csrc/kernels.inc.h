@@ -26,17 +26,7 @@
 #include "cell_rnn.h"
 #include "dense.h"
 
-/* acc of rows [b, b + R) starts from the bias or from the input product of panel p. */
-INLINE void NAME(start)(const rnnfast_step *s, ptrdiff_t b, int R, ptrdiff_t p, int V, vec *acc)
-{
-    const ptrdiff_t at = p * RNNFAST_VECTORS * LANES;
-    const real *from =
-        s->product ? (const real *)s->product + b * s->ldp + at : (const real *)s->bias + at;
-    for (int r = 0; r < R; r++, from += s->product ? s->ldp : 0)
-        for (int v = 0; v < V; v++) acc[r * RNNFAST_VECTORS + v] = load(from + v * LANES);
-}
-
-/* Rows [b, b + R) of panel p of a pack of V vectors a k, as an operand of the tile. */
+/* Rows at `a` times panel p of a pack with V vectors a k. */
 INLINE operand NAME(rows_times_panel)(const void *a, ptrdiff_t lda, ptrdiff_t b, const void *weight,
                                       ptrdiff_t k, ptrdiff_t p, int V, int panel_pitch)
 {
@@ -48,40 +38,58 @@ INLINE operand NAME(rows_times_panel)(const void *a, ptrdiff_t lda, ptrdiff_t b,
                      k};
 }
 
-/* A cell's forward: its sums, then `finish` on each row while they are in the first-level cache.
- * gates 1: a panel is V vectors of units, finished one by one; gates 3 (GRU): x feeds the first
- * three vectors, h the last three; gates 4: both feed all. */
-INLINE void NAME(cell_forward)(const rnnfast_step *s, const int gates, ptrdiff_t b0, ptrdiff_t b1,
-                               ptrdiff_t p0, ptrdiff_t p1,
-                               void (*finish)(const rnnfast_step *, ptrdiff_t, ptrdiff_t,
-                                              const vec *))
+/* The same for rows of several runs, one operand a run. */
+INLINE void NAME(runs_times_panel)(operand *op, const void *a, ptrdiff_t lda, ptrdiff_t b,
+                                   ptrdiff_t n_runs, ptrdiff_t length, ptrdiff_t pitch,
+                                   const void *weight, ptrdiff_t p, int V)
 {
-    const int pitch = gates == 1 ? RNNFAST_VECTORS : gates;
+    const real *w = (const real *)weight + p * n_runs * length * RNNFAST_VECTORS * LANES;
+    for (ptrdiff_t i = 0; i < n_runs; i++)
+        op[i] = (operand){(const real *)a + b * lda + i * pitch,
+                          lda,
+                          1,
+                          w + i * length * V * LANES,
+                          V * LANES,
+                          length};
+}
+
+/* For each panel and block of rows: acc = bias or input product, + x W_x and h W_h as asked for,
+ * then `finish` while the sums are in the first-level cache. gates 1: a panel is V vectors of
+ * units; gates 3 (GRU): x feeds the first three of four vectors, h the last three; gates 4: both
+ * feed all. */
+INLINE void NAME(gate_sums)(const rnnfast_step *s, const int gates, const int recurrent,
+                            ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t p0, ptrdiff_t p1,
+                            void (*finish)(const rnnfast_step *, int gates, ptrdiff_t b,
+                                           ptrdiff_t p, int V, const vec *))
+{
+    const int pitch = gates == 1 ? RNNFAST_VECTORS : gates, wanted = !s->product;
+    const ptrdiff_t step = s->product ? s->ldp : 0;
     for (ptrdiff_t p = p0; p < p1; p++) {
         const int V = gates == 1 ? panel_vectors(s->hidden, p) : gates;
-        for (ptrdiff_t b = b0, R; b < b1; b += R) {
-            R = deal(b1 - b);
-            vec acc[TILE_ROWS * RNNFAST_VECTORS];
-            NAME(start)(s, b, R, p, gates == 1 ? V : RNNFAST_VECTORS, acc);
-            const operand op[2] = {
-                NAME(rows_times_panel)(s->x, s->ldx, b, s->weight_x, s->input, p, V, pitch),
-                NAME(rows_times_panel)(s->h, s->ldh, b, s->weight_h, s->recurrent, p, V, pitch)};
+        const int width = gates == 1 ? V : RNNFAST_VECTORS;
+        const ptrdiff_t at = p * RNNFAST_VECTORS * LANES;
+        for (ptrdiff_t b = b0, rows; b < b1; b += rows) {
+            rows = b1 - b < NAME(ROW_BLOCK) ? b1 - b : NAME(ROW_BLOCK);
+            vec acc[NAME(ROW_BLOCK) * RNNFAST_VECTORS];
+            const real *from = s->product ? (const real *)s->product + b * s->ldp + at
+                                          : (const real *)s->bias + at;
+            for (ptrdiff_t r = 0; r < rows; r++, from += step)
+                for (int v = 0; v < width; v++)
+                    acc[r * RNNFAST_VECTORS + v] = load(from + v * LANES);
+            operand op[2];
+            if (wanted)
+                op[0] = NAME(rows_times_panel)(s->x, s->ldx, b, s->weight_x, s->input, p, V, pitch);
+            if (recurrent)
+                op[wanted] =
+                    NAME(rows_times_panel)(s->h, s->ldh, b, s->weight_h, s->recurrent, p, V, pitch);
             if (gates == 3) {
-                if (!s->product) run_tile(R, 3, acc, op, 1);
-                run_tile(R, 3, acc + 1, op + 1, 1);
-            } else if (s->product) {
-                run_tile(R, V, acc, op + 1, 1);
+                if (wanted) add_products(acc, rows, V, op, 1);
+                if (recurrent) add_products(acc + 1, rows, V, op + wanted, 1);
             } else {
-                run_tile(R, V, acc, op, 2);
+                add_products(acc, rows, V, op, wanted + recurrent);
             }
-            for (int r = 0; r < R; r++) {
-                const vec *row = acc + r * RNNFAST_VECTORS;
-                if (gates == 1)
-                    for (int v = 0; v < V; v++)
-                        finish(s, b + r, (p * RNNFAST_VECTORS + v) * LANES, row + v);
-                else
-                    finish(s, b + r, p * LANES, row);
-            }
+            for (ptrdiff_t r = 0; r < rows; r++)
+                finish(s, gates, b + r, p, width, acc + r * RNNFAST_VECTORS);
         }
     }
 }
@@ -91,30 +99,22 @@ INLINE void NAME(cell_backward)(const rnnfast_backstep *s, ptrdiff_t b0, ptrdiff
                                 ptrdiff_t p1,
                                 void (*finish)(const rnnfast_backstep *, ptrdiff_t, ptrdiff_t, vec))
 {
-    const ptrdiff_t k = s->n_runs * s->run_length;
     for (ptrdiff_t p = p0; p < p1; p++) {
         const int V = panel_vectors(s->hidden, p);
         const ptrdiff_t u = p * RNNFAST_VECTORS * LANES;
-        const real *weight = (const real *)s->weight_h + p * k * RNNFAST_VECTORS * LANES;
-        for (ptrdiff_t b = b0, R; b < b1; b += R) {
-            R = deal(b1 - b);
-            vec acc[TILE_ROWS * RNNFAST_VECTORS];
-            for (int r = 0; r < R; r++)
-                for (int v = 0; v < V; v++)
-                    acc[r * RNNFAST_VECTORS + v] =
-                        load((const real *)s->dh_in + (b + r) * s->ldd + u + v * LANES);
+        for (ptrdiff_t b = b0, rows; b < b1; b += rows) {
+            rows = b1 - b < NAME(ROW_BLOCK) ? b1 - b : NAME(ROW_BLOCK);
+            vec acc[NAME(ROW_BLOCK) * RNNFAST_VECTORS];
+            const real *from = (const real *)s->dh_in + b * s->ldd + u;
+            for (ptrdiff_t r = 0; r < rows; r++, from += s->ldd)
+                for (int v = 0; v < V; v++) acc[r * RNNFAST_VECTORS + v] = load(from + v * LANES);
             if (s->next) {
                 operand op[RNNFAST_VECTORS];
-                for (ptrdiff_t i = 0; i < s->n_runs; i++)
-                    op[i] = (operand){(const real *)s->next + b * s->ldn + i * s->run_pitch,
-                                      s->ldn,
-                                      1,
-                                      weight + i * s->run_length * V * LANES,
-                                      V * LANES,
-                                      s->run_length};
-                run_tile(R, V, acc, op, (int)s->n_runs);
+                NAME(runs_times_panel)
+                (op, s->next, s->ldn, b, s->n_runs, s->run_length, s->run_pitch, s->weight_h, p, V);
+                add_products(acc, rows, V, op, (int)s->n_runs);
             }
-            for (int r = 0; r < R; r++)
+            for (ptrdiff_t r = 0; r < rows; r++)
                 for (int v = 0; v < V; v++)
                     finish(s, b + r, u + v * LANES, acc[r * RNNFAST_VECTORS + v]);
         }
@@ -123,10 +123,19 @@ INLINE void NAME(cell_backward)(const rnnfast_backstep *s, ptrdiff_t b0, ptrdiff
 
 /* The two entries of a cell in the table. */
 #define CELL(cell, gates)                                                                          \
+    INLINE void NAME(cell##_finish)(const rnnfast_step *s, int n, ptrdiff_t b, ptrdiff_t p, int V, \
+                                    const vec *acc)                                                \
+    {                                                                                              \
+        if (n == 1)                                                                                \
+            for (int v = 0; v < V; v++)                                                            \
+                NAME(cell##_forward)(s, b, (p * RNNFAST_VECTORS + v) * LANES, acc + v);            \
+        else                                                                                       \
+            NAME(cell##_forward)(s, b, p * LANES, acc);                                            \
+    }                                                                                              \
     static void NAME(cell##_forward_step)(const rnnfast_step *s, ptrdiff_t b0, ptrdiff_t b1,       \
                                           ptrdiff_t p0, ptrdiff_t p1)                              \
     {                                                                                              \
-        NAME(cell_forward)(s, gates, b0, b1, p0, p1, NAME(cell##_forward));                        \
+        NAME(gate_sums)(s, gates, 1, b0, b1, p0, p1, NAME(cell##_finish));                         \
     }                                                                                              \
     static void NAME(cell##_backward_step)(const rnnfast_backstep *s, ptrdiff_t b0, ptrdiff_t b1,  \
                                            ptrdiff_t p0, ptrdiff_t p1)                             \
@@ -139,23 +148,51 @@ CELL(lstm, 4)
 CELL(gru, 3)
 #undef CELL
 
-static void NAME(input_product)(const rnnfast_step *s, int gates, void *product, ptrdiff_t b0,
-                                ptrdiff_t b1, ptrdiff_t p0, ptrdiff_t p1)
+INLINE void NAME(store_product)(const rnnfast_step *s, int gates, ptrdiff_t b, ptrdiff_t p, int V,
+                                const vec *acc)
 {
-    const int pitch = gates == 1 ? RNNFAST_VECTORS : gates;
+    (void)gates;
+    real *product = (real *)s->gates + b * s->ldp + p * RNNFAST_VECTORS * LANES;
+    for (int v = 0; v < V; v++) store(product + v * LANES, acc[v]);
+}
+
+static void NAME(input_product)(const rnnfast_step *s, int gates, ptrdiff_t b0, ptrdiff_t b1,
+                                ptrdiff_t p0, ptrdiff_t p1)
+{
+    if (gates == 1)
+        NAME(gate_sums)(s, 1, 0, b0, b1, p0, p1, NAME(store_product));
+    else if (gates == 3)
+        NAME(gate_sums)(s, 3, 0, b0, b1, p0, p1, NAME(store_product));
+    else
+        NAME(gate_sums)(s, 4, 0, b0, b1, p0, p1, NAME(store_product));
+}
+
+static void NAME(matmul)(const rnnfast_matmul *m, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t p0,
+                         ptrdiff_t p1)
+{
     for (ptrdiff_t p = p0; p < p1; p++) {
-        const int V = gates == 1 ? panel_vectors(s->hidden, p) : gates;
-        for (ptrdiff_t b = b0, R; b < b1; b += R) {
-            R = deal(b1 - b);
-            vec acc[TILE_ROWS * RNNFAST_VECTORS];
-            NAME(start)(s, b, R, p, gates == 1 ? V : RNNFAST_VECTORS, acc);
-            const operand op =
-                NAME(rows_times_panel)(s->x, s->ldx, b, s->weight_x, s->input, p, V, pitch);
-            run_tile(R, V, acc, &op, 1);
-            for (int r = 0; r < R; r++)
-                for (int v = 0; v < (gates == 1 ? V : RNNFAST_VECTORS); v++)
-                    store((real *)product + (b + r) * s->ldp + (p * RNNFAST_VECTORS + v) * LANES,
-                          acc[r * RNNFAST_VECTORS + v]);
+        const int V = panel_vectors(m->n_out, p);
+        const ptrdiff_t u = p * RNNFAST_VECTORS * LANES, n = m->n_out - u;
+        for (ptrdiff_t b = b0, rows; b < b1; b += rows) {
+            rows = b1 - b < NAME(ROW_BLOCK) ? b1 - b : NAME(ROW_BLOCK);
+            vec acc[NAME(ROW_BLOCK) * RNNFAST_VECTORS];
+            real *out[NAME(ROW_BLOCK)];
+            for (ptrdiff_t r = 0; r < rows; r++) {
+                out[r] = (real *)m->out + (m->out_row ? m->out_row[b + r] : b + r) * m->ldo + u;
+                for (int v = 0; v < V; v++) {
+                    const vec bias =
+                        m->bias ? load((const real *)m->bias + u + v * LANES) : (vec){0};
+                    acc[r * RNNFAST_VECTORS + v] =
+                        m->accumulate ? bias + load_n(out[r] + v * LANES, n - v * LANES) : bias;
+                }
+            }
+            operand op[RNNFAST_VECTORS];
+            NAME(runs_times_panel)
+            (op, m->a, m->lda, b, m->n_runs, m->run_length, m->run_pitch, m->weight, p, V);
+            add_products(acc, rows, V, op, (int)m->n_runs);
+            for (ptrdiff_t r = 0; r < rows; r++)
+                for (int v = 0; v < V; v++)
+                    store_n(out[r] + v * LANES, acc[r * RNNFAST_VECTORS + v], n - v * LANES);
         }
     }
 }
@@ -172,7 +209,7 @@ const rnnfast_kernels NAME(rnnfast_table) = {
     .input_product = NAME(input_product),
     .matmul = NAME(matmul),
     .outer = NAME(outer),
-    .outer_tiles = NAME(outer_tiles),
+    .tiles_per_panel = NAME(tiles_per_panel),
     .pack = NAME(pack),
     .unpack = NAME(unpack),
     .add = NAME(add),
@@ -208,4 +245,5 @@ const rnnfast_kernels NAME(rnnfast_table) = {
 #undef operand
 #undef run_tile
 #undef deal
+#undef add_products
 #undef panel_vectors

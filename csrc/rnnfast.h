@@ -117,14 +117,16 @@ typedef struct {
     const char *isa;
     int itemsize, lanes, rows;
     rnnfast_cell_kernels cell[RNNFAST_CELLS];
-    /* product[row] = x[row] W_x + bias for a cell of `gates` gates: rnnfast_step.product. */
-    void (*input_product)(const rnnfast_step *, int gates, void *product, ptrdiff_t b0,
-                          ptrdiff_t b1, ptrdiff_t p0, ptrdiff_t p1);
+    /* gates[row] = x[row] W_x + bias: what rnnfast_step.product takes. Writes the step's `gates`
+     * with ldp between rows, for a cell of `gates` gates; reads neither h nor c. */
+    void (*input_product)(const rnnfast_step *, int gates, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t p0,
+                          ptrdiff_t p1);
     void (*matmul)(const rnnfast_matmul *, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t p0, ptrdiff_t p1);
-    /* Tiles [q0, q1) of outer_tiles(): callers deal them to threads, none is ever split. */
+    /* Tiles [q0, q1) of n_tiles = tiles_per_panel x panels: callers deal them to threads, none is
+     * ever split. */
     void (*outer)(const rnnfast_outer *, const rnnfast_run *runs, int n_runs, ptrdiff_t q0,
                   ptrdiff_t q1);
-    ptrdiff_t (*outer_tiles)(ptrdiff_t n_a, ptrdiff_t n_g);
+    ptrdiff_t (*tiles_per_panel)(ptrdiff_t n_a);
     /* dst (panels [p0, p1) of a pack) from src: the weight of input k of unit u in slot s is
      * src[(order[s] * hidden + u) * row + k * column]. `gates` 1: dst is a single-gate pack, order
      * unused. The pack has n_all inputs, of which this call writes [at, at + n_in). */

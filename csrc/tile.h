@@ -81,3 +81,34 @@ INLINE int NAME(panel_vectors)(ptrdiff_t n, ptrdiff_t p)
     return (int)(vectors < RNNFAST_VECTORS ? vectors : RNNFAST_VECTORS);
 }
 #define panel_vectors NAME(panel_vectors)
+
+/* acc (rows, 4 vectors) += the operands, whose `a` points at row 0 and is the same operand for each
+ * row. Long sums go in passes of DEPTH, so that a pass of the panel stays in the second-level cache
+ * while all rows go over it; the order of each sum is the same. */
+enum { NAME(DEPTH) = 65536 / VECTOR_BYTES };
+
+INLINE void NAME(add_products)(vec *acc, ptrdiff_t rows, int V, const operand *op, int n_op)
+{
+    ptrdiff_t done = 0; /* of *op */
+    while (n_op > 0) {
+        operand pass[RNNFAST_VECTORS];
+        int n = 0;
+        for (ptrdiff_t left = NAME(DEPTH); n_op > 0 && left > 0 && n < RNNFAST_VECTORS; n++) {
+            const ptrdiff_t take = op->n - done < left ? op->n - done : left;
+            pass[n] = (operand){op->a + done * op->step,  op->row,   op->step,
+                                op->w + done * op->pitch, op->pitch, take};
+            left -= take;
+            done += take;
+            if (done == op->n) op++, n_op--, done = 0;
+        }
+        for (ptrdiff_t b = 0, R; b < rows; b += R) {
+            R = deal(rows - b);
+            run_tile(R, V, acc + b * RNNFAST_VECTORS, pass, n);
+            for (int i = 0; i < n; i++) pass[i].a += R * pass[i].row;
+        }
+    }
+}
+#define add_products NAME(add_products)
+
+/* Rows whose sums wait between passes. */
+enum { NAME(ROW_BLOCK) = 16 * TILE_ROWS };

@@ -100,15 +100,22 @@ cdef int _matmul(const rnnfast_kernels* kn, char* a, char* weight, Py_ssize_t ro
 
 cdef void _outer_share(const rnnfast_kernels* kn, const rnnfast_outer* o,
                        Py_ssize_t rows) noexcept nogil:
+    # This thread's tiles, panel by panel, of the sum over all rows.
     cdef int i = omp_get_thread_num(), n = omp_get_num_threads()
-    cdef Py_ssize_t tiles = kn.outer_tiles(o.n_a, o.n_g)
+    cdef Py_ssize_t per_panel = kn.tiles_per_panel(o.n_a), end, q
+    cdef Py_ssize_t tiles = per_panel * rnnfast_panels(o.n_g, 1, kn.lanes)
     cdef rnnfast_run run
     cdef unsigned long long fp = k.fp_enter()
-    run.start = 0
-    while run.start < rows:
-        run.count = min(RNNFAST_BLOCK_ROWS, rows - run.start)
-        kn.outer(o, &run, 1, _share(tiles, i, n), _share(tiles, i + 1, n))
-        run.start += run.count
+    q = _share(tiles, i, n)
+    tiles = _share(tiles, i + 1, n)
+    while q < tiles:
+        end = min(tiles, (q // per_panel + 1) * per_panel)
+        run.start = 0
+        while run.start < rows:
+            run.count = min(RNNFAST_BLOCK_ROWS, rows - run.start)
+            kn.outer(o, &run, 1, q, end)
+            run.start += run.count
+        q = end
     k.fp_leave(fp)
 
 

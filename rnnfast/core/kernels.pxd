@@ -78,11 +78,11 @@ cdef extern from "rnnfast.h" nogil:
         const char* isa
         int itemsize, lanes, rows
         cell_kernels cell[4]
-        void (*input_product)(const rnnfast_step*, int, void*, Py_ssize_t, Py_ssize_t,
-                              Py_ssize_t, Py_ssize_t) noexcept nogil
+        void (*input_product)(const rnnfast_step*, int, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+                              Py_ssize_t) noexcept nogil
         void (*matmul)(const rnnfast_matmul*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*outer)(const rnnfast_outer*, const rnnfast_run*, int, Py_ssize_t, Py_ssize_t) noexcept nogil
-        Py_ssize_t (*outer_tiles)(Py_ssize_t, Py_ssize_t) noexcept nogil
+        Py_ssize_t (*tiles_per_panel)(Py_ssize_t) noexcept nogil
         void (*pack)(void*, const void*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                      Py_ssize_t, Py_ssize_t, int, const int*, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*unpack)(void*, Py_ssize_t, const void*, Py_ssize_t, Py_ssize_t, Py_ssize_t,

@@ -153,14 +153,15 @@ cdef void _forward_layer(Job* job, Packed net, Member* me, int layer, int direct
             if (job.sample == NULL and me.b0 == 0 and me.b1 == B
                     and job.input_time[layer] == B * job.input_row[layer]):
                 step.x = x + ta * job.input_time[layer] * size
-                kn.input_product(&step, gates, job.product, 0, n * B, p0, p1)
+                step.gates = job.product
+                kn.input_product(&step, gates, 0, n * B, p0, p1)
             else:
                 for p in range(p0, p1):
                     for t in range(ta, tb):
                         step.x = x + t * job.input_time[layer] * size
-                        kn.input_product(&step, gates,
-                                         job.product + (t - ta) * B * job.ldp * size,
-                                         me.b0, min(me.b1, job.active[t]), p, p + 1)
+                        step.gates = job.product + (t - ta) * B * job.ldp * size
+                        kn.input_product(&step, gates, me.b0, min(me.b1, job.active[t]), p, p + 1)
+            step.gates = NULL
         for i in range(n):
             t = tb - 1 - i if reverse else ta + i
             if job.active[t] <= me.b0:
@@ -396,23 +397,34 @@ cdef int _next_block(const Job* job, Py_ssize_t* t, Py_ssize_t* r, rnnfast_run* 
     return count
 
 
-cdef inline void _outer_share(const rnnfast_kernels* kn, const rnnfast_outer* o,
-                              const rnnfast_run* runs, int count, const Member* me) noexcept nogil:
-    cdef Py_ssize_t tiles = kn.outer_tiles(o.n_a, o.n_g)
-    kn.outer(o, runs, count, share(tiles, me.index, me.count),
-             share(tiles, me.index + 1, me.count))
+cdef void _outer_share(const Job* job, const rnnfast_kernels* kn, const rnnfast_outer* o,
+                       const Member* me) noexcept nogil:
+    # This member's tiles, panel by panel, of the sum over all rows.
+    cdef Py_ssize_t per_panel = kn.tiles_per_panel(o.n_a), t, r, q, end
+    cdef Py_ssize_t tiles = per_panel * rnnfast_panels(o.n_g, 1, kn.lanes)
+    cdef rnnfast_run runs[RNNFAST_BLOCK_ROWS]
+    cdef int count
+    q = share(tiles, me.index, me.count)
+    tiles = share(tiles, me.index + 1, me.count)
+    while q < tiles:
+        end = min(tiles, (q // per_panel + 1) * per_panel)
+        t = r = 0
+        count = _next_block(job, &t, &r, runs)
+        while count:
+            kn.outer(o, runs, count, q, end)
+            count = _next_block(job, &t, &r, runs)
+        q = end
 
 
 cdef void _weight_gradients(Job* job, Packed net, Member* me, int index) noexcept nogil:
     # dW += dgates^T [x, h] over all rows of the batch, in an order that no team changes; members own
     # tiles of dW.
     cdef const rnnfast_kernels* kn = net.kernels
-    cdef int layer = index // net.directions, reverse = index % net.directions, count
+    cdef int layer = index // net.directions, reverse = index % net.directions
     cdef Part* part = net.parts + index
     cdef State* state = job.states + index
-    cdef Py_ssize_t size = net.itemsize, t = 0, r = 0
+    cdef Py_ssize_t size = net.itemsize
     cdef Py_ssize_t width = net.info.gates * job.slot
-    cdef rnnfast_run runs[RNNFAST_BLOCK_ROWS]
     cdef rnnfast_outer x_side, h_side, bias, projection
     memset(&bias, 0, sizeof(bias))
     bias.g, bias.ldg, bias.n_g = state.gates, job.ldg, net.info.slots * job.slot
@@ -429,15 +441,11 @@ cdef void _weight_gradients(Job* job, Packed net, Member* me, int index) noexcep
     projection.a, projection.lda, projection.n_a = state.dh, job.ldh, net.recurrent
     projection.g, projection.ldg, projection.n_g = state.m, job.ldc, net.hidden
     projection.out, projection.ldo = state.grad_r, job.ldc
-    while True:
-        count = _next_block(job, &t, &r, runs)
-        if count == 0:
-            break
-        _outer_share(kn, &x_side, runs, count, me)
-        _outer_share(kn, &h_side, runs, count, me)
-        _outer_share(kn, &bias, runs, count, me)
-        if net.projection:
-            _outer_share(kn, &projection, runs, count, me)
+    _outer_share(job, kn, &x_side, me)
+    _outer_share(job, kn, &h_side, me)
+    _outer_share(job, kn, &bias, me)
+    if net.projection:
+        _outer_share(job, kn, &projection, me)
 
 
 cdef void _add_gradients(Job* job, Packed net, Member* me, int index) noexcept nogil:
