@@ -34,10 +34,7 @@ static const struct {
     int (*usable)(void);
     const rnnfast_kernels *f32, *f64;
 } ladder[] = {
-#define ROW(isa, usable)                                                                           \
-    {                                                                                              \
-        #isa, usable, &rnnfast_table_f32_##isa, &rnnfast_table_f64_##isa                           \
-    }
+#define ROW(isa, usable) {#isa, usable, &rnnfast_table_f32_##isa, &rnnfast_table_f64_##isa}
     ROW(baseline, always),
 #if defined(__x86_64__)
     ROW(avx2, has_avx2),

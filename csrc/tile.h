@@ -44,9 +44,7 @@ typedef void (*NAME(tile_fn))(vec *restrict acc, const operand *op, int n_op);
     }
 #define TILES(R) TILE(R, 1) TILE(R, 2) TILE(R, 3) TILE(R, 4)
 #define TILE_NAMES(R)                                                                              \
-    {                                                                                              \
-        NAME(tile_##R##x1), NAME(tile_##R##x2), NAME(tile_##R##x3), NAME(tile_##R##x4)             \
-    }
+    {NAME(tile_##R##x1), NAME(tile_##R##x2), NAME(tile_##R##x3), NAME(tile_##R##x4)}
 TILES(1)
 TILES(2)
 TILES(3)
@@ -64,7 +62,7 @@ static const NAME(tile_fn) NAME(tiles)[TILE_ROWS][RNNFAST_VECTORS] = {
 #undef TILE
 #undef TILES
 #undef TILE_NAMES
-#define run_tile(R, V, acc, op, n_op) NAME(tiles)[(R)-1][(V)-1](acc, op, n_op)
+#define run_tile(R, V, acc, op, n_op) NAME(tiles)[(R) - 1][(V) - 1](acc, op, n_op)
 
 /* Rows of the next tile when `left` rows are left: as even as can be (16 = 6 + 5 + 5). */
 INLINE int NAME(deal)(ptrdiff_t left)

@@ -159,7 +159,7 @@ def linear_backward(x, weight, dy, dx, dweight, dbias):
         _matmul(kn, dy_data, _data(weight, typenum, M * K, "weight"), 1, K, NULL, dx_data, N, M, K)
     memset(&o, 0, sizeof(o))
     o.a, o.lda, o.n_a = dy_data, M, M
-    if dweight_data != NULL and K % lanes == 0:
+    if dweight_data != NULL and K == padded:
         o.g, o.ldg, o.n_g, o.out, o.ldo = x_data, K, K, dweight_data, K
         _outer(kn, &o, N)
     elif dweight_data != NULL:

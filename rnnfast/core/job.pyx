@@ -152,7 +152,7 @@ cdef char* strided(object array, Packed net, Py_ssize_t T, Py_ssize_t B, Py_ssiz
     if (cnp.PyArray_NDIM(array) != 3 or shape[0] != T or shape[1] != B or shape[2] != n):
         raise ValueError(f"{name} must have shape ({T}, {B}, {n}), got {(<object>array).shape}")
     strides = cnp.PyArray_STRIDES(array)
-    if ((n > 1 and strides[2] != net.itemsize) or strides[0] % net.itemsize
+    if T * B * n and ((n > 1 and strides[2] != net.itemsize) or strides[0] % net.itemsize
             or strides[1] % net.itemsize or not cnp.PyArray_ISALIGNED(array)):
         raise ValueError(f"{name} must be aligned with adjacent elements on its last axis")
     time[0], row[0] = strides[0] // net.itemsize, strides[1] // net.itemsize

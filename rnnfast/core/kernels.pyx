@@ -77,27 +77,33 @@ def selected():
 
 
 def select(name=None):
-    """Use the instruction set `name`, or for None the fastest one that this processor runs."""
+    """Use the instruction set `name` from now on.
+
+    None: what the environment variable RNNFAST_ISA names, else the fastest that this processor runs.
+    """
     global _isa
     cdef bytes text
     cdef int isa
-    if name is None:
-        isa = rnnfast_isa_find(NULL)
-    else:
-        text = str(name).encode()
+    given = os.environ.get("RNNFAST_ISA") if name is None else name
+    source = "RNNFAST_ISA: " if name is None else ""
+    if given:
+        text = str(given).encode()
         isa = rnnfast_isa_find(text)
         if isa < 0:
-            raise ValueError(f"instruction set {name!r} is unknown; built: {', '.join(built())}")
+            raise ValueError(f"{source}instruction set {given!r} is unknown; "
+                             f"built: {', '.join(built())}")
         if not rnnfast_isa_usable(isa):
-            raise ValueError(f"this processor lacks instruction set {name!r}; "
+            raise ValueError(f"{source}this processor lacks instruction set {given!r}; "
                              f"usable: {', '.join(available())}")
+    else:
+        isa = rnnfast_isa_find(NULL)
     _isa = isa
 
 
 try:
-    select(os.environ.get("RNNFAST_ISA") or None)
+    select()
 except ValueError as error:
-    raise RuntimeError(f"RNNFAST_ISA: {error}") from None
+    raise RuntimeError(str(error)) from None
 
 cdef const rnnfast_kernels* table(int isa, Py_ssize_t itemsize) noexcept nogil:
     return rnnfast_table(isa, <int>itemsize)

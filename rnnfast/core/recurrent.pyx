@@ -279,7 +279,7 @@ cdef void _backward_layer(Job* job, Packed net, Member* me, int layer, int direc
         copy_row(job.carry + r * job.ldc * size,
                   NULL if job.dcn == NULL
                   else job.dcn + (index * B + sample_of(job, r)) * H * size, H * size)
-        if job.length[r] == 0:  # the state passed through
+        if job.length[r] == 0 and job.dh0 != NULL:  # the state passed through
             copy_row(job.dh0 + (index * B + sample_of(job, r)) * K * size,
                       NULL if job.dhn == NULL
                       else job.dhn + (index * B + sample_of(job, r)) * K * size, K * size)
@@ -326,7 +326,7 @@ cdef void _backward_layer(Job* job, Packed net, Member* me, int layer, int direc
             step.next = NULL
             kn.cell[net.cell].backward(&step, starting, n, p0, p1)
         wait(job, me)
-        if ending < n:
+        if ending < n and job.dh0 != NULL:
             # dh0 = dgates W_hh, for a GRU with the share that skipped the gates.
             for r in range(ending, n):
                 copy_row(job.dh0 + ((index * B + sample_of(job, r)) * K + v0) * size,
@@ -339,7 +339,7 @@ cdef void _backward_layer(Job* job, Packed net, Member* me, int layer, int direc
             kn.matmul(&back, ending, n, q0, q1)
             back.ldo = job.ldh
     wait(job, me)
-    if net.info.has_cell_state:
+    if job.dc0 != NULL:
         for r in range(me.o0, me.o1):
             copy_row(job.dc0 + (index * B + sample_of(job, r)) * H * size,
                       job.carry + r * job.ldc * size, H * size)
@@ -507,12 +507,12 @@ cdef void _backward_member(Job* job, Packed net, int index, int count) noexcept 
 
 # ---- the calls from Python
 
-def forward(Packed net, x, h0, c0, lengths, masks, y, h_n, c_n, bint training):
+def forward(Packed packed, x, h0, c0, lengths, masks, y, h_n, c_n, bint training):
     """Run all layers and directions over all steps.
 
     Parameters
     ----------
-    net : Packed
+    packed : Packed
     x : (T, B, I) array
         Any strides with adjacent elements on the last axis.
     h0 : (L*D, B, K) array or None
@@ -534,6 +534,7 @@ def forward(Packed net, x, h0, c0, lengths, masks, y, h_n, c_n, bint training):
     -------
     Tape or None
     """
+    cdef Packed net = packed
     cdef Tape tape = Tape.__new__(Tape)
     cdef Job* job = &tape.job
     cdef Py_ssize_t T = x.shape[0], B = x.shape[1], size = net.itemsize, H = net.hidden
@@ -587,12 +588,12 @@ def forward(Packed net, x, h0, c0, lengths, masks, y, h_n, c_n, bint training):
     return tape if training else None
 
 
-def backward(Packed net, Tape tape, dy, dh_n, dc_n, dx, dh0, dc0, grads):
+def backward(Packed packed, Tape tape, dy, dh_n, dc_n, dx, dh0, dc0, grads):
     """Back-propagation through time. Uses the tape up.
 
     Parameters
     ----------
-    net : Packed
+    packed : Packed
         The weights that `forward` was given.
     tape : Tape
     dy : (T, B, D*K) array or None
@@ -600,11 +601,12 @@ def backward(Packed net, Tape tape, dy, dh_n, dc_n, dx, dh0, dc0, grads):
     dh_n, dc_n : arrays like `h_n`, `c_n`, or None
     dx : (T, B, I) array or None
         Written; None: not wanted.
-    dh0, dc0 : arrays like `h_n`, `c_n`
-        Written; `dc0` None unless the cell is an LSTM.
+    dh0, dc0 : arrays like `h_n`, `c_n`, or None
+        Written; None: not wanted.
     grads : list of L*D tuples like `weights` of `pack`, or None
         Added into; None: not wanted.
     """
+    cdef Packed net = packed
     cdef Job* job = &tape.job
     cdef Py_ssize_t T = job.T, B = job.B, size = net.itemsize, H = net.hidden, K = net.recurrent
     cdef Py_ssize_t parts = net.layers * net.directions, i, GH = net.info.gates * H

@@ -1,0 +1,20 @@
+"""Layers: parameters and calls."""
+
+from .dropout import Dropout
+from .embedding import Embedding
+from .linear import Linear
+from .norm import LayerNorm
+from .recurrent import GRU, LSTM, RNN
+from .sequential import Last, Sequential
+
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "Dropout",
+    "Embedding",
+    "Last",
+    "LayerNorm",
+    "Linear",
+    "Sequential",
+]

@@ -1,0 +1,391 @@
+"""What all layers share: parameters, gradients, tapes, and the checks of their arguments."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+
+# True while rnnfast.io builds a model whose arrays it is about to hand in
+blank: ContextVar[bool] = ContextVar("rnnfast_blank", default=False)
+
+
+# ---- checks: each raises before anything is allocated or written -------------------------------
+
+
+def check_size(owner: str, name: str, value: Any, least: int) -> int:
+    """Return `value` as an int that is at least `least`."""
+    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
+        raise TypeError(f"{owner} expected {name} as an integer, got {value!r}")
+    size = operator.index(value)
+    if size < least:
+        raise ValueError(f"{owner} expected {name} >= {least}, got {size}")
+    return size
+
+
+def check_flag(owner: str, name: str, value: Any) -> bool:
+    """Return `value` as a bool."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{owner} expected {name} as True or False, got {value!r}")
+    return bool(value)
+
+
+def check_probability(owner: str, name: str, value: Any) -> float:
+    """Return `value` as a float in [0, 1]."""
+    if isinstance(value, bool) or not hasattr(value, "__float__"):
+        raise TypeError(f"{owner} expected {name} as a number from 0 to 1, got {value!r}")
+    if not 0.0 <= value <= 1.0:
+        raise ValueError(f"{owner} expected {name} from 0 to 1, got {value!r}")
+    return float(value)
+
+
+def check_seed(owner: str, seed: Any) -> int | None:
+    """Return `seed` as an int, or None."""
+    return None if seed is None else check_size(owner, "seed", seed, 0)
+
+
+def check_float_dtype(owner: str, dtype: Any) -> np.dtype[Any]:
+    """Return `dtype` as numpy.dtype float32 or float64."""
+    try:
+        given = np.dtype("V" if dtype is None else dtype)  # NumPy takes None for float64
+    except TypeError:
+        given = np.dtype("V")
+    if given not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise TypeError(f"{owner} expected dtype float32 or float64, got {dtype!r}")
+    return given
+
+
+def check_dtype(owner: str, name: str, array: Any, dtype: np.dtype[Any]) -> None:
+    """Raise TypeError unless `array` is a NumPy array of `dtype`, in either byte order."""
+    if not isinstance(array, np.ndarray):
+        raise TypeError(
+            f"{owner} expected {name} as a NumPy array of {dtype}, got {type(array).__name__}"
+        )
+    if array.dtype != dtype and array.dtype.newbyteorder("=") != dtype:
+        raise TypeError(f"{owner} expected {name} of dtype {dtype}, got {array.dtype}")
+
+
+def check_array(
+    owner: str, name: str, array: Any, dtype: np.dtype[Any], shape: tuple[int, ...]
+) -> None:
+    """Raise unless `array` is a NumPy array of `dtype` and `shape`."""
+    check_dtype(owner, name, array, dtype)
+    if array.shape != shape:
+        raise ValueError(f"{owner} expected {name} of shape {shape}, got {array.shape}")
+
+
+def check_features(owner: str, array: Array, size: int) -> None:
+    """Raise ValueError unless the last axis of the input `array` has `size` elements."""
+    if array.ndim == 0 or array.shape[-1] != size:
+        raise ValueError(
+            f"{owner} expected input of size {size} on the last axis, got {array.shape}"
+        )
+
+
+def check_lengths(owner: str, lengths: Any, steps: int, batch: int) -> Array | None:
+    """Return `lengths` as a fresh (B,) int64 array with entries in [0, T], or None."""
+    if lengths is None:
+        return None
+    given = np.asarray(lengths)
+    if given.dtype.kind not in "iu" and given.size:
+        raise TypeError(f"{owner} expected lengths as integers, got {given.dtype}")
+    if given.shape != (batch,):
+        raise ValueError(
+            f"{owner} expected lengths of shape ({batch},), one for each sample, got {given.shape}"
+        )
+    if given.size and not 0 <= given.min() <= given.max() <= steps:
+        raise ValueError(
+            f"{owner} expected lengths from 0 to {steps}, the number of time steps, "
+            f"got {given.min()} to {given.max()}"
+        )
+    return given.astype(np.int64)
+
+
+def ready(array: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> bool:
+    """Whether `array` has this type and shape and the engine can take it as it is.
+
+    Quick, for calls of a single time step; what is not ready needs the checks and `contiguous`.
+    """
+    return (
+        type(array) is np.ndarray
+        and array.dtype == dtype
+        and array.shape == shape
+        and array.flags.carray
+    )
+
+
+def contiguous(array: Array, dtype: np.dtype[Any]) -> Array:
+    """Return `array`, or its copy where it is not C-contiguous, aligned and in native order."""
+    if array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned:
+        return array
+    return np.array(array, dtype, order="C")
+
+
+# ---- parameters --------------------------------------------------------------------------------
+
+
+class Parameters(Mapping[str, "Array"]):
+    """The parameters of a layer by name.
+
+    Reading gives a read-only view: layers keep a packed copy of their weights for each version, so
+    an edit in place would go unseen. Assigning copies an array in, converted to the layer's dtype:
+    ``layer.params["bias"] = array``.
+
+    Attributes
+    ----------
+    version : int
+        Grows with every change.
+    """
+
+    def __init__(self, owner: str, arrays: dict[str, Array]) -> None:
+        self._owner = owner
+        self._arrays = arrays
+        self.version = 0
+
+    def __getitem__(self, name: str) -> Array:
+        view = self._arrays[name].view()
+        view.flags.writeable = False
+        return view
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self._arrays[name][...] = self.check(name, value)
+        self.bump()
+
+    def check(self, name: str, value: Any) -> Array:
+        """Return `value` as an array that may be assigned to parameter `name`, or raise."""
+        if name not in self._arrays:
+            raise KeyError(f"{self._owner} has no parameter {name!r}, only {', '.join(self)}")
+        wanted, given = self._arrays[name], np.asarray(value)
+        if not np.can_cast(given.dtype, wanted.dtype, "same_kind"):
+            raise TypeError(
+                f"{self._owner} expected {name} of a dtype that converts to {wanted.dtype}, "
+                f"got {given.dtype}"
+            )
+        if given.shape != wanted.shape:
+            raise ValueError(
+                f"{self._owner} expected {name} of shape {wanted.shape}, got {given.shape}"
+            )
+        return given
+
+    def adopt(self, name: str, array: Array) -> None:
+        """Make the checked `array` itself the parameter `name`; only for a blank layer."""
+        self._arrays[name] = array
+
+    def bump(self) -> None:
+        """Note that an array has changed."""
+        self.version += 1
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{name}: {array.shape}" for name, array in self._arrays.items())
+        return f"Parameters({shapes})"
+
+
+# ---- tapes -------------------------------------------------------------------------------------
+
+
+class Tape:
+    """What one call of a layer's `forward` leaves for one call of its `backward`."""
+
+    __slots__ = ("_owner", "_saved")
+
+    def __init__(self, owner: Layer, saved: Any) -> None:
+        self._owner = owner
+        self._saved = [saved]
+
+    def open(self, owner: Layer) -> Any:
+        """Return what `owner` saved; the tape remains usable."""
+        if self._owner is not owner:
+            raise RuntimeError(
+                f"this tape was made by another layer, {self._owner!r}, not by {owner!r}"
+            )
+        try:
+            return self._saved[0]
+        except IndexError:
+            raise self._used() from None
+
+    def close(self) -> None:
+        """Use the tape up."""
+        try:
+            self._saved.pop()  # atomic: of two threads, one gets an error
+        except IndexError:
+            raise self._used() from None
+
+    def _used(self) -> RuntimeError:
+        return RuntimeError(
+            f"this tape of {type(self._owner).__name__} was used before: a tape serves one "
+            "backward pass, call forward again"
+        )
+
+
+# ---- layers ------------------------------------------------------------------------------------
+
+
+class Layer:
+    """Base of all layers: parameters and calls, no other state, so one layer serves many threads.
+
+    ``layer(x)`` is inference and stores nothing, ``layer.forward(x)`` also returns a tape, and
+    ``layer.backward(tape, dy)`` adds into `grads` and returns the gradient of x. Arrays given to
+    `forward` must not change before `backward` has run.
+
+    Attributes
+    ----------
+    params : Parameters
+        Read-only views by name, PyTorch's names; assign to change one.
+    grads : dict of str to ndarray
+        Gradients with the same names and shapes, written in place.
+    dtype : numpy.dtype or None
+        float32 or float64; None where the layer has no parameters and takes either.
+    """
+
+    stateful = False  # calls take and return a state, as recurrent layers and Sequential do
+    keeps_time = True  # the output has a time axis where the input has one
+    batch_first: bool | None = None
+    in_size: int | None = None  # of the last axis; None: any
+    out_size: int | None = None  # None: as the input
+    dtype: np.dtype[Any] | None = None
+
+    params: Any
+    __call__: Callable[..., Any]
+    forward: Callable[..., Any]
+    backward: Callable[..., Any]
+    _arguments: tuple[str, ...] = ()  # of the constructor, without dtype
+
+    def _create(
+        self,
+        shapes: dict[str, tuple[int, ...]],
+        draw: Callable[[str, tuple[int, ...]], Array] | None = None,
+    ) -> None:
+        # the last act of every constructor
+        arrays: dict[str, Array] = {}
+        for name, shape in shapes.items():
+            if blank.get() or draw is None:
+                arrays[name] = np.broadcast_to(np.zeros((), self.dtype), shape)
+            else:
+                arrays[name] = np.ascontiguousarray(draw(name, shape), self.dtype)
+        self.params = Parameters(type(self).__name__, arrays)
+        self._grads: dict[str, Array] | None = None
+        self._lock = Lock()
+
+    # ---- gradients
+
+    @property
+    def grads(self) -> dict[str, Array]:
+        """Gradients by parameter name; backward passes add into them."""
+        if self._grads is None:
+            with self._lock:
+                if self._grads is None:
+                    self._grads = {n: np.zeros(a.shape, a.dtype) for n, a in self.params.items()}
+        return self._grads
+
+    def zero_grad(self) -> None:
+        """Set all gradients to zero."""
+        for grad in self.grads.values():
+            grad.fill(0)
+
+    def _checked_grads(self) -> dict[str, Array]:
+        grads = self.grads
+        for name, param in self.params._arrays.items():
+            grad = grads.get(name)
+            if not (
+                isinstance(grad, np.ndarray)
+                and grad.shape == param.shape
+                and grad.dtype == param.dtype
+                and grad.flags.carray
+            ):
+                raise ValueError(
+                    f"{type(self).__name__} expected grads[{name!r}] as a writable C-contiguous "
+                    f"{param.dtype} array of shape {param.shape}"
+                )
+        return grads
+
+    def _trainable(self) -> Iterator[tuple[str, Array, Array, Callable[[], None]]]:
+        # name, writable parameter, gradient, and what to call after the parameter has changed
+        grads = self._checked_grads()
+        for name, param in self.params._arrays.items():
+            yield name, param, grads[name], self.params.bump
+
+    # ---- state dict, configuration, copies
+
+    def state_dict(self) -> dict[str, Array]:
+        """Return copies of all parameters under PyTorch's names."""
+        return {name: array.copy() for name, array in self.params.items()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Copy parameters in from arrays or CPU tensors under PyTorch's names.
+
+        Parameters
+        ----------
+        state_dict : mapping of str to array_like
+            Exactly the names in `params`, with their shapes; converted to the layer's dtype.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For missing or unknown names, wrong shapes or dtypes; nothing has changed then.
+        """
+        missing = [name for name in self.params if name not in state_dict]
+        unknown = [name for name in state_dict if name not in self.params]
+        if missing or unknown:
+            raise ValueError(
+                f"{type(self).__name__} expected a state dict with its own parameter names; "
+                f"missing: {', '.join(missing) or 'none'}; unknown: {', '.join(unknown) or 'none'}"
+            )
+        checked = {name: self.params.check(name, value) for name, value in state_dict.items()}
+        for name, array in checked.items():
+            self.params[name] = array
+
+    def config(self) -> dict[str, Any]:
+        """Return the constructor's arguments, JSON-able: ``type(layer)(**layer.config())``."""
+        config = {name: getattr(self, name) for name in self._arguments}
+        if self.dtype is not None:
+            config["dtype"] = self.dtype.name
+        return config
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: v for name, v in self.__dict__.items() if name not in ("_lock", "_pack")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = Lock()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._describe()})"
+
+    def _describe(self) -> str:
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in self._arguments)
+
+    # ---- backward passes
+
+    def _open(self, tape: Any) -> Any:
+        if not isinstance(tape, Tape):
+            raise TypeError(
+                f"{type(self).__name__} expected tape as forward returned it, "
+                f"got {type(tape).__name__}"
+            )
+        return tape.open(self)
+
+    def _check_version(self, version: int) -> None:
+        if version != self.params.version:
+            raise RuntimeError(
+                f"the parameters of {type(self).__name__} changed between forward and backward"
+            )
+
+    def _check_dstate(self, tape: Any, dstate: Any) -> None:
+        # raises before a chain of layers has written anything
+        if dstate is not None:
+            raise ValueError(f"{type(self).__name__} has no state, got a dstate for it")

@@ -1,0 +1,214 @@
+"""BPTT over long sequences in less memory: only every k-th state is stored, the rest recomputed.
+
+Where time runs one way, the whole stack of layers goes through a chunk of k steps at a time. A
+bidirectional layer needs the whole output of the layer below, so there each layer and direction
+is a network of its own. Its reverse direction reads every sample backward from the sample's own
+end and is then an ordinary forward one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from .base import Array
+
+    Masks = Callable[[int, int], Array]  # (start, stop) -> (L-1, stop - start, B, D*Ho)
+
+
+class Run:
+    """One packed network on one input, in chunks of k steps."""
+
+    def __init__(
+        self,
+        core: Any,
+        packed: Any,
+        x: Array,
+        lengths: Array | None,
+        masks: Masks | None,
+        k: int,
+        reverse: bool = False,
+    ) -> None:
+        T, B, _ = x.shape
+        if reverse and lengths is None:
+            lengths = np.full(B, T)
+        self.core, self.packed, self.x, self.masks = core, packed, x, masks
+        self.lengths, self.reverse = lengths, reverse
+        self.chunks = [(start, min(start + k, T)) for start in range(0, T, k)]
+        self.states: list[tuple[Array, Array | None]] = []  # before each chunk
+        self.row: tuple[int, ...] = ()  # shape of one step of the outputs
+
+    def forward(
+        self, h0: Array | None, c0: Array | None, y: Array, h_n: Array, c_n: Array | None
+    ) -> None:
+        """As the engine's `forward`, but the states before each chunk are all that is kept."""
+        h = np.zeros_like(h_n) if h0 is None else h0.copy()
+        c = None if c_n is None else np.zeros_like(c_n) if c0 is None else c0.copy()
+        self.row = y.shape[1:]
+        if self.reverse:
+            y[...] = 0.0
+        for chunk in self.chunks:
+            self.states.append((h, c))
+            out = self._scratch(chunk, self.row) if self.reverse else y[slice(*chunk)]
+            h, c, _ = self._step(chunk, h, c, out, training=False)
+            if self.reverse:
+                time, valid = self._mirror(chunk)
+                y[time[valid], valid.nonzero()[1]] = out[valid]
+        h_n[...] = h
+        if c_n is not None:
+            c_n[...] = c
+
+    def backward(
+        self,
+        dy: Array | None,
+        dh: Array | None,
+        dc: Array | None,
+        dx: Array | None,
+        dh0: Array,
+        dc0: Array | None,
+        grads: Any,
+    ) -> None:
+        """As the engine's `backward`, but in reverse `dx` is added into."""
+        dh0[...] = 0.0 if dh is None else dh
+        if dc0 is not None:
+            dc0[...] = 0.0 if dc is None else dc
+        for chunk in reversed(self.chunks):
+            y = self._scratch(chunk, self.row)
+            _, _, tape = self._step(chunk, *self.states.pop(), y, training=True)
+            dh_n, dc_n = dh0.copy(), None if dc0 is None else dc0.copy()
+            dx_part = dx
+            if dx is not None:
+                dx_part = self._scratch(chunk, dx.shape[1:]) if self.reverse else dx[slice(*chunk)]
+            dy_part = None if dy is None else self._read(chunk, dy)
+            self.core.backward(self.packed, tape, dy_part, dh_n, dc_n, dx_part, dh0, dc0, grads)
+            if self.reverse and dx_part is not None and dx is not None:
+                time, valid = self._mirror(chunk)
+                dx[time[valid], valid.nonzero()[1]] += dx_part[valid]
+
+    def _step(
+        self, chunk: tuple[int, int], h: Array, c: Array | None, y: Array, training: bool
+    ) -> tuple[Array, Array | None, Any]:
+        lengths, (start, stop) = self.lengths, chunk
+        if lengths is not None:
+            lengths = np.clip(lengths - start, 0, stop - start)
+        masks = None if self.masks is None else self.masks(start, stop)
+        h_n, c_n = np.empty_like(h), None if c is None else np.empty_like(c)
+        tape = self.core.forward(
+            self.packed, self._read(chunk, self.x), h, c, lengths, masks, y, h_n, c_n, training
+        )
+        return h_n, c_n, tape
+
+    def _read(self, chunk: tuple[int, int], array: Array) -> Array:
+        if not self.reverse:
+            return array[slice(*chunk)]
+        time, _ = self._mirror(chunk)
+        return array[time, np.arange(time.shape[1])]
+
+    def _mirror(self, chunk: tuple[int, int]) -> tuple[Array, Array]:
+        # the time step that stands for each step of the chunk, and whether there is one, (k, B)
+        assert self.lengths is not None
+        time = self.lengths - 1 - np.arange(*chunk)[:, None]
+        return np.maximum(time, 0), time >= 0
+
+    def _scratch(self, chunk: tuple[int, int], row: tuple[int, ...]) -> Array:
+        return np.empty((chunk[1] - chunk[0], *row), self.x.dtype)
+
+
+def forward_by_chunks(
+    core: Any,
+    packs: Sequence[Any],
+    x: Array,
+    h0: Array | None,
+    c0: Array | None,
+    lengths: Array | None,
+    masks: Masks | None,
+    y: Array,
+    h_n: Array,
+    c_n: Array | None,
+    k: int,
+) -> Callable[..., None]:
+    """Run a network forward; store its state at every k-th step.
+
+    Parameters
+    ----------
+    core : module
+        ``rnnfast.core.recurrent`` or ``rnnfast.reference.recurrent``.
+    packs : sequence
+        The packed network, or, for a bidirectional one, a pack for each layer and direction.
+    x, h0, c0, lengths, y, h_n, c_n
+        As the engine's `forward` takes them.
+    masks : callable or None
+        ``masks(start, stop)`` returns the dropout masks of these steps, the same at every call.
+    k : int
+
+    Returns
+    -------
+    callable
+        ``backward(dy, dh_n, dc_n, dx, dh0, dc0, grads)``, arguments as the engine's `backward`
+        takes them.
+    """
+    if len(packs) == 1:
+        run = Run(core, packs[0], x, lengths, masks, k)
+        run.forward(h0, c0, y, h_n, c_n)
+        return run.backward
+
+    runs: list[Run] = []
+    below = x
+    for layer in range(len(packs) // 2):
+        last = layer == len(packs) // 2 - 1
+        out = y if last else np.empty(y.shape, y.dtype)
+        for d in range(2):
+            i = 2 * layer + d
+            run = Run(core, packs[i], below, lengths, None, k, reverse=d == 1)
+            run.forward(part(h0, i), part(c0, i), half(out, d), h_n[i : i + 1], part(c_n, i))
+            runs.append(run)
+        if masks is not None and not last:
+            mask_layer(masks, layer, run.chunks, out)
+        below = out
+    return partial(backward_by_layers, runs, masks)
+
+
+def backward_by_layers(
+    runs: list[Run],
+    masks: Masks | None,
+    dy: Array | None,
+    dh_n: Array | None,
+    dc_n: Array | None,
+    dx: Array | None,
+    dh0: Array,
+    dc0: Array | None,
+    grads: Sequence[Any],
+) -> None:
+    """Carry gradients back through a bidirectional network."""
+    for layer in reversed(range(len(runs) // 2)):
+        below = np.empty(runs[2 * layer].x.shape, dh0.dtype) if layer else dx
+        for d in range(2):
+            i = 2 * layer + d
+            dh_dc = part(dh_n, i), part(dc_n, i)
+            runs[i].backward(half(dy, d), *dh_dc, below, dh0[i : i + 1], part(dc0, i), [grads[i]])
+        if masks is not None and layer and below is not None:
+            mask_layer(masks, layer - 1, runs[0].chunks, below)
+        dy = below
+
+
+def part(state: Array | None, i: int) -> Array | None:
+    """Return the entry of one layer and direction, still with three axes."""
+    return None if state is None else state[i : i + 1]
+
+
+def half(sequence: Any, d: int) -> Any:
+    """Return the columns of direction `d`."""
+    if sequence is None:
+        return None
+    width = sequence.shape[2] // 2
+    return sequence[:, :, d * width : (d + 1) * width]
+
+
+def mask_layer(masks: Masks, layer: int, chunks: list[tuple[int, int]], array: Array) -> None:
+    """Multiply the dropout mask of `layer` onto `array`, chunk by chunk."""
+    for chunk in chunks:
+        array[slice(*chunk)] *= masks(*chunk)[layer]

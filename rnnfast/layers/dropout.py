@@ -1,0 +1,119 @@
+"""Dropout, and masks that can be drawn again."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .base import Layer, Tape, check_probability, check_seed
+
+if TYPE_CHECKING:
+    from .base import Array
+
+
+class MaskSource:
+    """Dropout masks that depend on (seed, call, index, row) alone.
+
+    A chunk of rows can thus be drawn again without the rows before it. The probability is rounded
+    to a multiple of 2**-16, the scale is exact for the rounded one.
+
+    Parameters
+    ----------
+    seed : int or None
+    p : float
+        Probability of a zero.
+    """
+
+    def __init__(self, seed: int | None, p: float) -> None:
+        self.entropy = np.random.SeedSequence(seed).entropy
+        self.kept = round((1.0 - p) * 65536)
+        self.calls = 0
+
+    def next_call(self) -> int:
+        """Return the number of a new call; the caller holds a lock."""
+        self.calls += 1
+        return self.calls
+
+    def fill(self, call: int, index: int, start: int, out: Array) -> None:
+        """Write the mask of rows start, start + 1, ...: zero or 1 / (1 - p).
+
+        Parameters
+        ----------
+        call, index : int
+            Which mask.
+        start : int
+            First row.
+        out : (rows, ...) array
+            Written.
+        """
+        size = math.prod(out.shape[1:])
+        words = -(-size // 4)  # a row starts at a word of 64 bits, so that `advance` finds it
+        bits = np.random.PCG64(np.random.SeedSequence(self.entropy, spawn_key=(call, index)))
+        bits.advance(start * words)
+        drawn = np.random.Generator(bits).integers(0, 2**64, (len(out), words), np.uint64)
+        keep = drawn.view(np.uint16)[:, :size].reshape(out.shape) < self.kept
+        np.multiply(keep, 65536 / max(self.kept, 1), out=out, casting="unsafe")
+
+
+class Dropout(Layer):
+    """Set elements to zero with probability `p` in `forward`, scaling the others by 1 / (1 - p).
+
+    A plain call, which is inference, returns its input.
+
+    Parameters
+    ----------
+    p : float, default 0.5
+    seed : int or None
+    """
+
+    _arguments = ("p", "seed")
+
+    def __init__(self, p: float = 0.5, seed: int | None = None) -> None:
+        self.p = check_probability("Dropout", "p", p)
+        self.seed = check_seed("Dropout", seed)
+        self._source = MaskSource(self.seed, self.p)
+        self._create({})
+
+    def __call__(self, x: Array) -> Array:
+        """Return x itself."""
+        self._check(x, "input")
+        return x
+
+    def forward(self, x: Array) -> tuple[Array, Tape]:
+        """Return x with elements dropped, and the tape.
+
+        Parameters
+        ----------
+        x : ndarray of float32 or float64, any shape
+
+        Returns
+        -------
+        y : ndarray
+            Of the shape and dtype of x.
+        tape : Tape
+        """
+        self._check(x, "input")
+        with self._lock:
+            call = self._source.next_call()
+        mask = np.empty(x.shape, x.dtype.newbyteorder("="))
+        self._source.fill(call, 0, 0, mask[None])
+        return np.multiply(x, mask, out=np.empty_like(mask)), Tape(self, mask)
+
+    def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> Array | None:
+        """Return the gradient of x, or None where `input_grad` is False."""
+        mask = self._open(tape)
+        self._check(dy, "dy")
+        if dy.shape != mask.shape:
+            raise ValueError(f"Dropout expected dy of shape {mask.shape}, got {dy.shape}")
+        tape.close()
+        return np.multiply(dy, mask, out=mask) if input_grad else None
+
+    def _check(self, x: Any, name: str) -> None:
+        if not isinstance(x, np.ndarray) or x.dtype.kind != "f":
+            got = x.dtype if isinstance(x, np.ndarray) else type(x).__name__
+            raise TypeError(f"Dropout expected {name} as a NumPy array of floats, got {got}")
+
+    def _describe(self) -> str:
+        return f"p={self.p}"

@@ -1,0 +1,133 @@
+"""A vector for each symbol."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import backend
+from .base import (
+    Layer,
+    Tape,
+    check_array,
+    check_float_dtype,
+    check_seed,
+    check_size,
+    contiguous,
+)
+
+if TYPE_CHECKING:
+    from .base import Array
+
+
+class Embedding(Layer):
+    """Row ``weight[id]`` for each id, as ``torch.nn.Embedding``.
+
+    Parameters
+    ----------
+    num_embeddings, embedding_dim : int
+        Number of rows, and their size.
+    padding_idx : int or None
+        A row that starts as zeros and gets no gradient.
+    dtype : {float32, float64}
+    seed : int or None
+        Weights are drawn from the standard normal distribution.
+    """
+
+    _arguments = ("num_embeddings", "embedding_dim", "padding_idx", "seed")
+    dtype: np.dtype[Any]
+    out_size: int
+
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        padding_idx: int | None = None,
+        dtype: Any = np.float32,
+        seed: int | None = None,
+    ) -> None:
+        name = "Embedding"
+        self.num_embeddings = check_size(name, "num_embeddings", num_embeddings, 1)
+        self.embedding_dim = self.out_size = check_size(name, "embedding_dim", embedding_dim, 1)
+        self.padding_idx = None
+        if padding_idx is not None:
+            self.padding_idx = check_size(name, "padding_idx", padding_idx, 0)
+            if padding_idx >= num_embeddings:
+                raise ValueError(
+                    f"Embedding expected padding_idx < {num_embeddings}, got {padding_idx}"
+                )
+        self.dtype = check_float_dtype(name, dtype)
+        self.seed = check_seed(name, seed)
+
+        def draw(name: str, shape: tuple[int, ...]) -> Array:
+            weight = np.random.default_rng(self.seed).standard_normal(shape)
+            if padding_idx is not None:
+                weight[padding_idx] = 0.0
+            return weight
+
+        self._create({"weight": (self.num_embeddings, self.embedding_dim)}, draw)
+
+    def __call__(self, x: Array) -> Array:
+        """Return the rows.
+
+        Parameters
+        ----------
+        x : (...) array of any integer dtype
+            Ids from 0 to num_embeddings - 1.
+
+        Returns
+        -------
+        y : (..., embedding_dim) array
+
+        Raises
+        ------
+        TypeError, ValueError
+            For an array that does not hold integers, or an id out of range.
+        """
+        return self._run(x)[0]
+
+    def forward(self, x: Array) -> tuple[Array, Tape]:
+        """Return the rows and the tape; as a call otherwise."""
+        y, ids = self._run(x)
+        return y, Tape(self, (ids, x.shape))
+
+    def _run(self, x: Array) -> tuple[Array, Array]:
+        if not isinstance(x, np.ndarray) or x.dtype.kind not in "iu":
+            got = x.dtype if isinstance(x, np.ndarray) else type(x).__name__
+            raise TypeError(f"Embedding expected input as a NumPy array of integers, got {got}")
+        if x.size and not 0 <= x.min() <= x.max() < self.num_embeddings:
+            raise ValueError(
+                f"Embedding expected ids from 0 to {self.num_embeddings - 1}, "
+                f"got {x.min()} to {x.max()}"
+            )
+        ids = contiguous(x, np.dtype(np.int64)).reshape(-1)
+        y = np.empty((len(ids), self.embedding_dim), self.dtype)
+        backend.active().dense.embedding(ids, self.params._arrays["weight"], y)
+        return y.reshape(*x.shape, self.embedding_dim), ids
+
+    def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> None:
+        """Add into `grads`; ids have no gradient, so None is returned.
+
+        Parameters
+        ----------
+        tape : Tape
+            From `forward`; used up.
+        dy : (..., embedding_dim) array
+        input_grad : bool
+            Ignored.
+        """
+        ids, shape = self._open(tape)
+        check_array("Embedding", "dy", dy, self.dtype, (*shape, self.embedding_dim))
+        dweight = self._checked_grads()["weight"]
+        tape.close()
+        drows = contiguous(dy, self.dtype).reshape(len(ids), self.embedding_dim)
+        if self.padding_idx is not None:
+            real = ids != self.padding_idx
+            ids, drows = ids[real], drows[real]
+        with self._lock:
+            backend.active().dense.embedding_backward(ids, drows, dweight)
+
+    def _describe(self) -> str:
+        padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
+        return f"{self.num_embeddings}, {self.embedding_dim}{padding}"

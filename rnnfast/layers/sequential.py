@@ -1,0 +1,418 @@
+"""Layers one after another, and the last time step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .base import Layer, Parameters, Tape, check_array, check_flag, check_lengths
+
+if TYPE_CHECKING:
+    from .base import Array
+
+
+class Last(Layer):
+    """Each sample's last time step: turns a network from many-to-many into many-to-one.
+
+    A sample of length 0 gives zeros.
+
+    Parameters
+    ----------
+    batch_first : bool, default False
+        As in the recurrent layers.
+    """
+
+    keeps_time = False
+    batch_first: bool
+    _arguments = ("batch_first",)
+
+    def __init__(self, batch_first: bool = False) -> None:
+        self.batch_first = check_flag("Last", "batch_first", batch_first)
+        self._create({})
+
+    def __call__(self, x: Array, lengths: Any = None) -> Array:
+        """Return the last steps.
+
+        Parameters
+        ----------
+        x : (T, B, F) array, (B, T, F) with ``batch_first``, or (T, F) for one sequence
+        lengths : (B,) array_like of int, optional
+            Steps of each sample, 0 to T; default T.
+
+        Returns
+        -------
+        y : (B, F) or (F,) array
+
+        Raises
+        ------
+        TypeError, ValueError
+            For wrong shapes or lengths.
+        """
+        return self._run(x, lengths)[0]
+
+    def forward(self, x: Array, lengths: Any = None) -> tuple[Array, Tape]:
+        """Return the last steps and the tape; as a call otherwise."""
+        y, last = self._run(x, lengths)
+        return y, Tape(self, (x.shape, y.dtype, last))
+
+    def _run(self, x: Array, lengths: Any) -> tuple[Array, Array]:
+        if not isinstance(x, np.ndarray):
+            raise TypeError(f"Last expected input as a NumPy array, got {type(x).__name__}")
+        if x.ndim not in (2, 3):
+            raise ValueError(
+                f"Last expected input with 3 axes, or 2 for one sequence, got {x.shape}"
+            )
+        steps = self._time_major(x)
+        T, B, F = steps.shape
+        given = check_lengths("Last", lengths, T, B)
+        last = np.full(B, T - 1) if given is None else given - 1
+        y = np.zeros((B, F), x.dtype.newbyteorder("="))
+        real = np.flatnonzero(last >= 0)
+        y[real] = steps[last[real], real]
+        return (y if x.ndim == 3 else y[0]), last
+
+    def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> Array | None:
+        """Return the gradient of x, zero but at the last steps.
+
+        Parameters
+        ----------
+        tape : Tape
+            From `forward`; used up.
+        dy : array of the shape of y
+        input_grad : bool, default True
+            Whether the gradient of x is wanted.
+
+        Returns
+        -------
+        dx : array of the shape of x, or None
+        """
+        shape, dtype, last = self._open(tape)
+        batched = len(shape) == 3
+        wanted = (len(last), shape[2]) if batched else (shape[1],)
+        check_array("Last", "dy", dy, dtype, wanted)
+        tape.close()
+        if not input_grad:
+            return None
+        dx = np.zeros(shape, dtype)
+        real = np.flatnonzero(last >= 0)
+        self._time_major(dx)[last[real], real] = (dy if batched else dy[None])[real]
+        return dx
+
+    def _time_major(self, x: Array) -> Array:
+        if x.ndim == 2:
+            return x[:, None]
+        return x.swapaxes(0, 1) if self.batch_first else x
+
+
+class JoinedParameters(Mapping[str, "Array"]):
+    """The parameters of several layers, as `Parameters`, under names such as "0.weight"."""
+
+    def __init__(self, layers: list[Layer]) -> None:
+        self._layers = layers
+
+    def _find(self, name: str) -> tuple[Parameters, str]:
+        position, _, rest = name.partition(".")
+        if position not in map(str, range(len(self._layers))):
+            raise KeyError(f"Sequential has no parameter {name!r}, only {', '.join(self)}")
+        return self._layers[int(position)].params, rest
+
+    def __getitem__(self, name: str) -> Array:
+        """Return a read-only view."""
+        params, rest = self._find(name)
+        return params[rest]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        """Copy an array in."""
+        params, rest = self._find(name)
+        params[rest] = value
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names."""
+        return (f"{i}.{name}" for i, layer in enumerate(self._layers) for name in layer.params)
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return sum(len(layer.params) for layer in self._layers)
+
+    def check(self, name: str, value: Any) -> Array:
+        """As `Parameters.check`."""
+        params, rest = self._find(name)
+        return params.check(rest, value)
+
+    def adopt(self, name: str, array: Array) -> None:
+        """As `Parameters.adopt`."""
+        params, rest = self._find(name)
+        params.adopt(rest, array)
+
+    @property
+    def version(self) -> int:
+        """Grows with every change."""
+        return sum(layer.params.version for layer in self._layers)
+
+
+class Sequential(Layer):
+    """Any mix of layers one after another, called as a recurrent layer is.
+
+    The state is a list with an entry for each layer, None for those without a state. ``lengths``
+    reach all layers that know them, up to `Last`.
+
+    Parameters
+    ----------
+    *layers : Layer
+        At least one; each only once; sizes, dtypes and ``batch_first`` must agree.
+    config : list, optional
+        In place of `layers`: what `config` returned.
+    """
+
+    stateful = True
+
+    def __init__(self, *layers: Layer, config: list[Any] | None = None) -> None:
+        if config is not None:
+            layers = (*layers, *(build(entry["type"], entry["config"]) for entry in config))
+        check_chain(layers)
+        self.layers: list[Any] = list(layers)
+        self.dtype = next((x.dtype for x in layers if x.dtype), None)
+        self.batch_first = next((x.batch_first for x in layers if x.batch_first is not None), None)
+        self.in_size = next((x.in_size for x in layers if x.in_size or x.out_size), None)
+        self.out_size = next((x.out_size for x in reversed(layers) if x.out_size), None)
+        self.keeps_time = all(layer.keeps_time for layer in layers)
+        self._create({})
+        self.params = JoinedParameters(self.layers)
+
+    def __len__(self) -> int:
+        """Return the number of layers."""
+        return len(self.layers)
+
+    def __getitem__(self, i: int) -> Layer:
+        """Return layer `i`."""
+        return self.layers[i]
+
+    # ---- calls
+
+    def __call__(
+        self, x: Array, state: list[Any] | None = None, lengths: Any = None
+    ) -> tuple[Array, list[Any]]:
+        """Run all layers for inference.
+
+        Parameters
+        ----------
+        x : array
+            As the first layer takes it.
+        state : list, optional
+            One entry for each layer, as the last call returned it.
+        lengths : (B,) array_like of int, optional
+            Steps of each sample.
+
+        Returns
+        -------
+        y : array
+        state : list
+        """
+        out = []
+        for layer, s in zip(self.layers, self._states("state", state), strict=True):
+            if layer.stateful:
+                x, s = layer(x, s, lengths)
+            elif layer.keeps_time:
+                x = layer(x)
+            else:
+                x = layer(x, lengths)
+            lengths = lengths if layer.keeps_time else None
+            out.append(s)
+        return x, out
+
+    def predict(self, x: Array, lengths: Any = None) -> Array:
+        """Return y alone, from a zero state."""
+        return self(x, None, lengths)[0]
+
+    def forward(
+        self, x: Array, state: list[Any] | None = None, lengths: Any = None
+    ) -> tuple[Array, list[Any], Tape]:
+        """Run all layers for training; as a call, but also returns the tape."""
+        out, tapes = [], []
+        for layer, s in zip(self.layers, self._states("state", state), strict=True):
+            if layer.stateful:
+                x, s, tape = layer.forward(x, s, lengths)
+            elif layer.keeps_time:
+                x, tape = layer.forward(x)
+            else:
+                x, tape = layer.forward(x, lengths)
+            lengths = lengths if layer.keeps_time else None
+            out.append(s)
+            tapes.append(tape)
+        return x, out, Tape(self, tapes)
+
+    def backward(
+        self,
+        tape: Tape,
+        dy: Array | None,
+        dstate: list[Any] | None = None,
+        input_grad: bool = True,
+    ) -> tuple[Array | None, list[Any]]:
+        """Add into the gradients of all layers, last to first.
+
+        Parameters
+        ----------
+        tape : Tape
+            From `forward`; used up.
+        dy : array of the shape of y
+        dstate : list, optional
+            Gradient of the final state, an entry for each layer; None means zeros.
+        input_grad : bool, default True
+            Whether the gradient of x is wanted. Without it, layers in front of the first one that
+            has parameters do no work.
+
+        Returns
+        -------
+        dx : array of the shape of x, or None
+        dstate : list
+            Gradient of the initial state.
+        """
+        tapes = self._open(tape)
+        dstates = self._states("dstate", dstate)
+        for layer, layer_tape, ds in zip(self.layers, tapes, dstates, strict=True):
+            layer._check_dstate(layer_tape, ds)
+        first = 0
+        if not input_grad:
+            first = next((i for i, layer in enumerate(self.layers) if len(layer.params)), 0)
+        for i in reversed(range(first, len(self.layers))):
+            layer, wanted = self.layers[i], input_grad or i > first
+            if layer.stateful:
+                dy, dstates[i] = layer.backward(tapes[i], dy, dstates[i], input_grad=wanted)
+            else:
+                dy = layer.backward(tapes[i], dy, input_grad=wanted)
+        tape.close()
+        return dy, dstates
+
+    def step(self, x_t: Array, state: list[Any] | None = None) -> tuple[Array, list[Any]]:
+        """Run a single time step through all layers, for streaming.
+
+        Parameters
+        ----------
+        x_t : array
+            One time step of what the first layer takes.
+        state : list, optional
+            As the last step returned it.
+
+        Returns
+        -------
+        y_t : array
+            `Last` passes every step on.
+        state : list
+        """
+        out = []
+        for layer, s in zip(self.layers, self._states("state", state), strict=True):
+            if layer.stateful:
+                x_t, s = layer.step(x_t, s)
+            elif layer.keeps_time:
+                x_t = layer(x_t)
+            out.append(s)
+        return x_t, out
+
+    # ---- parameters
+
+    @property
+    def grads(self) -> dict[str, Array]:
+        """Gradients of all layers; a new dict of the layers' own arrays."""
+        return {
+            f"{i}.{n}": g for i, layer in enumerate(self.layers) for n, g in layer.grads.items()
+        }
+
+    def _trainable(self) -> Iterator[tuple[str, Array, Array, Callable[[], None]]]:
+        for i, layer in enumerate(self.layers):
+            for name, param, grad, bump in layer._trainable():
+                yield f"{i}.{name}", param, grad, bump
+
+    def config(self) -> dict[str, Any]:
+        """Return the layers' types and configurations, JSON-able."""
+        return {"config": [{"type": type(x).__name__, "config": x.config()} for x in self.layers]}
+
+    # ---- views
+
+    def summary(self) -> str:
+        """Return a table of the layers, their output shapes and numbers of parameters."""
+        time = "" if self.batch_first is None else "B, T, " if self.batch_first else "T, B, "
+        rows = [("", "layer", "output", "parameters")]
+        size = self.in_size
+        for i, layer in enumerate(self.layers):
+            size = layer.out_size or size
+            time = time if layer.keeps_time else "B, "
+            shape = f"({time or '..., '}{size or '...'})"
+            count = sum(param.size for param in layer.params.values())
+            rows.append((str(i), type(layer).__name__, shape, f"{count:,}"))
+        total = sum(param.size for param in self.params.values())
+        rows.append(("", "total", "", f"{total:,}"))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        return "\n".join(
+            f"{i:>{widths[0]}}  {name:<{widths[1]}}  {shape:<{widths[2]}}  {count:>{widths[3]}}"
+            for i, name, shape, count in rows
+        )
+
+    def __repr__(self) -> str:
+        """Return PyTorch's view of the layers."""
+        lines = [f"({i}): {layer!r}".replace("\n", "\n  ") for i, layer in enumerate(self.layers)]
+        return "\n  ".join(["Sequential(", *lines]) + "\n)"
+
+    # ---- states
+
+    def _states(self, name: str, state: Any) -> list[Any]:
+        if state is None:
+            return [None] * len(self.layers)
+        if not isinstance(state, (list, tuple)):
+            raise TypeError(f"Sequential expected {name} as a list, got {type(state).__name__}")
+        if len(state) != len(self.layers):
+            raise ValueError(
+                f"Sequential expected {name} with an entry for each of {len(self.layers)} layers, "
+                f"got {len(state)}"
+            )
+        return list(state)
+
+    def _check_dstate(self, tape: Any, dstate: Any) -> None:
+        states = self._states("dstate", dstate)
+        for layer, layer_tape, ds in zip(self.layers, self._open(tape), states, strict=True):
+            layer._check_dstate(layer_tape, ds)
+
+
+def check_chain(layers: tuple[Any, ...]) -> None:
+    """Raise TypeError or ValueError unless `layers` can follow each other."""
+    if not layers:
+        raise ValueError("Sequential expected at least one layer")
+    seen: dict[str, tuple[int, Any]] = {}  # attribute: layer that fixed it, value
+    for i, layer in enumerate(layers):
+        if not isinstance(layer, Layer):
+            raise TypeError(f"Sequential expected layers, got {type(layer).__name__} at {i}")
+        if any(layer is other for other in layers[:i]):
+            raise ValueError(f"Sequential expected each layer once, got {layer!r} again at {i}")
+        for name, value in (
+            ("dtype", layer.dtype),
+            ("batch_first", layer.batch_first),
+            ("size", layer.in_size),
+        ):
+            before, known = seen.setdefault(name, (i, value))
+            if known is None:
+                seen[name] = i, value
+            elif value is not None and value != known:
+                what = "input size" if name == "size" else name
+                raise ValueError(
+                    f"Sequential expected {what} {known} at layer {i}, as layer {before} has it, "
+                    f"got {value}"
+                )
+        if layer.out_size is not None:
+            seen["size"] = i, layer.out_size
+
+
+def build(name: Any, config: Mapping[str, Any]) -> Layer:
+    """Make a layer of this package from the name of its type and its configuration.
+
+    Raises
+    ------
+    ValueError
+        For an unknown type.
+    """
+    from .. import layers  # which imports this module
+
+    if name not in layers.__all__:
+        raise ValueError(f"no layer type {name!r}, only {', '.join(layers.__all__)}")
+    layer: Layer = getattr(layers, name)(**config)
+    return layer

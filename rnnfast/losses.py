@@ -1,0 +1,325 @@
+"""Loss functions: ``loss(prediction, target) -> (value, dprediction)``.
+
+All take the mean over time steps and samples. For ragged batches give ``lengths`` (prediction is
+then (T, B, ...), or (B, T, ...) with ``batch_first``), for anything else ``weights``; steps left
+out do not enter the value, whatever they hold, and get a zero gradient. ``steps="last"`` looks at
+each sample's last step only. Values are summed in float64.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .layers.base import check_lengths
+
+if TYPE_CHECKING:
+    from .layers.base import Array
+
+__all__ = ["accuracy", "logistic", "softmax_cross_entropy", "squared_error"]
+
+
+def softmax_cross_entropy(
+    prediction: Array,
+    target: Any,
+    lengths: Any = None,
+    weights: Any = None,
+    *,
+    steps: str = "all",
+    batch_first: bool = False,
+) -> tuple[float, Array]:
+    """Cross-entropy, in nats, of the softmax over the last axis.
+
+    Parameters
+    ----------
+    prediction : (..., C) array of float32 or float64
+        Scores (logits) of C classes.
+    target : (...) array of int, or (..., C) array
+        Class indices, or a probability of each class (one-hot, say).
+    lengths : (B,) array_like of int, optional
+        Steps of each sample.
+    weights : array_like, optional
+        Non-negative weights of the leading axes of `prediction`; a mask for instance. The result
+        is the weighted mean.
+    steps : {"all", "last"}
+    batch_first : bool, default False
+
+    Returns
+    -------
+    value : float
+        0 where no step counts.
+    dprediction : (..., C) array
+        Gradient of the value.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For wrong shapes or dtypes, and class indices out of range.
+    """
+    name = "softmax_cross_entropy"
+    _check_prediction(name, prediction)
+    _check_classes(name, prediction)
+    target = np.asarray(target)
+    classes = prediction.shape[-1]
+    indexed = target.ndim == prediction.ndim - 1
+    if indexed and target.dtype.kind not in "iu":
+        raise TypeError(f"{name} expected class indices as integers, got {target.dtype}")
+    if target.shape != prediction.shape[: target.ndim] or target.ndim < prediction.ndim - 1:
+        raise ValueError(
+            f"{name} expected target of shape {prediction.shape[:-1]} (class indices) or "
+            f"{prediction.shape}, got {target.shape}"
+        )
+    rows = _Rows(name, prediction, True, lengths, weights, steps, batch_first)
+    scores = rows.select(prediction)
+    labels = rows.select(target, scores.dtype if not indexed else np.int64)
+    if indexed:
+        labels = labels[:, 0]
+        if labels.size and not 0 <= labels.min() <= labels.max() < classes:
+            raise ValueError(
+                f"{name} expected class indices from 0 to {classes - 1}, "
+                f"got {labels.min()} to {labels.max()}"
+            )
+
+    scores -= scores.max(axis=1, keepdims=True)
+    p = np.exp(scores)
+    total = p.sum(axis=1, keepdims=True)
+    p /= total
+    log_total = np.log(total[:, 0])
+    if indexed:
+        here = np.arange(len(labels)), labels
+        losses = log_total - scores[here]
+        p[here] -= 1.0
+    else:
+        mass = labels.sum(axis=1)
+        # 0 * -inf is 0 here: a class of probability 0 does not count, however small its score
+        products = np.multiply(labels, scores, where=labels != 0.0, out=np.zeros_like(p))
+        losses = mass * log_total - products.sum(axis=1)
+        p *= mass[:, None]
+        p -= labels
+    return rows.mean(losses), rows.spread(p)
+
+
+def squared_error(
+    prediction: Array,
+    target: Any,
+    lengths: Any = None,
+    weights: Any = None,
+    *,
+    steps: str = "all",
+    batch_first: bool = False,
+) -> tuple[float, Array]:
+    """Mean squared error over steps, samples and features.
+
+    Parameters
+    ----------
+    prediction : array of float32 or float64
+    target : array of the same shape
+    lengths, weights, steps, batch_first
+        As for `softmax_cross_entropy`.
+
+    Returns
+    -------
+    value : float
+    dprediction : array of the shape of `prediction`
+    """
+    name = "squared_error"
+    target = _same_shape(name, prediction, target)
+    rows = _Rows(name, prediction, False, lengths, weights, steps, batch_first)
+    error = rows.select(prediction)
+    error -= rows.select(target, error.dtype)
+    features = max(error.shape[1], 1)
+    losses = np.square(error).sum(axis=1) / features
+    error *= 2.0 / features
+    return rows.mean(losses), rows.spread(error)
+
+
+def logistic(
+    prediction: Array,
+    target: Any,
+    lengths: Any = None,
+    weights: Any = None,
+    *,
+    steps: str = "all",
+    batch_first: bool = False,
+) -> tuple[float, Array]:
+    """Binary cross-entropy, in nats, of the sigmoid; mean over steps, samples and features.
+
+    Parameters
+    ----------
+    prediction : array of float32 or float64
+        Scores (logits).
+    target : array of the same shape
+        Probabilities; 0 or 1, say.
+    lengths, weights, steps, batch_first
+        As for `softmax_cross_entropy`.
+
+    Returns
+    -------
+    value : float
+    dprediction : array of the shape of `prediction`
+    """
+    name = "logistic"
+    target = _same_shape(name, prediction, target)
+    rows = _Rows(name, prediction, False, lengths, weights, steps, batch_first)
+    score = rows.select(prediction)
+    probability = rows.select(target, score.dtype)
+    features = max(score.shape[1], 1)
+    e = np.exp(-np.abs(score))  # never overflows
+    losses = (np.maximum(score, 0.0) - score * probability + np.log1p(e)).sum(axis=1) / features
+    gradient = np.where(score >= 0.0, 1.0, e) / (1.0 + e) - probability
+    gradient /= features
+    return rows.mean(losses), rows.spread(gradient)
+
+
+def accuracy(
+    prediction: Array,
+    target: Any,
+    lengths: Any = None,
+    weights: Any = None,
+    *,
+    steps: str = "all",
+    batch_first: bool = False,
+) -> float:
+    """Share of steps whose highest score is that of the target: a metric, not a loss.
+
+    Parameters
+    ----------
+    prediction, target, lengths, weights, steps, batch_first
+        As for `softmax_cross_entropy`.
+
+    Returns
+    -------
+    float
+    """
+    name = "accuracy"
+    _check_prediction(name, prediction)
+    _check_classes(name, prediction)
+    target = np.asarray(target)
+    if target.shape == prediction.shape:
+        target = target.argmax(axis=-1)
+    if target.shape != prediction.shape[:-1]:
+        raise ValueError(
+            f"{name} expected target of shape {prediction.shape[:-1]} (class indices) or "
+            f"{prediction.shape}, got {target.shape}"
+        )
+    rows = _Rows(name, prediction, True, lengths, weights, steps, batch_first)
+    hits = rows.select((prediction.argmax(axis=-1) == target), np.float64)
+    return rows.mean(hits[:, 0])
+
+
+def _check_prediction(name: str, prediction: Any) -> None:
+    if not isinstance(prediction, np.ndarray) or prediction.dtype.kind != "f":
+        got = getattr(prediction, "dtype", type(prediction).__name__)
+        raise TypeError(f"{name} expected prediction as a NumPy array of floats, got {got}")
+
+
+def _check_classes(name: str, prediction: Array) -> None:
+    if prediction.ndim == 0 or prediction.shape[-1] == 0:
+        raise ValueError(
+            f"{name} expected prediction with classes on the last axis, got {prediction.shape}"
+        )
+
+
+def _same_shape(name: str, prediction: Any, target: Any) -> Array:
+    _check_prediction(name, prediction)
+    given = np.asarray(target)
+    if given.dtype.kind not in "fiub":
+        raise TypeError(f"{name} expected target as numbers, got {given.dtype}")
+    if given.shape != prediction.shape:
+        raise ValueError(f"{name} expected target of shape {prediction.shape}, got {given.shape}")
+    return given
+
+
+class _Rows:
+    """The steps that count, as rows of a matrix, and their weights.
+
+    Steps are the leading axes of `prediction`: all but the axis of classes, or, without classes,
+    as many as lengths or weights cover.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        prediction: Array,
+        has_classes: bool,
+        lengths: Any,
+        weights: Any,
+        steps: str,
+        batch_first: bool,
+    ) -> None:
+        self.shape, self.dtype = prediction.shape, prediction.dtype.newbyteorder("=")
+        leading = self.shape[:-1] if has_classes else self.shape
+        mask = _mask(name, leading, lengths, steps, batch_first)
+        if weights is not None:
+            given = np.asarray(weights, np.float64)
+            if given.shape != leading[: given.ndim]:
+                raise ValueError(
+                    f"{name} expected weights of shape {leading}, or of its first axes, "
+                    f"got {given.shape}"
+                )
+            if not (given >= 0.0).all():
+                raise ValueError(f"{name} expected weights >= 0")
+            axes = given.ndim if mask is None else max(given.ndim, 2)
+            mask = _expand(given, axes) * (1.0 if mask is None else _expand(mask, axes))
+
+        if not has_classes:
+            leading = leading[: 1 if mask is None else mask.ndim]
+        self.axes, self.count = len(leading), math.prod(leading)
+        self.total = float(self.count)
+        self.used = self.weights = None  # rows that count, and their weights; None: all, equally
+        if mask is not None:
+            flat = np.broadcast_to(_expand(mask, self.axes), leading).reshape(-1)
+            self.used = np.flatnonzero(flat)
+            self.weights = flat[self.used]
+            self.total = float(self.weights.sum())
+
+    def select(self, array: Array, dtype: Any = None) -> Array:
+        """Return a copy of the rows that count, (rows, features)."""
+        rows = array.reshape(self.count, math.prod(array.shape[self.axes :]))
+        if self.used is not None:
+            rows = rows[self.used]
+        return np.array(rows, dtype or self.dtype)
+
+    def mean(self, losses: Array) -> float:
+        """Return the weighted mean of a loss for each row."""
+        if self.total == 0.0:
+            return 0.0
+        if self.weights is None:
+            return float(losses.sum(dtype=np.float64) / self.total)
+        return float(np.dot(losses.astype(np.float64), self.weights) / self.total)
+
+    def spread(self, gradient: Array) -> Array:
+        """Return the gradient of the mean from that of each row, in the prediction's shape."""
+        if self.weights is None:
+            gradient *= 1.0 / max(self.total, 1.0)
+            return gradient.reshape(self.shape)
+        gradient *= (self.weights / (self.total or 1.0)).astype(self.dtype)[:, None]
+        out = np.zeros((self.count, gradient.shape[1]), self.dtype)
+        out[self.used] = gradient
+        return out.reshape(self.shape)
+
+
+def _mask(
+    name: str, leading: tuple[int, ...], lengths: Any, steps: str, batch_first: bool
+) -> Array | None:
+    if steps not in ("all", "last"):
+        raise ValueError(f"{name} expected steps 'all' or 'last', got {steps!r}")
+    if lengths is None and steps == "all":
+        return None
+    if len(leading) < 2:
+        raise ValueError(
+            f"{name} expected prediction with axes of time and batch, got only {leading} steps"
+        )
+    B, T = leading[:2] if batch_first else leading[1::-1]
+    given = check_lengths(name, lengths, T, B)
+    if given is None:
+        given = np.full(B, T)
+    time = np.arange(T)[:, None]
+    mask = time < given if steps == "all" else time == given - 1
+    return np.asarray(mask.T if batch_first else mask, np.float64)
+
+
+def _expand(mask: Array, axes: int) -> Array:
+    return mask.reshape(mask.shape + (1,) * (axes - mask.ndim))

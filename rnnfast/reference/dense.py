@@ -1,0 +1,302 @@
+"""The layers without time and the optimisers' updates, as plainly as NumPy says it.
+
+Each forward function stands above its backward. Letters: N rows, K inputs, M outputs,
+V vocabulary, E embedding size; a leading d is a gradient. Arrays of parameter gradients are added
+into, all other results are written.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import quiet
+
+__all__ = [
+    "adam",
+    "embedding",
+    "embedding_backward",
+    "layer_norm",
+    "layer_norm_backward",
+    "linear",
+    "linear_backward",
+    "norm2",
+    "rmsprop",
+    "sgd",
+]
+
+Array = NDArray[Any]
+
+
+@quiet
+def linear(x: Array, weight: Array, bias: Array | None, y: Array) -> None:
+    """Write ``y = x @ weight.T + bias``.
+
+    Parameters
+    ----------
+    x : (N, K) array
+    weight : (M, K) array
+    bias : (M,) array or None
+    y : (N, M) array
+        Written.
+    """
+    np.matmul(x, weight.T, out=y)
+    if bias is not None:
+        y += bias
+
+
+@quiet
+def linear_backward(
+    x: Array,
+    weight: Array,
+    dy: Array,
+    dx: Array | None,
+    dweight: Array | None,
+    dbias: Array | None,
+) -> None:
+    """Carry gradients back through `linear`.
+
+    Parameters
+    ----------
+    x : (N, K) array
+    weight : (M, K) array
+    dy : (N, M) array
+    dx : (N, K) array or None
+        Written unless None.
+    dweight : (M, K) array or None
+        Added into unless None.
+    dbias : (M,) array or None
+        Added into unless None.
+    """
+    if dx is not None:
+        np.matmul(dy, weight, out=dx)
+    if dweight is not None:
+        dweight += dy.T @ x
+    if dbias is not None:
+        dbias += dy.sum(axis=0)
+
+
+def embedding(ids: Array, weight: Array, y: Array) -> None:
+    """Write row ``ids[n]`` of `weight` to row n of `y`.
+
+    Parameters
+    ----------
+    ids : (N,) int64 array
+        In [0, V); the caller has checked it.
+    weight : (V, E) array
+    y : (N, E) array
+        Written.
+    """
+    y[...] = weight[ids]
+
+
+@quiet
+def embedding_backward(ids: Array, dy: Array, dweight: Array) -> None:
+    """Carry gradients back through `embedding`.
+
+    Parameters
+    ----------
+    ids : (N,) int64 array
+    dy : (N, E) array
+    dweight : (V, E) array
+        Added into.
+    """
+    if len(ids) == 0:
+        return
+    # equal ids brought together and summed: np.add.at(dweight, ids, dy), much faster
+    order = np.argsort(ids, kind="stable")
+    rows, starts = np.unique(ids[order], return_index=True)
+    dweight[rows] += np.add.reduceat(dy[order], starts, axis=0)
+
+
+@quiet
+def layer_norm(
+    x: Array,
+    gamma: Array | None,
+    beta: Array | None,
+    eps: float,
+    y: Array,
+    mean: Array,
+    rstd: Array,
+) -> None:
+    """Write each row of `x` normalised to mean 0 and variance 1, times `gamma`, plus `beta`.
+
+    Parameters
+    ----------
+    x : (N, K) array
+    gamma, beta : (K,) array or None
+        None: ones, zeros.
+    eps : float
+        Added to the variance.
+    y : (N, K) array
+        Written.
+    mean, rstd : (N,) array
+        Written: mean and 1 / sqrt(variance + eps) of each row.
+    """
+    mean[...] = x.mean(axis=1)
+    centred = x - mean[:, None]
+    rstd[...] = 1.0 / np.sqrt((centred**2).mean(axis=1) + eps)
+    np.multiply(centred, rstd[:, None], out=y)
+    if gamma is not None:
+        y *= gamma
+    if beta is not None:
+        y += beta
+
+
+@quiet
+def layer_norm_backward(
+    x: Array,
+    gamma: Array | None,
+    mean: Array,
+    rstd: Array,
+    dy: Array,
+    dx: Array | None,
+    dgamma: Array | None,
+    dbeta: Array | None,
+) -> None:
+    """Carry gradients back through `layer_norm`.
+
+    Parameters
+    ----------
+    x : (N, K) array
+    gamma : (K,) array or None
+    mean, rstd : (N,) array
+        From `layer_norm`.
+    dy : (N, K) array
+    dx : (N, K) array or None
+        Written unless None.
+    dgamma, dbeta : (K,) array or None
+        Added into unless None.
+    """
+    normal = (x - mean[:, None]) * rstd[:, None]
+    if dgamma is not None:
+        dgamma += (dy * normal).sum(axis=0)
+    if dbeta is not None:
+        dbeta += dy.sum(axis=0)
+    if dx is not None:
+        dnormal = dy if gamma is None else dy * gamma
+        # mean and variance depend on every element of the row: their share is taken off
+        share = dnormal.mean(axis=1, keepdims=True)
+        share = share + normal * (dnormal * normal).mean(axis=1, keepdims=True)
+        dx[...] = (dnormal - share) * rstd[:, None]
+
+
+@quiet
+def sgd(
+    param: Array,
+    grad: Array,
+    velocity: Array | None,
+    lr: float,
+    momentum: float,
+    weight_decay: float,
+    nesterov: bool,
+) -> None:
+    """Take one step of stochastic gradient descent, as ``torch.optim.SGD``.
+
+    Parameters
+    ----------
+    param : (N,) array
+        Updated.
+    grad : (N,) array
+    velocity : (N,) array or None
+        Updated; zeros before the first step. None where `momentum` is 0.
+    lr, momentum, weight_decay : float
+    nesterov : bool
+    """
+    g = grad + weight_decay * param
+    if velocity is not None:
+        velocity[...] = momentum * velocity + g
+        g = g + momentum * velocity if nesterov else velocity
+    param -= lr * g
+
+
+@quiet
+def adam(
+    param: Array,
+    grad: Array,
+    m: Array,
+    v: Array,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+    step: int,
+) -> None:
+    """Take one step of Adam, or of AdamW where `decoupled`, as ``torch.optim`` does.
+
+    Parameters
+    ----------
+    param : (N,) array
+        Updated.
+    grad : (N,) array
+    m, v : (N,) array
+        Updated: running means of the gradient and of its square; zeros before the first step.
+    lr, beta1, beta2, eps, weight_decay : float
+    decoupled : bool
+        Whether weight decay shrinks the parameters directly or is added to the gradient.
+    step : int
+        Counts from 1.
+    """
+    g = grad
+    if decoupled:
+        param *= 1.0 - lr * weight_decay
+    else:
+        g = g + weight_decay * param
+    m[...] = beta1 * m + (1.0 - beta1) * g
+    v[...] = beta2 * v + (1.0 - beta2) * g**2
+    m_hat = m / (1.0 - beta1**step)
+    v_hat = v / (1.0 - beta2**step)
+    param -= lr * m_hat / (np.sqrt(v_hat) + eps)
+
+
+@quiet
+def rmsprop(
+    param: Array,
+    grad: Array,
+    square_avg: Array,
+    velocity: Array | None,
+    lr: float,
+    alpha: float,
+    eps: float,
+    momentum: float,
+    weight_decay: float,
+) -> None:
+    """Take one step of RMSprop, as ``torch.optim.RMSprop``.
+
+    Parameters
+    ----------
+    param : (N,) array
+        Updated.
+    grad : (N,) array
+    square_avg : (N,) array
+        Updated: running mean of the gradient's square; zeros before the first step.
+    velocity : (N,) array or None
+        Updated; zeros before the first step. None where `momentum` is 0.
+    lr, alpha, eps, momentum, weight_decay : float
+    """
+    g = grad + weight_decay * param
+    square_avg[...] = alpha * square_avg + (1.0 - alpha) * g**2
+    g = g / (np.sqrt(square_avg) + eps)
+    if velocity is not None:
+        velocity[...] = momentum * velocity + g
+        g = velocity
+    param -= lr * g
+
+
+@quiet
+def norm2(grad: Array) -> float:
+    """Sum of squares, in double precision.
+
+    Parameters
+    ----------
+    grad : (N,) array
+
+    Returns
+    -------
+    float
+    """
+    return float(np.square(grad, dtype=np.float64).sum())

@@ -1,0 +1,444 @@
+"""The training loop: batches, truncated BPTT, clipping, validation, callbacks, progress."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .layers.base import check_lengths, check_size
+from .optim import Optimizer, clip_grad_norm, clip_grad_value
+
+if TYPE_CHECKING:
+    from .layers.base import Array, Layer
+
+    Loss = Callable[..., tuple[float, Array]]
+    Metrics = Mapping[str, Callable[..., float]]
+    # (x, y), or an iterable of batches (x, y[, lengths]), or a function that returns one
+    Data = Any
+
+__all__ = ["Callback", "History", "evaluate", "fit"]
+
+
+class Callback:
+    """What `fit` calls; override any of these."""
+
+    def on_train_begin(self, model: Layer, optimizer: Optimizer) -> None:
+        """Training starts."""
+
+    def on_epoch_begin(self, epoch: int) -> None:
+        """Epoch `epoch`, counted from 0, starts."""
+
+    def on_batch_end(self, batch: int, logs: dict[str, float]) -> None:
+        """Batch `batch` has been learnt.
+
+        `logs` holds the means of loss and metrics over the epoch so far; what is added to it is
+        shown in the progress display.
+        """
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> bool | None:
+        """Epoch `epoch` ends; return True to stop training.
+
+        `logs` holds the epoch's loss, metrics, their "val_..." counterparts and seconds; what is
+        added to it enters the `History`.
+        """
+
+    def on_train_end(self, history: History) -> None:
+        """Training has ended, or was interrupted."""
+
+
+class History(dict[str, list[float]]):
+    """What `fit` returns: ``history["loss"]``, "val_loss", "seconds", metrics: one value an epoch.
+
+    Attributes
+    ----------
+    batch_losses : list of float
+        The loss of every batch of all epochs.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batch_losses: list[float] = []
+
+
+def fit(
+    model: Layer,
+    data: Data,
+    *,
+    loss: Loss,
+    optimizer: Optimizer,
+    epochs: int = 1,
+    batch_size: int = 32,
+    lengths: Any = None,
+    carry_state: bool = False,
+    clip_norm: float | None = None,
+    clip_value: float | None = None,
+    validation: Data = None,
+    metrics: Metrics | None = None,
+    callbacks: Sequence[Callback] = (),
+    shuffle: bool = True,
+    seed: int | None = None,
+    progress: bool | None = None,
+    unit: str = "samples",
+) -> History:
+    """Train a model.
+
+    Parameters
+    ----------
+    model : Layer
+        `Sequential` or any other layer.
+    data : pair of arrays, iterable or callable
+        Arrays ``(x, y)`` or ``(x, y, lengths)`` of all samples, cut into batches here; the samples
+        are on the axis where the model has its batch. Or an iterable of batches ``(x, y)`` or
+        ``(x, y, lengths)``, such as a list or `datasets.text_batches`; or a function without
+        arguments that returns one for each epoch.
+    loss : callable
+        ``loss(prediction, y) -> (value, dprediction)``, from `rnnfast.losses` for instance. For
+        ragged batches of a model that keeps the time axis, ``lengths`` and ``batch_first`` are
+        given as keywords.
+    optimizer : Optimizer
+        Of `model`.
+    epochs, batch_size : int
+    lengths : (N,) array_like of int, optional
+        Steps of each sample, where `data` is a pair of arrays.
+    carry_state : bool, default False
+        Truncated BPTT: each batch starts from the final state of the one before; gradients stop
+        there. `data` must give batches in order then. Every epoch starts from zeros.
+    clip_norm, clip_value : float, optional
+        Limit of the gradients' norm, and of each element.
+    validation : optional
+        Like `data`; evaluated after every epoch.
+    metrics : mapping of str to callable, optional
+        ``metric(prediction, y) -> float``, keywords as for `loss`; `losses.accuracy` for instance.
+    callbacks : sequence of Callback
+    shuffle : bool, default True
+        Whether arrays are cut into batches in a new random order each epoch.
+    seed : int or None
+        Of that order.
+    progress : bool, optional
+        Whether to show progress on standard error, with tqdm where it is installed. Default:
+        where standard error is a terminal.
+    unit : str, default "samples"
+        What the display counts a second: "samples", or any other word for time steps, say
+        "characters".
+
+    Returns
+    -------
+    History
+
+    Raises
+    ------
+    KeyboardInterrupt
+        On Ctrl-C, between batches' calls; the model is as the last complete update left it.
+    """
+    epochs = check_size("fit", "epochs", epochs, 0)
+    if getattr(optimizer, "model", model) is not model:
+        raise ValueError("fit expected an optimizer of the model to be trained, got another's")
+    rng = np.random.default_rng(seed) if shuffle else None
+    batches = _batches(model, data, batch_size, lengths, carry_state, rng)
+    history = History()
+    if progress is None:
+        progress = sys.stderr is not None and sys.stderr.isatty()
+    display = _Display(epochs, unit) if progress else None
+
+    for callback in callbacks:
+        callback.on_train_begin(model, optimizer)
+    try:
+        for epoch in range(epochs):
+            started = time.perf_counter()
+            for callback in callbacks:
+                callback.on_epoch_begin(epoch)
+            if display:
+                display.start(epoch, batches)
+            means, state = _Means(), None
+            for batch, (x, y, n) in enumerate(_each(batches)):
+                prediction, state, tape = _forward(model, x, state if carry_state else None, n)
+                keywords = _loss_keywords(model, n)
+                value, gradient = loss(prediction, y, **keywords)
+                optimizer.zero_grad()
+                model.backward(tape, gradient, input_grad=False)
+                if clip_norm is not None:
+                    clip_grad_norm(model, clip_norm)
+                if clip_value is not None:
+                    clip_grad_value(model, clip_value)
+                optimizer.step()
+
+                history.batch_losses.append(value)
+                values = {"loss": value, **_measure(metrics, prediction, y, keywords)}
+                logs = means.add(values, prediction, keywords)
+                for callback in callbacks:
+                    callback.on_batch_end(batch, logs)
+                if display:
+                    display.update(logs, _amount(model, x, n, unit))
+            if not means.weight:
+                raise ValueError(
+                    f"fit expected data for epoch {epoch + 1}, got no batches; an iterator can be "
+                    "used only once: give a list, or a function that returns an iterator"
+                )
+            logs = dict(means.values)
+            if validation is not None:
+                results = evaluate(
+                    model,
+                    validation,
+                    loss=loss,
+                    batch_size=batch_size,
+                    carry_state=carry_state,
+                    metrics=metrics,
+                )
+                logs |= {f"val_{name}": value for name, value in results.items()}
+            logs["seconds"] = time.perf_counter() - started
+            stop = [callback.on_epoch_end(epoch, logs) for callback in callbacks]
+            for name, value in logs.items():
+                history.setdefault(name, []).append(value)
+            if display:
+                display.finish(logs)
+            if any(stop):
+                break
+    finally:
+        if display:
+            display.close()
+        for callback in callbacks:
+            callback.on_train_end(history)
+    return history
+
+
+def evaluate(
+    model: Layer,
+    data: Data,
+    *,
+    loss: Loss,
+    batch_size: int = 32,
+    lengths: Any = None,
+    carry_state: bool = False,
+    metrics: Metrics | None = None,
+) -> dict[str, float]:
+    """Return the mean loss, and metrics, of a model on data.
+
+    Parameters
+    ----------
+    model, data, loss, batch_size, lengths, carry_state, metrics
+        As for `fit`.
+
+    Returns
+    -------
+    dict of str to float
+        "loss" and the metrics; empty without data.
+    """
+    means, state = _Means(), None
+    for x, y, n in _each(_batches(model, data, batch_size, lengths, carry_state, None)):
+        if model.stateful:
+            prediction, state = model(x, state if carry_state else None, n)
+        else:
+            prediction = model(x)
+        keywords = _loss_keywords(model, n)
+        values = {"loss": loss(prediction, y, **keywords)[0]}
+        values |= _measure(metrics, prediction, y, keywords)
+        means.add(values, prediction, keywords)
+    return means.values
+
+
+# ---- batches -----------------------------------------------------------------------------------
+
+
+class _ArrayBatches:
+    """Samples of arrays cut into batches."""
+
+    def __init__(
+        self,
+        arrays: Sequence[Any],
+        axes: Sequence[int],
+        batch_size: int,
+        rng: np.random.Generator | None,
+    ) -> None:
+        self.arrays, self.axes, self.batch_size, self.rng = arrays, axes, batch_size, rng
+        self.samples = arrays[0].shape[axes[0]]
+
+    def __len__(self) -> int:
+        return -(-self.samples // self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Array, ...]]:
+        order = np.arange(self.samples)
+        if self.rng is not None:
+            self.rng.shuffle(order)
+        for start in range(0, self.samples, self.batch_size):
+            some = order[start : start + self.batch_size]
+            yield tuple(a.take(some, axis) for a, axis in zip(self.arrays, self.axes, strict=True))
+
+
+def _batches(
+    model: Layer,
+    data: Data,
+    batch_size: int,
+    lengths: Any,
+    carry_state: bool,
+    rng: np.random.Generator | None,
+) -> Any:
+    arrays = isinstance(data, tuple) and all(isinstance(a, np.ndarray) for a in data[:2])
+    if not arrays:
+        if lengths is not None:
+            raise ValueError("fit expected lengths in the batches, as data is not a pair of arrays")
+        if not callable(data) and not isinstance(data, Iterable):
+            raise TypeError(
+                f"fit expected data as (x, y), an iterable of batches or a function, "
+                f"got {type(data).__name__}"
+            )
+        return data
+    if carry_state:
+        raise ValueError(
+            "fit expected data as an iterable of consecutive batches with carry_state, such as "
+            "datasets.text_batches, got arrays"
+        )
+    if len(data) == 3:
+        if lengths is not None:
+            raise ValueError("fit got lengths twice, in data and as an argument")
+        *data, lengths = data
+    if len(data) != 2:
+        raise ValueError(f"fit expected data as (x, y) or (x, y, lengths), got {len(data)} entries")
+    batch_size = check_size("fit", "batch_size", batch_size, 1)
+    x, y = data
+    time_first = model.batch_first is False  # None: no layer knows of time
+    axes = [int(time_first), int(time_first and model.keeps_time)]
+    if x.ndim <= axes[0] or y.ndim <= axes[1]:
+        raise ValueError(
+            f"fit expected samples on axis {axes[0]} of x and {axes[1]} of y, "
+            f"got shapes {x.shape} and {y.shape}"
+        )
+    samples = x.shape[axes[0]]
+    if y.shape[axes[1]] != samples:
+        raise ValueError(
+            f"fit expected as many samples in y (axis {axes[1]}) as in x (axis {axes[0]}), "
+            f"got shapes {y.shape} and {x.shape}"
+        )
+    everything = [x, y]
+    if lengths is not None:
+        if x.ndim < 2:
+            raise ValueError(f"fit expected x with a time axis for lengths, got shape {x.shape}")
+        everything.append(check_lengths("fit", lengths, x.shape[1 - axes[0]], samples))
+        axes.append(0)
+    return _ArrayBatches(everything, axes, batch_size, rng)
+
+
+def _each(batches: Any) -> Iterator[tuple[Any, Any, Any]]:
+    for batch in batches() if callable(batches) else batches:
+        if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
+            raise ValueError("fit expected batches (x, y) or (x, y, lengths)")
+        x, y, *n = batch
+        yield x, y, n[0] if n else None
+
+
+# ---- one batch ---------------------------------------------------------------------------------
+
+
+def _forward(model: Any, x: Array, state: Any, lengths: Any) -> tuple[Array, Any, Any]:
+    if model.stateful:
+        prediction, state, tape = model.forward(x, state, lengths)
+        return prediction, state, tape
+    prediction, tape = model.forward(x)
+    return prediction, None, tape
+
+
+def _loss_keywords(model: Layer, lengths: Any) -> dict[str, Any]:
+    if lengths is None or not model.keeps_time:
+        return {}
+    return {"lengths": lengths, "batch_first": bool(model.batch_first)}
+
+
+def _measure(
+    metrics: Metrics | None, prediction: Array, y: Any, keywords: dict[str, Any]
+) -> dict[str, float]:
+    return {name: metric(prediction, y, **keywords) for name, metric in (metrics or {}).items()}
+
+
+def _amount(model: Layer, x: Array, lengths: Any, unit: str) -> int:
+    # samples, or else time steps, of a batch
+    if unit == "samples" or model.batch_first is None:
+        return x.shape[int(model.batch_first is False)]
+    return int(np.sum(lengths)) if lengths is not None else math.prod(x.shape[:2])
+
+
+class _Means:
+    """Means over the batches of an epoch, weighted by the number of predictions."""
+
+    def __init__(self) -> None:
+        self.weight = 0.0
+        self.values: dict[str, float] = {}
+
+    def add(
+        self, values: dict[str, float], prediction: Array, keywords: dict[str, Any]
+    ) -> dict[str, float]:
+        """Return the means so far, a new dict."""
+        weight = float(np.sum(keywords["lengths"])) if keywords else float(prediction.size)
+        self.weight += weight
+        share = weight / self.weight if self.weight else 1.0
+        for name, value in values.items():
+            before = self.values.get(name, value)
+            self.values[name] = before + share * (value - before)
+        return dict(self.values)
+
+
+# ---- progress ----------------------------------------------------------------------------------
+
+
+class _Display:
+    """Progress on standard error: a tqdm bar for each epoch, or plain lines without tqdm."""
+
+    seconds_between_lines = 10.0
+
+    def __init__(self, epochs: int, unit: str) -> None:
+        self.epochs, self.unit = epochs, unit
+        self.bar: Any = None
+        try:
+            from tqdm import tqdm
+        except ImportError:
+            tqdm = None
+        self.tqdm = tqdm
+
+    def start(self, epoch: int, batches: Any) -> None:
+        self.title = f"epoch {epoch + 1}/{self.epochs}"
+        self.total = len(batches) if hasattr(batches, "__len__") else None
+        self.done = self.amount = 0
+        self.began = self.printed = time.perf_counter()
+        if self.tqdm is not None:
+            self.bar = self.tqdm(total=self.total, desc=self.title, unit="batch", file=sys.stderr)
+
+    def update(self, logs: dict[str, float], amount: int) -> None:
+        self.done += 1
+        self.amount += amount
+        now = time.perf_counter()
+        if self.bar is not None:
+            self.bar.set_postfix_str(self._text(logs, now), refresh=False)
+            self.bar.update()
+        elif now - self.printed >= self.seconds_between_lines:
+            self.printed = now
+            of = left = ""
+            if self.total:
+                of = f"/{self.total}"
+                seconds = (now - self.began) / self.done * (self.total - self.done)
+                left = f", {seconds:.0f} s left"
+            self._print(f"{self.title}, batch {self.done}{of}: {self._text(logs, now)}{left}")
+
+    def finish(self, logs: dict[str, float]) -> None:
+        now = self.began + logs["seconds"]
+        text = self._text({n: v for n, v in logs.items() if n != "seconds"}, now)
+        if self.bar is not None:
+            self.bar.set_postfix_str(text)
+            self.close()
+        else:
+            self._print(f"{self.title}: {text}, {logs['seconds']:.1f} s")
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+    def _text(self, logs: dict[str, float], now: float) -> str:
+        rate = self.amount / max(now - self.began, 1e-9)
+        values = [f"{name} {value:.4g}" for name, value in logs.items()]
+        return ", ".join([*values, f"{rate:,.0f} {self.unit}/s"])
+
+    def _print(self, line: str) -> None:
+        print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,358 @@
+"""Every shape that tests and benchmarks run, listed once.
+
+A new cell is a row of `CELLS`: all cases, and with them all tests and benchmarks, pick it up.
+
+Letters: B batch, T time steps, I input size, H hidden size, P projection size (0 without), Ho
+output size (P or H), F input size of a layer, G gates, L layers, D directions; a leading d is a
+gradient.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class CellRow:
+    """What the tests must know of a cell."""
+
+    gates: int
+    has_c: bool = False
+    projects: bool = False
+    torch: str | None = None  # the class in torch.nn that computes the same, if any
+    torch_options: dict[str, Any] = field(default_factory=dict)
+
+
+CELLS = {
+    "rnn_tanh": CellRow(1, torch="RNN", torch_options={"nonlinearity": "tanh"}),
+    "rnn_relu": CellRow(1, torch="RNN", torch_options={"nonlinearity": "relu"}),
+    "lstm": CellRow(4, has_c=True, projects=True, torch="LSTM"),
+    "gru": CellRow(3, torch="GRU"),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network and a batch."""
+
+    cell: str
+    B: int
+    T: int
+    I: int  # noqa: E741
+    H: int
+    L: int = 1
+    D: int = 1
+    P: int = 0
+    bias: bool = True
+    lengths: str = ""  # "": none; "ragged": random, 0 and T among them; "full": T; "zero": 0
+    dropout: float = 0.0
+    state: bool = True  # whether initial states are given
+
+    @property
+    def row(self) -> CellRow:
+        return CELLS[self.cell]
+
+    @property
+    def Ho(self) -> int:
+        return self.P or self.H
+
+    @property
+    def K(self) -> int:
+        """Longest sum that makes one preactivation: inputs, state and two biases."""
+        return max(self.F(layer) for layer in range(self.L)) + self.Ho + 2
+
+    def F(self, layer: int) -> int:
+        return self.I if layer == 0 else self.D * self.Ho
+
+    def flops(self, training: bool = False, input_grad: bool = True) -> int:
+        """Floating-point operations of the matrix products of one call, padding included.
+
+        Training is forward and backward; `input_grad` says whether dx is among the results.
+        """
+        forward = dx = 0
+        for layer in range(self.L):
+            gates = self.D * self.row.gates * self.H
+            layer_input = 2 * self.B * self.T * gates * self.F(layer)
+            forward += layer_input + 2 * self.B * self.T * gates * self.Ho
+            forward += 2 * self.B * self.T * self.D * self.H * self.P
+            dx = layer_input if layer == 0 else dx
+        if not training:
+            return forward
+        return 3 * forward - (0 if input_grad else dx)
+
+    def __str__(self) -> str:
+        parts = [self.cell, f"B{self.B}", f"T{self.T}", f"I{self.I}", f"H{self.H}"]
+        parts += [f"L{self.L}"] * (self.L > 1) + [f"D{self.D}"] * (self.D > 1)
+        parts += [f"P{self.P}"] * (self.P > 0) + ["nobias"] * (not self.bias)
+        parts += [self.lengths] * bool(self.lengths) + ["masks"] * (self.dropout > 0)
+        parts += ["zerostate"] * (not self.state)
+        return "-".join(parts)
+
+
+@dataclass
+class Problem:
+    """The arrays of a case: all C-contiguous, float32 or float64."""
+
+    case: Case
+    dtype: Any
+    weights: list[tuple[Array | None, ...]]  # as for `pack`
+    x: Array
+    h0: Array | None
+    c0: Array | None
+    lengths: Array | None
+    masks: Array | None
+    dy: Array
+    dh_n: Array
+    dc_n: Array | None
+
+
+def make(case: Case, dtype: DTypeLike = np.float64, seed: int = 0) -> Problem:
+    """Random arrays for a case.
+
+    Every number is a float32, so that float32 and float64 runs of a case get the same problem.
+    """
+    rng = np.random.default_rng([seed, zlib.crc32(str(case).encode())])
+    B, T, H, L, D, P, Ho = case.B, case.T, case.H, case.L, case.D, case.P, case.Ho
+    GH = case.row.gates * H
+
+    def cast(values: Any) -> Array:
+        return np.asarray(values, np.float32).astype(dtype)
+
+    def normal(*shape: int) -> Array:
+        return cast(rng.standard_normal(shape))
+
+    def uniform(*shape: int) -> Array:
+        # as PyTorch initialises: preactivations of order one, errors that do not grow with time
+        return cast(rng.uniform(-1.0, 1.0, shape) / np.sqrt(H))
+
+    weights: list[tuple[Array | None, ...]] = []
+    for layer in range(L):
+        for _ in range(D):
+            w_ih, w_hh = uniform(GH, case.F(layer)), uniform(GH, Ho)
+            b_ih, b_hh = (uniform(GH), uniform(GH)) if case.bias else (None, None)
+            weights.append((w_ih, w_hh, b_ih, b_hh, uniform(P, H) if P else None))
+
+    lengths = None
+    if case.lengths:
+        lengths = rng.integers(0, T, size=B, endpoint=True, dtype=np.int64)
+        lengths[0::5] = 0 if case.lengths != "full" else T
+        lengths[1::5] = T
+        if case.lengths in ("zero", "full"):
+            lengths[:] = 0 if case.lengths == "zero" else T
+        lengths = rng.permutation(lengths)
+
+    masks = None
+    if case.dropout > 0:
+        keep = rng.random((L - 1, T, B, D * Ho)) >= case.dropout
+        masks = cast(keep / (1.0 - case.dropout))
+
+    return Problem(
+        case=case,
+        dtype=np.dtype(dtype),
+        weights=weights,
+        x=normal(T, B, case.I),
+        h0=cast(rng.uniform(-1.0, 1.0, (L * D, B, Ho))) if case.state else None,
+        c0=normal(L * D, B, H) if case.state and case.row.has_c else None,
+        lengths=lengths,
+        masks=masks,
+        dy=normal(T, B, D * Ho),
+        dh_n=normal(L * D, B, Ho),
+        dc_n=normal(L * D, B, H) if case.row.has_c else None,
+    )
+
+
+def grid(*rows: dict[str, Any]) -> list[Case]:
+    """Every row for every cell; rows with a projection only for cells that have one."""
+    return [
+        Case(cell=cell, **row)
+        for cell in CELLS
+        for row in rows
+        if CELLS[cell].projects or not row.get("P")
+    ]
+
+
+# B, T, I and H differ in every row, so that no mistaken axis goes unseen. H lies around each vector
+# width (4, 8 and 16 lanes) and the four-vector tile; B around the tile's rows (3 and 6).
+CORRECTNESS = grid(
+    dict(B=2, T=5, I=4, H=1),
+    dict(B=4, T=7, I=2, H=3),
+    dict(B=5, T=6, I=9, H=15),
+    dict(B=7, T=4, I=11, H=16),
+    dict(B=6, T=3, I=5, H=17),
+    dict(B=13, T=5, I=33, H=31),
+    dict(B=9, T=8, I=7, H=64),
+    dict(B=3, T=6, I=16, H=100),
+    dict(B=37, T=2, I=1, H=33),
+    dict(B=8, T=1, I=6, H=20),
+    dict(B=3, T=60, I=4, H=8),
+    # options
+    dict(B=5, T=7, I=6, H=18, bias=False),
+    dict(B=4, T=6, I=5, H=19, state=False),
+    dict(B=6, T=5, I=7, H=12, L=3),
+    dict(B=5, T=8, I=6, H=21, D=2),
+    dict(B=7, T=6, I=3, H=10, L=2, D=2, bias=False, state=False),
+    dict(B=4, T=5, I=6, H=17, L=3, D=2, dropout=0.4),
+    # ragged
+    dict(B=11, T=9, I=5, H=17, lengths="ragged"),
+    dict(B=9, T=7, I=6, H=16, D=2, lengths="ragged"),
+    dict(B=12, T=8, I=3, H=5, L=2, D=2, dropout=0.3, lengths="ragged"),
+    dict(B=23, T=4, I=2, H=33, L=2, lengths="ragged", bias=False, state=False),
+    dict(B=4, T=6, I=3, H=9, D=2, lengths="full"),
+    dict(B=4, T=6, I=3, H=9, D=2, lengths="zero"),
+    # nothing at all
+    dict(B=3, T=0, I=4, H=6, L=2, D=2),
+    dict(B=3, T=0, I=4, H=6, lengths="ragged"),
+    dict(B=0, T=5, I=4, H=6, L=2, D=2),
+    dict(B=0, T=5, I=4, H=6, lengths="ragged"),
+    dict(B=3, T=5, I=0, H=6, L=2, D=2),
+    dict(B=3, T=5, I=0, H=6, bias=False, lengths="ragged"),
+    # fewer samples than threads: the hidden units are split
+    dict(B=1, T=6, I=20, H=128),
+    dict(B=1, T=4, I=33, H=256, D=2),
+    dict(B=2, T=5, I=40, H=199, L=2, lengths="ragged"),
+    # wide inputs: their product is computed in chunks of time
+    dict(B=5, T=9, I=300, H=24),
+    dict(B=1, T=40, I=517, H=17, D=2),
+    dict(B=14, T=11, I=300, H=40, L=2, lengths="ragged"),
+    # projections
+    dict(B=5, T=7, I=4, H=9, P=1),
+    dict(B=6, T=5, I=9, H=33, P=16, bias=False, state=False),
+    dict(B=7, T=4, I=8, H=21, P=17, L=2, D=2, dropout=0.25, lengths="ragged"),
+    dict(B=1, T=5, I=12, H=192, P=40, L=2),
+    dict(B=3, T=0, I=4, H=6, P=2),
+)
+
+# Small enough for finite differences, which run the network twice for each number.
+GRADIENTS = grid(
+    dict(B=3, T=4, I=2, H=3),
+    dict(B=2, T=3, I=1, H=2, bias=False, state=False),
+    dict(B=2, T=3, I=2, H=3, L=2, D=2, dropout=0.5),
+    dict(B=4, T=5, I=2, H=3, D=2, lengths="ragged"),
+    dict(B=3, T=4, I=2, H=4, P=3),
+    dict(B=4, T=4, I=2, H=3, P=2, L=2, D=2, dropout=0.25, lengths="ragged"),
+)
+
+# Large enough that the engine deals them to several threads, over samples, units and gradients.
+THREADS = grid(
+    dict(B=37, T=12, I=20, H=70),
+    dict(B=29, T=10, I=16, H=48, L=2, D=2, dropout=0.3, lengths="ragged"),
+    dict(B=64, T=20, I=64, H=128, lengths="ragged"),
+    dict(B=1, T=12, I=30, H=256),
+    dict(B=2, T=9, I=24, H=200, L=2, D=2, lengths="ragged"),
+    dict(B=5, T=8, I=300, H=130),
+    dict(B=31, T=7, I=20, H=90, P=33, L=2),
+    dict(B=1, T=9, I=20, H=224, P=50),
+)
+
+# (B, T, I, H) of the benchmarks.
+BENCHMARK_SHAPES = [
+    (1, 1, 32, 64),
+    (1, 100, 16, 32),
+    (1, 100, 64, 128),
+    (1, 50, 512, 512),
+    (8, 30, 300, 256),
+    (16, 200, 40, 128),
+    (32, 50, 1, 20),
+    (32, 50, 32, 64),
+    (64, 100, 64, 128),
+    (64, 100, 128, 256),
+    (64, 50, 512, 512),
+    (128, 25, 1024, 1024),
+]
+BENCHMARK = grid(
+    *(dict(B=B, T=T, I=I, H=H, state=False) for B, T, I, H in BENCHMARK_SHAPES)  # noqa: E741
+)
+
+
+@dataclass(frozen=True)
+class DenseCase:
+    """A dense function with its sizes: N rows, K inputs (E, V), M outputs."""
+
+    function: str
+    N: int
+    K: int = 0
+    M: int = 0
+    options: tuple[tuple[str, Any], ...] = ()
+    steps: int = 4  # of an optimiser
+
+    def __str__(self) -> str:
+        sizes = [
+            f"{letter}{size}" for letter, size in vars(self).items() if letter in "NKM" and size
+        ]
+        chosen = [f"{name}={value}" for name, value in self.options]
+        return "-".join([self.function, *(sizes or ["N0"]), *chosen])
+
+
+def optimiser(function: str, *choices: dict[str, Any]) -> list[DenseCase]:
+    sizes = (0, 1, 7, 16, 33, 1000)
+    return [DenseCase(function, n, options=tuple(c.items())) for c in choices for n in sizes]
+
+
+DENSE = [
+    *(
+        DenseCase("linear", n, k, m)
+        for n, k, m in [
+            (0, 3, 4),
+            (3, 0, 4),
+            (3, 4, 0),
+            (1, 1, 1),
+            (1, 100, 130),
+            (5, 3, 2),
+            (6, 16, 64),
+            (7, 17, 15),
+            (13, 31, 65),
+            (33, 64, 129),
+            (130, 40, 9),
+            (300, 5, 1),
+        ]
+    ),
+    *(
+        DenseCase("embedding", n, e, v)
+        for n, e, v in [(0, 3, 4), (1, 1, 1), (9, 17, 5), (200, 33, 7)]
+    ),
+    *(
+        DenseCase("layer_norm", n, k)
+        for n, k in [(0, 4), (1, 1), (3, 2), (5, 17), (33, 64), (9, 301)]
+    ),
+    *optimiser(
+        "sgd",
+        dict(),
+        dict(weight_decay=0.1),
+        dict(momentum=0.9, weight_decay=0.1),
+        dict(momentum=0.8, nesterov=True),
+    ),
+    *optimiser(
+        "adam",
+        dict(),
+        dict(weight_decay=0.1, eps=1e-3),
+        dict(weight_decay=0.1, decoupled=True),
+        dict(beta1=0.5, beta2=0.9, decoupled=True),
+    ),
+    *optimiser("rmsprop", dict(), dict(momentum=0.9, weight_decay=0.1), dict(alpha=0.5, eps=1e-2)),
+    *(DenseCase("norm2", n) for n in (0, 1, 7, 16, 33, 1000)),
+]
+
+# Large enough that the engine deals them to several threads.
+DENSE_THREADS = [
+    DenseCase("linear", 300, 129, 200),
+    DenseCase("linear", 1, 700, 900),
+    DenseCase("linear", 2000, 64, 3),
+    DenseCase("embedding", 3000, 65, 40),
+    DenseCase("layer_norm", 900, 130),
+    DenseCase("sgd", 100_003, options=(("momentum", 0.9),)),
+    DenseCase("adam", 100_003),
+    DenseCase("rmsprop", 100_003, options=(("momentum", 0.9),)),
+    DenseCase("norm2", 100_003),
+]
+
+
+def named(cases: list[Any], **changes: Any) -> dict[str, Any]:
+    """Arguments for ``pytest.mark.parametrize("case", ...)``, the cases changed on the way."""
+    return {"argvalues": [replace(case, **changes) for case in cases], "ids": str}

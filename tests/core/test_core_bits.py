@@ -1,0 +1,84 @@
+"""Results do not depend on threads, nor on which of the two wide instruction sets computes."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import platform
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from cases import CELLS, CORRECTNESS, THREADS, Case, make, named
+from harness import run, same_bits
+
+# Sets that add with fused multiply-adds, element by element in one order. The baseline of x86 has
+# no fused multiply-add and rounds twice.
+SAME_BITS = ("avx2", "avx512")
+
+both_types = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+
+
+@both_types
+@pytest.mark.parametrize("case", **named(THREADS))
+def test_any_number_of_threads_gives_the_same_bits(core, runtime, isa, case, dtype):
+    problem = make(case, dtype)
+    with runtime.num_threads(1):
+        want = run(core, problem)
+    for threads in (2, 3, 7):
+        with runtime.num_threads(threads):
+            same_bits(run(core, problem), want, f"with {threads} threads instead of 1")
+
+
+@both_types
+@pytest.mark.parametrize("cell", CELLS)
+def test_avx2_and_avx512_give_the_same_bits(core, runtime, cell, dtype):
+    sets = [name for name in runtime.instruction_sets() if name in SAME_BITS]
+    if len(sets) < 2:
+        pytest.skip(f"this machine has {runtime.instruction_sets()}, not both of {SAME_BITS}")
+    before = runtime.isa()
+    try:
+        for case in (c for c in CORRECTNESS + THREADS if c.cell == cell):
+            problem, results = make(case, dtype), []
+            for name in sets:
+                runtime.set_isa(name)
+                results.append(run(core, problem))
+            same_bits(results[1], results[0], f"with {sets[1]} instead of {sets[0]} in {case}")
+    finally:
+        runtime.set_isa(before)
+
+
+def control_word():
+    """The floating-point control register of this thread (x86): rounding, masks, flushing."""
+    code = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+    code.write(b"\x0f\xae\x1f\xc3")  # stmxcsr [rdi]; ret
+    address = ctypes.addressof(ctypes.c_char.from_buffer(code))
+    word = ctypes.c_uint32()
+    ctypes.CFUNCTYPE(None, ctypes.c_void_p)(address)(ctypes.addressof(word))
+    return word.value & 0xFFC0  # without the six flags that any operation raises
+
+
+def floating_point_state():
+    tiny = np.full(8, np.finfo(np.float32).smallest_subnormal, np.float32)
+    # compared as integers, for where denormals are taken for zero they equal it
+    denormals_count = bool(((tiny * np.float32(3)).view(np.int32) == 3).all())
+    try:
+        word = control_word() if platform.machine() == "x86_64" else None
+    except OSError:  # a kernel that grants no executable memory
+        word = None
+    return denormals_count, word
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_floating_point_state_is_left_alone(core, runtime, isa, cell):
+    problem = make(Case(cell, B=24, T=5, I=9, H=40, L=2, D=2, lengths="ragged"), np.float32)
+
+    def before_and_after(_):
+        before = floating_point_state()
+        run(core, problem)
+        return before, floating_point_state()
+
+    with runtime.num_threads(3), ThreadPoolExecutor(4) as pool:
+        for before, after in [before_and_after(0), *pool.map(before_and_after, range(8))]:
+            assert before[0], "denormals were flushed before the call"
+            assert after == before

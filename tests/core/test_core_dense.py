@@ -1,0 +1,117 @@
+"""The engine's dense functions against the float64 reference, on every instruction set."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+from cases import DENSE, DENSE_THREADS, named
+from harness import check_dense, poisoned, run_dense, same_bits
+
+from rnnfast.reference import dense as reference
+
+SAME_BITS = ("avx2", "avx512")
+both_types = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+
+
+@cache
+def truth(case):
+    return run_dense(reference, case, np.float64)
+
+
+@both_types
+@pytest.mark.parametrize("case", **named(DENSE))
+def test_equals_the_reference(core_dense, runtime, isa, case, dtype):
+    with runtime.num_threads(2):
+        check_dense(run_dense(core_dense, case, dtype), truth(case), case, dtype)
+
+
+@both_types
+@pytest.mark.parametrize("case", **named(DENSE_THREADS))
+def test_any_number_of_threads_gives_the_same_bits(core_dense, runtime, isa, case, dtype):
+    with runtime.num_threads(1):
+        want = run_dense(core_dense, case, dtype)
+    check_dense(want, truth(case), case, dtype)
+    for threads in (2, 3, 7):
+        with runtime.num_threads(threads):
+            got = run_dense(core_dense, case, dtype)
+        same_bits(got, want, f"with {threads} threads instead of 1")
+
+
+@both_types
+def test_avx2_and_avx512_give_the_same_bits(core_dense, runtime, dtype):
+    sets = [name for name in runtime.instruction_sets() if name in SAME_BITS]
+    if len(sets) < 2:
+        pytest.skip(f"this machine has {runtime.instruction_sets()}, not both of {SAME_BITS}")
+    before = runtime.isa()
+    try:
+        for case in DENSE + DENSE_THREADS:
+            results = []
+            for name in sets:
+                runtime.set_isa(name)
+                results.append(run_dense(core_dense, case, dtype))
+            same_bits(results[1], results[0], f"with {sets[1]} instead of {sets[0]} in {case}")
+    finally:
+        runtime.set_isa(before)
+
+
+@both_types
+def test_nan_stays_in_its_row(core_dense, isa, dtype):
+    rng = np.random.default_rng(0)
+    x, weight, bias, dy = (
+        rng.standard_normal(s).astype(dtype) for s in ((9, 21), (35, 21), 35, (9, 35))
+    )
+    rest = np.arange(9) != 4
+    results = []
+    for garbage in (0.0, np.nan, np.inf):
+        x[4, 7] = dy[4, 7] = garbage
+        y, dx = poisoned((9, 35), dtype), poisoned((9, 21), dtype)
+        core_dense.linear(x, weight, bias, y)
+        core_dense.linear_backward(x, weight, dy, dx, None, None)
+        results.append({"y": y[rest], "dx": dx[rest]})
+    assert np.isnan(y[4]).any() or np.isinf(y[4]).all()
+    for got in results[1:]:
+        same_bits(got, results[0], "in other rows")
+
+
+@both_types
+def test_inputs_may_be_read_only_and_stay_as_they_are(core_dense, isa, dtype):
+    rng = np.random.default_rng(1)
+    arrays = [rng.standard_normal(s).astype(dtype) for s in ((9, 21), (35, 21), 35, (9, 35))]
+    arrays.append(rng.integers(0, 35, 9))
+    kept = [a.copy() for a in arrays]
+    for a in arrays:
+        a.flags.writeable = False
+    x, weight, bias, dy, ids = arrays
+    y, rows = poisoned((9, 35), dtype), poisoned((9, 21), dtype)
+    core_dense.linear(x, weight, bias, y)
+    core_dense.linear_backward(x, weight, dy, rows, np.zeros_like(weight), np.zeros_like(bias))
+    core_dense.embedding(ids, weight, rows)
+    core_dense.embedding_backward(ids, x, np.zeros_like(weight))
+    mean, rstd, out = np.zeros(9, dtype), np.zeros(9, dtype), np.zeros_like(dy)
+    core_dense.layer_norm(dy, bias, bias, 1e-5, out, mean, rstd)
+    core_dense.layer_norm_backward(
+        dy, bias, mean, rstd, dy, out, np.zeros_like(bias), np.zeros_like(bias)
+    )
+    for state in ("sgd", "adam", "rmsprop"):
+        param, first, second = (np.zeros_like(bias) for _ in range(3))
+        if state == "sgd":
+            core_dense.sgd(param, bias, first, 0.1, 0.9, 0.0, False)
+        elif state == "adam":
+            core_dense.adam(param, bias, first, second, 0.1, 0.9, 0.999, 1e-8, 0.0, False, 1)
+        else:
+            core_dense.rmsprop(param, bias, first, second, 0.1, 0.99, 1e-8, 0.9, 0.0)
+    core_dense.norm2(bias)
+    for array, copy in zip(arrays, kept, strict=True):
+        assert np.array_equal(array, copy)
+
+
+@both_types
+def test_norm2_adds_in_double_precision(core_dense, isa, dtype):
+    # in float32 the square of 1e20 overflows, and so does a sum of many ones lose them
+    assert core_dense.norm2(np.array([1e20], dtype)) == pytest.approx(float(dtype(1e20)) ** 2)
+    grad = np.full(3001, 1e-3, dtype)
+    grad[0] = 1e3
+    want = 1e6 + 3000 * float(dtype(1e-3)) ** 2
+    assert core_dense.norm2(grad) == pytest.approx(want, rel=1e-13)

@@ -1,0 +1,282 @@
+"""Thread counts, instruction sets and the report on both."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import rnnfast
+from rnnfast.core import runtime
+
+engine = runtime.kernels
+needs_engine = pytest.mark.skipif(
+    engine is None, reason=f"the compiled core is not built: {runtime.failure}"
+)
+needs_openmp = pytest.mark.skipif(
+    engine is None or not engine.openmp(), reason="the engine is not there, or without OpenMP"
+)
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+
+
+@pytest.fixture(autouse=True)
+def automatic():
+    """Start from, and go back to, no explicit number of threads."""
+    with runtime.num_threads(None):
+        yield
+
+
+def python(code, **environment):
+    """Run a program in a fresh process; its output."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("RNNFAST_", "OMP_"))}
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**kept, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip()
+
+
+# ---- explicit numbers
+
+
+def test_a_number_that_was_set_wins_over_everything():
+    for n in (1, 2, 3, 7, np.int64(5)):
+        runtime.set_num_threads(n)
+        assert runtime.get_num_threads() == n
+        assert engine is None or engine.thread_limit() == n
+    runtime.set_num_threads(None)
+    assert engine is None or engine.thread_limit() == 0
+    assert runtime.get_num_threads() <= runtime._cap
+
+
+def test_num_threads_gives_back_what_was_before():
+    automatic = runtime.get_num_threads()
+    with runtime.num_threads(5):
+        with pytest.raises(KeyError), runtime.num_threads(3):
+            assert runtime.get_num_threads() == 3
+            raise KeyError
+        assert runtime.get_num_threads() == 5
+        with runtime.num_threads(None):
+            assert runtime.get_num_threads() == automatic
+        assert runtime.get_num_threads() == 5
+    assert runtime.get_num_threads() == automatic
+    assert engine is None or engine.thread_limit() == 0
+
+
+@pytest.mark.parametrize("bad", [True, False, 2.0, "2", [2], np.float32(2), np.array([1, 2])])
+def test_only_integers_are_numbers_of_threads(bad):
+    runtime.set_num_threads(3)
+    with pytest.raises(TypeError, match="n expected an integer number of threads, got"):
+        runtime.set_num_threads(bad)
+    with pytest.raises(TypeError, match="n expected"), runtime.num_threads(bad):
+        pass
+    assert runtime.get_num_threads() == 3
+
+
+@pytest.mark.parametrize("bad", [0, -1, 1025, 2**31, 2**70])
+def test_numbers_of_threads_out_of_range(bad):
+    runtime.set_num_threads(3)
+    with pytest.raises(ValueError, match=f"n expected .* from 1 to 1024, got {bad}"):
+        runtime.set_num_threads(bad)
+    with pytest.raises(ValueError, match="n expected"), runtime.num_threads(bad):
+        pass
+    assert runtime.get_num_threads() == 3
+
+
+# ---- what the machine grants
+
+NUMBER = "import rnnfast; print(rnnfast.get_num_threads())"
+
+
+@needs_openmp
+def test_omp_num_threads_is_obeyed_up_to_the_processors():
+    assert python(NUMBER, OMP_NUM_THREADS="1") == "1"
+    assert python(NUMBER, OMP_NUM_THREADS="900") == str(runtime._cap)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity on this system")
+def test_affinity_is_obeyed():
+    first = min(os.sched_getaffinity(0))
+    code = f"import os; os.sched_setaffinity(0, [{first}]); {NUMBER}"
+    assert python(code) == "1"
+    assert python(code, OMP_NUM_THREADS="4") == "1"
+
+
+@needs_openmp
+def test_threadpoolctl_sees_and_steers_the_engine():
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+    with threadpoolctl.threadpool_limits(1, user_api="openmp"):
+        assert runtime.get_num_threads() == 1
+
+
+def test_serial_engine_has_one_thread():
+    if engine is None or engine.openmp():
+        pytest.skip("the engine is not there, or has OpenMP")
+    assert runtime.get_num_threads() == 1
+
+
+V1, V2 = ("cpu.cfs_quota_us", "cpu.cfs_period_us"), ("cpu.max",)
+
+
+@pytest.mark.parametrize(
+    ("listing", "files", "quota"),
+    [
+        ("0::/", {"cpu.max": "150000 100000"}, 1.5),
+        ("0::/a/b", {"cpu.max": "max 100000", "a/cpu.max": "50000 100000"}, 0.5),
+        ("0::/a/b", {"a/cpu.max": "400000 100000", "a/b/cpu.max": "max 100000"}, 4.0),
+        ("0::/a/b", {"a/cpu.max": "200000 100000", "a/b/cpu.max": "300000 100000"}, 2.0),
+        ("0::/host/path/of/a/container", {"cpu.max": "300000 100000"}, 3.0),
+        ("0::/", {"cpu.max": "max 100000"}, None),
+        ("0::/", {"cpu.max": "nonsense"}, None),
+        ("0::/", {"cpu.max": "1 0"}, None),
+        ("0::/", {}, None),
+        ("", {"cpu.max": "150000 100000"}, None),
+        (
+            "7:memory:/m\n4:cpu,cpuacct:/a:b\n1:name=systemd:/",
+            {"cpu/a:b/cpu.cfs_quota_us": "250000", "cpu/a:b/cpu.cfs_period_us": "100000"},
+            2.5,
+        ),
+        (
+            "1:cpuacct,cpu:/gone",
+            {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"},
+            None,
+        ),
+        ("1:cpuset:/", {"cpu.max": "150000 100000"}, None),
+    ],
+)
+def test_cgroup_quota(tmp_path, listing, files, quota):
+    (tmp_path / "cgroup").write_text(listing)
+    for name, text in files.items():
+        file = tmp_path / "mount" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text + "\n")
+    assert runtime._cgroup_quota(str(tmp_path / "cgroup"), str(tmp_path / "mount")) == quota
+
+
+@pytest.mark.parametrize(("quota", "want"), [(None, 8), (0.2, 1), (1.5, 2), (3.0, 3), (99.0, 8)])
+def test_quota_is_rounded_up_and_never_above_affinity(monkeypatch, quota, want):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    monkeypatch.setattr(runtime, "_cgroup_quota", lambda: quota)
+    assert runtime._processors() == want
+
+
+@needs_fork
+def test_forked_child_keeps_to_one_thread():
+    code = """
+import os, rnnfast
+from rnnfast.core.runtime import kernels
+rnnfast.set_num_threads(3)
+child = os.fork()
+if child == 0:
+    seen = [rnnfast.get_num_threads(), kernels.thread_limit() if kernels else 1]
+    with rnnfast.num_threads(4):
+        seen += [rnnfast.get_num_threads(), kernels.thread_limit() if kernels else 1]
+    os._exit(0 if seen == [1, 1, 1, 1] else 1)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), rnnfast.get_num_threads())
+"""
+    assert python(code) == "0 3"
+
+
+# ---- instruction sets
+
+
+@needs_engine
+def test_every_usable_instruction_set_can_be_chosen():
+    default = runtime.isa()
+    usable = runtime.instruction_sets()
+    assert usable and set(usable) <= set(engine.built())
+    assert usable[0] == "baseline"
+    for name in usable:
+        runtime.set_isa(name)
+        assert runtime.isa() == name
+        assert python("import rnnfast.core.runtime as r; print(r.isa())", RNNFAST_ISA=name) == name
+    runtime.set_isa(None)
+    assert runtime.isa() == default
+
+
+def test_unusable_instruction_sets_are_refused():
+    before = runtime.isa()
+    for bad in ("sse17", "", "AVX2", 2):
+        with pytest.raises(ValueError, match=f"name expected .*usable here.*built.*got {bad!r}"):
+            runtime.set_isa(bad)
+    assert runtime.isa() == before
+
+
+# ---- the report
+
+
+def test_show_config_says_what_runs(capsys):
+    runtime.set_num_threads(3)
+    assert rnnfast.show_config() is None
+    rows = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert rows["rnnfast"] == rnnfast.__version__
+    assert rows["numpy"] == np.__version__
+    assert rows["threads"] == f"3 (processors: {runtime._cap}; set_num_threads: 3)"
+    if engine is not None:
+        assert rows["compiler"] == engine.compiler()
+        assert rows["openmp"].startswith("yes" if engine.openmp() else "no")
+        assert f"{runtime.isa()} chosen" in rows["instruction"]
+
+
+def run_info(*setup, **environment):
+    code = ";".join([*setup, "import runpy, sys", "sys.argv = ['rnnfast', 'info']"])
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("RNNFAST_")}
+    return subprocess.run(
+        [sys.executable, "-c", f"{code}; runpy.run_module('rnnfast', run_name='__main__')"],
+        env={**kept, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@needs_engine
+def test_info_prints_the_same(capsys):
+    rnnfast.show_config()
+    result = run_info()
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == capsys.readouterr().out
+
+
+HIDE_ENGINE = "import sys; sys.modules['rnnfast.core.kernels'] = None"
+
+
+def test_info_says_that_the_engine_is_missing():
+    result = run_info(HIDE_ENGINE)
+    assert result.returncode == 0, result.stderr
+    assert "backend           reference\n" in result.stdout
+    assert "engine            not in use: ModuleNotFoundError: " in result.stdout
+    assert "rnnfast.core.kernels" in result.stdout
+    assert "RuntimeWarning: the compiled engine is missing" in result.stderr
+    assert "RuntimeWarning" not in run_info(HIDE_ENGINE, RNNFAST_BACKEND="reference").stderr
+
+
+@needs_engine
+def test_instruction_set_beyond_the_machine_is_refused_where_the_engine_is_used():
+    result = run_info(RNNFAST_ISA="sse17")
+    assert result.returncode == 1
+    for text in (result.stdout, result.stderr):
+        assert "RNNFAST_ISA" in text and "'sse17'" in text and "baseline" in text
+    result = run_info(RNNFAST_ISA="sse17", RNNFAST_BACKEND="reference")
+    assert result.returncode == 0, result.stderr
+    assert "backend           reference\n" in result.stdout
+    with pytest.raises(AssertionError, match=r"RuntimeError: RNNFAST_ISA.*sse17"):
+        python("import rnnfast.core.recurrent", RNNFAST_ISA="sse17")
+
+
+def test_without_the_engine_the_thread_functions_still_answer():
+    code = f"""
+{HIDE_ENGINE}
+import os, rnnfast
+from rnnfast.core import runtime
+assert rnnfast.get_num_threads() == runtime._cap
+with rnnfast.num_threads(3):
+    assert rnnfast.get_num_threads() == 3
+print(runtime.instruction_sets(), runtime.isa())
+"""
+    assert python(code) == "[] none"

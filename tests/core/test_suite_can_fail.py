@@ -1,0 +1,225 @@
+"""Deliberate defects: the comparisons that the suite rests on must catch every one of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from cases import CELLS, DENSE, Case, make
+from harness import check, check_dense, run, run_dense, truth
+
+from rnnfast.reference import dense
+from rnnfast.reference import recurrent as reference
+
+SIZES = dict(B=5, T=6, I=7, H=18, L=2, D=2, lengths="ragged")
+
+
+# Each takes a sound cell of the reference and returns a defective one.
+
+
+def swap_the_first_and_last_gate(cell):
+    def forward(xw, hw, h, c):
+        def swap(a):
+            first, *middle, last = np.split(a, cell.gates, axis=1)
+            return np.concatenate([last, *middle, first], axis=1)
+
+        return cell.forward(swap(xw), swap(hw), h, c)
+
+    return replace(cell, forward=forward)
+
+
+def shift_the_output_slightly(cell):
+    def forward(xw, hw, h, c):
+        h, c, saved = cell.forward(xw, hw, h, c)
+        return h * (1 + 1e-4), c, saved
+
+    return replace(cell, forward=forward)
+
+
+def drop_a_gate_from_the_derivative(cell):
+    def backward(dh, dc, saved):
+        dxw, dhw, dh_past, dc_past = cell.backward(dh, dc, saved)
+        H = dxw.shape[1] // cell.gates
+        dxw, dhw = dxw.copy(), dhw.copy()
+        dxw[:, -H:] = dhw[:, -H:] = 0
+        return dxw, dhw, dh_past, dc_past
+
+    return replace(cell, backward=backward)
+
+
+def scale_one_unit_of_the_derivative_slightly(cell):
+    def backward(dh, dc, saved):
+        dxw, dhw, dh_past, dc_past = cell.backward(dh, dc, saved)
+        factor = np.ones(dxw.shape[1])
+        factor[1] += 1e-3
+        return dxw * factor, dhw * factor, dh_past, dc_past
+
+    return replace(cell, backward=backward)
+
+
+def halve_what_goes_back_in_time(cell):
+    def backward(dh, dc, saved):
+        dxw, dhw, dh_past, dc_past = cell.backward(dh, dc, saved)
+        return dxw, 0.5 * dhw, 0.5 * dh_past, None if dc_past is None else 0.5 * dc_past
+
+    return replace(cell, backward=backward)
+
+
+DEFECTS = [
+    swap_the_first_and_last_gate,
+    shift_the_output_slightly,
+    drop_a_gate_from_the_derivative,
+    scale_one_unit_of_the_derivative_slightly,
+    halve_what_goes_back_in_time,
+]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("defect", DEFECTS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_defective_cell_is_caught(engine, monkeypatch, cell, defect, dtype):
+    if defect is swap_the_first_and_last_gate and CELLS[cell].gates == 1:
+        pytest.skip("one gate cannot be swapped")
+    case = Case(cell, **SIZES)
+    got = run(engine, make(case, dtype))
+    check(got, truth(case), case, dtype)
+    monkeypatch.setitem(reference.CELLS, cell, defect(reference.CELLS[cell]))
+    with pytest.raises(AssertionError, match="elements off"):
+        check(got, run(reference, make(case)), case, dtype)
+
+
+def never_backwards(T, reverse):
+    return range(T)
+
+
+def without_bias(x, weight, bias):
+    return x @ weight.T
+
+
+@pytest.mark.parametrize(("name", "defect"), [("steps", never_backwards), ("affine", without_bias)])
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_defective_driver_is_caught(engine, monkeypatch, cell, name, defect):
+    case = Case(cell, **SIZES)
+    got = run(engine, make(case, np.float32))
+    check(got, truth(case), case, np.float32)
+    monkeypatch.setattr(reference, name, defect)
+    with pytest.raises(AssertionError, match="elements off"):
+        check(got, run(reference, make(case)), case, np.float32)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_what_nobody_wrote_is_caught(cell):
+    case = Case(cell, **SIZES)
+    for name in truth(case):
+        got = {key: value.copy() for key, value in truth(case).items()}
+        got[name].reshape(-1)[-1] = np.nan  # a poisoned element that survived
+        with pytest.raises(AssertionError, match="1 of"):
+            check(got, truth(case), case, np.float64)
+
+
+def shift_a_row(dense):
+    def linear(x, weight, bias, y):
+        dense.linear(x, weight, bias, y)
+        y[-1:] = np.roll(y[-1:], 1)
+
+    return dict(linear=linear)
+
+
+def forget_the_bias_gradient(dense):
+    def linear_backward(x, weight, dy, dx, dweight, dbias):
+        dense.linear_backward(x, weight, dy, dx, dweight, None)
+
+    return dict(linear_backward=linear_backward)
+
+
+def count_equal_ids_once(dense):
+    def embedding_backward(ids, dy, dweight):
+        dweight[ids] += dy
+
+    return dict(embedding_backward=embedding_backward)
+
+
+def use_the_unbiased_variance(dense):
+    def layer_norm(x, gamma, beta, eps, y, mean, rstd):
+        dense.layer_norm(x, gamma, beta, eps, y, mean, rstd)
+        n = max(x.shape[1], 2)
+        rstd[...] = 1 / np.sqrt(x.var(axis=1) * n / (n - 1) + eps)
+        y[...] = (x - mean[:, None]) * rstd[:, None] * gamma + beta
+
+    return dict(layer_norm=layer_norm)
+
+
+def ignore_the_share_of_the_statistics(dense):
+    def layer_norm_backward(x, gamma, mean, rstd, dy, dx, dgamma, dbeta):
+        dense.layer_norm_backward(x, gamma, mean, rstd, dy, None, dgamma, dbeta)
+        dx[...] = dy * gamma * rstd[:, None]
+
+    return dict(layer_norm_backward=layer_norm_backward)
+
+
+def drop_the_velocity(dense):
+    def sgd(param, grad, velocity, lr, momentum, weight_decay, nesterov):
+        dense.sgd(param, grad, None, lr, 0.0, weight_decay, False)
+
+    return dict(sgd=sgd)
+
+
+def forget_the_bias_correction(dense):
+    def adam(param, grad, m, v, lr, beta1, beta2, eps, weight_decay, decoupled, step):
+        dense.adam(param, grad, m, v, lr, beta1, beta2, eps, weight_decay, decoupled, 10**9)
+
+    return dict(adam=adam)
+
+
+def decouple_the_decay(dense):
+    def adam(param, grad, m, v, lr, beta1, beta2, eps, weight_decay, decoupled, step):
+        dense.adam(param, grad, m, v, lr, beta1, beta2, eps, weight_decay, not decoupled, step)
+
+    return dict(adam=adam)
+
+
+def leave_eps_out(dense):
+    def rmsprop(param, grad, square_avg, velocity, lr, alpha, eps, momentum, weight_decay):
+        dense.rmsprop(param, grad, square_avg, velocity, lr, alpha, 0.0, momentum, weight_decay)
+
+    return dict(rmsprop=rmsprop)
+
+
+def sum_magnitudes_instead(dense):
+    return dict(norm2=lambda grad: float(np.abs(grad).sum()))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("function", "defect"),
+    [
+        ("linear", shift_a_row),
+        ("linear", forget_the_bias_gradient),
+        ("embedding", count_equal_ids_once),
+        ("layer_norm", use_the_unbiased_variance),
+        ("layer_norm", ignore_the_share_of_the_statistics),
+        ("sgd", drop_the_velocity),
+        ("adam", forget_the_bias_correction),
+        ("adam", decouple_the_decay),
+        ("rmsprop", leave_eps_out),
+        ("norm2", sum_magnitudes_instead),
+    ],
+)
+def test_a_defective_dense_function_is_caught(engine_dense, function, defect, dtype):
+    class Defective:
+        def __getattr__(self, name):
+            return getattr(dense, name)
+
+    defective = Defective()
+    for name, wrong in defect(dense).items():
+        setattr(defective, name, wrong)
+    caught = []
+    for case in (c for c in DENSE if c.function == function):
+        got = run_dense(engine_dense, case, dtype)
+        check_dense(got, run_dense(dense, case, np.float64), case, dtype)
+        try:
+            check_dense(got, run_dense(defective, case, np.float64), case, dtype)
+        except AssertionError:
+            caught.append(case)
+    assert caught

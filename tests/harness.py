@@ -1,0 +1,227 @@
+"""Runs a case on the engine or on the reference, and compares results."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import zlib
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import numpy as np
+import tolerances
+from cases import Case, DenseCase, Problem, make
+from numpy.typing import DTypeLike, NDArray
+
+from rnnfast.reference import dense
+from rnnfast.reference import recurrent as reference
+
+Array = NDArray[Any]
+WEIGHTS = ("w_ih", "w_hh", "b_ih", "b_hh", "w_hr")
+
+
+def poisoned(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+    """An array that shows where nobody wrote."""
+    return np.full(shape, np.nan, dtype)
+
+
+def weight_grads(problem: Problem) -> list[tuple[Array | None, ...]]:
+    return [tuple(None if w is None else np.zeros_like(w) for w in ws) for ws in problem.weights]
+
+
+def name_grads(grads: list[tuple[Array | None, ...]]) -> dict[str, Array]:
+    return {
+        f"d{name}[{k}]": g
+        for k, entry in enumerate(grads)
+        for name, g in zip(WEIGHTS, entry, strict=True)
+        if g is not None
+    }
+
+
+def run_forward(module: Any, p: Problem, training: bool = False, y: Any = None) -> Any:
+    """Call ``module.pack`` and ``module.forward``; results by name, the pack and the tape."""
+    c = p.case
+    packed = module.pack(c.cell, p.weights, c.L, c.D, training)
+    y = poisoned((c.T, c.B, c.D * c.Ho), p.dtype) if y is None else y
+    h_n = poisoned((c.L * c.D, c.B, c.Ho), p.dtype)
+    c_n = poisoned((c.L * c.D, c.B, c.H), p.dtype) if c.row.has_c else None
+    tape = module.forward(packed, p.x, p.h0, p.c0, p.lengths, p.masks, y, h_n, c_n, training)
+    out = {"y": y, "h_n": h_n}
+    if c_n is not None:
+        out["c_n"] = c_n
+    return out, packed, tape
+
+
+def run(module: Any, p: Problem) -> dict[str, Array]:
+    """Run a problem forward and backward; every result by name."""
+    c = p.case
+    out: dict[str, Array]
+    out, packed, tape = run_forward(module, p, training=True)
+    dx = poisoned((c.T, c.B, c.I), p.dtype)
+    dh0 = poisoned((c.L * c.D, c.B, c.Ho), p.dtype)
+    dc0 = poisoned((c.L * c.D, c.B, c.H), p.dtype) if c.row.has_c else None
+    grads = weight_grads(p)
+    module.backward(packed, tape, p.dy, p.dh_n, p.dc_n, dx, dh0, dc0, grads)
+    out |= {"dx": dx, "dh0": dh0} | name_grads(grads)
+    if dc0 is not None:
+        out["dc0"] = dc0
+    return out
+
+
+@cache
+def truth(case: Case) -> dict[str, Array]:
+    """What the case must give: the reference in float64. Do not write to it."""
+    return run(reference, make(case, np.float64))
+
+
+def check(
+    got: Mapping[str, Array], want: Mapping[str, Array], case: Case, dtype: DTypeLike
+) -> None:
+    """Raise AssertionError unless all results are within the table's bounds of the wanted ones."""
+    assert got.keys() == want.keys(), f"results {sorted(got)}, wanted {sorted(want)}"
+    for name, value in got.items():
+        close(name, value, want[name], tolerances.recurrent(case, name, dtype, want[name]), dtype)
+
+
+def close(name: str, got: Any, want: Any, bound: Any, dtype: DTypeLike) -> None:
+    """Raise AssertionError unless ``|got - want| <= bound``, element by element, shapes equal."""
+    assert got.dtype == dtype, f"{name} is {got.dtype}, wanted {np.dtype(dtype)}"
+    assert got.shape == want.shape, f"{name} has shape {got.shape}, wanted {want.shape}"
+    error = np.abs(got.astype(np.float64) - want)
+    wrong = ~(error <= bound)  # NaN is wrong too
+    if wrong.any():
+        index = tuple(int(i) for i in np.argwhere(wrong)[0])
+        limit = np.broadcast_to(bound, got.shape)[index]
+        raise AssertionError(
+            f"{name}: {wrong.sum()} of {got.size} elements off; first at {index}: got "
+            f"{got[index]}, wanted {want[index]}, error {error[index]:.3g}, bound {limit:.3g}"
+        )
+
+
+def same_bits(got: Mapping[str, Array], want: Mapping[str, Array], why: str) -> None:
+    """Raise AssertionError unless all results are equal to the bit."""
+    assert got.keys() == want.keys()
+    different = [name for name in got if digest(got[name]) != digest(want[name])]
+    assert not different, f"{', '.join(different)} changed {why}"
+
+
+def digest(array: Array) -> str:
+    return hashlib.sha256(repr((array.dtype, array.shape)).encode() + array.tobytes()).hexdigest()
+
+
+def copy_of(problem: Problem) -> Problem:
+    return copy.deepcopy(problem)
+
+
+def inputs(p: Problem) -> dict[str, Array]:
+    """All arrays that go into a call, by name."""
+    named = dict(x=p.x, h0=p.h0, c0=p.c0, lengths=p.lengths, masks=p.masks)
+    named |= dict(dy=p.dy, dh_n=p.dh_n, dc_n=p.dc_n)
+    for k, weights in enumerate(p.weights):
+        named |= {f"{name}[{k}]": w for name, w in zip(WEIGHTS, weights, strict=True)}
+    return {name: array for name, array in named.items() if array is not None}
+
+
+# ---- dense functions
+#
+# Each runner makes its arrays from the case, calls the functions of one family and returns, by
+# name, what they wrote. `absolute` makes all inputs positive: where a result is a sum of products,
+# it then is the sum of their absolute values, on which error bounds of sums rest.
+
+
+class Draw:
+    """Random arrays of one case: the same float32 numbers in every real type."""
+
+    def __init__(self, case: DenseCase, dtype: DTypeLike, absolute: bool = False) -> None:
+        self.rng = np.random.default_rng(zlib.crc32(str(case).encode()))
+        self.dtype, self.absolute = np.dtype(dtype), absolute
+
+    def __call__(self, *shape: int, offset: float = 0.0) -> Array:
+        values = (offset + self.rng.standard_normal(shape)).astype(np.float32).astype(self.dtype)
+        return np.abs(values) if self.absolute else values
+
+
+def run_linear(module: Any, case: DenseCase, draw: Draw) -> dict[str, Array]:
+    N, K, M = case.N, case.K, case.M
+    x, weight, bias, dy = draw(N, K), draw(M, K), draw(M), draw(N, M)
+    y, no_bias = poisoned((N, M), draw.dtype), poisoned((N, M), draw.dtype)
+    module.linear(x, weight, bias, y)
+    module.linear(x, weight, None, no_bias)
+    dx, dweight, dbias = poisoned((N, K), draw.dtype), draw(M, K), draw(M)
+    module.linear_backward(x, weight, dy, dx, dweight, dbias)
+    module.linear_backward(x, weight, dy, None, None, None)
+    return dict(y=y, no_bias=no_bias, dx=dx, dweight=dweight, dbias=dbias)
+
+
+def run_embedding(module: Any, case: DenseCase, draw: Draw) -> dict[str, Array]:
+    N, E, V = case.N, case.K, case.M
+    weight, dy, dweight = draw(V, E), draw(N, E), draw(V, E)
+    ids = draw.rng.integers(0, V, N)
+    y = poisoned((N, E), draw.dtype)
+    module.embedding(ids, weight, y)
+    module.embedding_backward(ids, dy, dweight)
+    return dict(y=y, dweight=dweight)
+
+
+def run_layer_norm(module: Any, case: DenseCase, draw: Draw) -> dict[str, Array]:
+    N, K = case.N, case.K
+    x, gamma, beta, dy = draw(N, K, offset=1.5), draw(K), draw(K), draw(N, K)
+    y, mean, rstd = (poisoned(shape, draw.dtype) for shape in ((N, K), (N,), (N,)))
+    module.layer_norm(x, gamma, beta, 1e-3, y, mean, rstd)
+    dx, dgamma, dbeta = poisoned((N, K), draw.dtype), draw(K), draw(K)
+    module.layer_norm_backward(x, gamma, mean, rstd, dy, dx, dgamma, dbeta)
+    return dict(y=y, mean=mean, rstd=rstd, dx=dx, dgamma=dgamma, dbeta=dbeta)
+
+
+def run_optimiser(module: Any, case: DenseCase, draw: Draw) -> dict[str, Array]:
+    chosen = dict(case.options)
+    state = {name: np.zeros(case.N, draw.dtype) for name in ("first", "second")}
+    param = draw(case.N)
+    decay, momentum = chosen.get("weight_decay", 0.0), chosen.get("momentum", 0.0)
+    for step in range(1, case.steps + 1):
+        grad = draw(case.N)
+        kept = grad.copy()
+        velocity = state["first"] if momentum else None
+        if case.function == "sgd":
+            module.sgd(param, grad, velocity, 0.1, momentum, decay, chosen.get("nesterov", False))
+        elif case.function == "adam":
+            beta1, beta2 = chosen.get("beta1", 0.9), chosen.get("beta2", 0.999)
+            eps, decoupled = chosen.get("eps", 1e-8), chosen.get("decoupled", False)
+            module.adam(
+                param, grad, *state.values(), 0.05, beta1, beta2, eps, decay, decoupled, step
+            )
+        else:
+            alpha, eps = chosen.get("alpha", 0.99), chosen.get("eps", 1e-8)
+            module.rmsprop(
+                param, grad, state["second"], velocity, 0.05, alpha, eps, momentum, decay
+            )
+        assert np.array_equal(grad, kept), "the gradient was changed"
+    return dict(param=param, **state)
+
+
+def run_norm2(module: Any, case: DenseCase, draw: Draw) -> dict[str, Array]:
+    value = module.norm2(draw(case.N))
+    assert type(value) is float
+    return dict(norm2=np.array(value))
+
+
+RUNNERS = dict(linear=run_linear, embedding=run_embedding, layer_norm=run_layer_norm)
+RUNNERS |= dict(sgd=run_optimiser, adam=run_optimiser, rmsprop=run_optimiser, norm2=run_norm2)
+
+
+def run_dense(module: Any, case: DenseCase, dtype: DTypeLike) -> dict[str, Array]:
+    """Run every function of a family on one case; every result by name."""
+    return RUNNERS[case.function](module, case, Draw(case, dtype))
+
+
+def check_dense(
+    got: Mapping[str, Array], want: Mapping[str, Array], case: DenseCase, dtype: DTypeLike
+) -> None:
+    """Raise AssertionError unless all results are within the table's bounds of the wanted ones."""
+    assert got.keys() == want.keys()
+    draw = Draw(case, np.float64, absolute=True)
+    absolute = RUNNERS[case.function](dense, case, draw)
+    for name, value in got.items():
+        bound = tolerances.dense(case, name, dtype, want, absolute)
+        close(name, value, want[name], bound, value.dtype if name == "norm2" else dtype)

@@ -1,0 +1,735 @@
+"""RNN, LSTM and GRU: against torch.nn and finite differences, and everything that can be odd."""
+
+from __future__ import annotations
+
+import contextvars
+import copy
+import pickle
+import re
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import tolerances
+from cases import Case
+from harness import close
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support import each_engine as each_engine
+from support import odd_layouts, same_slope, same_slopes
+
+import rnnfast
+from rnnfast import GRU, LSTM, RNN, backend
+
+B, T, I, H = 4, 6, 5, 7  # noqa: E741
+CELLS = [(RNN, {}), (RNN, {"nonlinearity": "relu"}), (LSTM, {}), (GRU, {})]
+OPTIONS = [
+    {},
+    {"bias": False},
+    {"batch_first": True},
+    {"num_layers": 3},
+    {"bidirectional": True},
+    {"num_layers": 2, "bidirectional": True, "batch_first": True},
+]
+each_cell = pytest.mark.parametrize(("cls", "extra"), CELLS, ids=["rnn", "relu", "lstm", "gru"])
+
+
+def make(cls, **options):
+    return cls(I, H, **{"dtype": np.float64, "seed": 3, **options})
+
+
+def parts(state):
+    return list(state) if isinstance(state, tuple) else [state]
+
+
+def same(got, want):
+    for a, b in zip(parts(got), parts(want), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def random_state(layer, rng, batch=(B,)):
+    stack = layer.num_layers * (2 if layer.bidirectional else 1)
+    h = rng.standard_normal((stack, *batch, layer._step_size)).astype(layer.dtype)
+    if not isinstance(layer, LSTM):
+        return h
+    return h, rng.standard_normal((stack, *batch, layer.hidden_size)).astype(layer.dtype)
+
+
+def random_x(layer, rng, batched=True):
+    shape = ((B, T) if layer.batch_first else (T, B)) if batched else (T,)
+    return rng.standard_normal((*shape, I)).astype(layer.dtype)
+
+
+# ---- PyTorch -----------------------------------------------------------------------------------
+
+
+def both(cls, options, dtype=np.float64):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    kind = torch.float64 if dtype == np.float64 else torch.float32
+    theirs = getattr(torch.nn, cls.__name__)(I, H, dtype=kind, **options)
+    ours = make(cls, dtype=dtype, **options)
+    ours.load_state_dict(theirs.state_dict())
+    return torch, ours, theirs
+
+
+def compare(torch, ours, theirs, x, state, lengths=None):
+    """Compare outputs, final states and every gradient of one forward and backward pass."""
+    rng = np.random.default_rng(9)
+    tx = torch.tensor(x, requires_grad=True)
+    ts = [torch.tensor(s, requires_grad=True) for s in parts(state)]
+    given = tx
+    if lengths is not None:
+        pack = torch.nn.utils.rnn.pack_padded_sequence
+        given = pack(tx, lengths, batch_first=ours.batch_first, enforce_sorted=False)
+    ty, tn = theirs(given, tuple(ts) if len(ts) == 2 else ts[0])
+    if lengths is not None:
+        unpack = torch.nn.utils.rnn.pad_packed_sequence
+        ty, _ = unpack(ty, batch_first=ours.batch_first, total_length=T)
+    y, n, tape = ours.forward(x, state, lengths)
+
+    dy = rng.standard_normal(y.shape).astype(x.dtype)
+    dn = [rng.standard_normal(s.shape).astype(x.dtype) for s in parts(n)]
+    total = (ty * torch.tensor(dy)).sum()
+    for s, ds in zip(tn if len(ts) == 2 else (tn,), dn, strict=True):
+        total = total + (s * torch.tensor(ds)).sum()
+    total.backward()
+    dx, d0 = ours.backward(tape, dy, tuple(dn) if len(dn) == 2 else dn[0])
+
+    got = {"y": y, "dx": dx, "h_n": parts(n)[0], "dh0": parts(d0)[0]}
+    want = {"y": ty, "dx": tx.grad, "h_n": parts(tn)[0], "dh0": ts[0].grad}
+    if len(ts) == 2:
+        got |= {"c_n": n[1], "dc0": d0[1]}
+        want |= {"c_n": tn[1], "dc0": ts[1].grad}
+    got |= ours.grads
+    want |= {name: p.grad for name, p in theirs.named_parameters()}
+    cell = {RNN: f"rnn_{getattr(ours, 'nonlinearity', '')}", LSTM: "lstm", GRU: "gru"}[type(ours)]
+    directions = 2 if ours.bidirectional else 1
+    case = Case(cell, B, T, I, H, ours.num_layers, directions, ours.proj_size)
+    assert got.keys() == want.keys()
+    for name, value in got.items():
+        truth = want[name].detach().numpy()
+        close(name, value, truth, tolerances.recurrent(case, name, x.dtype, truth), x.dtype)
+
+
+@each_cell
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_torch(cls, extra, options, dtype):
+    torch, ours, theirs = both(cls, {**extra, **options}, dtype)
+    rng = np.random.default_rng(0)
+    compare(torch, ours, theirs, random_x(ours, rng), random_state(ours, rng))
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_torch_projection(options):
+    torch, ours, theirs = both(LSTM, {"proj_size": 3, **options})
+    rng = np.random.default_rng(0)
+    compare(torch, ours, theirs, random_x(ours, rng), random_state(ours, rng))
+
+
+@each_cell
+@pytest.mark.parametrize("options", [{}, OPTIONS[-1]], ids=str)
+def test_torch_unbatched(cls, extra, options):
+    torch, ours, theirs = both(cls, {**extra, **options})
+    rng = np.random.default_rng(0)
+    compare(torch, ours, theirs, random_x(ours, rng, False), random_state(ours, rng, ()))
+
+
+@each_cell
+@pytest.mark.parametrize("options", [{}, OPTIONS[-1]], ids=str)
+def test_torch_packed_sequence(cls, extra, options):
+    torch, ours, theirs = both(cls, {**extra, **options})
+    rng = np.random.default_rng(0)
+    lengths = [3, T, 1, 4]
+    compare(torch, ours, theirs, random_x(ours, rng), random_state(ours, rng), lengths)
+
+
+@each_cell
+@pytest.mark.parametrize("options", [*OPTIONS, {"dropout": 0.5, "num_layers": 2}], ids=str)
+def test_torch_names_and_repr(cls, extra, options):
+    _, ours, theirs = both(cls, {**extra, **options})
+    names = {name: tuple(p.shape) for name, p in theirs.named_parameters()}
+    assert {name: p.shape for name, p in ours.params.items()} == names
+    if not extra:  # PyTorch leaves the nonlinearity out
+        assert repr(ours) == repr(theirs)
+
+
+# ---- finite differences ------------------------------------------------------------------------
+
+
+@each_cell
+@pytest.mark.parametrize(
+    "options", [{}, {"num_layers": 2, "bidirectional": True, "batch_first": True}], ids=str
+)
+def test_finite_differences(cls, extra, options):
+    layer = cls(2, 3, dtype=np.float64, seed=3, **extra, **options)
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((2, 3, 2))
+    steps, batch = (3, 2) if layer.batch_first else (2, 3)
+    lengths = rng.integers(0, steps + 1, batch)
+    state = random_state(layer, rng, (batch,))
+    y, n, tape = layer.forward(x, state, lengths)
+    dy, dn = rng.standard_normal(y.shape), [rng.standard_normal(s.shape) for s in parts(n)]
+
+    def loss():
+        y, n = layer(x, state, lengths)
+        return np.vdot(y, dy) + sum(np.vdot(s, ds) for s, ds in zip(parts(n), dn, strict=True))
+
+    dx, d0 = layer.backward(tape, dy, tuple(dn) if len(dn) == 2 else dn[0])
+    same_slope("dx", dx, loss, x)
+    for s, ds in zip(parts(state), parts(d0), strict=True):
+        same_slope("dstate", ds, loss, s)
+    same_slopes(layer, loss)
+
+
+# ---- layouts -----------------------------------------------------------------------------------
+
+
+@each_cell
+def test_batch_first_is_the_transpose(cls, extra):
+    rng = np.random.default_rng(2)
+    options = {**extra, "num_layers": 2, "bidirectional": True}
+    plain, turned = make(cls, **options), make(cls, batch_first=True, **options)
+    x, state, lengths = random_x(plain, rng), random_state(plain, rng), [1, 0, T, 3]
+    y, n, tape = plain.forward(x, state, lengths)
+    y2, n2, tape2 = turned.forward(x.swapaxes(0, 1), state, lengths)
+    dy = rng.standard_normal(y.shape)
+    dx, d0 = plain.backward(tape, dy)
+    dx2, d02 = turned.backward(tape2, dy.swapaxes(0, 1))
+    np.testing.assert_array_equal(y2, y.swapaxes(0, 1))
+    np.testing.assert_array_equal(dx2, dx.swapaxes(0, 1))
+    same(n2, n)
+    same(d02, d0)
+    for array in (y, y2, dx, dx2, *parts(n2), *parts(d02)):
+        assert array.flags.c_contiguous
+    for name in plain.grads:
+        np.testing.assert_array_equal(plain.grads[name], turned.grads[name])
+
+
+@each_cell
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_unbatched_is_a_batch_of_one(cls, extra, batch_first):
+    rng = np.random.default_rng(2)
+    layer = make(cls, batch_first=batch_first, num_layers=2, **extra)
+    x, state = random_x(layer, rng, False), random_state(layer, rng, ())
+    axis = 0 if batch_first else 1
+    one = tuple(s[:, None] for s in state) if isinstance(state, tuple) else state[:, None]
+    y, n = layer(x, state, [T - 1])
+    y1, n1 = layer(np.expand_dims(x, axis), one, [T - 1])
+    np.testing.assert_array_equal(y, y1.squeeze(axis))
+    for s, s1 in zip(parts(n), parts(n1), strict=True):
+        np.testing.assert_array_equal(s, s1[:, 0])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_any_layout_gives_the_same(dtype, batch_first):
+    layer = make(LSTM, batch_first=batch_first, num_layers=2, dtype=dtype)
+    rng = np.random.default_rng(4)
+    x, (h, c) = random_x(layer, rng), random_state(layer, rng)
+    dy = rng.standard_normal((*x.shape[:2], H)).astype(dtype)
+
+    def run(x, h, c, dy):
+        layer.zero_grad()
+        y, n, tape = layer.forward(x, (h, c), [T, 2, 0, 3])
+        dx, d0 = layer.backward(tape, dy, (h, c))
+        return [y, *n, dx, *d0, *(g.copy() for g in layer.grads.values())]
+
+    want = run(x, h, c, dy)
+    variants = [odd_layouts(a) for a in (x, h, c, dy)]
+    for kind in variants[0]:
+        odd = [v[kind] for v in variants]
+        for name, got, array in zip("x h c dy".split(), odd, (x, h, c, dy), strict=True):
+            assert np.array_equal(got, array), f"{kind} {name} is not the same array"
+        for got, value in zip(run(*odd), want, strict=True):
+            np.testing.assert_array_equal(got, value, err_msg=kind)
+        for array, before in zip(odd, (x, h, c, dy), strict=True):
+            np.testing.assert_array_equal(array, before, err_msg=f"{kind}: input changed")
+
+
+def test_broadcast_and_memmap(tmp_path):
+    layer = make(GRU)
+    row = np.random.default_rng(5).standard_normal((T, 1, I))
+    want, _ = layer(row.repeat(B, axis=1))
+    np.testing.assert_array_equal(layer(np.broadcast_to(row, (T, B, I)))[0], want)
+    mapped = np.memmap(tmp_path / "x", np.float64, "w+", shape=(T, B, I))
+    mapped[:] = row
+    y, n = layer(mapped)
+    np.testing.assert_array_equal(y, want)
+    assert type(y) is type(n) is np.ndarray
+
+
+# ---- states, lengths, empty things -------------------------------------------------------------
+
+
+@each_cell
+def test_ragged_batch_equals_each_sample_alone(cls, extra):
+    layer = make(cls, num_layers=2, bidirectional=True, **extra)
+    rng = np.random.default_rng(6)
+    x, state, lengths = random_x(layer, rng), random_state(layer, rng), np.array([3, 0, T, 1])
+    x[np.arange(T)[:, None] >= lengths] = np.nan
+    y, n, tape = layer.forward(x, state, lengths)
+    dy = rng.standard_normal(y.shape)
+    dy[np.arange(T)[:, None] >= lengths] = np.nan
+    dx, d0 = layer.backward(tape, dy)
+    got = {name: grad.copy() for name, grad in layer.grads.items()}
+    layer.zero_grad()
+    for b, length in enumerate(lengths):
+        start = tuple(s[:, b] for s in state) if cls is LSTM else state[:, b]
+        y1, n1, tape = layer.forward(x[:length, b], start)
+        dx1, d1 = layer.backward(tape, dy[:length, b])
+        np.testing.assert_allclose(y[:length, b], y1, rtol=1e-12)
+        np.testing.assert_allclose(dx[:length, b], dx1, rtol=1e-10, atol=1e-14)
+        assert not y[length:, b].any()
+        assert not dx[length:, b].any()
+        for a, a1 in zip(parts(n) + parts(d0), parts(n1) + parts(d1), strict=True):
+            np.testing.assert_allclose(a[:, b], a1, rtol=1e-10, atol=1e-14)
+    for name, grad in layer.grads.items():
+        np.testing.assert_allclose(got[name], grad, rtol=1e-10, atol=1e-13)
+
+
+@each_cell
+@pytest.mark.parametrize("sizes", [(0, B, I), (T, 0, I), (T, B, 0), (0, 0, 0)], ids=str)
+@pytest.mark.parametrize("checkpoint", [None, 2])
+def test_nothing_at_all(cls, extra, sizes, checkpoint):
+    t, b, i = sizes
+    layer = cls(i, 1, 2, bidirectional=True, dtype=np.float64, checkpoint=checkpoint, **extra)
+    rng = np.random.default_rng(0)
+    state = random_state(layer, rng, (b,))
+    y, n, tape = layer.forward(np.zeros(sizes), state)
+    assert y.shape == (t, b, 2)
+    dx, d0 = layer.backward(tape, np.ones(y.shape), n)
+    assert dx.shape == sizes
+    if t == 0:
+        same(n, state)
+        same(d0, state)
+
+
+def test_parts_of_states_may_be_missing():
+    layer = make(LSTM)
+    rng = np.random.default_rng(7)
+    x, (h, c) = random_x(layer, rng), random_state(layer, rng)
+    zeros = np.zeros_like(h)
+    same(layer(x)[1], layer(x, (zeros, zeros))[1])
+    same(layer(x, (h, None))[1], layer(x, (h, zeros))[1])
+    results = []
+    for dy, dstate in [(None, (None, c)), (np.zeros((T, B, H)), [zeros, c])]:
+        layer.zero_grad()
+        _, _, tape = layer.forward(x)
+        dx, d0 = layer.backward(tape, dy, dstate)
+        results.append([dx, *d0, *(g.copy() for g in layer.grads.values())])
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_input_gradient_is_optional():
+    layer = make(GRU)
+    rng = np.random.default_rng(8)
+    x = random_x(layer, rng)
+    grads = []
+    for wanted in (True, False):
+        layer.zero_grad()
+        y, _, tape = layer.forward(x)
+        dx, _ = layer.backward(tape, y, input_grad=wanted)
+        assert (dx is not None) is wanted
+        grads.append({name: grad.copy() for name, grad in layer.grads.items()})
+    np.testing.assert_equal(*grads)
+
+
+def test_gradients_add_up():
+    layer = make(GRU)
+    x = random_x(layer, np.random.default_rng(8))
+    once = None
+    for _ in range(2):
+        y, _, tape = layer.forward(x)
+        layer.backward(tape, y)
+        once = once or {name: grad.copy() for name, grad in layer.grads.items()}
+    for name, grad in layer.grads.items():
+        np.testing.assert_allclose(grad, 2 * once[name], rtol=1e-14)
+    layer.zero_grad()
+    assert not any(grad.any() for grad in layer.grads.values())
+
+
+# ---- single steps ------------------------------------------------------------------------------
+
+
+@each_cell
+@pytest.mark.parametrize("options", [{}, {"num_layers": 2}], ids=str)
+@pytest.mark.parametrize("batched", [True, False])
+def test_steps_equal_the_sequence(cls, extra, options, batched):
+    layer = make(cls, **extra, **options)
+    rng = np.random.default_rng(10)
+    x = random_x(layer, rng, batched)
+    state = random_state(layer, rng, (B,) if batched else ())
+    y, n = layer(x, state)
+    for t in range(T):
+        y_t, state = layer.step(x[t], state)
+        np.testing.assert_allclose(y_t, y[t], rtol=1e-13, atol=1e-15)
+    for s, s_n in zip(parts(state), parts(n), strict=True):
+        assert s.shape == s_n.shape
+        np.testing.assert_allclose(s, s_n, rtol=1e-13, atol=1e-15)
+
+
+def test_step_takes_projection_odd_arrays_and_no_state():
+    layer = make(LSTM, proj_size=3, num_layers=2)
+    x = np.random.default_rng(11).standard_normal((B, I))
+    want, n = layer.step(x)
+    np.testing.assert_allclose(want, layer(x[None])[0][0], rtol=1e-13)
+    assert [s.shape for s in n] == [(2, B, 3), (2, B, H)]
+    for odd in odd_layouts(x).values():
+        np.testing.assert_array_equal(layer.step(odd)[0], want)
+
+
+def test_step_refuses():
+    layer = make(LSTM)
+    with pytest.raises(ValueError, match=r"expected input of size 5 on the last axis, got \(4, 4\)"):
+        layer.step(np.zeros((B, 4)))
+    with pytest.raises(ValueError, match="expected one step with 2 axes"):
+        layer.step(np.zeros((1, B, I)))
+    with pytest.raises(TypeError, match="dtype float64, got float32"):
+        layer.step(np.zeros((B, I), np.float32))
+    with pytest.raises(ValueError, match=r"expected state of shape \(1, 4, 7\), got \(1, 3, 7\)"):
+        layer.step(np.zeros((B, I)), (np.zeros((1, 3, H)), np.zeros((1, B, H))))
+    with pytest.raises(ValueError, match="bidirectional LSTM cannot run step by step"):
+        make(LSTM, bidirectional=True).step(np.zeros((B, I)))
+
+
+# ---- dropout -----------------------------------------------------------------------------------
+
+
+def test_dropout_acts_in_forward_only():
+    layer, plain = make(GRU, num_layers=2, dropout=0.5), make(GRU, num_layers=2)
+    x = random_x(layer, np.random.default_rng(12))
+    np.testing.assert_array_equal(layer(x)[0], plain(x)[0])
+    first, second = layer.forward(x)[0], layer.forward(x)[0]
+    assert not np.allclose(first, plain(x)[0])
+    assert not np.allclose(first, second)
+    np.testing.assert_array_equal(make(GRU, num_layers=2, dropout=0.5).forward(x)[0], first)
+
+
+def test_dropout_of_everything():
+    layer = make(GRU, num_layers=2, dropout=1.0)
+    rng = np.random.default_rng(12)
+    y1, y2 = (layer.forward(random_x(layer, rng))[0] for _ in range(2))
+    np.testing.assert_array_equal(y1, y2)
+
+
+def test_dropout_keeps_the_mean():
+    # layer 0 puts out ones (nearly), layer 1 hands on a small multiple of what it gets
+    layer = RNN(1, 64, 2, dropout=0.3, dtype=np.float64, seed=0)
+    for name in layer.params:
+        layer.params[name] = np.zeros(layer.params[name].shape)
+    layer.params["bias_ih_l0"] = np.full(64, 20.0)
+    layer.params["weight_ih_l1"] = 1e-3 * np.eye(64)
+    y, _, _ = layer.forward(np.zeros((100, 20, 1)))
+    values = np.unique(np.round(y * 1e3, 6))
+    np.testing.assert_allclose(values, [0.0, 1 / 0.7], rtol=1e-3)
+    zeros = np.mean(y == 0)
+    assert abs(zeros - 0.3) < 5 * np.sqrt(0.3 * 0.7 / y.size)
+    per_unit = (y == 0).mean(axis=(0, 1))
+    assert np.ptp(per_unit) < 12 * np.sqrt(0.3 * 0.7 / 2000)
+
+
+def test_dropout_gradients():
+    layer = LSTM(2, 3, 2, dropout=0.4, bidirectional=True, dtype=np.float64, seed=5)
+    x = np.random.default_rng(13).standard_normal((4, 2, 2))
+    y, _, tape = copy.deepcopy(layer).forward(x)
+    dx, _ = (twin := copy.deepcopy(layer)).backward(twin.forward(x)[2], y)
+    del tape
+    # a copy draws the same masks, so that the same function is differentiated
+    same_slope("dx", dx, lambda: np.vdot(copy.deepcopy(layer).forward(x)[0], y), x)
+
+
+def test_dropout_without_a_second_layer_warns():
+    with pytest.warns(UserWarning, match="num_layers=1"):
+        LSTM(2, 3, dropout=0.5)
+
+
+# ---- parameters, copies, threads ---------------------------------------------------------------
+
+
+def test_parameters_are_read_only_and_assigned():
+    layer = make(GRU)
+    x = random_x(layer, np.random.default_rng(14))
+    before = layer(x)[0]
+    with pytest.raises(ValueError, match="read-only"):
+        layer.params["bias_ih_l0"][0] = 1.0
+    with pytest.raises(KeyError, match="GRU has no parameter 'bias'"):
+        layer.params["bias"] = 1.0
+    with pytest.raises(ValueError, match=r"expected bias_ih_l0 of shape \(21,\), got \(7,\)"):
+        layer.params["bias_ih_l0"] = np.ones(H)
+    with pytest.raises(TypeError, match="got complex128"):
+        layer.params["bias_ih_l0"] = np.ones(3 * H, complex)
+    np.testing.assert_array_equal(layer(x)[0], before)
+    mine = np.ones(3 * H, np.float32)
+    layer.params["bias_ih_l0"] = mine
+    mine[:] = 0
+    assert layer.params["bias_ih_l0"].dtype == np.float64
+    assert layer.params["bias_ih_l0"].all()
+    assert not np.allclose(layer(x)[0], before)
+
+
+def test_weights_are_drawn_as_documented():
+    layer = LSTM(30, 25, 2, seed=1)
+    for array in layer.params.values():
+        assert array.dtype == np.float32
+        assert 0.18 < np.abs(array).max() <= 0.2
+    same = LSTM(30, 25, 2, seed=1, dtype=np.float64)
+    np.testing.assert_equal(
+        dict(layer.params), {name: p.astype(np.float32) for name, p in same.params.items()}
+    )
+    assert not np.array_equal(layer.params["weight_hh_l0"], LSTM(30, 25).params["weight_hh_l0"])
+
+
+def test_backward_uses_the_weights_of_forward():
+    layer = make(LSTM)
+    x = random_x(layer, np.random.default_rng(15))
+    y, _, tape = layer.forward(x)
+    want, _ = layer.backward(tape, y)
+    _, _, tape = layer.forward(x)
+    layer.params["weight_hh_l0"] = np.zeros((4 * H, H))
+    np.testing.assert_array_equal(layer.backward(tape, y)[0], want)
+
+
+def test_a_tape_remembers_its_backend():
+    layer = make(LSTM)
+    x = random_x(layer, np.random.default_rng(15))
+    y, _, tape = layer.forward(x)
+    with backend.use("reference"):
+        dx, _ = layer.backward(tape, y)
+        other = layer.backward(layer.forward(x)[2], y)[0]
+    np.testing.assert_allclose(dx, other, rtol=1e-10, atol=1e-13)
+
+
+def test_state_dict():
+    layer, other = make(LSTM, seed=1), make(LSTM, seed=2)
+    state = layer.state_dict()
+    other.load_state_dict(state)
+    np.testing.assert_equal(dict(other.params), dict(layer.params))
+    state["bias_ih_l0"][:] = 0.0
+    assert layer.params["bias_ih_l0"].any()
+
+    before = other.state_dict()
+    state["bias_ih_l0"] = np.zeros(3)
+    with pytest.raises(ValueError, match="bias_ih_l0 of shape"):
+        other.load_state_dict(state)
+    del state["bias_ih_l0"]
+    state["nonsense"] = np.zeros(3)
+    with pytest.raises(ValueError, match="missing: bias_ih_l0; unknown: nonsense"):
+        other.load_state_dict(state)
+    np.testing.assert_equal(dict(other.params), before)
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_copies_are_equal_and_independent(duplicate):
+    layer = make(LSTM, num_layers=2, dropout=0.5)
+    x = random_x(layer, np.random.default_rng(16))
+    y, _, tape = layer.forward(x)
+    layer.backward(tape, y)
+    twin = duplicate(layer)
+    np.testing.assert_equal(twin.grads, layer.grads)
+    np.testing.assert_array_equal(twin.forward(x)[0], layer.forward(x)[0])
+    twin.params["bias_hh_l0"] = np.zeros(4 * H)
+    assert layer.params["bias_hh_l0"].any()
+
+
+@each_cell
+def test_config_rebuilds(cls, extra):
+    layer = make(cls, num_layers=2, dropout=0.25, checkpoint=4, **extra)
+    twin = cls(**layer.config())
+    assert twin.config() == layer.config()
+    np.testing.assert_equal(dict(twin.params), dict(layer.params))
+
+
+def test_eight_threads_share_a_layer():
+    layer = make(LSTM, num_layers=2, seed=1)
+    rng = np.random.default_rng(17)
+    xs = [rng.standard_normal((int(rng.integers(1, 9)), B, I)) for _ in range(64)]
+    want = [layer(x)[0] for x in xs]
+    total = {name: np.zeros(p.shape) for name, p in layer.params.items()}
+    for x in xs:
+        y, _, tape = layer.forward(x)
+        layer.backward(tape, y)
+    total = {name: grad.copy() for name, grad in layer.grads.items()}
+    layer.zero_grad()
+    layer._pack = None  # all threads find it missing
+
+    def work(i):
+        got, _ = layer(xs[i])
+        y, _, tape = layer.forward(xs[i])
+        layer.backward(tape, y)
+        return np.array_equal(got, want[i]) and np.array_equal(y, want[i])
+
+    with ThreadPoolExecutor(8) as pool:
+        contexts = [contextvars.copy_context() for _ in xs]  # these know the backend
+        jobs = [pool.submit(context.run, work, i) for i, context in enumerate(contexts)]
+        assert all(job.result() for job in jobs)
+    for name, grad in layer.grads.items():
+        np.testing.assert_allclose(grad, total[name], rtol=1e-11, atol=1e-12)
+
+
+# ---- errors ------------------------------------------------------------------------------------
+
+
+def test_messages():
+    layer = rnnfast.LSTM(64, 8)
+    x = np.zeros((32, 50, 64), np.float32)
+    for call, error, message in [
+        (
+            lambda: layer(x[..., :63]),
+            ValueError,
+            "LSTM expected input of size 64 on the last axis, got (32, 50, 63)",
+        ),
+        (
+            lambda: layer(x[0, 0]),
+            ValueError,
+            "LSTM expected input with 3 axes, or 2 for one sequence, got (64,)",
+        ),
+        (
+            lambda: layer(x.astype(np.float64)),
+            TypeError,
+            "LSTM expected input of dtype float32, got float64",
+        ),
+        (
+            lambda: layer(x.astype(int)),
+            TypeError,
+            "LSTM expected input of dtype float32, got int64",
+        ),
+        (
+            lambda: layer(x.tolist()),
+            TypeError,
+            "LSTM expected input as a NumPy array of float32, got list",
+        ),
+        (
+            lambda: layer(x, x),
+            TypeError,
+            "LSTM expected state as a pair of arrays (h, c), got ndarray",
+        ),
+        (
+            lambda: layer(x, (x, x)),
+            ValueError,
+            "LSTM expected state of shape (1, 50, 8), got (32, 50, 64)",
+        ),
+        (
+            lambda: layer(x, lengths=[1, 2]),
+            ValueError,
+            "LSTM expected lengths of shape (50,), one for each sample, got (2,)",
+        ),
+        (
+            lambda: layer(x, lengths=[33] * 50),
+            ValueError,
+            "LSTM expected lengths from 0 to 32, the number of time steps, got 33 to 33",
+        ),
+        (
+            lambda: layer(x, lengths=[-1] * 50),
+            ValueError,
+            "LSTM expected lengths from 0 to 32, the number of time steps, got -1 to -1",
+        ),
+        (
+            lambda: layer(x, lengths=[1.0] * 50),
+            TypeError,
+            "LSTM expected lengths as integers, got float64",
+        ),
+    ]:
+        with pytest.raises(error, match=f"^{re.escape(message)}$"):
+            call()
+
+
+def test_constructor_refuses():
+    for options, error, message in [
+        ({"input_size": -1}, ValueError, "input_size >= 0, got -1"),
+        ({"hidden_size": 0}, ValueError, "hidden_size >= 1, got 0"),
+        ({"hidden_size": 2.0}, TypeError, "hidden_size as an integer, got 2.0"),
+        ({"num_layers": 0}, ValueError, "num_layers >= 1"),
+        ({"bias": 1}, TypeError, "bias as True or False"),
+        ({"dropout": 1.5}, ValueError, "dropout from 0 to 1"),
+        ({"dropout": "a"}, TypeError, "dropout as a number"),
+        ({"proj_size": 3}, ValueError, "proj_size < hidden_size"),
+        ({"dtype": np.float16}, TypeError, "dtype float32 or float64"),
+        ({"dtype": None}, TypeError, "dtype float32 or float64"),
+        ({"dtype": "nonsense"}, TypeError, "dtype float32 or float64"),
+        ({"seed": "a"}, TypeError, "seed as an integer"),
+        ({"checkpoint": 0}, ValueError, "checkpoint >= 1"),
+    ]:
+        with pytest.raises(error, match=f"LSTM expected {message}"):
+            LSTM(**{"input_size": 2, "hidden_size": 3, **options})
+    with pytest.raises(ValueError, match="nonlinearity 'tanh' or 'relu', got 'gelu'"):
+        RNN(2, 3, nonlinearity="gelu")
+
+
+def test_backward_refuses_and_writes_nothing():
+    layer = make(LSTM)
+    x = random_x(layer, np.random.default_rng(18))
+    y, n, tape = layer.forward(x)
+    for dy, dstate, error, message in [
+        (y[1:], None, ValueError, "dy of shape (6, 4, 7), got (5, 4, 7)"),
+        (y.astype(np.float32), None, TypeError, "dy of dtype float64, got float32"),
+        (y, y, TypeError, "dstate as a pair of arrays (h, c), got ndarray"),
+        (y, (y, y), ValueError, "dstate of shape (1, 4, 7), got (6, 4, 7)"),
+        (None, None, ValueError, "dy or dstate, got neither"),
+        (None, (None, None), ValueError, "dy or dstate, got neither"),
+    ]:
+        with pytest.raises(error, match=re.escape(f"LSTM expected {message}")):
+            layer.backward(tape, dy, dstate)
+    kept = layer.grads["bias_ih_l0"]
+    layer.grads["bias_ih_l0"] = kept[::-1]
+    with pytest.raises(ValueError, match=r"grads\['bias_ih_l0'\] as a writable C-contiguous"):
+        layer.backward(tape, y)
+    layer.grads["bias_ih_l0"] = kept
+    assert not any(grad.any() for grad in layer.grads.values())
+    layer.backward(tape, y, n)  # the tape is still good
+
+
+def test_a_tape_serves_one_backward_pass_of_one_layer():
+    layer, other = make(LSTM), make(LSTM)
+    y, _, tape = layer.forward(random_x(layer, np.random.default_rng(18)))
+    with pytest.raises(RuntimeError, match="made by another layer"):
+        other.backward(tape, y)
+    with pytest.raises(TypeError, match="expected tape as forward returned it, got NoneType"):
+        layer.backward(None, y)
+    layer.backward(tape, y)
+    with pytest.raises(RuntimeError, match="used before: a tape serves one backward pass"):
+        layer.backward(tape, y)
+
+
+def test_too_big_is_a_memory_error():
+    layer = GRU(1, 16)
+    x = np.broadcast_to(np.float32(0), (2**40, 2**20, 1))
+    with pytest.raises(MemoryError, match="exceed the address space"):
+        layer(x)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    shape=st.lists(st.integers(0, 6), max_size=4).map(tuple),
+    dtype=st.sampled_from(["f4", "f8", "f2", "i4", "?", "c8", "O", "U1", "M8[s]"]),
+    state=st.none() | st.lists(st.integers(0, 3), max_size=4).map(tuple),
+    lengths=st.none()
+    | st.lists(st.integers(-1, 7), max_size=5)
+    | st.sampled_from(["abc", 3, [0.5], [[1]], [None], [2**64], [True, False]]),
+    batch_first=st.booleans(),
+)
+def test_any_call_works_or_raises(shape, dtype, state, lengths, batch_first):
+    layer = GRU(I, 2, batch_first=batch_first)
+    x = np.zeros(shape, dtype)
+    h = None if state is None else np.zeros(state, np.float32)
+    try:
+        y, n, tape = layer.forward(x, h, lengths)
+    except (TypeError, ValueError) as error:
+        assert re.match("GRU expected (input|state|lengths)", str(error)), error
+        return
+    assert x.dtype == np.float32
+    assert y.shape == (*shape[:-1], 2)
+    batch = shape[:-1][1 - batch_first : 2 - batch_first] if len(shape) == 3 else ()
+    assert n.shape == (1, *batch, 2) and (h is None or h.shape == n.shape)
+    layer.backward(tape, y)
+
+
+def test_no_warnings_from_extreme_numbers():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for cls in (LSTM, GRU, RNN):
+            layer = cls(1, 3)
+            y, _ = layer(np.array([1e30, -1e30, np.nan, np.inf], np.float32).reshape(1, 4, 1))
+            assert np.isfinite(y[0, :2]).all()

@@ -1,0 +1,301 @@
+"""Linear, Embedding, LayerNorm, Dropout and Last."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import re
+
+import numpy as np
+import pytest
+from harness import close
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support import each_engine as each_engine
+from support import odd_layouts, same_slope, same_slopes
+
+from rnnfast import Dropout, Embedding, Last, LayerNorm, Linear
+
+SHAPES = [(5,), (4, 5), (3, 4, 5), (2, 0, 5)]
+FLOATS = [
+    lambda **o: Linear(5, 3, seed=1, **o),
+    lambda **o: Linear(5, 3, bias=False, seed=1, **o),
+    lambda **o: LayerNorm(5, **o),
+]
+each_float = pytest.mark.parametrize("make", FLOATS, ids=["linear", "no bias", "norm"])
+
+
+def checked(layer, x, *args):
+    """Compare gradients with finite differences."""
+    y, tape = layer.forward(x, *args)
+    dy = np.random.default_rng(5).standard_normal(y.shape)
+
+    def loss():
+        return np.vdot(layer(x, *args), dy)
+
+    dx = layer.backward(tape, dy)
+    same_slope("dx", dx, loss, x)
+    same_slopes(layer, loss)
+
+
+@each_float
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_finite_differences(make, shape):
+    layer = make(dtype=np.float64)
+    rng = np.random.default_rng(0)
+    for name in layer.params:
+        layer.params[name] = rng.standard_normal(layer.params[name].shape)
+    checked(layer, rng.standard_normal(shape))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_torch(dtype):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    kind = torch.float32 if dtype == np.float32 else torch.float64
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((3, 4, 5)).astype(dtype)
+    ids = rng.integers(0, 9, (3, 4))
+    for ours, theirs, given_x in [
+        (Linear(5, 6, dtype=dtype), torch.nn.Linear(5, 6, dtype=kind), x),
+        (LayerNorm(5, dtype=dtype), torch.nn.LayerNorm(5, dtype=kind), x),
+        (Embedding(9, 6, dtype=dtype), torch.nn.Embedding(9, 6, dtype=kind), ids),
+        (Embedding(9, 6, 2, dtype=dtype), torch.nn.Embedding(9, 6, 2, dtype=kind), ids),
+    ]:
+        ours.load_state_dict(theirs.state_dict())
+        if not isinstance(ours, LayerNorm):
+            assert repr(ours) == repr(theirs)
+        tx = torch.tensor(given_x, requires_grad=given_x is x)
+        y, tape = ours.forward(given_x)
+        ty = theirs(tx)
+        dy = rng.standard_normal(y.shape).astype(dtype)
+        dx = ours.backward(tape, dy)
+        ty.backward(torch.tensor(dy))
+        eps = np.finfo(dtype).eps
+        close("y", y, ty.detach().numpy(), 20 * eps, dtype)
+        if dx is not None:
+            close("dx", dx, tx.grad.numpy(), 40 * eps, dtype)
+        for name, p in theirs.named_parameters():
+            close(name, ours.grads[name], p.grad.numpy(), 100 * eps, dtype)
+
+
+@each_float
+def test_any_layout_gives_the_same(make):
+    rng = np.random.default_rng(2)
+    layer = make()
+    x = rng.standard_normal((4, 6, 5)).astype(np.float32)
+    y, tape = layer.forward(x)
+    dy = rng.standard_normal(y.shape).astype(np.float32)
+    want = [y, layer.backward(tape, dy), *(g.copy() for g in layer.grads.values())]
+    odd = odd_layouts(dy)
+    for kind, odd_x in odd_layouts(x).items():
+        layer.zero_grad()
+        y, tape = layer.forward(odd_x)
+        got = [y, layer.backward(tape, odd[kind]), *layer.grads.values()]
+        for a, b in zip(got, want, strict=True):
+            np.testing.assert_array_equal(a, b, err_msg=kind)
+
+
+@each_float
+def test_errors(make):
+    layer = make(dtype=np.float64)
+    name = type(layer).__name__
+    x = np.ones((4, 5))
+    y, tape = layer.forward(x)
+    for call, error, message in [
+        (lambda: layer(x[:, :4]), ValueError, "input of size 5 on the last axis, got (4, 4)"),
+        (lambda: layer(np.float64(3)), TypeError, "input as a NumPy array of float64"),
+        (lambda: layer(np.array(3.0)), ValueError, "input of size 5 on the last axis, got ()"),
+        (lambda: layer(x.astype(int)), TypeError, "input of dtype float64, got int64"),
+        (lambda: layer(x.tolist()), TypeError, "input as a NumPy array of float64, got list"),
+        (lambda: layer.backward(tape, y[:3]), ValueError, f"dy of shape {y.shape}, got (3, "),
+        (lambda: layer.backward(tape, None), TypeError, "dy as a NumPy array"),
+    ]:
+        with pytest.raises(error, match=re.escape(f"{name} expected {message}")):
+            call()
+    assert not any(grad.any() for grad in layer.grads.values())
+    assert layer.backward(tape, y, input_grad=False) is None
+    with pytest.raises(RuntimeError, match="used before"):
+        layer.backward(tape, y)
+    y, tape = layer.forward(x)
+    layer.params["weight"] = np.zeros(layer.params["weight"].shape)
+    with pytest.raises(RuntimeError, match="changed between forward and backward"):
+        layer.backward(tape, y)
+
+
+def test_linear_without_inputs():
+    layer = Linear(0, 3, seed=1)
+    y, tape = layer.forward(np.zeros((4, 0), np.float32))
+    np.testing.assert_array_equal(y, np.tile(layer.params["bias"], (4, 1)))
+    assert layer.backward(tape, y).shape == (4, 0)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        Linear(3, 4, bias=False, seed=2, dtype=np.float64),
+        Embedding(5, 2, padding_idx=1, seed=3),
+        LayerNorm(3, eps=1e-3),
+        Dropout(0.25, seed=4),
+        Last(batch_first=True),
+    ],
+    ids=repr,
+)
+def test_config_and_copies(layer):
+    twin = type(layer)(**layer.config())
+    assert twin.config() == layer.config()
+    for other in (twin, copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        np.testing.assert_equal(dict(other.params), dict(layer.params))
+        assert repr(other) == repr(layer)
+
+
+def test_constructors_refuse():
+    for call, error, message in [
+        (lambda: Linear(-1, 2), ValueError, "Linear expected in_features >= 0, got -1"),
+        (lambda: Linear(1, 0), ValueError, "Linear expected out_features >= 1, got 0"),
+        (lambda: Embedding(0, 1), ValueError, "Embedding expected num_embeddings >= 1, got 0"),
+        (lambda: Embedding(3, 1, 3), ValueError, "Embedding expected padding_idx < 3, got 3"),
+        (lambda: LayerNorm(0), ValueError, "LayerNorm expected normalized_shape >= 1, got 0"),
+        (lambda: LayerNorm(3, eps=0.0), ValueError, "LayerNorm expected eps > 0, got 0.0"),
+        (lambda: LayerNorm((3, 4)), TypeError, "LayerNorm expected normalized_shape as an integer"),
+        (lambda: Dropout(-0.1), ValueError, "Dropout expected p from 0 to 1, got -0.1"),
+        (lambda: Last(3), TypeError, "Last expected batch_first as True or False, got 3"),
+    ]:
+        with pytest.raises(error, match=re.escape(message)):
+            call()
+
+
+# ---- embedding ---------------------------------------------------------------------------------
+
+
+def test_embedding_gradients():
+    layer = Embedding(6, 2, dtype=np.float64, seed=1)
+    ids = np.array([[0, 5, 0], [3, 3, 3]])
+    y, tape = layer.forward(ids)
+    np.testing.assert_array_equal(y, layer.params["weight"][ids])
+    dy = np.random.default_rng(5).standard_normal(y.shape)
+    assert layer.backward(tape, dy) is None
+    same_slopes(layer, lambda: np.vdot(layer(ids), dy))
+
+
+def test_embedding_padding():
+    layer = Embedding(4, 2, padding_idx=1, seed=1)
+    assert not layer.params["weight"][1].any()
+    assert layer.params["weight"][[0, 2, 3]].all()
+    y, tape = layer.forward(np.array([1, 2, 1]))
+    layer.backward(tape, np.ones_like(y))
+    np.testing.assert_array_equal(layer.grads["weight"], [[0, 0], [0, 0], [1, 1], [0, 0]])
+
+
+@pytest.mark.parametrize("dtype", ["i1", "u1", ">i2", "u4", "i8", "u8"])
+def test_embedding_takes_integers_of_any_kind(dtype):
+    layer = Embedding(6, 2, seed=1)
+    ids = np.array([[5, 0], [3, 2]], dtype)
+    for odd in odd_layouts(ids).values():
+        np.testing.assert_array_equal(layer(odd), layer.params["weight"][ids.astype(int)])
+    assert layer(ids[:0]).shape == (0, 2, 2)
+    assert layer(ids[0, 0, ...]).shape == (2,)
+
+
+def test_embedding_refuses():
+    layer = Embedding(6, 2)
+    for ids, error, message in [
+        ([1, 2], TypeError, "input as a NumPy array of integers, got list"),
+        (np.array([1.0]), TypeError, "input as a NumPy array of integers, got float64"),
+        (np.array([True]), TypeError, "input as a NumPy array of integers, got bool"),
+        (np.array([6]), ValueError, "ids from 0 to 5, got 6 to 6"),
+        (np.array([-1, 3]), ValueError, "ids from 0 to 5, got -1 to 3"),
+        (np.array([2**64 - 1], np.uint64), ValueError, "ids from 0 to 5"),
+    ]:
+        with pytest.raises(error, match=f"Embedding expected {message}"):
+            layer(ids)
+
+
+# ---- dropout -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("p", [0.0, 0.1, 0.5, 1.0])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_dropout(p, dtype):
+    layer = Dropout(p, seed=1)
+    x = np.full((50, 40, 30), 2.0, dtype)
+    assert layer(x) is x
+    y, tape = layer.forward(x)
+    dx = layer.backward(tape, x)
+    assert y.dtype == dx.dtype == dtype
+    np.testing.assert_array_equal(dx, y)
+    kept = 2 / (1 - p) if p < 1 else 0
+    assert set(np.unique(y)) <= {0, dtype(65536 * 2 / max(round((1 - p) * 65536), 1))}
+    np.testing.assert_allclose(y.max(), kept, rtol=1e-4)
+    assert abs((y == 0).mean() - p) <= 5 * np.sqrt(p * (1 - p) / x.size) + 1e-5
+    assert np.array_equal(layer.forward(x)[0], y) is (p in (0.0, 1.0))
+    np.testing.assert_array_equal(Dropout(p, seed=1).forward(x)[0], y)
+
+
+def test_dropout_odd_arrays_and_errors():
+    x = np.random.default_rng(1).standard_normal((4, 5, 3)).astype(np.float32)
+    want = Dropout(seed=1).forward(x)[0]
+    for kind, odd in odd_layouts(x).items():
+        np.testing.assert_array_equal(Dropout(seed=1).forward(odd)[0], want, err_msg=kind)
+    assert Dropout().forward(np.array(1.0))[0].shape == ()
+    with pytest.raises(TypeError, match="Dropout expected input as a NumPy array of floats"):
+        Dropout().forward(np.arange(3))
+    y, tape = Dropout().forward(x)
+    with pytest.raises(ValueError, match="Dropout expected dy of shape"):
+        Dropout.backward(tape._owner, tape, y[1:])
+
+
+# ---- the last step -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("lengths", [None, [4, 1, 0]])
+def test_last(batch_first, lengths):
+    layer = Last(batch_first)
+    x = np.random.default_rng(1).standard_normal((4, 3, 2))
+    last = [x[n - 1, b] if n else [0, 0] for b, n in enumerate(lengths or [4, 4, 4])]
+    if batch_first:
+        x = np.ascontiguousarray(x.swapaxes(0, 1))
+    np.testing.assert_array_equal(layer(x, lengths), last)
+    checked(layer, x, lengths)
+
+
+def test_last_of_one_sequence_and_of_nothing():
+    layer = Last()
+    x = np.arange(6.0, dtype=np.float32).reshape(3, 2)
+    np.testing.assert_array_equal(layer(x), x[2])
+    np.testing.assert_array_equal(layer(x, [2]), x[1])
+    y, tape = layer.forward(x)
+    np.testing.assert_array_equal(layer.backward(tape, y), [[0, 0], [0, 0], [4, 5]])
+    np.testing.assert_array_equal(layer(np.ones((0, 2, 3))), np.zeros((2, 3)))
+    with pytest.raises(ValueError, match="3 axes, or 2 for one sequence"):
+        layer(x[0])
+    with pytest.raises(ValueError, match="lengths from 0 to 3"):
+        layer(x, [4])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    make=st.sampled_from(
+        [
+            lambda: Linear(2, 3),
+            lambda: LayerNorm(2),
+            lambda: Embedding(4, 3),
+            lambda: Dropout(),
+            lambda: Last(),
+        ]
+    ),
+    shape=st.lists(st.integers(0, 3), max_size=4).map(tuple),
+    dtype=st.sampled_from(["f4", "f8", "f2", "i4", "u1", "?", "c8", "O", "U1"]),
+)
+def test_any_call_works_or_raises(make, shape, dtype):
+    layer = make()
+    name = type(layer).__name__
+    try:
+        y, tape = layer.forward(np.zeros(shape, dtype))
+    except (TypeError, ValueError) as error:
+        assert str(error).startswith(f"{name} expected "), error
+        return
+    try:
+        layer.backward(tape, y)
+    except TypeError as error:
+        assert name in str(error)

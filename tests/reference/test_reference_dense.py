@@ -1,0 +1,185 @@
+"""The dense specification: against finite differences and against PyTorch, in float64."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tolerances
+from harness import close
+
+from rnnfast.reference import dense
+
+
+def slopes(function, array):
+    """Central differences of a scalar function of nothing by each element of an array it reads."""
+    slope = np.empty_like(array)
+    for i in np.ndindex(array.shape):
+        kept = array[i]
+        array[i] = kept + tolerances.FINITE_STEP
+        up = function()
+        array[i] = kept - tolerances.FINITE_STEP
+        down = function()
+        array[i] = kept
+        slope[i] = (up - down) / (2 * tolerances.FINITE_STEP)
+    return slope
+
+
+def same_slope(name, got, function, array):
+    want = slopes(function, array)
+    bound = tolerances.FINITE_BOUND * max(1.0, np.abs(want).max(initial=0.0))
+    close(name, got, want, bound, np.float64)
+
+
+@pytest.mark.parametrize(("n", "k", "m"), [(5, 3, 4), (1, 7, 1), (0, 2, 3), (3, 0, 2)])
+def test_linear(n, k, m):
+    rng = np.random.default_rng(n)
+    x, weight = rng.standard_normal((n, k)), rng.standard_normal((m, k))
+    bias, dy = rng.standard_normal(m), rng.standard_normal((n, m))
+    y = np.full((n, m), np.nan)
+
+    def loss():
+        dense.linear(x, weight, bias, y)
+        return np.vdot(y, dy)
+
+    loss()
+    close("y", y, x @ weight.T + bias, 0.0, np.float64)
+    dx, dweight, dbias = np.full((n, k), np.nan), np.ones((m, k)), np.ones(m)
+    dense.linear_backward(x, weight, dy, dx, dweight, dbias)
+    same_slope("dx", dx, loss, x)
+    same_slope("dweight", dweight - 1, loss, weight)
+    same_slope("dbias", dbias - 1, loss, bias)
+
+    dense.linear(x, weight, None, y)
+    close("y", y, x @ weight.T, 0.0, np.float64)
+    dense.linear_backward(x, weight, dy, None, None, None)
+
+
+@pytest.mark.parametrize("n", [0, 1, 9])
+def test_embedding(n):
+    rng = np.random.default_rng(n)
+    ids, weight = rng.integers(0, 4, n), rng.standard_normal((5, 3))
+    dy, y = rng.standard_normal((n, 3)), np.full((n, 3), np.nan)
+
+    def loss():
+        dense.embedding(ids, weight, y)
+        return np.vdot(y, dy)
+
+    loss()
+    assert np.array_equal(y, weight[ids])
+    dweight = np.ones((5, 3))
+    dense.embedding_backward(ids, dy, dweight)
+    same_slope("dweight", dweight - 1, loss, weight)
+    assert np.array_equal(dweight[4], np.ones(3))  # an id that nobody used
+
+
+@pytest.mark.parametrize(("n", "k"), [(4, 5), (1, 9), (3, 1), (0, 4)])
+def test_layer_norm(n, k):
+    rng = np.random.default_rng(n)
+    x, dy = 2 + 3 * rng.standard_normal((n, k)), rng.standard_normal((n, k))
+    gamma, beta = rng.standard_normal(k), rng.standard_normal(k)
+    y, mean, rstd = np.full((n, k), np.nan), np.full(n, np.nan), np.full(n, np.nan)
+
+    def loss():
+        dense.layer_norm(x, gamma, beta, 1e-5, y, mean, rstd)
+        return np.vdot(y, dy)
+
+    loss()
+    want = (x - x.mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + 1e-5) * gamma + beta
+    close("y", y, want, 16 * tolerances.eps(np.float64) * 10, np.float64)
+    dx, dgamma, dbeta = np.full((n, k), np.nan), np.ones(k), np.ones(k)
+    dense.layer_norm_backward(x, gamma, mean, rstd, dy, dx, dgamma, dbeta)
+    same_slope("dx", dx, loss, x)
+    same_slope("dgamma", dgamma - 1, loss, gamma)
+    same_slope("dbeta", dbeta - 1, loss, beta)
+    dense.layer_norm_backward(x, gamma, mean, rstd, dy, None, dgamma, dbeta)
+
+
+def test_layer_norm_equals_torch():
+    torch = pytest.importorskip("torch", reason="parity with PyTorch needs torch")
+    rng = np.random.default_rng(1)
+    x, gamma, beta = rng.standard_normal((6, 11)), rng.standard_normal(11), rng.standard_normal(11)
+    y, mean, rstd = np.empty_like(x), np.empty(6), np.empty(6)
+    dense.layer_norm(x, gamma, beta, 1e-5, y, mean, rstd)
+    want = torch.nn.functional.layer_norm(
+        torch.from_numpy(x), (11,), torch.from_numpy(gamma), torch.from_numpy(beta), 1e-5
+    )
+    close("y", y, want.numpy(), tolerances.sums(11, np.float64, 10, "layer_norm"), np.float64)
+
+
+def sgd(options):
+    def step(param, grad, state, _):
+        momentum = options.get("momentum", 0.0)
+        velocity = state.setdefault("v", np.zeros_like(param)) if momentum else None
+        decay, nesterov = options.get("weight_decay", 0.0), options.get("nesterov", False)
+        dense.sgd(param, grad, velocity, options["lr"], momentum, decay, nesterov)
+
+    return step
+
+
+def adam(options, decoupled=False):
+    def step(param, grad, state, count):
+        m = state.setdefault("m", np.zeros_like(param))
+        v = state.setdefault("v", np.zeros_like(param))
+        beta1, beta2 = options.get("betas", (0.9, 0.999))
+        decay = options.get("weight_decay", 0.01 if decoupled else 0.0)
+        eps = options.get("eps", 1e-8)
+        dense.adam(param, grad, m, v, options["lr"], beta1, beta2, eps, decay, decoupled, count)
+
+    return step
+
+
+def adamw(options):
+    return adam(options, decoupled=True)
+
+
+def rmsprop(options):
+    def step(param, grad, state, _):
+        momentum = options.get("momentum", 0.0)
+        average = state.setdefault("s", np.zeros_like(param))
+        velocity = state.setdefault("v", np.zeros_like(param)) if momentum else None
+        decay, alpha = options.get("weight_decay", 0.0), options.get("alpha", 0.99)
+        eps = options.get("eps", 1e-8)
+        dense.rmsprop(param, grad, average, velocity, options["lr"], alpha, eps, momentum, decay)
+
+    return step
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "options"),
+    [
+        (sgd, "SGD", dict(lr=0.1)),
+        (sgd, "SGD", dict(lr=0.1, weight_decay=0.2)),
+        (sgd, "SGD", dict(lr=0.1, momentum=0.9)),
+        (sgd, "SGD", dict(lr=0.1, momentum=0.8, weight_decay=0.1, nesterov=True)),
+        (adam, "Adam", dict(lr=0.05)),
+        (adam, "Adam", dict(lr=0.05, betas=(0.7, 0.95), eps=1e-3, weight_decay=0.1)),
+        (adamw, "AdamW", dict(lr=0.05)),
+        (adamw, "AdamW", dict(lr=0.05, betas=(0.7, 0.95), eps=1e-3, weight_decay=0.3)),
+        (rmsprop, "RMSprop", dict(lr=0.05)),
+        (rmsprop, "RMSprop", dict(lr=0.05, momentum=0.9)),
+        (rmsprop, "RMSprop", dict(lr=0.05, alpha=0.8, eps=1e-3, momentum=0.5, weight_decay=0.2)),
+    ],
+)
+def test_optimisers_equal_torch(ours, theirs, options):
+    torch = pytest.importorskip("torch", reason="parity with PyTorch needs torch")
+    rng = np.random.default_rng(5)
+    param = rng.standard_normal(23)
+    tensor = torch.nn.Parameter(torch.from_numpy(param.copy()))
+    optimiser = getattr(torch.optim, theirs)([tensor], **options)
+    step, state = ours(options), {}
+    for count in range(1, 8):
+        grad = rng.standard_normal(23)
+        kept = grad.copy()
+        step(param, grad, state, count)
+        assert np.array_equal(grad, kept)
+        tensor.grad = torch.from_numpy(grad.copy())
+        optimiser.step()
+        bound = tolerances.sums(8 * count, np.float64, np.abs(param).max(), theirs.lower())
+        close(f"step {count}", param, tensor.detach().numpy(), bound, np.float64)
+
+
+def test_norm2():
+    assert dense.norm2(np.array([3.0, 4.0], np.float32)) == 25.0
+    assert dense.norm2(np.zeros(0)) == 0.0
+    # the square of 1e20 is beyond float32
+    assert dense.norm2(np.array([1e20], np.float32)) == pytest.approx(1e40)
