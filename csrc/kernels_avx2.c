@@ -1,5 +1,6 @@
 /* 256-bit vectors with fused multiply-add: 16 registers. */
 #if defined(__x86_64__)
+#include <immintrin.h>
 #include <math.h>
 
 #include "rnnfast.h"
@@ -14,7 +15,8 @@
 #define VECTOR_BYTES 32
 #define TILE_ROWS    3
 
-#define REAL_BITS 32
+#define X86_PREFIX _mm256
+#define REAL_BITS  32
 #include "kernels.inc.h"
 #undef REAL_BITS
 #define REAL_BITS 64

@@ -1,5 +1,6 @@
 /* 512-bit vectors: 32 registers. */
 #if defined(__x86_64__)
+#include <immintrin.h>
 #include <math.h>
 
 #include "rnnfast.h"
@@ -15,7 +16,8 @@
 #define VECTOR_BYTES 64
 #define TILE_ROWS    6
 
-#define REAL_BITS 32
+#define X86_PREFIX _mm512
+#define REAL_BITS  32
 #include "kernels.inc.h"
 #undef REAL_BITS
 #define REAL_BITS 64

@@ -1,5 +1,8 @@
 /* 128-bit vectors, what every processor of the platform has: SSE2 on x86-64, NEON on aarch64. */
 #include <math.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 #include "rnnfast.h"
 
@@ -11,7 +14,8 @@
 #define TILE_ROWS 3 /* 16 registers */
 #endif
 
-#define REAL_BITS 32
+#define X86_PREFIX _mm
+#define REAL_BITS  32
 #include "kernels.inc.h"
 #undef REAL_BITS
 #define REAL_BITS 64

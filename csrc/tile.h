@@ -13,26 +13,38 @@ typedef struct {
 } NAME(operand);
 #define operand NAME(operand)
 
+/* Before the compiler places the sums, so that it sees no array but registers. */
+#define UNROLL _Pragma("GCC unroll 6")
+
 /* acc is [rows][RNNFAST_VECTORS]; a tile of fewer vectors uses the first ones of each row. */
 INLINE void NAME(tile)(const int R, const int V, vec *restrict acc, const operand *op, int n_op)
 {
     vec s[TILE_ROWS][RNNFAST_VECTORS];
-    for (int r = 0; r < R; r++)
+    UNROLL
+    for (int r = 0; r < R; r++) {
+        UNROLL
         for (int v = 0; v < V; v++) s[r][v] = acc[r * RNNFAST_VECTORS + v];
+    }
     for (; n_op > 0; n_op--, op++) {
         const real *a = op->a, *w = op->w;
         const ptrdiff_t row = op->row, step = op->step, pitch = op->pitch;
         for (ptrdiff_t n = op->n; n > 0; n--, a += step, w += pitch) {
             vec weight[RNNFAST_VECTORS];
+            UNROLL
             for (int v = 0; v < V; v++) weight[v] = load(w + v * LANES);
+            UNROLL
             for (int r = 0; r < R; r++) {
                 const vec x = splat(a[r * row]);
+                UNROLL
                 for (int v = 0; v < V; v++) s[r][v] += x * weight[v];
             }
         }
     }
-    for (int r = 0; r < R; r++)
+    UNROLL
+    for (int r = 0; r < R; r++) {
+        UNROLL
         for (int v = 0; v < V; v++) acc[r * RNNFAST_VECTORS + v] = s[r][v];
+    }
 }
 
 typedef void (*NAME(tile_fn))(vec *restrict acc, const operand *op, int n_op);
@@ -83,7 +95,7 @@ INLINE int NAME(panel_vectors)(ptrdiff_t n, ptrdiff_t p)
 /* acc (rows, 4 vectors) += the operands, whose `a` points at row 0 and is the same operand for each
  * row. Long sums go in passes of DEPTH, so that a pass of the panel stays in the second-level cache
  * while all rows go over it; the order of each sum is the same. */
-enum { NAME(DEPTH) = 65536 / VECTOR_BYTES };
+enum { NAME(DEPTH) = 32768 / VECTOR_BYTES };
 
 INLINE void NAME(add_products)(vec *acc, ptrdiff_t rows, int V, const operand *op, int n_op)
 {

@@ -55,15 +55,28 @@ INLINE void store_n(real *p, vec a, ptrdiff_t n)
 /* Lane by lane m ? a : b, for a mask as comparisons make it. */
 INLINE vec choose(ivec m, vec a, vec b) { return (vec)((m & (ivec)a) | (~m & (ivec)b)); }
 
-/* Bounded by `bound`; NaN stays NaN. */
-INLINE vec vmin(vec a, real bound)
-{
-    const vec b = splat(bound);
-    return choose(b < a, b, a);
-}
+/* The smaller, or larger, of a and `bound`; NaN stays NaN. On x86 that is one instruction, which
+ * compilers do not reliably find for themselves: a sixth of an activation's time. */
+#if defined(__x86_64__)
+#define X86_PASTE(prefix, op, type) prefix##_##op##_##type
+#define X86_NAME(prefix, op, type)  X86_PASTE(prefix, op, type)
+#define X86(op)                     X86_NAME(X86_PREFIX, op, X86_TYPE)
+#if REAL_BITS == 32
+#define X86_TYPE ps
+#else
+#define X86_TYPE pd
+#endif
+#else
+#define X86_min(bound, a) choose(bound < a, bound, a)
+#define X86_max(bound, a) choose(bound > a, bound, a)
+#define X86(op)           X86_##op
+#endif
 
-INLINE vec vmax(vec a, real bound)
-{
-    const vec b = splat(bound);
-    return choose(b > a, b, a);
-}
+INLINE vec vmin(vec a, real bound) { return (vec)X86(min)(splat(bound), a); }
+
+INLINE vec vmax(vec a, real bound) { return (vec)X86(max)(splat(bound), a); }
+
+#undef X86
+#undef X86_TYPE
+#undef X86_NAME
+#undef X86_PASTE

@@ -1,10 +1,11 @@
-"""The command line: ``python -m rnnfast info``."""
+"""The command line: ``python -m rnnfast info``, ``demo`` and ``bench``."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
+from . import bench, demo
 from .backend import active
 from .core.runtime import show_config
 
@@ -33,6 +34,14 @@ def main(argv: list[str] | None = None) -> int:
 
     command = commands.add_parser("info", help="print versions, instruction sets and threads")
     command.set_defaults(run=info)
+
+    command = commands.add_parser("demo", help="train a character model on real text, and use it")
+    demo.add_arguments(command)
+    command.set_defaults(run=demo.main)
+
+    command = commands.add_parser("bench", help="time the engine over a few shapes")
+    bench.add_arguments(command)
+    command.set_defaults(run=bench.main)
 
     args = parser.parse_args(argv)
     status: int = args.run(args)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -54,8 +54,9 @@ def save(model: Layer, path: str | os.PathLike[str]) -> None:
     # in the same folder, so that the last step is a mere renaming
     temporary = f"{target}.{os.getpid()}.{os.urandom(4).hex()}.tmp"
     try:
-        write(temporary, model.state_dict(), text)
-        with open(temporary, "rb+") as file:
+        with open(temporary, "xb") as file:
+            write(file, model.state_dict(), text)
+            file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)
     except BaseException:
@@ -180,8 +181,8 @@ def _safetensors() -> Any:
     return safetensors
 
 
-def _write_safetensors(path: str, arrays: dict[str, Array], text: str) -> None:
-    _safetensors().numpy.save_file(arrays, path, {KEY: text})
+def _write_safetensors(file: BinaryIO, arrays: dict[str, Array], text: str) -> None:
+    file.write(_safetensors().numpy.save(arrays, {KEY: text}))
 
 
 @contextmanager
@@ -201,10 +202,9 @@ def _open_safetensors(path: str) -> Iterator[_File]:
 # ---- npz ---------------------------------------------------------------------------------------
 
 
-def _write_npz(path: str, arrays: dict[str, Array], text: str) -> None:
+def _write_npz(file: BinaryIO, arrays: dict[str, Array], text: str) -> None:
     encoded = np.frombuffer(text.encode(), np.uint8)
-    with open(path, "wb") as file:
-        np.savez(file, **{KEY: encoded}, **arrays)  # type: ignore[arg-type]
+    np.savez(file, **{KEY: encoded}, **arrays)  # type: ignore[arg-type]
 
 
 @contextmanager

@@ -128,6 +128,7 @@ cdef inline const char* mask_of(const Job* job, Packed net, int layer, Py_ssize_
 cdef class Tape:
     cdef Job job
     cdef char* block
+    cdef object masks  # the caller's, which backward reads again
 
 
 cdef Member member_of(const Job* job, int index, int count) noexcept nogil

@@ -549,6 +549,7 @@ def forward(Packed packed, x, h0, c0, lengths, masks, y, h_n, c_n, bint training
     job.hn = contiguous(h_n, net, parts * B * K, "h_n")
     job.cn = contiguous(c_n, net, parts * B * H, "c_n")
     job.masks = contiguous(masks, net, (net.layers - 1) * T * B * net.directions * K, "masks")
+    tape.masks = masks
     if training and not net.training:
         raise ValueError("these weights were packed for inference only")
 

@@ -240,7 +240,7 @@ def test_any_layout_gives_the_same(dtype, batch_first):
     variants = [odd_layouts(a) for a in (x, h, c, dy)]
     for kind in variants[0]:
         odd = [v[kind] for v in variants]
-        for name, got, array in zip("x h c dy".split(), odd, (x, h, c, dy), strict=True):
+        for name, got, array in zip(["x", "h", "c", "dy"], odd, (x, h, c, dy), strict=True):
             assert np.array_equal(got, array), f"{kind} {name} is not the same array"
         for got, value in zip(run(*odd), want, strict=True):
             np.testing.assert_array_equal(got, value, err_msg=kind)
@@ -383,7 +383,7 @@ def test_step_takes_projection_odd_arrays_and_no_state():
 
 def test_step_refuses():
     layer = make(LSTM)
-    with pytest.raises(ValueError, match=r"expected input of size 5 on the last axis, got \(4, 4\)"):
+    with pytest.raises(ValueError, match=r"input of size 5 on the last axis, got \(4, 4\)"):
         layer.step(np.zeros((B, 4)))
     with pytest.raises(ValueError, match="expected one step with 2 axes"):
         layer.step(np.zeros((1, B, I)))

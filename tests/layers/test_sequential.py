@@ -35,7 +35,7 @@ def test_finite_differences(batch_first, lengths):
     x = rng.standard_normal((3, 3, 2))
     state = [None, (rng.standard_normal((2, 3, 4)),) * 2, None, [np.ones((1, 3, 3)), None]]
     state += [None, None]
-    y, n, tape = model.forward(x, state, lengths)
+    y, _, tape = model.forward(x, state, lengths)
     assert y.shape == (3, 2)
     dy = rng.standard_normal(y.shape)
     dstate = [None, None, None, [rng.standard_normal((1, 3, 3)), None], None, None]
