@@ -1,0 +1,171 @@
+"""How fast the engine is on this machine, beside the machine's own peak: ``rnnfast bench``.
+
+The suite in ``benchmarks/`` times the same calls in the same way, over more shapes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Callable
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from . import backend
+from .core import runtime
+from .layers import GRU, LSTM, RNN
+
+Call = Callable[[], object]
+
+LAYERS = {"lstm": LSTM, "gru": GRU, "rnn_tanh": RNN}
+SHAPES = [(1, 1, 32, 64), (32, 50, 32, 64), (64, 100, 64, 128), (64, 50, 512, 512)]
+
+
+def tasks(layer: Any, B: int, T: int) -> dict[str, Call]:
+    """Return what is timed, with random x (T, B, I) and dy (T, B, Ho).
+
+    Parameters
+    ----------
+    layer : RNN, LSTM or GRU
+    B, T : int
+        Batch and time steps.
+
+    Returns
+    -------
+    dict
+        "inference": y = layer(x). "training": forward, then the gradients of every parameter, of
+        x and of the initial state. The weights stay as they are, so they are packed once.
+    """
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((T, B, layer.in_size), layer.dtype)
+    dy = rng.standard_normal((T, B, layer.out_size), layer.dtype)
+
+    def inference() -> None:
+        layer(x)
+
+    def training() -> None:
+        _, _, tape = layer.forward(x)
+        layer.backward(tape, dy)
+
+    return {"inference": inference, "training": training}
+
+
+def clock(call: Call, calls: int) -> float:
+    """Return the seconds that one call takes, on average over `calls` of them."""
+    start = perf_counter()
+    for _ in range(calls):
+        call()
+    return (perf_counter() - start) / calls
+
+
+def plan(call: Call, seconds: float, least: int = 5, most: int = 40) -> tuple[int, int]:
+    """Warm up, and say how to spend about `seconds` on timing.
+
+    Parameters
+    ----------
+    call : callable
+    seconds : float
+    least, most : int
+        Bounds on the number of rounds; `least` holds even where it takes longer.
+
+    Returns
+    -------
+    calls, rounds : int
+        How many calls make a round long enough to time, and how many rounds there are.
+    """
+    call()  # packs the weights, allocates, starts the threads
+    round_length = seconds / most
+    calls = 1
+    while (once := clock(call, calls)) * calls < round_length / 2:
+        calls *= 2
+    calls = max(1, int(round_length / once))
+    return calls, min(most, max(least, int(seconds / (once * calls))))
+
+
+class Peak:
+    """The multiply-adds that the processor can do, on the engine's threads and instruction set.
+
+    Machines drift by tens of percent, so it is sampled in short bursts beside what is timed.
+
+    Parameters
+    ----------
+    dtype : {float32, float64}
+    seconds : float
+        Length of a burst.
+    """
+
+    def __init__(self, dtype: DTypeLike, seconds: float = 1e-3) -> None:
+        self._fma_loop = importlib.import_module(".core.dense", __package__).fma_loop
+        self._dtype = dtype
+        self._loops = 10_000
+        self._rates: list[float] = []
+        for _ in range(3):  # the first burst also starts the threads
+            start = perf_counter()
+            self._burst()
+            self._loops = max(1, int(self._loops * seconds / (perf_counter() - start)))
+
+    def _burst(self) -> float:
+        operations: float = self._fma_loop(self._dtype, self._loops)
+        return operations
+
+    def sample(self) -> None:
+        """Run one burst."""
+        start = perf_counter()
+        operations = self._burst()
+        self._rates.append(operations / (perf_counter() - start))
+
+    @property
+    def gflops(self) -> float:
+        """Median of the bursts so far, in GFLOP/s."""
+        return median(self._rates) / 1e9
+
+
+def row(*columns: object) -> str:
+    """Return a line of a table: a cell, a shape, then numbers."""
+    cell, shape, *numbers = (f"{c:.1f}" if isinstance(c, float) else str(c) for c in columns)
+    return f"{cell:<9}{shape:>18}" + "".join(f"{number:>14}" for number in numbers)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``rnnfast bench``."""
+    parser.add_argument("--seconds", type=float, default=0.3, help="spent on each number")
+    parser.add_argument("--threads", type=int, help="as rnnfast.set_num_threads")
+    parser.add_argument("--dtype", choices=["float32", "float64"], default="float32")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Time the engine over a few shapes and print GFLOP/s and percent of the peak."""
+    try:
+        engine = backend.use("core")
+        with engine, runtime.num_threads(args.threads):
+            report(args.seconds, args.dtype)
+    except (ValueError, ImportError, RuntimeError) as error:
+        print(f"rnnfast: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def report(seconds: float, dtype: str) -> None:
+    """Print a table for inference and one for training."""
+    print(f"{runtime.isa()}, {dtype}, threads: {runtime.get_num_threads()}")
+    for task in ("inference", "training"):
+        print("\n" + row(task, "B, T, I, H", "microseconds", "GFLOP/s", "% of peak"))
+        for name, kind in LAYERS.items():
+            for B, T, I, H in SHAPES:  # noqa: E741
+                layer: Any = kind(I, H, dtype=dtype, seed=0)
+                call, peak = tasks(layer, B, T)[task], Peak(dtype)
+                calls, rounds = plan(call, seconds)
+                times = []
+                for _ in range(rounds):
+                    peak.sample()
+                    times.append(clock(call, calls))
+                weights = sum(w.size for w in layer.params.values() if w.ndim == 2)
+                flops = 2 * B * T * weights * (3 if task == "training" else 1)
+                rate = flops / median(times) / 1e9
+                shape = f"{B}, {T}, {I}, {H}"
+                print(row(name, shape, 1e6 * median(times), rate, 100 * rate / peak.gflops))

@@ -1,0 +1,238 @@
+"""Model files."""
+
+from __future__ import annotations
+
+import builtins
+import json
+import os
+import re
+import sys
+
+import numpy as np
+import pytest
+from support import each_engine as each_engine
+from support import small_model
+
+import rnnfast
+from rnnfast import GRU, LSTM, RNN, Dropout, Embedding, Last, LayerNorm, Linear, Sequential
+
+ENDINGS = [".npz", ".safetensors"]
+
+
+@pytest.fixture(params=ENDINGS)
+def path(request, tmp_path):
+    if request.param == ".safetensors":
+        pytest.importorskip("safetensors", reason="safetensors is not installed")
+    return tmp_path / f"model{request.param}"
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        LSTM(3, 4, 2, bidirectional=True, proj_size=2, batch_first=True, dtype=np.float64),
+        GRU(0, 1, bias=False, checkpoint=3, seed=4),
+        RNN(2, 3, nonlinearity="relu"),
+        Linear(3, 2, bias=False),
+        Embedding(4, 2, padding_idx=1),
+        LayerNorm(3, eps=1e-3),
+        Sequential(Dropout(0.25, seed=1), RNN(2, 3, 2, dropout=0.5), Sequential(Last())),
+    ],
+    ids=lambda m: type(m).__name__,
+)
+def test_round_trip(model, path):
+    rnnfast.save(model, path)
+    twin = rnnfast.load(str(path))
+    assert type(twin) is type(model)
+    assert twin.config() == model.config()
+    np.testing.assert_equal(dict(twin.params), dict(model.params))
+    assert [a.dtype for a in twin.params.values()] == [a.dtype for a in model.params.values()]
+    for name in twin.params:  # the arrays are the layer's own
+        twin.params[name] = np.zeros(twin.params[name].shape)
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_a_loaded_model_works(path):
+    model = small_model()
+    ids = np.random.default_rng(0).integers(0, 7, (5, 2))
+    rnnfast.save(model, path)
+    twin = rnnfast.load(path)
+    np.testing.assert_array_equal(twin.predict(ids), model.predict(ids))
+    optimizer = rnnfast.Adam(twin)
+    data = rnnfast.datasets.text_batches(ids.ravel(), 2, 3)
+    loss = rnnfast.losses.softmax_cross_entropy
+    rnnfast.fit(twin, data, loss=loss, optimizer=optimizer)
+    assert not np.array_equal(twin.predict(ids), model.predict(ids))
+
+
+def test_files_open_in_pytorch(tmp_path):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    files = pytest.importorskip("safetensors.torch", reason="safetensors is not installed")
+    ours = LSTM(3, 4, 2, seed=1)
+    rnnfast.save(ours, tmp_path / "model.safetensors")
+    theirs = torch.nn.LSTM(3, 4, 2)
+    theirs.load_state_dict(files.load_file(tmp_path / "model.safetensors"))
+    x = np.ones((5, 2, 3), np.float32)
+    want = theirs(torch.tensor(x))[0].detach().numpy()
+    np.testing.assert_allclose(ours(x)[0], want, rtol=1e-5, atol=1e-6)
+
+
+def test_a_failed_save_leaves_the_older_file(path, monkeypatch):
+    old, new = Linear(2, 2, seed=1), Linear(2, 2, seed=2)
+    rnnfast.save(old, path)
+
+    def fail(*args):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="disk full"):
+        rnnfast.save(new, path)
+    assert os.listdir(path.parent) == [path.name]
+    np.testing.assert_equal(dict(rnnfast.load(path).params), dict(old.params))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions and links")
+def test_permissions_and_links_are_the_usual_ones(path):
+    mask = os.umask(0o022)
+    try:
+        rnnfast.save(Linear(2, 2), path)
+    finally:
+        os.umask(mask)
+    assert path.stat().st_mode & 0o777 == 0o644
+    link = path.with_stem("link")
+    link.symlink_to(path)
+    rnnfast.save(Linear(3, 3), link)
+    assert link.is_symlink()
+    assert rnnfast.load(path).in_features == 3
+
+
+def test_refuses_to_save(path):
+    class Mine(rnnfast.layers.base.Layer):
+        def __init__(self):
+            self._create({})
+
+    with pytest.raises(ValueError, match="no layer type 'Mine', only GRU, LSTM"):
+        rnnfast.save(Mine(), path)
+    with pytest.raises(ValueError, match=r"path expected to end in .safetensors or .npz, got"):
+        rnnfast.save(Linear(2, 2), path.with_suffix(".pt"))
+    assert os.listdir(path.parent) == []
+
+
+def test_without_safetensors(tmp_path, monkeypatch):
+    (tmp_path / "model.safetensors").touch()
+    real = builtins.__import__
+
+    def without(name, *args):
+        if name.startswith("safetensors"):
+            raise ImportError(name)
+        return real(name, *args)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    for call in (
+        lambda: rnnfast.save(Linear(2, 2), tmp_path / "model.safetensors"),
+        lambda: rnnfast.load(tmp_path / "model.safetensors"),
+    ):
+        with pytest.raises(ImportError, match=re.escape("pip install rnnfast[io]")):
+            call()
+    rnnfast.save(Linear(2, 2), tmp_path / "model.npz")
+
+
+def refused(path):
+    message = re.escape(f"{path} is not a model that rnnfast can load")
+    return pytest.raises(ValueError, match=message)
+
+
+def write(path, text, arrays):
+    kind = {".npz": rnnfast.io._write_npz, ".safetensors": rnnfast.io._write_safetensors}
+    with open(path, "wb") as file:
+        kind[path.suffix](file, arrays, text)
+
+
+def test_every_truncation_is_refused(path):
+    rnnfast.save(Linear(3, 2), path)
+    whole = path.read_bytes()
+    for size in range(0, len(whole), 7):
+        path.write_bytes(whole[:size])
+        with refused(path):
+            rnnfast.load(path)
+
+
+def test_damage_is_refused_or_harmless(path):
+    # npz has checksums, so that damage to parameters is found too; safetensors has none
+    model = Sequential(Linear(3, 2, seed=1), LayerNorm(2))
+    rnnfast.save(model, path)
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for _ in range(400):
+        damaged = bytearray(whole)
+        for position in rng.integers(0, len(whole), rng.integers(1, 4)):
+            damaged[position] = rng.integers(256)
+        path.write_bytes(damaged)
+        try:
+            loaded = rnnfast.load(path)
+        except ValueError as error:
+            assert str(path) in str(error)
+        else:
+            assert loaded.state_dict().keys() == model.state_dict().keys()
+            if path.suffix == ".npz":
+                np.testing.assert_equal(dict(loaded.params), dict(model.params))
+
+
+def test_wrong_contents_are_refused(path):
+    linear = {"weight": np.zeros((2, 3), np.float32), "bias": np.zeros(2, np.float32)}
+    config = {"in_features": 3, "out_features": 2, "bias": True, "seed": None, "dtype": "float32"}
+    good = {"format": 1, "type": "Linear", "config": config}
+    write(path, json.dumps(good), linear)
+    rnnfast.load(path)
+    lstm = {"input_size": 1, "hidden_size": 1, "num_layers": 10**15}
+    deep = '{"format": 1, "type": "Sequential", "config": {"config": ['
+    for text, arrays, message in [
+        (json.dumps(good | {"format": 2}), linear, "it is of format 2, this version reads 1"),
+        (json.dumps(good | {"type": "Nonsense"}), linear, "no layer type 'Nonsense'"),
+        (json.dumps(good | {"type": "__all__"}), linear, "no layer type '__all__'"),
+        (json.dumps(good | {"type": 3}), linear, "no layer type 3"),
+        (json.dumps(good | {"config": {"x": 1}}), linear, "unexpected keyword argument 'x'"),
+        (json.dumps(good | {"config": None}), linear, ""),
+        ("[]", linear, ""),
+        ("nonsense", linear, ""),
+        (json.dumps(good), {"weight": linear["weight"]}, "bias is missing there, float32 (2,) in"),
+        (json.dumps(good), linear | {"more": linear["bias"]}, "more is float32 (2,) there, miss"),
+        (json.dumps(good), linear | {"bias": np.zeros(3, np.float32)}, "bias is float32 (3,)"),
+        (json.dumps(good), linear | {"bias": np.zeros(2)}, "bias is float64 (2,) there, float32"),
+        (json.dumps(good | {"config": config | {"in_features": 10**12}}), linear, "weight is flo"),
+        (json.dumps(good | {"config": config | {"in_features": 10**30}}), linear, ""),
+        (json.dumps(good | {"type": "LSTM", "config": lstm}), linear, "fewer parameters than lay"),
+        (deep * 300 + "]}}" * 300, linear, ""),
+        (deep * 10**5, linear, ""),
+    ]:
+        write(path, text, arrays)
+        with refused(path) as caught:
+            rnnfast.load(path)
+        assert message in str(caught.value)
+
+
+def test_files_of_others_are_refused(path):
+    arrays = {"weight": np.zeros((2, 3), np.float32)}
+    if path.suffix == ".npz":
+        np.savez(path, **arrays)
+    else:
+        from safetensors.numpy import save_file
+
+        save_file(arrays, path)
+    with refused(path) as caught:
+        rnnfast.load(path)
+    assert "layer.load_state_dict" in str(caught.value)
+
+
+def test_a_pickle_is_refused(tmp_path):
+    path = tmp_path / "model.npz"
+    write(path, json.dumps({"format": 1, "type": "Linear", "config": {}}), {"a": np.array([{}])})
+    with refused(path):
+        rnnfast.load(path)
+
+
+def test_no_file(path):
+    with pytest.raises(FileNotFoundError):
+        rnnfast.load(path)
+    path.mkdir()
+    with pytest.raises(OSError):
+        rnnfast.load(path)

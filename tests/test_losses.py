@@ -1,0 +1,234 @@
+"""Losses: against finite differences, PyTorch and their own definitions."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from harness import close
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support import same_slope
+
+from rnnfast.losses import accuracy, logistic, softmax_cross_entropy, squared_error
+
+T, B, C = 4, 3, 5
+MASKS = [
+    {},
+    {"lengths": [4, 0, 2]},
+    {"lengths": [2, 3, 1], "steps": "last"},
+    {"steps": "last"},
+    {"weights": np.arange(12.0).reshape(T, B)},
+    {"weights": np.array([0.0, 1.0, 2.0, 0.5])},
+    {"weights": np.arange(12.0).reshape(T, B), "lengths": [4, 1, 2]},
+    {"weights": 2.0, "lengths": [4, 1, 2]},
+]
+
+
+def targets(rng):
+    soft = rng.random((T, B, C))
+    return [
+        (softmax_cross_entropy, rng.integers(0, C, (T, B))),
+        (softmax_cross_entropy, np.eye(C, dtype=int)[rng.integers(0, C, (T, B))]),
+        (softmax_cross_entropy, soft),
+        (squared_error, rng.standard_normal((T, B, C))),
+        (logistic, rng.integers(0, 2, (T, B, C))),
+        (logistic, soft),
+    ]
+
+
+@pytest.mark.parametrize("options", MASKS, ids=str)
+@pytest.mark.parametrize("case", range(6))
+def test_finite_differences(case, options):
+    rng = np.random.default_rng(case)
+    loss, target = targets(rng)[case]
+    prediction = 3 * rng.standard_normal((T, B, C))
+    value, gradient = loss(prediction, target, **options)
+    assert type(value) is float
+    same_slope("dprediction", gradient, lambda: loss(prediction, target, **options)[0], prediction)
+
+    # the layout changes nothing
+    turned = dict(options, batch_first=True)
+    if np.ndim(turned.get("weights", 0)) == 2:
+        turned["weights"] = turned["weights"].T
+    if np.ndim(turned.get("weights", 0)) != 1:
+        other = loss(prediction.swapaxes(0, 1), np.swapaxes(target, 0, 1), **turned)
+        assert other[0] == pytest.approx(value, rel=1e-14)
+        np.testing.assert_allclose(other[1].swapaxes(0, 1), gradient, rtol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_torch(dtype):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    f = torch.nn.functional
+    rng = np.random.default_rng(0)
+    scores = 5 * rng.standard_normal((7, C)).astype(dtype)
+    classes, soft = rng.integers(0, C, 7), rng.random((7, C)).astype(dtype)
+    soft /= soft.sum(axis=1, keepdims=True)
+    for ours, theirs, target in [
+        (softmax_cross_entropy, f.cross_entropy, classes),
+        (softmax_cross_entropy, f.cross_entropy, soft),
+        (squared_error, f.mse_loss, soft),
+        (logistic, f.binary_cross_entropy_with_logits, soft),
+    ]:
+        x = torch.tensor(scores, requires_grad=True)
+        want = theirs(x, torch.tensor(target))
+        want.backward()
+        value, gradient = ours(scores, target)
+        eps = float(np.finfo(dtype).eps)
+        assert value == pytest.approx(want.item(), rel=10 * eps)
+        close("dprediction", gradient, x.grad.numpy(), 10 * eps, dtype)
+
+
+def test_means_over_valid_steps():
+    rng = np.random.default_rng(1)
+    prediction, target = rng.standard_normal((T, B, C)), rng.integers(0, C, (T, B))
+    lengths = [4, 0, 2]
+    each = [
+        softmax_cross_entropy(prediction[t, b], target[t, b])[0]
+        for b, n in enumerate(lengths)
+        for t in range(n)
+    ]
+    assert softmax_cross_entropy(prediction, target, lengths)[0] == pytest.approx(np.mean(each))
+    last = [
+        softmax_cross_entropy(prediction[n - 1, b], target[n - 1, b])[0]
+        for b, n in [(0, 4), (2, 2)]
+    ]
+    value, _ = softmax_cross_entropy(prediction, target, lengths, steps="last")
+    assert value == pytest.approx(np.mean(last))
+    hits = [
+        prediction[t, b].argmax() == target[t, b] for b, n in enumerate(lengths) for t in range(n)
+    ]
+    assert accuracy(prediction, target, lengths) == pytest.approx(np.mean(hits))
+    assert accuracy(prediction, np.eye(C)[target], lengths) == pytest.approx(np.mean(hits))
+
+
+@pytest.mark.parametrize("loss", [softmax_cross_entropy, squared_error, logistic])
+def test_padding_never_leaks(loss):
+    rng = np.random.default_rng(2)
+    prediction = rng.standard_normal((T, B, C))
+    target = rng.integers(0, 2, (T, B) if loss is softmax_cross_entropy else (T, B, C)).astype(
+        int if loss is softmax_cross_entropy else float
+    )
+    lengths = [4, 0, 2]
+    want = loss(prediction, target, lengths)
+    padding = np.arange(T)[:, None] >= np.array(lengths)
+    prediction[padding] = np.nan
+    target[padding] = -100
+    value, gradient = loss(prediction, target, lengths)
+    assert value == want[0]
+    np.testing.assert_array_equal(gradient, want[1])
+    assert not gradient[padding].any()
+
+
+@pytest.mark.filterwarnings("error")
+def test_extreme_scores():
+    scores = np.array([[1e30, -1e30, 0.0], [-1e4, 1e4, 0.0]], np.float32)
+    value, gradient = softmax_cross_entropy(scores, np.array([0, 1]))
+    assert value == 0.0
+    assert not gradient.any()
+    value, gradient = softmax_cross_entropy(scores[1:], np.array([[0.0, 1.0, 0.0]]))
+    assert value == 0.0
+    scores = np.array([-np.inf, 0.0])
+    assert softmax_cross_entropy(scores, np.array([0.0, 1.0]))[0] == 0.0
+    value, gradient = logistic(np.array([1e30, -1e30, 800.0, -800.0]), np.array([1, 0, 0, 1]))
+    assert value == 400.0
+    np.testing.assert_array_equal(gradient, [0, 0, 0.25, -0.25])
+    # the published softmax(5, 15)
+    value, _ = softmax_cross_entropy(np.array([5.0, 15.0]), np.array(1))
+    assert np.exp(-value) == pytest.approx(0.999955, abs=5e-7)
+    assert value == pytest.approx(0.0000454, rel=1e-3)
+
+
+def test_values_are_summed_in_double():
+    n = 1 << 22
+    prediction = np.full((n, 1), 0.1, np.float32)
+    value, gradient = squared_error(prediction, np.zeros((n, 1)))
+    assert value == pytest.approx(float(np.float32(0.1)) ** 2, rel=1e-7)
+    assert gradient.dtype == np.float32
+
+
+def test_nothing_counts():
+    for loss in (softmax_cross_entropy, squared_error, logistic):
+        indexed = loss is softmax_cross_entropy
+        for shape, lengths in [((0, 3, 2), None), ((2, 3, 2), [0, 0, 0]), ((3, 0, 2), [])]:
+            target = np.zeros(shape[:-1], int) if indexed else np.zeros(shape)
+            value, gradient = loss(np.ones(shape), target, lengths)
+            assert value == 0.0
+            assert gradient.shape == shape
+            assert not gradient.any()
+    value, gradient = squared_error(np.array(3.0), 1.0)
+    assert (value, gradient) == (4.0, 4.0)
+
+
+def test_inputs_stay_as_they_are():
+    prediction = np.random.default_rng(3).standard_normal((T, B, C))
+    kept = prediction.copy()
+    prediction.flags.writeable = False
+    for loss, target in targets(np.random.default_rng(3)):
+        before = target.copy()
+        want = loss(prediction, target)
+        for odd in (np.asfortranarray(prediction), prediction.astype(">f8")):
+            value, gradient = loss(odd, target)
+            assert value == want[0]
+            np.testing.assert_array_equal(gradient, want[1])
+        np.testing.assert_array_equal(prediction, kept)
+        np.testing.assert_array_equal(target, before)
+
+
+def test_refuses():
+    p = np.zeros((T, B, C))
+    ids = np.zeros((T, B), int)
+    for call, error, message in [
+        (lambda: softmax_cross_entropy(p.tolist(), ids), TypeError, "prediction as a NumPy array"),
+        (lambda: softmax_cross_entropy(p.astype(int), ids), TypeError, "prediction as a NumPy"),
+        (lambda: softmax_cross_entropy(p, ids * 1.0), TypeError, "class indices as integers"),
+        (lambda: softmax_cross_entropy(p, ids[:, :2]), ValueError, "target of shape (4, 3) (class"),
+        (lambda: softmax_cross_entropy(p, ids[0]), ValueError, "target of shape (4, 3) (class"),
+        (lambda: softmax_cross_entropy(p, ids + C), ValueError, "class indices from 0 to 4, got 5"),
+        (
+            lambda: softmax_cross_entropy(p, ids - 1),
+            ValueError,
+            "indices from 0 to 4, got -1",
+        ),
+        (lambda: softmax_cross_entropy(p[..., :0], ids), ValueError, "prediction with classes"),
+        (
+            lambda: softmax_cross_entropy(p[0], ids[0], [1]),
+            ValueError,
+            "prediction with axes",
+        ),
+        (lambda: softmax_cross_entropy(p, ids, [1]), ValueError, "lengths of shape (3,)"),
+        (lambda: softmax_cross_entropy(p, ids, [1, 2, 9]), ValueError, "lengths from 0 to 4"),
+        (lambda: softmax_cross_entropy(p, ids, weights=-np.ones(T)), ValueError, "weights >= 0"),
+        (lambda: softmax_cross_entropy(p, ids, weights=np.ones(B)), ValueError, "weights of shape"),
+        (lambda: softmax_cross_entropy(p, ids, steps="some"), ValueError, "steps 'all' or 'last'"),
+        (lambda: squared_error(p, p[0]), ValueError, "target of shape (4, 3, 5), got (3, 5)"),
+        (lambda: squared_error(p[:, 0, 0], p[:, 0, :1]), ValueError, "target of shape (4,), got"),
+        (lambda: logistic(p, p.astype(str)), TypeError, "target as numbers"),
+        (lambda: accuracy(p, ids[0]), ValueError, "target of shape (4, 3) (class indices)"),
+    ]:
+        with pytest.raises(error, match=f"expected.* {re.escape(message)}"):
+            call()
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    loss=st.sampled_from([softmax_cross_entropy, squared_error, logistic]),
+    shape=st.lists(st.integers(0, 3), max_size=4).map(tuple),
+    target_shape=st.lists(st.integers(0, 3), max_size=4).map(tuple),
+    dtype=st.sampled_from(["f4", "f8", "i4", "?", "U1"]),
+    target_dtype=st.sampled_from(["f4", "i8", "u1", "?", "c8", "U1"]),
+    lengths=st.none() | st.lists(st.integers(0, 3), max_size=3),
+    steps=st.sampled_from(["all", "last"]),
+)
+def test_any_call_works_or_raises(loss, shape, target_shape, dtype, target_dtype, lengths, steps):
+    prediction, target = np.zeros(shape, dtype), np.zeros(target_shape, target_dtype)
+    try:
+        value, gradient = loss(prediction, target, lengths, steps=steps)
+    except (TypeError, ValueError) as error:
+        assert str(error).startswith(f"{loss.__name__} expected "), error
+        return
+    assert np.isfinite(value)
+    assert gradient.shape == shape
+    assert gradient.dtype == prediction.dtype

@@ -1,0 +1,367 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import builtins
+import re
+
+import numpy as np
+import pytest
+from support import each_engine as each_engine
+from support import small_model
+
+from rnnfast import (
+    GRU,
+    LSTM,
+    RNN,
+    SGD,
+    Adam,
+    Callback,
+    Last,
+    Linear,
+    Sequential,
+    datasets,
+    evaluate,
+    fit,
+    losses,
+)
+
+CE, MSE = losses.softmax_cross_entropy, losses.squared_error
+
+
+def sums(n=64, steps=6, seed=0):
+    """Series and the sign of their sum, as two classes; (B, T, 1) and (B,)."""
+    x = np.random.default_rng(seed).standard_normal((n, steps, 1))
+    return x, (x.sum(axis=(1, 2)) > 0).astype(int)
+
+
+def classifier(batch_first=True):
+    return Sequential(
+        GRU(1, 8, batch_first=batch_first, dtype=np.float64, seed=1),
+        Last(batch_first),
+        Linear(8, 2, dtype=np.float64, seed=2),
+    )
+
+
+def test_learns_and_reports():
+    model, data = classifier(), sums(256)
+    history = fit(
+        model,
+        data,
+        loss=CE,
+        optimizer=Adam(model, lr=0.02),
+        epochs=8,
+        validation=sums(64, seed=1),
+        metrics={"accuracy": losses.accuracy},
+        seed=3,
+    )
+    assert set(history) == {"loss", "accuracy", "val_loss", "val_accuracy", "seconds"}
+    assert all(len(values) == 8 for values in history.values())
+    assert len(history.batch_losses) == 8 * 8
+    assert history["loss"][0] == pytest.approx(np.mean(history.batch_losses[:8]))
+    assert history["val_accuracy"][-1] > 0.9
+    final = evaluate(model, sums(64, seed=1), loss=CE, metrics={"accuracy": losses.accuracy})
+    assert final == {
+        "loss": pytest.approx(history["val_loss"][-1]),
+        "accuracy": pytest.approx(history["val_accuracy"][-1]),
+    }
+
+
+def test_a_batch_is_one_step_by_hand():
+    x, y = sums(8)
+    model, twin = classifier(), classifier()
+    fit(model, (x, y), loss=CE, optimizer=SGD(model, lr=0.1), batch_size=8, shuffle=False)
+    prediction, _, tape = twin.forward(x)
+    twin.backward(tape, CE(prediction, y)[1])
+    SGD(twin, lr=0.1).step()
+    np.testing.assert_equal(dict(model.params), dict(twin.params))
+
+
+def test_layouts_and_sources_agree():
+    x, y = sums(20)
+    lengths = np.random.default_rng(5).integers(1, 7, 20)
+    x_t = np.ascontiguousarray(x.swapaxes(0, 1))
+    halves = [slice(0, 8), slice(8, 16), slice(16, 20)]
+    results = []
+    for batch_first, data, n in [
+        (True, (x, y), lengths),
+        (True, (x, y, lengths), None),
+        (True, [(x[s], y[s], lengths[s]) for s in halves], None),
+        (True, lambda: iter([(x[s], y[s], lengths[s]) for s in halves]), None),
+        (False, (x_t, y), lengths),
+    ]:
+        model = classifier(batch_first)
+        optimizer = Adam(model)
+        options = dict(loss=CE, optimizer=optimizer, epochs=2, batch_size=8, shuffle=False)
+        history = fit(model, data, lengths=n, validation=data if n is None else None, **options)
+        results.append((history["loss"], model.state_dict()))
+    for loss, params in results[1:]:
+        np.testing.assert_allclose(loss, results[0][0], rtol=1e-12)
+        for name, value in params.items():
+            np.testing.assert_allclose(value, results[0][1][name], rtol=1e-9, atol=1e-14)
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_ragged_labels_for_every_step(batch_first):
+    model = Sequential(
+        RNN(1, 4, batch_first=batch_first, seed=1, dtype=np.float64),
+        Linear(4, 2, seed=2, dtype=np.float64),
+    )
+    x, _ = sums(5)
+    y = (x[..., 0].cumsum(axis=1) > 0).astype(int)
+    lengths = np.array([6, 1, 3, 2, 5])
+    if not batch_first:
+        x, y = x.swapaxes(0, 1), y.swapaxes(0, 1)
+    got = evaluate(model, (x, y, lengths), loss=CE, batch_size=2)["loss"]
+    prediction = model.predict(x, lengths)
+    want, _ = CE(prediction, y, lengths, batch_first=batch_first)
+    assert got == pytest.approx(want, rel=1e-12)
+    history = fit(
+        model, (x, y), lengths=lengths, loss=CE, optimizer=Adam(model), epochs=2, batch_size=2
+    )
+    assert history["loss"][1] < history["loss"][0]
+
+
+def test_models_without_time():
+    x = np.random.default_rng(0).standard_normal((40, 3))
+    y = x @ np.array([[1.0], [2.0], [-1.0]])
+    model = Linear(3, 1, dtype=np.float64, seed=1)
+    history = fit(model, (x, y), loss=MSE, optimizer=SGD(model, lr=0.1), epochs=30, seed=0)
+    assert history["loss"][-1] < 1e-3
+
+
+def test_carried_state():
+    ids = np.random.default_rng(0).integers(0, 7, 61)
+    data = datasets.text_batches(ids, 3, 8)
+
+    class States(Callback):
+        def on_train_begin(self, model, optimizer):
+            self.seen = []
+            forward = model.forward
+            model.forward = lambda x, state, n: self.seen.append(state) or forward(x, state, n)
+
+    for carry in (True, False):
+        model, states = small_model(), States()
+        options = dict(loss=CE, optimizer=SGD(model, lr=0.0), carry_state=carry, validation=data)
+        history = fit(model, data, epochs=2, callbacks=[states], **options)
+        assert (
+            [s is None for s in states.seen] == ([True] + [False] * 2) * 2 if carry else [True] * 6
+        )
+        if carry:
+            x = data.x.T
+            want, _ = CE(model.predict(x), data.y.T)
+            assert history["loss"][0] == pytest.approx(want, rel=1e-12)
+            assert history["val_loss"][0] == pytest.approx(want, rel=1e-12)
+
+
+def test_clipping():
+    x, y = sums(8)
+    for options, bound in [({"clip_norm": 1e-3}, 1e-3), ({"clip_value": 1e-3}, 1e-3)]:
+        model = classifier()
+        before = model.state_dict()
+        fit(model, (x, y), loss=CE, optimizer=SGD(model, lr=1.0), batch_size=8, **options)
+        change = np.concatenate([(model.params[n] - before[n]).ravel() for n in before])
+        size = np.linalg.norm(change) if "clip_norm" in options else np.abs(change).max()
+        assert size == pytest.approx(bound, rel=1e-2)
+
+
+def test_shuffling_is_seeded():
+    x, _ = sums(20)
+    orders = []
+    for seed, shuffle in [(1, True), (1, True), (2, True), (None, False)]:
+        seen = []
+        model = classifier()
+
+        def loss(prediction, target, seen=seen):
+            seen.extend(target)
+            return 0.0, np.zeros_like(prediction)
+
+        fit(
+            model,
+            (x, np.arange(20)),
+            loss=loss,
+            optimizer=SGD(model),
+            epochs=2,
+            batch_size=7,
+            seed=seed,
+            shuffle=shuffle,
+        )
+        assert sorted(seen[:20]) == sorted(seen[20:]) == list(range(20))
+        orders.append(seen)
+    assert orders[0] == orders[1] != orders[2]
+    assert orders[0][:20] != orders[0][20:]
+    assert orders[3] == [*range(20)] * 2
+
+
+def test_callbacks():
+    calls = []
+
+    class Log(Callback):
+        def on_train_begin(self, model, optimizer):
+            calls.append("begin")
+
+        def on_epoch_begin(self, epoch):
+            calls.append(f"epoch {epoch}")
+
+        def on_batch_end(self, batch, logs):
+            calls.append(f"batch {batch} {sorted(logs)}")
+
+        def on_epoch_end(self, epoch, logs):
+            logs["mine"] = epoch
+            return epoch == 1
+
+        def on_train_end(self, history):
+            calls.append(f"end {history['mine']}")
+
+    model = classifier()
+    history = fit(
+        model,
+        sums(4),
+        loss=CE,
+        optimizer=SGD(model),
+        epochs=9,
+        batch_size=2,
+        callbacks=[Log(), Callback()],
+    )
+    epoch = ["batch 0 ['loss']", "batch 1 ['loss']"]
+    assert calls == ["begin", "epoch 0", *epoch, "epoch 1", *epoch, "end [0, 1]"]
+    assert history["mine"] == [0, 1]
+
+
+def test_interruption_leaves_everything_usable():
+    class Interrupt(Callback):
+        ended = False
+
+        def on_batch_end(self, batch, logs):
+            if batch == 1:
+                raise KeyboardInterrupt
+
+        def on_train_end(self, history):
+            self.ended = True
+
+    model, callback = classifier(), Interrupt()
+    options = dict(loss=CE, optimizer=Adam(model), batch_size=8)
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, sums(64), callbacks=[callback], **options)
+    assert callback.ended
+    assert np.isfinite(fit(model, sums(64), **options)["loss"][0])
+
+
+def test_no_input_gradient_is_computed():
+    class Spy(LSTM):
+        def backward(self, tape, dy, dstate=None, input_grad=True):
+            asked.append(input_grad)
+            return super().backward(tape, dy, dstate, input_grad)
+
+    asked = []
+    options = {"batch_first": True, "dtype": np.float64}
+    model = Sequential(Spy(1, 3, **options), Spy(3, 2, **options))
+    x, _ = sums(4)
+    fit(model, (x, np.zeros((4, 6, 2))), loss=MSE, optimizer=SGD(model))
+    assert asked == [True, False]
+
+
+def test_quiet_unless_asked(capsys):
+    model = classifier()
+    fit(model, sums(4), loss=CE, optimizer=SGD(model))
+    assert capsys.readouterr() == ("", "")
+
+
+def test_bar(capsys):
+    pytest.importorskip("tqdm", reason="tqdm is not installed")
+    model = classifier()
+
+    class Extra(Callback):
+        def on_batch_end(self, batch, logs):
+            logs["bits"] = 3.25
+
+    options = dict(loss=CE, optimizer=SGD(model), epochs=2, batch_size=2, callbacks=[Extra()])
+    fit(model, sums(4), progress=True, unit="characters", validation=sums(4), **options)
+    out, err = capsys.readouterr()
+    assert out == ""
+    for word in ("epoch 1/2", "epoch 2/2", "2/2", "loss ", "val_loss ", "characters/s"):
+        assert word in err
+
+
+def test_lines_without_tqdm(capsys, monkeypatch):
+    real = builtins.__import__
+
+    def without(name, *args):
+        if name == "tqdm":
+            raise ImportError(name)
+        return real(name, *args)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setattr("rnnfast.training._Display.seconds_between_lines", 0.0)
+    model = classifier()
+    fit(model, sums(4), loss=CE, optimizer=SGD(model), batch_size=2, progress=True)
+    lines = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"epoch 1/1, batch 1/2: loss \S+, \S+ samples/s, \d+ s left", lines[0])
+    assert re.fullmatch(r"epoch 1/1: loss \S+, \S+ samples/s, \S+ s", lines[2])
+    assert len(lines) == 3
+
+
+def test_refuses():
+    x, y = sums(8)
+    model, other = classifier(), classifier()
+    for data, options, error, message in [
+        ((x, y), {"optimizer": SGD(other)}, ValueError, "an optimizer of the model"),
+        ((x, y), {"carry_state": True}, ValueError, "consecutive batches with carry_state"),
+        ((x, y[1:]), {}, ValueError, "as many samples in y (axis 0) as in x (axis 0)"),
+        ((x, y, x, y), {}, ValueError, "data as (x, y) or (x, y, lengths), got 4 entries"),
+        ((x, y, y + 1), {"lengths": y + 1}, ValueError, "lengths twice"),
+        ((x, y), {"lengths": y + 9}, ValueError, "lengths from 0 to 6"),
+        ((x, y), {"lengths": y[1:]}, ValueError, "lengths of shape (8,)"),
+        ((x, y), {"batch_size": 0}, ValueError, "batch_size >= 1"),
+        ((x, y), {"epochs": 1.5}, TypeError, "epochs as an integer"),
+        ([(x, y)], {"lengths": y + 1}, ValueError, "lengths in the batches"),
+        (3, {}, TypeError, "data as (x, y), an iterable of batches or a function, got int"),
+        ([x], {}, ValueError, "batches (x, y) or (x, y, lengths)"),
+        ((), {}, ValueError, "data as (x, y) or (x, y, lengths), got 0 entries"),
+        ([], {}, ValueError, "data for epoch 1, got no batches"),
+    ]:
+        with pytest.raises(error, match=re.escape(message)):
+            fit(model, data, **{"loss": CE, "optimizer": SGD(model), **options})
+    once = iter([(x, y)])
+    with pytest.raises(ValueError, match="data for epoch 2, got no batches; an iterator can be"):
+        fit(model, once, loss=CE, optimizer=SGD(model), epochs=2)
+    time_major = GRU(1, 2)
+    with pytest.raises(ValueError, match=re.escape("samples on axis 1 of x and 1 of y")):
+        fit(time_major, (x[0, :, 0], y), loss=CE, optimizer=SGD(time_major))
+
+
+# ---- data --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_text_batches(batch_first):
+    ids = np.arange(101)
+    batches = datasets.text_batches(ids, 4, 10, batch_first)
+    for _ in range(2):
+        got = list(batches)
+        assert len(got) == len(batches) == 3
+        xs, ys = ([b[i] if batch_first else b[i].T for b in got] for i in (0, 1))
+        assert [x.shape for x in xs] == [(4, 10), (4, 10), (4, 5)]
+        np.testing.assert_array_equal(np.concatenate(xs, axis=1), ids[:100].reshape(4, 25))
+        np.testing.assert_array_equal(np.concatenate(ys, axis=1), ids[1:].reshape(4, 25))
+    with pytest.raises(ValueError, match="at least 5 symbols for 4 streams, got 4"):
+        datasets.text_batches(ids[:4], 4, 10)
+    with pytest.raises(ValueError, match="batch_size and steps >= 1"):
+        datasets.text_batches(ids, 0, 10)
+    with pytest.raises(TypeError, match="ids as integers on one axis"):
+        datasets.text_batches(ids * 1.0, 1, 10)
+
+
+def test_pydoc_text():
+    text = datasets.pydoc_text()
+    assert 300_000 < len(text) < 900_000
+    assert text == datasets.pydoc_text()
+
+
+def test_sine_waves_are_the_published_ones():
+    series = datasets.sine_waves(10_000, 51, seed=42)
+    assert series.shape == (10_000, 51, 1)
+    assert series.dtype == np.float32
+    held_out = series[7000:9000]
+    naive = np.mean((held_out[:, -2] - held_out[:, -1]) ** 2)
+    assert naive == pytest.approx(0.020211, abs=5e-7)
