@@ -78,11 +78,11 @@ def plan(call: Call, seconds: float, least: int = 5, most: int = 40) -> tuple[in
     calls, rounds : int
         How many calls make a round long enough to time, and how many rounds there are.
     """
-    call()  # packs the weights, allocates, starts the threads
-    round_length = seconds / most
-    calls = 1
-    while (once := clock(call, calls)) * calls < round_length / 2:
-        calls *= 2
+    calls, round_length = 1, seconds / most
+    once = clock(call, 1)  # packs the weights, allocates, starts the threads
+    if once < seconds:
+        while (once := clock(call, calls)) * calls < round_length / 2:
+            calls *= 2
     calls = max(1, int(round_length / once))
     return calls, min(most, max(least, int(seconds / (once * calls))))
 
@@ -104,20 +104,19 @@ class Peak:
         self._dtype = dtype
         self._loops = 10_000
         self._rates: list[float] = []
-        for _ in range(3):  # the first burst also starts the threads
-            start = perf_counter()
-            self._burst()
-            self._loops = max(1, int(self._loops * seconds / (perf_counter() - start)))
+        # Calibrated on one thread: a team on a busy machine may wait for its last member.
+        with runtime.num_threads(1):
+            rate = max(self._burst() for _ in range(5))
+            self._loops = max(1, int(rate * seconds / self._fma_loop(dtype, 1)))
 
     def _burst(self) -> float:
+        start = perf_counter()
         operations: float = self._fma_loop(self._dtype, self._loops)
-        return operations
+        return operations / (perf_counter() - start)
 
     def sample(self) -> None:
         """Run one burst."""
-        start = perf_counter()
-        operations = self._burst()
-        self._rates.append(operations / (perf_counter() - start))
+        self._rates.append(self._burst())
 
     @property
     def gflops(self) -> float:
@@ -127,7 +126,10 @@ class Peak:
 
 def row(*columns: object) -> str:
     """Return a line of a table: a cell, a shape, then numbers."""
-    cell, shape, *numbers = (f"{c:.1f}" if isinstance(c, float) else str(c) for c in columns)
+    cell, shape, *numbers = (
+        np.format_float_positional(c, 4, fractional=False, trim="-") if isinstance(c, float) else c
+        for c in columns
+    )
     return f"{cell:<9}{shape:>18}" + "".join(f"{number:>14}" for number in numbers)
 
 
@@ -141,8 +143,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Time the engine over a few shapes and print GFLOP/s and percent of the peak."""
     try:
-        engine = backend.use("core")
-        with engine, runtime.num_threads(args.threads):
+        with backend.use("core"), runtime.num_threads(args.threads):
             report(args.seconds, args.dtype)
     except (ValueError, ImportError, RuntimeError) as error:
         print(f"rnnfast: {error}", file=sys.stderr)

@@ -21,7 +21,7 @@ from .datasets import pydoc_text, text_batches
 from .io import load, save
 from .layers import LSTM, Dropout, Embedding, Linear, Sequential
 from .losses import softmax_cross_entropy
-from .optim import Adam, clip_grad_norm
+from .optim import AdamW, clip_grad_norm
 from .training import Callback, History, fit
 
 if TYPE_CHECKING:
@@ -48,8 +48,16 @@ class Settings:
     steps: int = 48
     dropout: float = 0.2
     lr: float = 5e-3
+    weight_decay: float = 0.05
     clip: float = 1.0
     characters: int | None = None  # of the text; all by default
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "hidden", "embedding", "batch", "steps", "sample"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"demo expected {name} >= 1, got {getattr(self, name)}")
+        if not self.minutes > 0:
+            raise ValueError(f"demo expected minutes > 0, got {self.minutes}")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -77,9 +85,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Run the demo with parsed options; return the exit status."""
+    """Run the demo with parsed options; return the exit status, 2 for options out of range."""
     names = {field.name for field in fields(Settings)}
-    return run(Settings(**{name: value for name, value in vars(args).items() if name in names}))
+    try:
+        settings = Settings(**{name: v for name, v in vars(args).items() if name in names})
+        build(settings, 1)
+    except ValueError as error:
+        print(f"rnnfast: {error}", file=sys.stderr)
+        return 2
+    return run(settings)
 
 
 def run(settings: Settings) -> int:
@@ -116,13 +130,18 @@ def run(settings: Settings) -> int:
     row("one step", compare_speed(settings, text))
 
     started = time.perf_counter()
-    gram = ngram_bits(text.ids, text.cut, text.symbols)
+    unseen = text.identity_bits()
+    gram = ngram_bits(text.ids, text.cut, text.symbols) + unseen
     seconds = time.perf_counter() - started
-    row("baseline", f"5-gram with modified Kneser-Ney smoothing, counted in {seconds:.1f} s")
+    row(
+        "baseline",
+        "5-gram (4 characters of context), interpolated modified Kneser-Ney smoothing, "
+        f"{seconds:.1f} s",
+    )
 
     curve = train(settings, model, text)
 
-    lstm = held_out_bits(model, text.ids, text.cut, streams=1)
+    lstm = held_out_bits(model, text.ids, text.cut, streams=1) + unseen
     print(f"\nHeld out: {text.held_out:,} characters read once, in order. Bits per character:\n")
     report(text, {"5-gram": gram, "LSTM": lstm})
 
@@ -239,6 +258,11 @@ def build(settings: Settings, symbols: int) -> Sequential:
     )
 
 
+def make_optimizer(settings: Settings, model: Sequential) -> AdamW:
+    """Return the optimiser that the demo trains with."""
+    return AdamW(model, settings.lr, weight_decay=settings.weight_decay)
+
+
 def held_out_bits(
     model: Any, ids: Array, cut: int, streams: int, context: int = 256, chunk: int = 512
 ) -> Array:
@@ -335,13 +359,10 @@ def report(text: Text, bits: dict[str, Array]) -> None:
     new = text.new()
     parts = {"all": np.ones_like(new), f"the {new.mean():.0%} that is new *": new}
     print(f"{'':<12}" + "".join(f"{title:>24}" for title in parts))
-    extra = text.identity_bits()
     for name, values in bits.items():
-        means = [
-            (values + extra)[part].mean() if part.any() else math.nan for part in parts.values()
-        ]
+        means = [values[part].mean() if part.any() else math.nan for part in parts.values()]
         print(f"    {name:<8}" + "".join(f"{mean:>24.3f}" for mean in means))
-    gram, lstm = (float((bits[name] + extra).mean()) for name in ("5-gram", "LSTM"))
+    gram, lstm = (float(bits[name].mean()) for name in ("5-gram", "LSTM"))
     print(
         "\n    * not in a passage of 40 characters or more that the training text holds too: the\n"
         "      documentation repeats itself\n\n"
@@ -363,7 +384,7 @@ def compare_speed(settings: Settings, text: Text, rounds: int = 5) -> str:
     runs = {}
     for name in seconds:
         model = build(settings, text.symbols)
-        runs[name] = model, Adam(model, settings.lr)
+        runs[name] = model, make_optimizer(settings, model)
     for _ in range(rounds):
         for name, (model, optimizer) in runs.items():
             # Twice: the first comes upon the caches, and the spinning threads, of the other.
@@ -475,7 +496,7 @@ def train(settings: Settings, model: Sequential, text: Text) -> Course:
         model,
         course.each_batch,
         loss=course.loss,
-        optimizer=Adam(model, settings.lr),
+        optimizer=make_optimizer(settings, model),
         epochs=settings.epochs,
         carry_state=True,
         clip_norm=settings.clip,
@@ -483,14 +504,12 @@ def train(settings: Settings, model: Sequential, text: Text) -> Course:
         progress=False,
     )
     seconds = time.perf_counter() - course.began
-    print(f"\nTrained in {seconds:.0f} seconds.", end=" ")
+    print(f"\nTrained in {seconds:.0f} seconds.", flush=True)
     if course.done < course.total:
         print(
             f"The limit of {settings.minutes:g} minutes shortened the schedule to "
-            f"{course.done / course.length:.1f} of {settings.epochs} epochs.",
-            end="",
+            f"{course.done / course.length:.1f} of {settings.epochs} epochs."
         )
-    print(flush=True)
     return course
 
 
@@ -616,7 +635,12 @@ def draw(course: Course, gram: float, lstm: float, path: Path) -> str:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.plot(seen / 1e6, bits, color="tab:blue", alpha=0.2, linewidth=0.6)
-    axes.plot(seen[window - 1 :] / 1e6, smooth, color="tab:blue", label="LSTM, training text")
+    axes.plot(
+        seen[window - 1 :] / 1e6,
+        smooth,
+        color="tab:blue",
+        label="LSTM, training text, with dropout",
+    )
     at, values = np.array(course.held_out).T
     axes.plot(at / 1e6, values, "o-", color="tab:orange", label=f"LSTM, held-out text: {lstm:.3f}")
     axes.axhline(gram, color="black", linestyle="--", label=f"5-gram, held-out text: {gram:.3f}")

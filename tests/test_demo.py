@@ -83,6 +83,14 @@ def test_command_line(monkeypatch, capsys):
     assert "--minutes" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "option", ["--epochs=0", "--minutes=0", "--hidden=-1", "--dropout=2", "--batch=0"]
+)
+def test_options_out_of_range(option, capsys):
+    assert main(["demo", option]) == 2
+    assert option.split("=")[0][2:] in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("order", [1, 2, 3, 5])
 def test_ngram_probabilities_sum_to_one(order):
     rng = np.random.default_rng(3)

@@ -23,10 +23,15 @@ cdef extern from *:
             if (spins > 4000)
                 sched_yield();
     }
+
+    static void raise_flag(int *flag) { __atomic_store_n(flag, 1, __ATOMIC_RELAXED); }
+    static int flag_raised(const int *flag) { return __atomic_load_n(flag, __ATOMIC_RELAXED); }
     """
     ctypedef struct barrier:
         pass
     void barrier_wait(barrier* b, int members) noexcept nogil
+    void raise_flag(int* flag) noexcept nogil
+    int flag_raised(const int* flag) noexcept nogil
 
 
 cdef struct State:
@@ -85,6 +90,7 @@ cdef struct Job:
     char* gradients  # all grad_* of the states, zeroed by the team
     Py_ssize_t gradient_lines
     barrier meet
+    int stop  # a signal handler raised: the team winds up without working on
 
 
 cdef struct Member:
@@ -92,11 +98,27 @@ cdef struct Member:
     # belong to one row alone.
     Py_ssize_t b0, b1, o0, o1
     int i, n, index, count
+    double unchecked  # multiply-adds since the last look for signals
 
 
 cdef inline void wait(Job* job, Member* me) noexcept nogil:
     if job.shared:
         barrier_wait(&job.meet, me.count)
+
+
+cdef enum:
+    CHECKED_WORK = 1_000_000_000  # some 10 ms of one thread
+
+
+cdef inline int stopped(Job* job, Member* me, double work) noexcept nogil:
+    # Called before `work` multiply-adds. Member 0 is the thread that Python called, and now and then
+    # lets Python's signal handlers run. All members still meet at all barriers.
+    if me.index == 0:
+        me.unchecked += work
+        if me.unchecked > CHECKED_WORK:
+            me.unchecked = 0
+            run_signal_handlers(job)
+    return flag_raised(&job.stop)
 
 
 cdef inline Py_ssize_t share(Py_ssize_t n, int i, int parts) noexcept nogil:
@@ -131,6 +153,7 @@ cdef class Tape:
     cdef object masks  # the caller's, which backward reads again
 
 
+cdef void run_signal_handlers(Job* job) noexcept nogil
 cdef Member member_of(const Job* job, int index, int count) noexcept nogil
 cdef void place_lists(Job* job, Packed net, char** at) noexcept nogil
 cdef void place_forward(Job* job, Packed net, char** at) noexcept nogil

@@ -38,11 +38,22 @@ cdef class Tape:
         return k.size_of(self.block)
 
 
+cdef extern from "Python.h":
+    int PyErr_CheckSignals() noexcept
+
+
+cdef void run_signal_handlers(Job* job) noexcept nogil:
+    # A handler's exception stays pending in this thread until the call returns.
+    with gil:
+        if PyErr_CheckSignals():
+            raise_flag(&job.stop)
+
+
 cdef Member member_of(const Job* job, int index, int count) noexcept nogil:
     # Slices of about the same number of active steps.
     cdef Member me
     cdef Py_ssize_t r, bound, total = 0, seen = 0
-    me.index, me.count = index, count
+    me.index, me.count, me.unchecked = index, count, 0
     me.i, me.n = index if job.shared else 0, count if job.shared else 1
     me.o0, me.o1 = share(job.B, index, count), share(job.B, index + 1, count)
     if job.sample != NULL and not job.shared:

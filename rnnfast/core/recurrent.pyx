@@ -23,7 +23,8 @@ from libc.string cimport memset
 from rnnfast.core cimport kernels as k
 from rnnfast.core.job cimport (
     Job, Member, State, Tape, barrier_wait, copy_row, mask_of, member_of, order_rows,
-    place_backward, place_forward, place_lists, sample_of, share, strided, team_for, wait,
+    flag_raised, place_backward, place_forward, place_lists, sample_of, share, stopped, strided,
+    team_for, wait,
 )
 from rnnfast.core.kernels cimport (
     RNNFAST_BLOCK_ROWS, RNNFAST_LINE, RNNFAST_VECTORS, omp_get_num_threads, omp_get_thread_num,
@@ -38,6 +39,7 @@ cdef enum:
     # Rows of a slice up to which the input product of many steps is formed as one matmul first.
     FEW_ROWS = 8
     PRODUCT_BYTES = 1 << 18
+    ROWS_AT_ONCE = 4096
 
 
 # ---- forward
@@ -113,7 +115,8 @@ cdef void _forward_layer(Job* job, Packed net, Member* me, int layer, int direct
     cdef rnnfast_matmul project
     cdef Py_ssize_t panels = rnnfast_panels(H, gates, kn.lanes), p, p0, p1, q0 = 0, q1 = 0
     cdef Py_ssize_t units = kn.lanes * (RNNFAST_VECTORS if gates == 1 else 1)
-    cdef Py_ssize_t done, t, ta, tb, n, before, after, origin = 0, out_u0, out_u1, i
+    cdef Py_ssize_t done, t, ta, tb, n, before, after, origin = 0, out_u0, out_u1, i, b1
+    cdef double work = <double>gates * H * (part.input + K) * (me.b1 - me.b0)
     cdef char* x
     p0, p1 = share(panels, me.i, me.n), share(panels, me.i + 1, me.n)
     out_u0, out_u1 = min(p0 * units, H), min(p1 * units, H)
@@ -148,7 +151,7 @@ cdef void _forward_layer(Job* job, Packed net, Member* me, int layer, int direct
             _gather_x(job, net, me, ta, tb, origin)
             wait(job, me)
         x = job.inputs[layer] - origin * job.input_time[layer] * size
-        if job.product != NULL:
+        if job.product != NULL and not stopped(job, me, n * work):
             step.product = NULL
             if (job.sample == NULL and me.b0 == 0 and me.b1 == B
                     and job.input_time[layer] == B * job.input_row[layer]):
@@ -185,12 +188,13 @@ cdef void _forward_layer(Job* job, Packed net, Member* me, int layer, int direct
                 project.out = step.h_out
                 step.h_out = state.m + (t if job.training else 0) * B * job.ldc * size
                 project.a = step.h_out
-            kn.cell[net.cell].forward(&step, me.b0, min(me.b1, job.active[t]), p0, p1)
+            b1 = me.b0 if stopped(job, me, work) else min(me.b1, job.active[t])
+            kn.cell[net.cell].forward(&step, me.b0, b1, p0, p1)
             if net.projection:
                 wait(job, me)
-                kn.matmul(&project, me.b0, min(me.b1, job.active[t]), q0, q1)
+                kn.matmul(&project, me.b0, b1, q0, q1)
             _hand_on(job, net, layer, direction, state.h + after * B * job.ldh * size, t,
-                     me.b0, min(me.b1, job.active[t]), out_u0, out_u1)
+                     me.b0, b1, out_u0, out_u1)
             wait(job, me)
     _final_state(job, net, me, index, reverse)
 
@@ -252,6 +256,7 @@ cdef void _backward_layer(Job* job, Packed net, Member* me, int layer, int direc
     cdef Py_ssize_t i, t, r, n, starting, ending, before, after, follower
     cdef char* recurrent = state.gates + net.info.h_slot * job.slot * size
     cdef char* outside = job.outside
+    cdef double work = <double>gates * H * K * (me.b1 - me.b0)
     p0, p1 = share(panels, me.i, me.n), share(panels, me.i + 1, me.n)
     u0, u1 = min(p0 * unit, H), min(p1 * unit, H)
     panels = rnnfast_panels(K, 1, kn.lanes)
@@ -319,7 +324,7 @@ cdef void _backward_layer(Job* job, Packed net, Member* me, int layer, int direc
             wait(job, me)
             step.next = outside
             kn.cell[net.cell].backward(&step, me.b0, n, p0, p1)
-        else:
+        elif not stopped(job, me, work):
             step.next = recurrent + follower * B * job.ldg * size
             if starting > me.b0:
                 kn.cell[net.cell].backward(&step, me.b0, starting, p0, p1)
@@ -353,7 +358,8 @@ cdef void _input_gradient(Job* job, Packed net, Member* me, int layer, int direc
     cdef Part* part = net.parts + index
     cdef State* state = job.states + index
     cdef Py_ssize_t panels = rnnfast_panels(part.input, 1, kn.lanes), p, t, t0 = 0, t1 = job.T
-    cdef Py_ssize_t size = net.itemsize, out_time
+    cdef Py_ssize_t size = net.itemsize, out_time, n
+    cdef double work = <double>net.info.gates * net.hidden * part.input * (me.b1 - me.b0)
     cdef rnnfast_matmul m
     cdef char* a = state.gates + net.info.x_slot * job.slot * size
     cdef char* out
@@ -367,13 +373,18 @@ cdef void _input_gradient(Job* job, Packed net, Member* me, int layer, int direc
     if job.shared:
         t0, t1 = share(job.T, me.i, me.n), share(job.T, me.i + 1, me.n)
     if job.sample == NULL and me.b0 == 0 and me.b1 == job.B and out_time == job.B * m.ldo:
-        m.a, m.out = a + t0 * job.B * job.ldg * size, out + t0 * out_time * size
-        kn.matmul(&m, 0, (t1 - t0) * job.B, 0, panels)
+        while t0 < t1:  # the rows of many steps are one matrix
+            n = min(t1 - t0, max(1, ROWS_AT_ONCE // max(1, job.B)))
+            m.a, m.out = a + t0 * job.B * job.ldg * size, out + t0 * out_time * size
+            if not stopped(job, me, work * n):
+                kn.matmul(&m, 0, n * job.B, 0, panels)
+            t0 += n
     else:
         for p in range(panels):
             for t in range(t0, t1):
                 m.a, m.out = a + t * job.B * job.ldg * size, out + t * out_time * size
-                kn.matmul(&m, me.b0, min(me.b1, job.active[t]), p, p + 1)
+                if not stopped(job, me, work / panels):
+                    kn.matmul(&m, me.b0, min(me.b1, job.active[t]), p, p + 1)
     wait(job, me)
 
 
@@ -397,9 +408,10 @@ cdef int _next_block(const Job* job, Py_ssize_t* t, Py_ssize_t* r, rnnfast_run* 
     return count
 
 
-cdef void _outer_share(const Job* job, const rnnfast_kernels* kn, const rnnfast_outer* o,
-                       const Member* me) noexcept nogil:
+cdef void _outer_share(Job* job, const rnnfast_kernels* kn, const rnnfast_outer* o,
+                       Member* me) noexcept nogil:
     # This member's tiles, panel by panel, of the sum over all rows.
+    cdef double tile = kn.rows * kn.lanes * RNNFAST_VECTORS
     cdef Py_ssize_t per_panel = kn.tiles_per_panel(o.n_a), t, r, q, end
     cdef Py_ssize_t tiles = per_panel * rnnfast_panels(o.n_g, 1, kn.lanes)
     cdef rnnfast_run runs[RNNFAST_BLOCK_ROWS]
@@ -411,7 +423,8 @@ cdef void _outer_share(const Job* job, const rnnfast_kernels* kn, const rnnfast_
         t = r = 0
         count = _next_block(job, &t, &r, runs)
         while count:
-            kn.outer(o, runs, count, q, end)
+            if not stopped(job, me, (end - q) * tile * RNNFAST_BLOCK_ROWS):
+                kn.outer(o, runs, count, q, end)
             count = _next_block(job, &t, &r, runs)
         q = end
 
@@ -500,12 +513,16 @@ cdef void _backward_member(Job* job, Packed net, int index, int count) noexcept 
         for i in range(net.layers * net.directions):
             _weight_gradients(job, net, &me, i)
         barrier_wait(&job.meet, count)
-        for i in range(net.layers * net.directions):
+        for i in range(0 if flag_raised(&job.stop) else net.layers * net.directions):
             _add_gradients(job, net, &me, i)
     k.fp_leave(fp)
 
 
 # ---- the calls from Python
+
+cdef int _raise_pending(const Job* job) except -1:
+    return -1 if flag_raised(&job.stop) else 0  # the exception is set: run_signal_handlers
+
 
 def forward(Packed packed, x, h0, c0, lengths, masks, y, h_n, c_n, bint training):
     """Run all layers and directions over all steps.
@@ -586,6 +603,7 @@ def forward(Packed packed, x, h0, c0, lengths, masks, y, h_n, c_n, bint training
     else:
         with nogil, parallel(num_threads=team):
             _forward_member(job, net, omp_get_thread_num(), omp_get_num_threads())
+    _raise_pending(job)
     return tape if training else None
 
 
@@ -646,3 +664,4 @@ def backward(Packed packed, Tape tape, dy, dh_n, dc_n, dx, dh0, dc0, grads):
         with nogil, parallel(num_threads=team):
             _backward_member(job, net, omp_get_thread_num(), omp_get_num_threads())
     k.give(block)
+    _raise_pending(job)
