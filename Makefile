@@ -2,7 +2,7 @@
 #   make demo      install rnnfast as a user would and train a character model on real text
 #   make test      run the tests against the installed package; TORCH=1: with PyTorch beside it
 #   make lint      ruff, mypy, clang-format
-#   make bench     engine and reference over tests/cases.py
+#   make bench     engine and reference over tests/cases.py; writes benchmarks/results/*.json
 #   make develop   editable install; repeat it after a change in csrc/ or a .pyx file
 #   make clean     back to a fresh checkout
 PYTHON ?= python3
@@ -16,15 +16,17 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := setup.py pyproject.toml MANIFEST.in $(wildcard README.md LICENSE csrc/*) \
 	$(shell find rnnfast -name '*.py' -o -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd')
 
+# passive: where other programs keep the processors busy, waiting threads had better sleep.
 demo: $(VENV)/.with-progress,plot
-	$(BIN)/rnnfast demo
+	OMP_WAIT_POLICY=passive $(BIN)/rnnfast demo
 
 # Not from the root: there `import rnnfast` would find the sources, which lack the compiled modules.
 test: $(VENV)/.with-test $(if $(TORCH),$(VENV)/.torch)
 	cd tests && $(BIN)/pytest $(PYTEST_ARGS)
 
 bench: $(VENV)/.with-test
-	cd benchmarks && $(BIN)/pytest $(PYTEST_ARGS)
+	cd benchmarks && $(BIN)/pytest --save $(PYTEST_ARGS)
+	cd benchmarks && $(BIN)/python import_time.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -145,14 +145,15 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     say = terminalreporter.write_line
     records = config.stash[RECORDS]
     compare(records)
-    heading = None
     core = [r for r in records if r["engine"] == "core"]
+    columns = {title: name for title, name in COLUMNS.items() if any(name in r for r in core)}
+    heading = None
     for r in sorted(core, key=lambda r: (r["isa"], r["threads"], r["task"])):
         if heading != (heading := (r["isa"], r["threads"], r["task"])):
             say(f"\n{r['isa']}, {r['dtype']}, threads: {r['threads']}")
-            say(row(r["task"], "B, T, I, H", *COLUMNS))
+            say(row(r["task"], "B, T, I, H", *columns))
         shape = ", ".join(str(r[letter]) for letter in "BTIH")
-        say(row(r["cell"], shape, *(r.get(name, "") for name in COLUMNS.values())))
+        say(row(r["cell"], shape, *(r.get(name, "") for name in columns.values())))
     unsteady = sum(r["median_us"] > 1.2 * r["min_us"] for r in core)
     if unsteady:
         say(

@@ -19,12 +19,15 @@ static void NAME(outer)(const rnnfast_outer *o, const rnnfast_run *runs, int n_r
         for (int j = 0; j < n_runs; j++) {
             const ptrdiff_t row = runs[j].start;
             const real *a = o->a ? (const real *)o->a + row * o->lda + k : &one;
-            op[j] = (operand){
-                a,      o->a ? 1 : 0, o->a ? o->lda : 0, (const real *)o->g + row * o->ldg + u,
-                o->ldg, runs[j].count};
+            op[j] = (operand){.a = a,
+                              .row = o->a ? 1 : 0,
+                              .step = o->a ? o->lda : 0,
+                              .w = (const real *)o->g + row * o->ldg + u,
+                              .pitch = o->ldg,
+                              .n = runs[j].count};
         }
         vec acc[TILE_ROWS * RNNFAST_VECTORS] = {{0}};
-        run_tile(R, V, acc, op, n_runs);
+        NAME(tiles)[R - 1][V - 1](acc, 0, op, n_runs);
         for (int r = 0; r < R; r++)
             for (int v = 0; v < V; v++) {
                 real *out = (real *)o->out + (k + r) * o->ldo + u + v * LANES;
@@ -77,6 +80,20 @@ static void NAME(add)(void *to, const void *what, ptrdiff_t n)
 static void NAME(multiply)(void *to, const void *by, ptrdiff_t n)
 {
     for (ptrdiff_t i = 0; i < n; i++) ((real *)to)[i] *= ((const real *)by)[i];
+}
+
+/* In SUMS interleaved sums, the same ones on every instruction set. */
+static double NAME(sum_squares)(const void *x, ptrdiff_t n)
+{
+    enum { SUMS = 16 };
+    double sums[SUMS] = {0}, total = 0;
+    const real *p = x;
+    ptrdiff_t i = 0;
+    for (; i + SUMS <= n; i += SUMS)
+        for (int l = 0; l < SUMS; l++) sums[l] += (double)p[i + l] * p[i + l];
+    for (int l = 0; i < n; i++, l++) sums[l] += (double)p[i] * p[i];
+    for (int l = 0; l < SUMS; l++) total += sums[l];
+    return total;
 }
 
 static void NAME(activate)(int f, const void *x, void *y, ptrdiff_t n)
@@ -167,8 +184,8 @@ static double NAME(fma_loop)(ptrdiff_t loops)
     for (int i = 0; i < RNNFAST_VECTORS * LANES; i++) weight[i] = opaque;
     for (int r = 0; r < TILE_ROWS; r++) x[r] = opaque;
     vec acc[TILE_ROWS * RNNFAST_VECTORS] = {{0}};
-    const operand op = {x, 1, 0, weight, 0, loops};
-    run_tile(TILE_ROWS, RNNFAST_VECTORS, acc, &op, 1);
+    const operand op = {.a = x, .row = 1, .w = weight, .n = loops};
+    NAME(tiles)[TILE_ROWS - 1][RNNFAST_VECTORS - 1](acc, 0, &op, 1);
     for (int i = 0; i < TILE_ROWS * RNNFAST_VECTORS; i++) opaque = acc[i][0];
     return 2.0 * TILE_ROWS * RNNFAST_VECTORS * LANES * (double)loops;
 }

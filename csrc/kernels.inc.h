@@ -30,12 +30,14 @@
 INLINE operand NAME(rows_times_panel)(const void *a, ptrdiff_t lda, ptrdiff_t b, const void *weight,
                                       ptrdiff_t k, ptrdiff_t p, int V, int panel_pitch)
 {
-    return (operand){(const real *)a + b * lda,
-                     lda,
-                     1,
-                     (const real *)weight + p * k * panel_pitch * LANES,
-                     V * LANES,
-                     k};
+    const ptrdiff_t panel = k * panel_pitch * LANES;
+    return (operand){.a = (const real *)a + b * lda,
+                     .row = lda,
+                     .step = 1,
+                     .w = (const real *)weight + p * panel,
+                     .next = panel,
+                     .pitch = V * LANES,
+                     .n = k};
 }
 
 /* The same for rows of several runs, one operand a run. */
@@ -43,14 +45,15 @@ INLINE void NAME(runs_times_panel)(operand *op, const void *a, ptrdiff_t lda, pt
                                    ptrdiff_t n_runs, ptrdiff_t length, ptrdiff_t pitch,
                                    const void *weight, ptrdiff_t p, int V)
 {
-    const real *w = (const real *)weight + p * n_runs * length * RNNFAST_VECTORS * LANES;
+    const ptrdiff_t panel = n_runs * length * RNNFAST_VECTORS * LANES;
     for (ptrdiff_t i = 0; i < n_runs; i++)
-        op[i] = (operand){(const real *)a + b * lda + i * pitch,
-                          lda,
-                          1,
-                          w + i * length * V * LANES,
-                          V * LANES,
-                          length};
+        op[i] = (operand){.a = (const real *)a + b * lda + i * pitch,
+                          .row = lda,
+                          .step = 1,
+                          .w = (const real *)weight + p * panel + i * length * V * LANES,
+                          .next = panel,
+                          .pitch = V * LANES,
+                          .n = length};
 }
 
 /* For each panel and block of rows: acc = bias or input product, + x W_x and h W_h as asked for,
@@ -64,18 +67,21 @@ INLINE void NAME(gate_sums)(const rnnfast_step *s, const int gates, const int re
 {
     const int pitch = gates == 1 ? RNNFAST_VECTORS : gates, wanted = !s->product;
     const ptrdiff_t step = s->product ? s->ldp : 0;
-    for (ptrdiff_t p = p0; p < p1; p++) {
+    for (ptrdiff_t p = p0, P; p < p1; p += P) {
         const int V = gates == 1 ? panel_vectors(s->hidden, p) : gates;
         const int width = gates == 1 ? V : RNNFAST_VECTORS;
-        const ptrdiff_t at = p * RNNFAST_VECTORS * LANES;
+        P = panels_together(b1 - b0, gates == 1 ? whole_panels(s->hidden, p, p1) : p1 - p);
         for (ptrdiff_t b = b0, rows; b < b1; b += rows) {
             rows = b1 - b < NAME(ROW_BLOCK) ? b1 - b : NAME(ROW_BLOCK);
             vec acc[NAME(ROW_BLOCK) * RNNFAST_VECTORS];
-            const real *from = s->product ? (const real *)s->product + b * s->ldp + at
-                                          : (const real *)s->bias + at;
-            for (ptrdiff_t r = 0; r < rows; r++, from += step)
-                for (int v = 0; v < width; v++)
-                    acc[r * RNNFAST_VECTORS + v] = load(from + v * LANES);
+            for (ptrdiff_t j = 0; j < P; j++) {
+                const ptrdiff_t at = (p + j) * RNNFAST_VECTORS * LANES;
+                const real *from = s->product ? (const real *)s->product + b * s->ldp + at
+                                              : (const real *)s->bias + at;
+                for (ptrdiff_t r = 0; r < rows; r++, from += step)
+                    for (int v = 0; v < width; v++)
+                        acc[(j * rows + r) * RNNFAST_VECTORS + v] = load(from + v * LANES);
+            }
             operand op[2];
             if (wanted)
                 op[0] = NAME(rows_times_panel)(s->x, s->ldx, b, s->weight_x, s->input, p, V, pitch);
@@ -83,13 +89,14 @@ INLINE void NAME(gate_sums)(const rnnfast_step *s, const int gates, const int re
                 op[wanted] =
                     NAME(rows_times_panel)(s->h, s->ldh, b, s->weight_h, s->recurrent, p, V, pitch);
             if (gates == 3) {
-                if (wanted) add_products(acc, rows, V, op, 1);
-                if (recurrent) add_products(acc + 1, rows, V, op + wanted, 1);
+                if (wanted) add_products(acc, rows, P, V, op, 1);
+                if (recurrent) add_products(acc + 1, rows, P, V, op + wanted, 1);
             } else {
-                add_products(acc, rows, V, op, wanted + recurrent);
+                add_products(acc, rows, P, V, op, wanted + recurrent);
             }
-            for (ptrdiff_t r = 0; r < rows; r++)
-                finish(s, gates, b + r, p, width, acc + r * RNNFAST_VECTORS);
+            for (ptrdiff_t j = 0; j < P; j++)
+                for (ptrdiff_t r = 0; r < rows; r++)
+                    finish(s, gates, b + r, p + j, width, acc + (j * rows + r) * RNNFAST_VECTORS);
         }
     }
 }
@@ -99,30 +106,36 @@ INLINE void NAME(cell_backward)(const rnnfast_backstep *s, ptrdiff_t b0, ptrdiff
                                 ptrdiff_t p1,
                                 void (*finish)(const rnnfast_backstep *, ptrdiff_t, ptrdiff_t, vec))
 {
-    for (ptrdiff_t p = p0; p < p1; p++) {
+    for (ptrdiff_t p = p0, P; p < p1; p += P) {
         const int V = panel_vectors(s->hidden, p);
-        const ptrdiff_t u = p * RNNFAST_VECTORS * LANES;
+        P = panels_together(b1 - b0, whole_panels(s->hidden, p, p1));
         for (ptrdiff_t b = b0, rows; b < b1; b += rows) {
             rows = b1 - b < NAME(ROW_BLOCK) ? b1 - b : NAME(ROW_BLOCK);
             vec acc[NAME(ROW_BLOCK) * RNNFAST_VECTORS];
-            const real *from = (const real *)s->dh_in + b * s->ldd + u;
-            for (ptrdiff_t r = 0; r < rows; r++, from += s->ldd)
-                for (int v = 0; v < V; v++) acc[r * RNNFAST_VECTORS + v] = load(from + v * LANES);
+            for (ptrdiff_t j = 0; j < P; j++)
+                for (ptrdiff_t r = 0; r < rows; r++)
+                    for (int v = 0; v < V; v++)
+                        acc[(j * rows + r) * RNNFAST_VECTORS + v] =
+                            load((const real *)s->dh_in + (b + r) * s->ldd +
+                                 ((p + j) * RNNFAST_VECTORS + v) * LANES);
             if (s->next) {
                 operand op[RNNFAST_VECTORS];
                 NAME(runs_times_panel)
                 (op, s->next, s->ldn, b, s->n_runs, s->run_length, s->run_pitch, s->weight_h, p, V);
-                add_products(acc, rows, V, op, (int)s->n_runs);
+                add_products(acc, rows, P, V, op, (int)s->n_runs);
             }
-            for (ptrdiff_t r = 0; r < rows; r++)
-                for (int v = 0; v < V; v++)
-                    finish(s, b + r, u + v * LANES, acc[r * RNNFAST_VECTORS + v]);
+            for (ptrdiff_t j = 0; j < P; j++)
+                for (ptrdiff_t r = 0; r < rows; r++)
+                    for (int v = 0; v < V; v++)
+                        finish(s, b + r, ((p + j) * RNNFAST_VECTORS + v) * LANES,
+                               acc[(j * rows + r) * RNNFAST_VECTORS + v]);
         }
     }
 }
 
 /* The two entries of a cell in the table. */
 #define CELL(cell, gates)                                                                          \
+    _Static_assert(gates == 1 || gates == 3 || gates == 4, "gate_sums knows no other layout");     \
     INLINE void NAME(cell##_finish)(const rnnfast_step *s, int n, ptrdiff_t b, ptrdiff_t p, int V, \
                                     const vec *acc)                                                \
     {                                                                                              \
@@ -189,7 +202,7 @@ static void NAME(matmul)(const rnnfast_matmul *m, ptrdiff_t b0, ptrdiff_t b1, pt
             operand op[RNNFAST_VECTORS];
             NAME(runs_times_panel)
             (op, m->a, m->lda, b, m->n_runs, m->run_length, m->run_pitch, m->weight, p, V);
-            add_products(acc, rows, V, op, (int)m->n_runs);
+            add_products(acc, rows, 1, V, op, (int)m->n_runs);
             for (ptrdiff_t r = 0; r < rows; r++)
                 for (int v = 0; v < V; v++)
                     store_n(out[r] + v * LANES, acc[r * RNNFAST_VECTORS + v], n - v * LANES);
@@ -214,6 +227,7 @@ const rnnfast_kernels NAME(rnnfast_table) = {
     .unpack = NAME(unpack),
     .add = NAME(add),
     .multiply = NAME(multiply),
+    .sum_squares = NAME(sum_squares),
     .activate = NAME(activate),
     .sgd = NAME(sgd),
     .adam = NAME(adam),
@@ -243,7 +257,8 @@ const rnnfast_kernels NAME(rnnfast_table) = {
 #undef sigmoid
 #undef vtanh
 #undef operand
-#undef run_tile
+#undef whole_panels
+#undef panels_together
 #undef deal
 #undef add_products
 #undef panel_vectors

@@ -139,6 +139,7 @@ typedef struct {
                    ptrdiff_t r1, ptrdiff_t cols);
     void (*add)(void *to, const void *what, ptrdiff_t n);    /* to[i] += what[i] */
     void (*multiply)(void *to, const void *by, ptrdiff_t n); /* to[i] *= by[i] */
+    double (*sum_squares)(const void *x, ptrdiff_t n);
     /* y[i] = f(x[i]); f 0: sigmoid, 1: tanh. y may be x. */
     void (*activate)(int f, const void *x, void *y, ptrdiff_t n);
     /* Fused optimiser updates on [i0, i1): see dense.h. */

@@ -387,9 +387,9 @@ def compare_speed(settings: Settings, text: Text, rounds: int = 5) -> str:
         runs[name] = model, make_optimizer(settings, model)
     for _ in range(rounds):
         for name, (model, optimizer) in runs.items():
-            # Twice: the first comes upon the caches, and the spinning threads, of the other.
+            # The first is not counted: it comes upon the other's caches and waiting threads.
             with backend.use(name):
-                for _ in range(2):
+                for repeat in range(3):
                     started = time.perf_counter()
                     scores, _, tape = model.forward(x)
                     loss, gradient = softmax_cross_entropy(scores, y)
@@ -399,13 +399,14 @@ def compare_speed(settings: Settings, text: Text, rounds: int = 5) -> str:
                     optimizer.step()
                     elapsed = time.perf_counter() - started
                     losses[name].append(loss)
-            seconds[name].append(elapsed)
+                    if repeat:
+                        seconds[name].append(elapsed)
     engine, numpy = (float(np.median(seconds[name])) for name in ("core", "reference"))
     apart = max(abs(a - b) for a, b in zip(losses["core"], losses["reference"], strict=True))
     return (
         f"of training on {x.size:,} characters: {engine * 1e3:.1f} ms, on the NumPy reference "
-        f"{numpy * 1e3:.0f} ms:\n{numpy / engine:.1f} times as fast (medians of {rounds}, measured "
-        f"in turns; the losses agree to {apart:.0e})"
+        f"{numpy * 1e3:.0f} ms:\n{numpy / engine:.1f} times as fast (medians of "
+        f"{len(seconds['core'])}, measured in turns; the losses agree to {apart:.0e})"
     )
 
 

@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import pytest
 import tolerances
 from cases import Case, DenseCase, Problem, make
 from numpy.typing import DTypeLike, NDArray
@@ -225,3 +226,17 @@ def check_dense(
     for name, value in got.items():
         bound = tolerances.dense(case, name, dtype, want, absolute)
         close(name, value, want[name], bound, value.dtype if name == "norm2" else dtype)
+
+
+def fused_sets(runtime):
+    """The instruction sets here that must agree to the bit, two or more.
+
+    They add element by element in one order with fused multiply-adds; the baseline of x86 has none
+    and rounds twice.
+    """
+    sets = [name for name in runtime.instruction_sets() if name != "baseline"]
+    if len(sets) < 2:
+        pytest.skip(
+            f"this machine has {runtime.instruction_sets()}, no two with fused multiply-adds"
+        )
+    return sets

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rnnfast import demo, load
+from rnnfast import demo, load, num_threads
 from rnnfast.__main__ import main
 
 TINY = demo.Settings(characters=12_000, hidden=16, embedding=8, epochs=2, steps=16, sample=60)
@@ -14,7 +14,8 @@ TINY = demo.Settings(characters=12_000, hidden=16, embedding=8, epochs=2, steps=
 
 @pytest.fixture
 def settings(tmp_path):
-    return replace(TINY, out=str(tmp_path / "out"))
+    with num_threads(1):  # tests may run beside others
+        yield replace(TINY, out=str(tmp_path / "out"))
 
 
 def test_demo_shows_everything_it_promises(settings, tmp_path, capsys, monkeypatch):

@@ -18,8 +18,8 @@ def embedding(ids: NDArray[np.int64], weight: Array, y: Array) -> None: ...
 def embedding_backward(ids: NDArray[np.int64], dy: Array, dweight: Array) -> None: ...
 def layer_norm(
     x: Array,
-    gamma: Array | None,
-    beta: Array | None,
+    gamma: Array,
+    beta: Array,
     eps: float,
     y: Array,
     mean: Array,
@@ -27,13 +27,13 @@ def layer_norm(
 ) -> None: ...
 def layer_norm_backward(
     x: Array,
-    gamma: Array | None,
+    gamma: Array,
     mean: Array,
     rstd: Array,
     dy: Array,
     dx: Array | None,
-    dgamma: Array | None,
-    dbeta: Array | None,
+    dgamma: Array,
+    dbeta: Array,
 ) -> None: ...
 def sgd(
     param: Array,

@@ -23,7 +23,7 @@ from rnnfast.core.kernels cimport (
 cnp.import_array()
 
 cdef enum:
-    SERIAL_WORK = 200_000  # operations below which one thread does it all
+    SERIAL_WORK = 1_000_000  # operations below which one thread does it all
 
 
 cdef char* _data(object array, int typenum, Py_ssize_t size, str name) except? NULL:
@@ -401,10 +401,7 @@ def norm2(grad):
     cdef char* g = _data(grad, typenum, n, "grad")
     cdef double total
     with nogil:
-        if typenum == cnp.NPY_FLOAT32:
-            total = _dot[float](<float*>g, <float*>g, NULL, 0, n)
-        else:
-            total = _dot[double](<double*>g, <double*>g, NULL, 0, n)
+        total = _table(typenum).sum_squares(g, n)
     return total
 
 

@@ -34,6 +34,20 @@ cdef extern from *:
     int flag_raised(const int* flag) noexcept nogil
 
 
+cdef struct Thresholds:
+    # Where the engine changes its ways.
+    Py_ssize_t serial_work  # multiply-adds of a call below which one thread does it all
+    Py_ssize_t shared_step_work  # of a step below which a team does not share its hidden units
+    # The input product of many steps is formed first, as one matrix product, for slices of up to
+    # few_rows rows whose weights take cached_weights bytes or more, so that a step would wait for
+    # them.
+    Py_ssize_t few_rows
+    Py_ssize_t cached_weights
+    Py_ssize_t product_bytes  # that such a product takes at most
+
+cdef Thresholds thresholds
+
+
 cdef struct State:
     # What one layer and direction keeps. Time-major, rows in the order of the batch.
     char* h      # (places, B, ldh)
@@ -99,6 +113,7 @@ cdef struct Member:
     Py_ssize_t b0, b1, o0, o1
     int i, n, index, count
     double unchecked  # multiply-adds since the last look for signals
+    unsigned long long fp  # the thread's floating-point state outside the call
 
 
 cdef inline void wait(Job* job, Member* me) noexcept nogil:
@@ -117,7 +132,7 @@ cdef inline int stopped(Job* job, Member* me, double work) noexcept nogil:
         me.unchecked += work
         if me.unchecked > CHECKED_WORK:
             me.unchecked = 0
-            run_signal_handlers(job)
+            run_signal_handlers(job, me)
     return flag_raised(&job.stop)
 
 
@@ -153,7 +168,7 @@ cdef class Tape:
     cdef object masks  # the caller's, which backward reads again
 
 
-cdef void run_signal_handlers(Job* job) noexcept nogil
+cdef void run_signal_handlers(Job* job, Member* me) noexcept nogil
 cdef Member member_of(const Job* job, int index, int count) noexcept nogil
 cdef void place_lists(Job* job, Packed net, char** at) noexcept nogil
 cdef void place_forward(Job* job, Packed net, char** at) noexcept nogil

@@ -14,11 +14,22 @@ from rnnfast.core.packed cimport Packed
 
 cnp.import_array()
 
-cdef enum:
-    # Measured with benchmarks/test_engine.py --thresholds: below them a team costs more than it
-    # gives. Multiply-adds in a whole call, and in one step of one layer.
-    SERIAL_WORK = 400_000
-    SHARED_STEP_WORK = 24_000
+# Measured with benchmarks/thresholds.py.
+thresholds.serial_work = 250_000
+thresholds.shared_step_work = 24_000
+thresholds.few_rows = 8
+thresholds.cached_weights = 1 << 20
+thresholds.product_bytes = 1 << 18
+
+
+def tune(**changes):
+    """Change thresholds by name; returns them all. For that benchmark and for tests."""
+    global thresholds
+    kept = thresholds
+    if not changes.keys() <= kept.keys():
+        raise TypeError(f"tune expected some of {list(kept)}, got {list(changes)}")
+    thresholds = {**kept, **changes}
+    return thresholds
 
 
 @cython.final
@@ -42,11 +53,14 @@ cdef extern from "Python.h":
     int PyErr_CheckSignals() noexcept
 
 
-cdef void run_signal_handlers(Job* job) noexcept nogil:
-    # A handler's exception stays pending in this thread until the call returns.
+cdef void run_signal_handlers(Job* job, Member* me) noexcept nogil:
+    # With the caller's floating-point state. A handler's exception stays pending in this thread
+    # until the call returns.
+    k.fp_leave(me.fp)
     with gil:
         if PyErr_CheckSignals():
             raise_flag(&job.stop)
+    k.fp_enter()
 
 
 cdef Member member_of(const Job* job, int index, int count) noexcept nogil:
@@ -201,10 +215,10 @@ cdef int team_for(Job* job, Packed net) noexcept nogil:
     for r in range(job.B):
         steps += job.length[r]
     job.shared = 0
-    if n < 2 or step * steps < SERIAL_WORK:
+    if n < 2 or step * steps < thresholds.serial_work:
         return 1
     if job.B < n:
-        if step * job.B / (net.layers * net.directions) < SHARED_STEP_WORK:
+        if step * job.B / (net.layers * net.directions) < thresholds.shared_step_work:
             return <int>max(1, job.B)
         job.shared = 1
     return n

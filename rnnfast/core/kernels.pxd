@@ -77,7 +77,7 @@ cdef extern from "rnnfast.h" nogil:
     ctypedef struct rnnfast_kernels:
         const char* isa
         int itemsize, lanes, rows
-        cell_kernels cell[4]
+        cell_kernels cell[1]  # RNNFAST_CELLS of them, C knows
         void (*input_product)(const rnnfast_step*, int, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                               Py_ssize_t) noexcept nogil
         void (*matmul)(const rnnfast_matmul*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
@@ -89,6 +89,7 @@ cdef extern from "rnnfast.h" nogil:
                        Py_ssize_t) noexcept nogil
         void (*add)(void*, const void*, Py_ssize_t) noexcept nogil
         void (*multiply)(void*, const void*, Py_ssize_t) noexcept nogil
+        double (*sum_squares)(const void*, Py_ssize_t) noexcept nogil
         void (*activate)(int, const void*, void*, Py_ssize_t) noexcept nogil
         void (*sgd)(void*, const void*, void*, Py_ssize_t, Py_ssize_t, double, double, double, int) noexcept nogil
         void (*adam)(void*, const void*, void*, void*, Py_ssize_t, Py_ssize_t, double, double,

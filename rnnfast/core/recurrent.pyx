@@ -24,7 +24,7 @@ from rnnfast.core cimport kernels as k
 from rnnfast.core.job cimport (
     Job, Member, State, Tape, barrier_wait, copy_row, mask_of, member_of, order_rows,
     flag_raised, place_backward, place_forward, place_lists, sample_of, share, stopped, strided,
-    team_for, wait,
+    team_for, thresholds, wait,
 )
 from rnnfast.core.kernels cimport (
     RNNFAST_BLOCK_ROWS, RNNFAST_LINE, RNNFAST_VECTORS, omp_get_num_threads, omp_get_thread_num,
@@ -36,9 +36,6 @@ from rnnfast.core.packed cimport Packed, Part, contiguous
 from rnnfast.core.packed import pack  # noqa: F401
 
 cdef enum:
-    # Rows of a slice up to which the input product of many steps is formed as one matmul first.
-    FEW_ROWS = 8
-    PRODUCT_BYTES = 1 << 18
     ROWS_AT_ONCE = 4096
 
 
@@ -203,7 +200,7 @@ cdef void _forward_member(Job* job, Packed net, int index, int count) noexcept n
     cdef Member me = member_of(job, index, count)
     cdef Py_ssize_t r, t, width = net.directions * net.recurrent * net.itemsize
     cdef int layer, direction
-    cdef unsigned long long fp = k.fp_enter()
+    me.fp = k.fp_enter()
     for layer in range(net.layers):
         for direction in range(net.directions):
             _forward_layer(job, net, &me, layer, direction)
@@ -213,7 +210,7 @@ cdef void _forward_member(Job* job, Packed net, int index, int count) noexcept n
             for t in range(job.length[r], job.T):
                 memset(job.y + (t * job.y_time + sample_of(job, r) * job.y_row) * net.itemsize, 0,
                        width)
-    k.fp_leave(fp)
+    k.fp_leave(me.fp)
 
 
 # ---- backward
@@ -494,7 +491,7 @@ cdef void _backward_member(Job* job, Packed net, int index, int count) noexcept 
     cdef int layer, direction, i
     cdef Py_ssize_t r, t, size = net.itemsize
     cdef State* state
-    cdef unsigned long long fp = k.fp_enter()
+    me.fp = k.fp_enter()
     memset(job.gradients + share(job.gradient_lines, index, count) * RNNFAST_LINE, 0,
            (share(job.gradient_lines, index + 1, count)
             - share(job.gradient_lines, index, count)) * RNNFAST_LINE)
@@ -515,7 +512,7 @@ cdef void _backward_member(Job* job, Packed net, int index, int count) noexcept 
         barrier_wait(&job.meet, count)
         for i in range(0 if flag_raised(&job.stop) else net.layers * net.directions):
             _add_gradients(job, net, &me, i)
-    k.fp_leave(fp)
+    k.fp_leave(me.fp)
 
 
 # ---- the calls from Python
@@ -586,11 +583,12 @@ def forward(Packed packed, x, h0, c0, lengths, masks, y, h_n, c_n, bint training
     job.gather_x = training or lengths is not None
     panels = rnnfast_panels(H, net.info.gates, net.kernels.lanes)
     job.ldp = panels * RNNFAST_VECTORS * net.kernels.lanes
-    if (B if job.shared else B // team) <= FEW_ROWS and T > 1:
-        job.chunk = max(1, PRODUCT_BYTES // (B * job.ldp * size + 1))
+    if (T > 1 and (B if job.shared else B // team) <= thresholds.few_rows
+            and net.info.gates * H * (net.parts[0].input + K) * size >= thresholds.cached_weights):
+        job.chunk = max(1, thresholds.product_bytes // (B * job.ldp * size + 1))
     else:
         job.ldp = 0
-        job.chunk = max(1, PRODUCT_BYTES // (B * net.parts[0].input * size + 1))
+        job.chunk = max(1, thresholds.product_bytes // (B * net.parts[0].input * size + 1))
     job.chunk = min(job.chunk, max(T, 1))
     at = NULL
     place_forward(job, net, &at)

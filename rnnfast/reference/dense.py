@@ -114,8 +114,8 @@ def embedding_backward(ids: Array, dy: Array, dweight: Array) -> None:
 @quiet
 def layer_norm(
     x: Array,
-    gamma: Array | None,
-    beta: Array | None,
+    gamma: Array,
+    beta: Array,
     eps: float,
     y: Array,
     mean: Array,
@@ -126,8 +126,7 @@ def layer_norm(
     Parameters
     ----------
     x : (N, K) array
-    gamma, beta : (K,) array or None
-        None: ones, zeros.
+    gamma, beta : (K,) array
     eps : float
         Added to the variance.
     y : (N, K) array
@@ -139,44 +138,40 @@ def layer_norm(
     centred = x - mean[:, None]
     rstd[...] = 1.0 / np.sqrt((centred**2).mean(axis=1) + eps)
     np.multiply(centred, rstd[:, None], out=y)
-    if gamma is not None:
-        y *= gamma
-    if beta is not None:
-        y += beta
+    y *= gamma
+    y += beta
 
 
 @quiet
 def layer_norm_backward(
     x: Array,
-    gamma: Array | None,
+    gamma: Array,
     mean: Array,
     rstd: Array,
     dy: Array,
     dx: Array | None,
-    dgamma: Array | None,
-    dbeta: Array | None,
+    dgamma: Array,
+    dbeta: Array,
 ) -> None:
     """Carry gradients back through `layer_norm`.
 
     Parameters
     ----------
     x : (N, K) array
-    gamma : (K,) array or None
+    gamma : (K,) array
     mean, rstd : (N,) array
         From `layer_norm`.
     dy : (N, K) array
     dx : (N, K) array or None
         Written unless None.
-    dgamma, dbeta : (K,) array or None
-        Added into unless None.
+    dgamma, dbeta : (K,) array
+        Added into.
     """
     normal = (x - mean[:, None]) * rstd[:, None]
-    if dgamma is not None:
-        dgamma += (dy * normal).sum(axis=0)
-    if dbeta is not None:
-        dbeta += dy.sum(axis=0)
+    dgamma += (dy * normal).sum(axis=0)
+    dbeta += dy.sum(axis=0)
     if dx is not None:
-        dnormal = dy if gamma is None else dy * gamma
+        dnormal = dy * gamma
         # mean and variance depend on every element of the row: their share is taken off
         share = dnormal.mean(axis=1, keepdims=True)
         share = share + normal * (dnormal * normal).mean(axis=1, keepdims=True)

@@ -60,7 +60,7 @@ def rnn_relu_forward(xw: Array, hw: Array, h: Array, c: Any) -> tuple[Array, Any
 
 def rnn_relu_backward(dh: Array, dc: Any, saved: Saved) -> tuple[Array, Array, Any, Any]:
     (h,) = saved
-    dgates = np.where(h > 0.0, dh, 0.0)
+    dgates = np.where(h <= 0.0, 0.0, dh)  # a NaN goes on, as in PyTorch
     return dgates, dgates, 0.0, None
 
 

@@ -6,15 +6,12 @@ import ctypes
 import mmap
 import platform
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 
 import numpy as np
 import pytest
 from cases import CELLS, CORRECTNESS, THREADS, Case, make, named
-from harness import run, same_bits
-
-# Sets that add with fused multiply-adds, element by element in one order. The baseline of x86 has
-# no fused multiply-add and rounds twice.
-SAME_BITS = ("avx2", "avx512")
+from harness import fused_sets, run, same_bits
 
 both_types = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
@@ -32,20 +29,44 @@ def test_any_number_of_threads_gives_the_same_bits(core, runtime, isa, case, dty
 
 @both_types
 @pytest.mark.parametrize("cell", CELLS)
-def test_avx2_and_avx512_give_the_same_bits(core, runtime, cell, dtype):
-    sets = [name for name in runtime.instruction_sets() if name in SAME_BITS]
-    if len(sets) < 2:
-        pytest.skip(f"this machine has {runtime.instruction_sets()}, not both of {SAME_BITS}")
+def test_all_sets_with_fused_multiply_adds_give_the_same_bits(core, runtime, cell, dtype):
+    first, *others = fused_sets(runtime)
     before = runtime.isa()
     try:
         for case in (c for c in CORRECTNESS + THREADS if c.cell == cell):
             problem, results = make(case, dtype), []
-            for name in sets:
+            for name in (first, *others):
                 runtime.set_isa(name)
                 results.append(run(core, problem))
-            same_bits(results[1], results[0], f"with {sets[1]} instead of {sets[0]} in {case}")
+            for name, result in zip(others, results[1:], strict=True):
+                same_bits(result, results[0], f"with {name} instead of {first} in {case}")
     finally:
         runtime.set_isa(before)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_where_the_engine_changes_its_ways_changes_no_bit(core, runtime, cell):
+    from rnnfast.core import job
+
+    problem = make(Case(cell, B=5, T=7, I=33, H=130, L=2), np.float32)
+    before, never, always = job.tune(), 1 << 60, 0
+    with runtime.num_threads(3):
+        want = run(core, problem)
+        try:
+            for work, shared, rows, size in product(
+                (always, never), (always, never), (0, 100), (1, 1 << 20)
+            ):
+                changes = dict(
+                    serial_work=work,
+                    shared_step_work=shared,
+                    few_rows=rows,
+                    cached_weights=0,
+                    product_bytes=size,
+                )
+                job.tune(**changes)
+                same_bits(run(core, problem), want, f"with {changes}")
+        finally:
+            job.tune(**before)
 
 
 def control_word():

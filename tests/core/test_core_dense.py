@@ -7,11 +7,10 @@ from functools import cache
 import numpy as np
 import pytest
 from cases import DENSE, DENSE_THREADS, named
-from harness import check_dense, poisoned, run_dense, same_bits
+from harness import check_dense, fused_sets, poisoned, run_dense, same_bits
 
 from rnnfast.reference import dense as reference
 
-SAME_BITS = ("avx2", "avx512")
 both_types = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
 
@@ -40,18 +39,17 @@ def test_any_number_of_threads_gives_the_same_bits(core_dense, runtime, isa, cas
 
 
 @both_types
-def test_avx2_and_avx512_give_the_same_bits(core_dense, runtime, dtype):
-    sets = [name for name in runtime.instruction_sets() if name in SAME_BITS]
-    if len(sets) < 2:
-        pytest.skip(f"this machine has {runtime.instruction_sets()}, not both of {SAME_BITS}")
+def test_all_sets_with_fused_multiply_adds_give_the_same_bits(core_dense, runtime, dtype):
+    first, *others = fused_sets(runtime)
     before = runtime.isa()
     try:
         for case in DENSE + DENSE_THREADS:
             results = []
-            for name in sets:
+            for name in (first, *others):
                 runtime.set_isa(name)
                 results.append(run_dense(core_dense, case, dtype))
-            same_bits(results[1], results[0], f"with {sets[1]} instead of {sets[0]} in {case}")
+            for name, result in zip(others, results[1:], strict=True):
+                same_bits(result, results[0], f"with {name} instead of {first} in {case}")
     finally:
         runtime.set_isa(before)
 
