@@ -94,8 +94,14 @@ def shared_step_work(seconds: float) -> None:
 
 def few_rows(seconds: float) -> None:
     columns = ("step by step", "inputs first", "step/first")
-    title("few_rows", "to how many rows, and from which weights on, does multiplying inputs first pay?", *columns)
-    ways = [Way(threads=1, changes={"few_rows": rows, "cached_weights": 0}) for rows in (0, 1 << 30)]
+    title(
+        "few_rows",
+        "to how many rows, and from which weights on, does multiplying inputs first pay?",
+        *columns,
+    )
+    ways = [
+        Way(threads=1, changes={"few_rows": rows, "cached_weights": 0}) for rows in (0, 1 << 30)
+    ]
     for size in ((16, 32), (64, 128), (300, 256), (512, 512)):
         for B in (1, 2, 4, 6, 8, 12, 16, 24, 32):
             shape = (B, 50, *size)

@@ -66,6 +66,8 @@ def softmax_cross_entropy(
     indexed = target.ndim == prediction.ndim - 1
     if indexed and target.dtype.kind not in "iu":
         raise TypeError(f"{name} expected class indices as integers, got {target.dtype}")
+    if target.dtype.kind not in "fiub":
+        raise TypeError(f"{name} expected target as numbers, got {target.dtype}")
     if target.shape != prediction.shape[: target.ndim] or target.ndim < prediction.ndim - 1:
         raise ValueError(
             f"{name} expected target of shape {prediction.shape[:-1]} (class indices) or "

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import operator
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from threading import Lock
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import numpy as np
 
@@ -234,6 +236,18 @@ class Tape:
 
 # ---- layers ------------------------------------------------------------------------------------
 
+_layers: WeakSet[Layer] = WeakSet()
+
+
+def _renew_locks() -> None:
+    # A thread that held one when the process forked does not exist in the child to release it.
+    for layer in _layers:
+        layer._lock = Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)
+
 
 class Layer:
     """Base of all layers: parameters and calls, no other state, so one layer serves many threads.
@@ -280,6 +294,7 @@ class Layer:
         self.params = Parameters(type(self).__name__, arrays)
         self._grads: dict[str, Array] | None = None
         self._lock = Lock()
+        _layers.add(self)
 
     # ---- gradients
 
@@ -362,6 +377,7 @@ class Layer:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._lock = Lock()
+        _layers.add(self)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._describe()})"

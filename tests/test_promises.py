@@ -1,0 +1,589 @@
+"""What holds for the process as a whole: memory, threads, forks, signals, other libraries.
+
+Each row of the table of promises, P1 to P20, came from faults that users reported against other
+engines. Here are the rows that no test of a single module shows. Most of them run a program in a
+process of its own, because they kill it, starve it or count what is in it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cases import CELLS, Case, make
+from harness import run, same_bits
+
+import rnnfast
+
+both_types = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+every_cell = pytest.mark.parametrize("cell", CELLS)
+needs_proc = pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="no /proc here")
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+
+START = """
+import os, signal, sys, threading, time
+import numpy as np
+import rnnfast
+rng = np.random.default_rng(0)
+
+def normal(*shape):
+    return rng.standard_normal(shape).astype(np.float32)
+
+def number_of_threads():
+    return len(os.listdir("/proc/self/task"))
+"""
+
+
+def environment(**changes):
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("RNNFAST_", "OMP_"))}
+    return {**kept, "PYTHONPATH": str(Path(rnnfast.__file__).parents[1]), **changes}
+
+
+def python(code, *arguments, start=START, under=(), timeout=120, **changes):
+    """Run a program in a fresh process; what it printed, by words."""
+    result = subprocess.run(
+        [*under, sys.executable, "-c", start + code, *map(str, arguments)],
+        env=environment(**changes),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+    assert result.returncode == 0, f"{result.returncode}: {result.stdout}{result.stderr[-4000:]}"
+    return result.stdout.split()
+
+
+# ---- memory
+
+
+@needs_proc
+def test_memory_and_threads_stay_flat():
+    """P3: no leak, no cache keyed by shape."""
+    code = """
+layers = [
+    rnnfast.LSTM(6, 24, 2, bidirectional=True, dropout=0.2, seed=0),
+    rnnfast.LSTM(6, 24, checkpoint=4, seed=1),
+    rnnfast.GRU(6, 40, seed=2),
+    rnnfast.RNN(6, 70, 2, seed=3),
+]
+optimizers = [rnnfast.Adam(layer) for layer in layers]
+
+def call(i):
+    layer = layers[i % len(layers)]
+    T, B = rng.integers(0, 26), rng.integers(0, 20)
+    x, lengths = normal(T, B, 6), rng.integers(0, T + 1, B) if i % 3 else None
+    layer(x, lengths=lengths)
+    y, _, tape = layer.forward(x, lengths=lengths)
+    if i % 5:  # else the tape is dropped unused
+        layer.backward(tape, y)
+    if i % 7 == 0:  # what was packed is packed again
+        optimizers[i % len(layers)].step()
+        layer.zero_grad()
+
+def now():
+    pages = int(open("/proc/self/statm").read().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE"), number_of_threads()
+
+rnnfast.set_num_threads(2)
+for i in range(1000):
+    call(i)
+memory, threads = now()
+for i in range(5000):
+    call(i)
+print(now()[0] - memory, now()[1] - threads)
+"""
+    growth, threads = map(int, python(code))
+    assert growth < 2 << 20, f"{growth / 5000:.0f} bytes more for each of 5000 calls"
+    assert threads == 0
+
+
+SIZES = """
+import resource
+taken = int(open("/proc/self/statm").read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+resource.setrlimit(resource.RLIMIT_AS, (taken + (4 << 30), -1))
+x = normal(5, 4, 1)
+lstm = rnnfast.LSTM(1, 4, 2, seed=0)
+want = lstm(x)[0]
+
+def refused(call):
+    try:
+        call()
+    except (MemoryError, ValueError):
+        return
+    raise AssertionError("a call of this size returned")
+
+for T, B in [(1 << 20, 1 << 20), (1 << 40, 1 << 20), (1 << 20, 1 << 40), (1 << 60, 1), (1, 1 << 60),
+             (1 << 31, 1), (1, 1 << 31), (1 << 33, 1), (1, 1 << 33)]:
+    big = np.broadcast_to(np.float32(1), (T, B, 1))
+    for layer in (
+        lstm,
+        rnnfast.GRU(1, 4, bidirectional=True),
+        rnnfast.RNN(1, 4, 2, checkpoint=1 << 10),
+        rnnfast.Linear(1, 4),
+        rnnfast.LayerNorm(1),
+        rnnfast.Dropout(0.5),
+    ):
+        refused(lambda: layer.forward(big))
+        if not isinstance(layer, rnnfast.Dropout):
+            refused(lambda: layer(big))
+for shape in [(1 << 58, 0, 1), (1 << 40, 0, 1), (0, 1 << 40, 1)]:
+    refused(lambda: lstm.forward(np.zeros(shape, np.float32)))
+for kind in (rnnfast.LSTM, rnnfast.GRU, rnnfast.RNN, rnnfast.Linear, rnnfast.Embedding):
+    for sizes in [(1 << 40, 1 << 20), (1 << 62, 1), (1, 1 << 62), (1 << 31, 1 << 31), (10**30, 1)]:
+        refused(lambda: kind(*sizes))
+assert np.array_equal(lstm(x)[0], want)
+"""
+
+
+@needs_proc
+def test_sizes_beyond_the_memory_are_refused():
+    """P12: products of sizes are checked before anything is written."""
+    python(SIZES)
+
+
+# Between the program and the C library: fails the Nth aligned allocation, which the engine alone
+# makes, and counts those not yet freed.
+ALLOCATOR = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdlib.h>
+long countdown, alive;
+enum { N = 256 };
+static void *kept[N];
+int posix_memalign(void **p, size_t alignment, size_t size)
+{
+    static int (*real)(void **, size_t, size_t);
+    if (!real) real = (int (*)(void **, size_t, size_t))dlsym(RTLD_NEXT, "posix_memalign");
+    if (countdown > 0 && --countdown == 0) return ENOMEM;
+    const int failed = real(p, alignment, size);
+    for (int i = 0; i < N && !failed; i++)
+        if (!kept[i]) { kept[i] = *p; alive++; break; }
+    return failed;
+}
+void free(void *p)
+{
+    static void (*real)(void *);
+    if (!real) real = (void (*)(void *))dlsym(RTLD_NEXT, "free");
+    for (int i = 0; i < N && p && alive; i++)
+        if (kept[i] == p) { kept[i] = NULL; alive--; break; }
+    real(p);
+}
+"""
+
+FAILING = """
+import ctypes
+allocator = ctypes.CDLL(sys.argv[1])
+countdown, alive = (ctypes.c_long.in_dll(allocator, name) for name in ("countdown", "alive"))
+rnnfast.set_num_threads(2)
+# small blocks, which go back to the C library at once, and large ones, of which some are kept
+for I, H, T, B, kept in [(3, 5, 4, 2, 0), (20, 90, 30, 16, 8)]:
+    network = rnnfast.LSTM(I, H, 2, bidirectional=True, seed=0)
+    linear = rnnfast.Linear(2 * H, 7, seed=1)
+    x, lengths = normal(T, B, I), rng.integers(0, T + 1, B)
+
+    def call():
+        for layer in (network, linear):
+            layer.zero_grad()
+        network._pack = None
+        z, _ = network(x)
+        y, _, tape = network.forward(x, lengths=lengths)
+        out, linear_tape = linear.forward(y)
+        dy = linear.backward(linear_tape, out)
+        dx, _ = network.backward(tape, dy)
+        return [z, y, out, dy, dx, *(grad.copy() for grad in network.grads.values())]
+
+    want = call()
+    network._pack = None
+    before, n, done = alive.value, 0, False
+    while not done:
+        n += 1
+        for _ in range(3):
+            countdown.value = n
+            try:
+                call()
+                done = countdown.value > 0  # there are fewer than n
+                assert done, "a failed allocation went unseen"
+            except MemoryError:
+                assert not any(grad.any() for grad in network.grads.values())
+            countdown.value = 0
+            network._pack = None
+            leaked = alive.value - before
+            assert leaked <= kept, f"{leaked} blocks leaked after failure {n}"
+    assert all(np.array_equal(a, b) for a, b in zip(call(), want, strict=True))
+    print(n)
+"""
+
+
+@pytest.fixture(scope="module")
+def allocator(tmp_path_factory):
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None or sys.platform != "linux":
+        pytest.skip("no C compiler here, or no LD_PRELOAD")
+    library = tmp_path_factory.mktemp("allocator") / "allocator.so"
+    source = library.with_suffix(".c")
+    source.write_text(ALLOCATOR)
+    subprocess.run([compiler, "-shared", "-fPIC", source, "-o", library, "-ldl"], check=True)
+    return str(library)
+
+
+def test_any_allocation_may_fail(runtime, allocator):
+    """P12: every allocation of the engine fails once; nothing leaks, the next call is right."""
+    allocations = python(FAILING, allocator, LD_PRELOAD=allocator)
+    assert min(map(int, allocations)) > 4, allocations
+
+
+# ---- forks
+
+WORK = """
+model = rnnfast.Sequential(
+    rnnfast.LSTM(32, 96, seed=0), rnnfast.LayerNorm(96), rnnfast.Linear(96, 300, seed=1)
+)
+embedding = rnnfast.Embedding(100, 256, seed=2)
+optimizer = rnnfast.Adam(model, lr=0.0)
+x, ids = normal(40, 16, 32), rng.integers(0, 100, (40, 16))
+
+def work(update=True):
+    # every function that may start a team of threads
+    y, _, tape = model.forward(x)
+    model.backward(tape, y)
+    rows, tape = embedding.forward(ids)
+    embedding.backward(tape, rows)
+    if update:
+        optimizer.step()
+    return y
+"""
+
+FORKS = (
+    WORK
+    + """
+rnnfast.set_num_threads(3)
+want = work()
+
+def right():
+    return np.array_equal(work(), want) and number_of_threads() <= threads
+
+def child_is_right(body):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)  # ends a child that hangs
+        os._exit(0 if body() else 1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+threads = number_of_threads()
+for i in range(20):
+    assert child_is_right(right), f"fork {i}"
+assert child_is_right(lambda: right() and child_is_right(right)), "a fork of a fork"
+
+# forks while another thread computes, and holds what locks there are
+stop = threading.Event()
+def others():
+    while not stop.is_set():
+        work()
+thread = threading.Thread(target=others)
+thread.start()
+try:
+    for i in range(20):
+        time.sleep(0.002 * rng.random())
+        assert child_is_right(lambda: np.array_equal(work(), want)), f"fork {i} beside a thread"
+finally:
+    stop.set()
+    thread.join()
+assert np.array_equal(work(), want)
+"""
+)
+
+
+@needs_fork
+@needs_proc
+def test_forked_children_compute():
+    """P4: after a parallel call a child runs forward and backward, alone and beside threads."""
+    python(FORKS)
+
+
+POOLS = (
+    START
+    + WORK
+    + """
+import multiprocessing
+
+def task(_):
+    return work(), rnnfast.get_num_threads()
+
+if __name__ == "__main__":
+    rnnfast.set_num_threads(2)
+    want = work()
+    for method in multiprocessing.get_all_start_methods():
+        with multiprocessing.get_context(method).Pool(2) as pool:
+            for got, threads in pool.map_async(task, range(4), chunksize=1).get(20):
+                assert np.array_equal(got, want), method
+                assert threads == 1 or method != "fork"
+        print(method)
+"""
+)
+
+
+def test_multiprocessing_pools(tmp_path):
+    """P4: every start method that this system has."""
+    program = tmp_path / "pools.py"
+    program.write_text(POOLS)
+    result = subprocess.run(
+        [sys.executable, program], env=environment(), capture_output=True, text=True, timeout=120
+    )
+    assert result.returncode == 0, result.stderr
+    assert "spawn" in result.stdout.split()
+
+
+# ---- threads
+
+CALLERS = (
+    WORK
+    + """
+from concurrent.futures import ThreadPoolExecutor
+
+def settled(most):
+    end = time.monotonic() + 5
+    while number_of_threads() > most and time.monotonic() < end:
+        time.sleep(0.01)
+    return number_of_threads()
+
+before, callers = number_of_threads(), 8
+for limit in map(int, sys.argv[1:]) or [None]:
+    rnnfast.set_num_threads(limit)
+    each = limit or rnnfast.get_num_threads()
+    with ThreadPoolExecutor(callers) as pool:
+        def call(_):
+            return work(update=False), number_of_threads()
+        results = list(pool.map(call, range(64)))
+    most = max(threads for _, threads in results)
+    assert most <= before + callers * each, f"{most} threads, {before} before, {each} a call"
+    assert settled(before) <= before, "threads outlive their callers"
+    for got, _ in results:
+        assert np.array_equal(got, results[0][0])
+    print(most)
+"""
+)
+
+
+@needs_proc
+def test_callers_in_many_threads_get_their_number_of_threads():
+    """P5: each Python thread that calls has a team of its own, no larger than was asked for."""
+    python(CALLERS, 1, 3, 2, 1)
+    python(CALLERS, OMP_NUM_THREADS="1")
+
+
+def step(layer, x):
+    """One training step of a layer; its output and gradients."""
+    layer.zero_grad()
+    y, _, tape = layer.forward(x)
+    dx, _ = layer.backward(tape, y)
+    return {"y": y, "dx": dx, **{name: grad.copy() for name, grad in layer.grads.items()}}
+
+
+def test_eight_threads_train_layers_of_their_own():
+    """P17: with teams of threads, and large enough that these are used."""
+    rng = np.random.default_rng(0)
+    kinds = [rnnfast.LSTM, rnnfast.GRU, rnnfast.RNN]
+    layers = [kinds[i % 3](20, 64, 1 + i % 2, bidirectional=i > 4, seed=i) for i in range(8)]
+    xs = [rng.standard_normal((20, 1 + 3 * i, 20)).astype(np.float32) for i in range(8)]
+    with rnnfast.num_threads(2), ThreadPoolExecutor(8) as pool:
+        want = [step(layer, x) for layer, x in zip(layers, xs, strict=True)]
+        for _ in range(8):
+            for got, expected in zip(pool.map(step, layers, xs), want, strict=True):
+                same_bits(got, expected, "with eight threads calling")
+
+
+def test_eight_threads_serve_and_train_one_layer():
+    """P17: outputs to the bit; gradients are added in any order."""
+    rng = np.random.default_rng(1)
+    layer = rnnfast.LSTM(20, 64, 2, seed=0)
+    xs = [rng.standard_normal((20, 1 + i % 11, 20)).astype(np.float32) for i in range(48)]
+    with rnnfast.num_threads(2), ThreadPoolExecutor(8) as pool:
+        want = [step(layer, x) for x in xs]
+        layer.zero_grad()
+        layer._pack = None  # all threads find it missing
+
+        def call(x):
+            served, _ = layer(x)
+            y, _, tape = layer.forward(x)
+            dx, _ = layer.backward(tape, y)
+            return {"y": y, "dx": dx}, served
+
+        for (got, served), expected in zip(pool.map(call, xs), want, strict=True):
+            same_bits(got, {name: expected[name] for name in got}, "with eight threads calling")
+            same_bits({"y": served}, {"y": got["y"]}, "without training")
+    for name, grad in layer.grads.items():
+        total = sum(expected[name].astype(np.float64) for expected in want)
+        scale = sum(np.abs(expected[name]) for expected in want).max()
+        assert np.abs(grad - total).max() <= 48 * np.finfo(np.float32).eps * scale, name
+
+
+# ---- the floating-point unit
+
+
+def only_normal(results, dtype):
+    for name, value in results.items():
+        denormals = (value != 0) & (np.abs(value) < np.finfo(dtype).tiny)
+        assert not denormals.any(), f"{denormals.sum()} of {value.size} in {name} are denormals"
+
+
+def decaying(cell, dtype, B, T):
+    """A network whose state, forward, and whose gradients, backward, fall to a tenth each step."""
+    problem = make(Case(cell, B=B, T=T, I=3, H=40, L=2, D=2), dtype)
+    H = 40
+    for w_ih, w_hh, b_ih, b_hh, _ in problem.weights:
+        w_hh *= 0.05
+        for array in (w_ih, b_ih, b_hh):
+            array[...] = 0.0
+        if cell == "lstm":
+            b_ih[:H] = b_ih[H : 2 * H] = -3.0  # input and forget gates all but closed
+        elif cell == "gru":
+            b_ih[H : 2 * H] = -3.0  # the state is replaced, by what is all but zero
+    problem.x[...] = 0.0
+    problem.dy[...] = 0.0
+    return problem
+
+
+@both_types
+@every_cell
+@pytest.mark.parametrize(("B", "threads"), [(1, 1), (1, 2), (24, 1), (24, 3)])
+def test_decaying_states_become_zero(core, runtime, isa, cell, dtype, B, threads):
+    """P6: no thread leaves a denormal in a state, an output or a gradient."""
+    problem = decaying(cell, dtype, B, T=60 if dtype == np.float32 else 300)
+    with runtime.num_threads(threads):
+        results = run(core, problem)
+    assert results["y"].any() and not results["h_n"].any() and not results["dh0"].any()
+    only_normal(results, dtype)
+
+
+@both_types
+@every_cell
+@pytest.mark.parametrize(("B", "threads"), [(1, 2), (24, 3)])
+def test_denormal_inputs_count_as_zero(core, runtime, isa, cell, dtype, B, threads):
+    """P6: neither is any thread slowed down by the caller's denormals."""
+    results = []
+    for value in (0.0, 1000 * np.finfo(dtype).smallest_subnormal):
+        problem = make(Case(cell, B=B, T=6, I=40, H=130), dtype)
+        given = (problem.x, problem.h0, problem.c0, problem.dy, problem.dh_n, problem.dc_n)
+        for array in given:
+            if array is not None:
+                array[...] = value
+        with runtime.num_threads(threads):
+            results.append(run(core, problem))
+    same_bits(results[1], results[0], "with denormals for zeros")
+
+
+def on_denormals(module, function, dtype):
+    """What a dense function makes of denormals; weights and scales are ones."""
+    N, K = 600, 40
+    small = np.finfo(dtype).smallest_subnormal
+    x, dy = (small * np.arange(i, i + N * K).reshape(N, K).astype(dtype) for i in (1, 1000))
+    weight, ones, zeros = np.ones((K, K), dtype), np.ones(K, dtype), np.zeros(K, dtype)
+    wide, mean, rstd = np.empty_like(x), np.empty(N, dtype), np.ones(N, dtype)
+    first, second = x.ravel().copy(), x.ravel().copy()
+    given = np.ones_like(first), np.zeros_like(first)
+    if function == "linear":
+        module.linear(x, weight, zeros, wide)
+        return {"y": wide}
+    if function == "linear_backward":
+        module.linear_backward(x, weight, dy, wide, weight - 1, zeros)
+        return {"dx": wide, "dbias": zeros}
+    if function == "layer_norm_backward":
+        module.layer_norm_backward(x, ones, zeros, rstd, dy, wide, ones - 1, zeros)
+        return {"dx": wide, "dbeta": zeros}
+    if function == "layer_norm":
+        module.layer_norm(x, ones, zeros, 1e-5, wide, mean, rstd)
+        return {"y": wide, "mean": mean}
+    if function == "sgd":
+        module.sgd(*given, first, 0.1, 0.9, 0.0, False)
+    elif function == "adam":
+        module.adam(*given, first, second, 1e-3, 0.9, 0.999, 1e-8, 0.0, False, 9)
+    else:
+        module.rmsprop(*given, first, second, 1e-3, 0.9, 1e-8, 0.9, 0.0)
+    return {"first": first, "second": second if function != "sgd" else first}
+
+
+BROKEN = pytest.mark.xfail(reason="the engine does not flush denormals there", strict=True)
+
+
+@both_types
+@pytest.mark.parametrize(
+    "function",
+    [
+        "linear",
+        "linear_backward",
+        *(
+            pytest.param(name, marks=BROKEN)
+            for name in ("layer_norm", "layer_norm_backward", "sgd", "adam", "rmsprop")
+        ),
+    ],
+)
+def test_dense_functions_leave_no_denormals(core_dense, runtime, isa, function, dtype):
+    """P6: as the moments of weights that get no gradient, which would decay to a denormal."""
+    with runtime.num_threads(2):
+        only_normal(on_denormals(core_dense, function, dtype), dtype)
+
+
+# stmxcsr [rdi]; ret. The six flags that any operation raises do not count. The team of threads is
+# asked through GCC's OpenMP, which keeps the same one for a caller.
+CONTROL_WORDS = """
+import ctypes, mmap
+code = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+code.write(bytes([0x0F, 0xAE, 0x1F, 0xC3]))
+store = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(ctypes.addressof(ctypes.c_char.from_buffer(code)))
+
+def word():
+    value = ctypes.c_uint32()
+    store(ctypes.addressof(value))
+    return value.value & 0xFFC0
+"""
+
+TEAM = """
+import os, sys, threading
+libraries = {line.split()[-1] for line in open("/proc/self/maps") if "libgomp" in line}
+if not libraries:
+    print("no libgomp")
+    sys.exit()
+gomp, seen = ctypes.CDLL(libraries.pop()), {}
+
+@ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+def note(_):
+    seen[threading.get_native_id()] = word()
+
+def team():
+    seen.clear()
+    gomp.GOMP_parallel(note, None, 3, 0)
+    return dict(seen)
+
+before = team()
+assert len(before) == 3
+rnnfast.set_num_threads(3)
+for cell in (rnnfast.RNN, rnnfast.LSTM, rnnfast.GRU):
+    for B in (1, 24):
+        layer, x = cell(40, 96), np.ones((20, B, 40), np.float32)
+        y, _, tape = layer.forward(x)
+        layer.backward(tape, y)
+linear = rnnfast.Linear(200, 200)
+y, tape = linear.forward(np.ones((200, 200), np.float32))
+linear.backward(tape, y)
+rnnfast.AdamW(linear).step()
+rnnfast.LayerNorm(200)(y)
+assert team() == before, "the same threads, in the same state"
+assert set(before.values()) == {at_start}
+"""
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or os.uname().machine != "x86_64", reason="not Linux on x86-64"
+)
+def test_floating_point_state_survives_import_and_calls_in_every_thread(runtime):
+    """P7: the threads of the team too, which other libraries may use next."""
+    code = "at_start = word()\nimport numpy as np\nimport rnnfast\nassert word() == at_start\n"
+    if python(code + TEAM, start=CONTROL_WORDS):
+        pytest.skip("the engine's OpenMP is not GCC's")
