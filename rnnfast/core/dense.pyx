@@ -220,9 +220,11 @@ cdef void _scatter(const cnp.int64_t* index, const cython.floating* dy, cython.f
     # Threads own columns.
     cdef int i = omp_get_thread_num(), parts = omp_get_num_threads()
     cdef Py_ssize_t n, e, e0 = _share(E, i, parts), e1 = _share(E, i + 1, parts)
+    cdef unsigned long long fp = k.fp_enter()
     for n in range(N):
         for e in range(e0, e1):
             out[index[n] * E + e] += dy[n * E + e]
+    k.fp_leave(fp)
 
 
 # ---- layer normalisation
@@ -257,6 +259,7 @@ cdef void _layer_norm(const cython.floating* x, const cython.floating* gamma,
     cdef Py_ssize_t n, j
     cdef double m, s
     cdef const cython.floating* row
+    cdef unsigned long long fp = k.fp_enter()
     for n in range(_share(N, i, parts), _share(N, i + 1, parts)):
         row = x + n * K
         m = _dot[cython.floating](row, NULL, NULL, 0, K) / K
@@ -264,6 +267,7 @@ cdef void _layer_norm(const cython.floating* x, const cython.floating* gamma,
         mean[n], rstd[n] = <cython.floating>m, <cython.floating>s
         for j in range(K):
             y[n * K + j] = <cython.floating>((row[j] - m) * s * gamma[j] + beta[j])
+    k.fp_leave(fp)
 
 
 def layer_norm(x, gamma, beta, double eps, y, mean, rstd):
@@ -302,6 +306,7 @@ cdef void _layer_norm_backward(const cython.floating* x, const cython.floating* 
     cdef double a, b
     cdef const cython.floating* row
     cdef const cython.floating* drow
+    cdef unsigned long long fp = k.fp_enter()
     if dx != NULL:
         for n in range(_share(N, i, parts), _share(N, i + 1, parts)):
             row, drow = x + n * K, dy + n * K
@@ -318,6 +323,7 @@ cdef void _layer_norm_backward(const cython.floating* x, const cython.floating* 
         for j in range(j0, j1):
             dgamma[j] += drow[j] * (row[j] - mean[n]) * rstd[n]
             dbeta[j] += drow[j]
+    k.fp_leave(fp)
 
 
 def layer_norm_backward(x, gamma, mean, rstd, dy, dx, dgamma, dbeta):
@@ -350,13 +356,16 @@ def sgd(param, grad, velocity, double lr, double momentum, double weight_decay, 
     cdef int typenum = _real(param, "param")
     cdef const rnnfast_kernels* kn = _table(typenum)
     cdef Py_ssize_t n = param.size
+    cdef unsigned long long fp
     cdef char* p = _data(param, typenum, n, "param")
     cdef char* g = _data(grad, typenum, n, "grad")
     cdef char* v = _data(velocity, typenum, n, "velocity")
     with nogil, parallel(num_threads=_team(4.0 * n)):
+        fp = k.fp_enter()
         kn.sgd(p, g, v, _share(n, omp_get_thread_num(), omp_get_num_threads()),
                _share(n, omp_get_thread_num() + 1, omp_get_num_threads()), lr, momentum,
                weight_decay, nesterov)
+        k.fp_leave(fp)
 
 
 def adam(param, grad, m, v, double lr, double beta1, double beta2, double eps,
@@ -368,14 +377,17 @@ def adam(param, grad, m, v, double lr, double beta1, double beta2, double eps,
     cdef int typenum = _real(param, "param")
     cdef const rnnfast_kernels* kn = _table(typenum)
     cdef Py_ssize_t n = param.size
+    cdef unsigned long long fp
     cdef char* pd = _data(param, typenum, n, "param")
     cdef char* gd = _data(grad, typenum, n, "grad")
     cdef char* md = _data(m, typenum, n, "m")
     cdef char* vd = _data(v, typenum, n, "v")
     with nogil, parallel(num_threads=_team(8.0 * n)):
+        fp = k.fp_enter()
         kn.adam(pd, gd, md, vd, _share(n, omp_get_thread_num(), omp_get_num_threads()),
                 _share(n, omp_get_thread_num() + 1, omp_get_num_threads()), lr, beta1, beta2, eps,
                 weight_decay, decoupled, step)
+        k.fp_leave(fp)
 
 
 def rmsprop(param, grad, square_avg, velocity, double lr, double alpha, double eps,
@@ -384,14 +396,17 @@ def rmsprop(param, grad, square_avg, velocity, double lr, double alpha, double e
     cdef int typenum = _real(param, "param")
     cdef const rnnfast_kernels* kn = _table(typenum)
     cdef Py_ssize_t n = param.size
+    cdef unsigned long long fp
     cdef char* pd = _data(param, typenum, n, "param")
     cdef char* gd = _data(grad, typenum, n, "grad")
     cdef char* sd = _data(square_avg, typenum, n, "square_avg")
     cdef char* vd = _data(velocity, typenum, n, "velocity")
     with nogil, parallel(num_threads=_team(8.0 * n)):
+        fp = k.fp_enter()
         kn.rmsprop(pd, gd, sd, vd, _share(n, omp_get_thread_num(), omp_get_num_threads()),
                    _share(n, omp_get_thread_num() + 1, omp_get_num_threads()), lr, alpha, eps,
                    momentum, weight_decay)
+        k.fp_leave(fp)
 
 
 def norm2(grad):
