@@ -21,7 +21,7 @@ demo: $(VENV)/.with-progress,plot
 	OMP_WAIT_POLICY=passive $(BIN)/rnnfast demo
 
 # Not from the root: there `import rnnfast` would find the sources, which lack the compiled modules.
-test: $(VENV)/.with-test $(if $(TORCH),$(VENV)/.torch)
+test: $(VENV)/.with-test,progress,plot,io $(if $(TORCH),$(VENV)/.torch)
 	cd tests && $(BIN)/pytest $(PYTEST_ARGS)
 
 bench: $(VENV)/.with-test

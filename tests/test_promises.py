@@ -100,7 +100,7 @@ for i in range(5000):
 print(now()[0] - memory, now()[1] - threads)
 """
     growth, threads = map(int, python(code))
-    assert growth < 2 << 20, f"{growth / 5000:.0f} bytes more for each of 5000 calls"
+    assert growth < 8 << 20, f"{growth / 5000:.0f} bytes more for each of 5000 calls"
     assert threads == 0
 
 
