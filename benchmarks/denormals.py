@@ -35,7 +35,7 @@ def training(cell: type, dtype: str, weights: Values, x: Values, h0: Values, dy:
     """Return a training step of a layer with these weights, inputs, states and gradients."""
     layer = cell(H, H, dtype=dtype)
     for name, param in layer.params.items():
-        layer.params[name] = weights(param.shape)
+        layer.params[name] = np.broadcast_to(weights(param.shape), param.shape)
     inputs, state, gradient = (
         np.asarray(np.broadcast_to(values(shape), shape), dtype)
         for values, shape in ((x, (T, B, H)), (h0, (1, B, H)), (dy, (T, B, H)))
