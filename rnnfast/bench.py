@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import math
 import sys
 from collections.abc import Callable
 from statistics import median
@@ -142,6 +143,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Time the engine over a few shapes and print GFLOP/s and percent of the peak."""
+    if not 0.0 <= args.seconds < math.inf:
+        print(
+            f"rnnfast: bench expected seconds >= 0 and finite, got {args.seconds}", file=sys.stderr
+        )
+        return 2
     try:
         with backend.use("core"), runtime.num_threads(args.threads):
             report(args.seconds, args.dtype)

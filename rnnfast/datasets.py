@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .layers.base import check_flag, check_size
+
 if TYPE_CHECKING:
     from .layers.base import Array
 
@@ -51,14 +53,13 @@ class text_batches:
     """
 
     def __init__(self, ids: Array, batch_size: int, steps: int, batch_first: bool = False) -> None:
+        batch_size = check_size("text_batches", "batch_size and steps", batch_size, 1)
+        self.steps = check_size("text_batches", "batch_size and steps", steps, 1)
+        self.batch_first = check_flag("text_batches", "batch_first", batch_first)
         ids = np.asarray(ids)
         if ids.ndim != 1 or ids.dtype.kind not in "iu":
             raise TypeError(
                 f"text_batches expected ids as integers on one axis, got {ids.dtype} {ids.shape}"
-            )
-        if batch_size < 1 or steps < 1:
-            raise ValueError(
-                f"text_batches expected batch_size and steps >= 1, got {batch_size} and {steps}"
             )
         self.length = (len(ids) - 1) // batch_size  # of each stream
         if self.length < 1:
@@ -69,7 +70,6 @@ class text_batches:
         used = self.length * batch_size
         self.x = ids[:used].reshape(batch_size, self.length)
         self.y = ids[1 : used + 1].reshape(batch_size, self.length)
-        self.steps, self.batch_first = steps, batch_first
 
     def __len__(self) -> int:
         """Return the number of batches."""
@@ -97,6 +97,8 @@ def sine_waves(n_series: int, n_steps: int, seed: int | None = None) -> Array:
     -------
     (n_series, n_steps, 1) array of float32
     """
+    n_series = check_size("sine_waves", "n_series", n_series, 0)
+    n_steps = check_size("sine_waves", "n_steps", n_steps, 0)
     rand = np.random.RandomState(seed).rand
     frequency1, frequency2, offset1, offset2 = rand(4, n_series, 1)
     time = np.linspace(0, 1, n_steps)

@@ -7,6 +7,7 @@ import math
 import os
 import platform
 import sys
+import tempfile
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass, fields
@@ -58,6 +59,10 @@ class Settings:
                 raise ValueError(f"demo expected {name} >= 1, got {getattr(self, name)}")
         if not self.minutes > 0:
             raise ValueError(f"demo expected minutes > 0, got {self.minutes}")
+        if not 0.0 <= self.lr < math.inf:
+            raise ValueError(f"demo expected lr >= 0 and finite, got {self.lr}")
+        if self.seed < 0:
+            raise ValueError(f"demo expected seed >= 0, got {self.seed}")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -89,11 +94,28 @@ def main(args: argparse.Namespace) -> int:
     names = {field.name for field in fields(Settings)}
     try:
         settings = Settings(**{name: v for name, v in vars(args).items() if name in names})
-        build(settings, 1)
+        check(settings)
     except ValueError as error:
         print(f"rnnfast: {error}", file=sys.stderr)
         return 2
     return run(settings)
+
+
+def check(settings: Settings) -> None:
+    """Raise ValueError unless the demo can run with these settings; make its folder."""
+    build(settings, 1)
+    cut = Text.read(settings.characters).cut
+    if settings.batch >= cut:
+        raise ValueError(
+            f"demo expected batch < {cut}, the characters to learn from, got {settings.batch}"
+        )
+    try:
+        Path(settings.out).mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=settings.out).close()
+    except OSError as error:
+        raise ValueError(
+            f"demo expected out as a folder to write into, got {settings.out!r}: {error.strerror}"
+        ) from error
 
 
 def run(settings: Settings) -> int:

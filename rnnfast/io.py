@@ -7,6 +7,7 @@ rebuild the model. PyTorch opens the safetensors ones too.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
@@ -40,11 +41,15 @@ def save(model: Layer, path: str | os.PathLike[str]) -> None:
     ------
     ValueError
         For another ending, or a type of layer that `load` could not rebuild.
+    TypeError
+        For a model that is not a layer.
     ImportError
         Where the safetensors library is missing.
     """
     import json
 
+    if not isinstance(model, Layer):
+        raise TypeError(f"save expected model as a layer, got {type(model).__name__}")
     target = os.path.realpath(os.fspath(path))
     write = {".safetensors": _write_safetensors, ".npz": _write_npz}[_ending(target)]
     architecture = {"type": type(model).__name__, "config": model.config()}
@@ -55,13 +60,17 @@ def save(model: Layer, path: str | os.PathLike[str]) -> None:
     temporary = f"{target}.{os.getpid()}.{os.urandom(4).hex()}.tmp"
     try:
         with open(temporary, "xb") as file:
+            if os.name == "posix" and os.path.exists(target):
+                os.fchmod(file.fileno(), stat.S_IMODE(os.stat(target).st_mode))
             write(file, model.state_dict(), text)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)
-    except BaseException:
+    except BaseException as error:
         with suppress(OSError):
             os.unlink(temporary)
+        if isinstance(error, OSError) and error.filename == temporary:
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from None
         raise
     if os.name == "posix":
         folder = os.open(os.path.dirname(target), os.O_RDONLY)
@@ -104,7 +113,12 @@ def load(path: str | os.PathLike[str]) -> Any:
         _safetensors()
     try:
         with open_file(path) as file:
-            architecture = json.loads(file.text)
+            try:
+                architecture = json.loads(file.text)
+            except (ValueError, RecursionError):
+                raise ValueError("its description is not JSON") from None
+            if not isinstance(architecture, dict) or "format" not in architecture:
+                raise ValueError("its description is not one of a model")
             if architecture["format"] != FORMAT:
                 raise ValueError(
                     f"it is of format {architecture['format']}, this version reads {FORMAT}"
@@ -147,14 +161,15 @@ def _rebuild(architecture: Any, most_layers: float = np.inf) -> Layer:
             for entry in config:
                 check(entry)
         elif isinstance(config, Mapping):
-            if config.get("num_layers", 0) > most_layers:
+            count = config.get("num_layers")
+            if isinstance(count, int) and count > most_layers:
                 raise ValueError("it has fewer parameters than layers")
             check(config.get("config"))
 
     check(architecture)
     token = blank.set(True)
     try:
-        return build(architecture["type"], architecture["config"])
+        return build(architecture)
     finally:
         blank.reset(token)
 
@@ -230,6 +245,8 @@ def _open_npz(path: str) -> Iterator[_File]:
                 return array
 
         names = [name.removesuffix(".npy") for name in archive.namelist()]
+        if len(set(names)) < len(names):
+            raise ValueError("it holds two arrays of one name")
         if KEY not in names:
             raise ValueError("it holds arrays only; read these with layer.load_state_dict")
         arrays = {name: header(name) for name in names}

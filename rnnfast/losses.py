@@ -61,28 +61,11 @@ def softmax_cross_entropy(
     name = "softmax_cross_entropy"
     _check_prediction(name, prediction)
     _check_classes(name, prediction)
-    target = np.asarray(target)
-    classes = prediction.shape[-1]
-    indexed = target.ndim == prediction.ndim - 1
-    if indexed and target.dtype.kind not in "iu":
-        raise TypeError(f"{name} expected class indices as integers, got {target.dtype}")
-    if target.dtype.kind not in "fiub":
-        raise TypeError(f"{name} expected target as numbers, got {target.dtype}")
-    if target.shape != prediction.shape[: target.ndim] or target.ndim < prediction.ndim - 1:
-        raise ValueError(
-            f"{name} expected target of shape {prediction.shape[:-1]} (class indices) or "
-            f"{prediction.shape}, got {target.shape}"
-        )
+    target = _class_target(name, prediction, target)
     rows = _Rows(name, prediction, True, lengths, weights, steps, batch_first)
     scores = rows.select(prediction)
-    labels = rows.select(target, scores.dtype if not indexed else np.int64)
-    if indexed:
-        labels = labels[:, 0]
-        if labels.size and not 0 <= labels.min() <= labels.max() < classes:
-            raise ValueError(
-                f"{name} expected class indices from 0 to {classes - 1}, "
-                f"got {labels.min()} to {labels.max()}"
-            )
+    labels = _labels(name, rows, prediction, target)
+    indexed = labels.ndim == 1
 
     scores -= scores.max(axis=1, keepdims=True)
     p = np.exp(scores)
@@ -167,6 +150,10 @@ def logistic(
     rows = _Rows(name, prediction, False, lengths, weights, steps, batch_first)
     score = rows.select(prediction)
     probability = rows.select(target, score.dtype)
+    if not ((probability >= 0.0) & (probability <= 1.0)).all():
+        raise ValueError(
+            f"{name} expected target from 0 to 1, got {probability.min()} to {probability.max()}"
+        )
     features = max(score.shape[1], 1)
     e = np.exp(-np.abs(score))  # never overflows
     losses = (np.maximum(score, 0.0) - score * probability + np.log1p(e)).sum(axis=1) / features
@@ -198,17 +185,12 @@ def accuracy(
     name = "accuracy"
     _check_prediction(name, prediction)
     _check_classes(name, prediction)
-    target = np.asarray(target)
-    if target.shape == prediction.shape:
-        target = target.argmax(axis=-1)
-    if target.shape != prediction.shape[:-1]:
-        raise ValueError(
-            f"{name} expected target of shape {prediction.shape[:-1]} (class indices) or "
-            f"{prediction.shape}, got {target.shape}"
-        )
+    target = _class_target(name, prediction, target)
     rows = _Rows(name, prediction, True, lengths, weights, steps, batch_first)
-    hits = rows.select((prediction.argmax(axis=-1) == target), np.float64)
-    return rows.mean(hits[:, 0])
+    labels = _labels(name, rows, prediction, target)
+    if labels.ndim == 2:
+        labels = labels.argmax(axis=1)
+    return rows.mean(rows.select(prediction).argmax(axis=1) == labels)
 
 
 def _check_prediction(name: str, prediction: Any) -> None:
@@ -224,11 +206,44 @@ def _check_classes(name: str, prediction: Array) -> None:
         )
 
 
+def _numbers(name: str, what: str, value: Any) -> Array:
+    try:
+        given = np.asarray(value)
+    except ValueError:  # ragged
+        raise TypeError(f"{name} expected {what} as numbers, got {value!r:.200}") from None
+    if given.dtype.kind not in "fiub":
+        raise TypeError(f"{name} expected {what} as numbers, got {given.dtype}")
+    return given
+
+
+def _class_target(name: str, prediction: Array, target: Any) -> Array:
+    given = _numbers(name, "target", target)
+    if given.ndim == prediction.ndim - 1 and given.dtype.kind not in "iu":
+        raise TypeError(f"{name} expected class indices as integers, got {given.dtype}")
+    if given.shape != prediction.shape[: given.ndim] or given.ndim < prediction.ndim - 1:
+        raise ValueError(
+            f"{name} expected target of shape {prediction.shape[:-1]} (class indices) or "
+            f"{prediction.shape}, got {given.shape}"
+        )
+    return given
+
+
+def _labels(name: str, rows: _Rows, prediction: Array, target: Array) -> Array:
+    # of the rows that count: class indices (rows,) or probabilities (rows, classes)
+    if target.ndim == prediction.ndim:
+        return rows.select(target)
+    labels, classes = rows.select(target, np.int64)[:, 0], prediction.shape[-1]
+    if labels.size and not 0 <= labels.min() <= labels.max() < classes:
+        raise ValueError(
+            f"{name} expected class indices from 0 to {classes - 1}, "
+            f"got {labels.min()} to {labels.max()}"
+        )
+    return labels
+
+
 def _same_shape(name: str, prediction: Any, target: Any) -> Array:
     _check_prediction(name, prediction)
-    given = np.asarray(target)
-    if given.dtype.kind not in "fiub":
-        raise TypeError(f"{name} expected target as numbers, got {given.dtype}")
+    given = _numbers(name, "target", target)
     if given.shape != prediction.shape:
         raise ValueError(f"{name} expected target of shape {prediction.shape}, got {given.shape}")
     return given
@@ -255,14 +270,15 @@ class _Rows:
         leading = self.shape[:-1] if has_classes else self.shape
         mask = _mask(name, leading, lengths, steps, batch_first)
         if weights is not None:
-            given = np.asarray(weights, np.float64)
+            given = _numbers(name, "weights", weights).astype(np.float64)
             if given.shape != leading[: given.ndim]:
                 raise ValueError(
                     f"{name} expected weights of shape {leading}, or of its first axes, "
                     f"got {given.shape}"
                 )
-            if not (given >= 0.0).all():
-                raise ValueError(f"{name} expected weights >= 0")
+            wrong = given[~((given >= 0.0) & np.isfinite(given))]
+            if wrong.size:
+                raise ValueError(f"{name} expected weights >= 0 and finite, got {wrong[0]}")
             axes = given.ndim if mask is None else max(given.ndim, 2)
             mask = _expand(given, axes) * (1.0 if mask is None else _expand(mask, axes))
 

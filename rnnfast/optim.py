@@ -7,15 +7,16 @@ the backend over a parameter.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import backend
+from .layers.base import Layer, check_flag, check_size
 
 if TYPE_CHECKING:
-    from .layers.base import Array, Layer
+    from .layers.base import Array
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "clip_grad_norm", "clip_grad_value"]
 
@@ -32,9 +33,11 @@ class Optimizer:
         Calls of `step` so far.
     """
 
-    _settings: tuple[str, ...] = ()  # hyperparameters beside lr
+    _settings: tuple[str, ...] = ()  # hyperparameters beside lr; the constructor takes them by name
 
     def __init__(self, model: Layer, lr: float, slots: tuple[str, ...]) -> None:
+        if not isinstance(model, Layer):
+            raise TypeError(f"{type(self).__name__} expected model as a layer, got {model!r}")
         self.model = model
         self.lr = lr
         self.steps = 0
@@ -89,28 +92,35 @@ class Optimizer:
 
         Raises
         ------
-        ValueError, KeyError
+        ValueError, TypeError
             For another optimiser's or another model's state; nothing has changed then.
         """
         own = type(self).__name__
+        _keys(own, "a state", state_dict, ("type", "settings", "steps", "slots"))
         if state_dict["type"] != own:
             raise ValueError(f"{own} expected its own state, got that of {state_dict['type']}")
-        settings, given = state_dict["settings"], state_dict["slots"]
-        if settings.keys() != {"lr", *self._settings} or given.keys() != self._slots.keys():
-            raise ValueError(
-                f"{own} expected a state with running values {list(self._slots)}, got {list(given)}"
-            )
-        for slot, values in self._slots.items():
+        steps = check_size(own, "steps", state_dict["steps"], 0)
+        _keys(own, "settings", state_dict["settings"], ("lr", *self._settings))
+        fresh = type(self)(self.model, **state_dict["settings"])  # checks the settings
+        slots = state_dict["slots"]
+        _keys(own, "a state with running values", slots, self._slots)
+        _keys(own, "a state with running values", slots, fresh._slots)
+        for slot, values in fresh._slots.items():
+            if not isinstance(slots[slot], Mapping):
+                raise TypeError(f"{own} expected {slot} as a mapping, got {slots[slot]!r}")
+            given = {name: np.asarray(array) for name, array in slots[slot].items()}
             shapes = {name: array.shape for name, array in values.items()}
-            got = {name: np.shape(array) for name, array in given[slot].items()}
+            got = {name: array.shape for name, array in given.items()}
             if got != shapes:
                 raise ValueError(f"{own} expected {slot} of shapes {shapes}, got {got}")
-        for slot, values in self._slots.items():
-            for name, array in values.items():
-                array[...] = given[slot][name]
-        for name, value in settings.items():
-            setattr(self, name, value)
-        self.steps = int(state_dict["steps"])
+            for name, array in given.items():
+                if array.dtype.kind not in "fiu":
+                    raise TypeError(
+                        f"{own} expected {slot} of {name} as real numbers, got {array.dtype}"
+                    )
+                values[name][...] = array
+        fresh.steps = steps
+        self.__dict__.update(fresh.__dict__)
 
     def __repr__(self) -> str:
         """Return the settings."""
@@ -141,7 +151,7 @@ class SGD(Optimizer):
         weight_decay: float = 0.0,
     ) -> None:
         self.momentum = _number(self, "momentum", momentum)
-        self.nesterov = bool(nesterov)
+        self.nesterov = check_flag("SGD", "nesterov", nesterov)
         self.weight_decay = _number(self, "weight_decay", weight_decay)
         if self.nesterov and not self.momentum:
             raise ValueError("SGD expected momentum > 0 with nesterov, got 0")
@@ -177,7 +187,12 @@ class Adam(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ) -> None:
-        beta1, beta2 = betas
+        try:
+            beta1, beta2 = betas
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"{type(self).__name__} expected betas as a pair of numbers, got {betas!r}"
+            ) from None
         self.betas = _number(self, "betas[0]", beta1, 1.0), _number(self, "betas[1]", beta2, 1.0)
         self.eps = _number(self, "eps", eps)
         self.weight_decay = _number(self, "weight_decay", weight_decay)
@@ -275,18 +290,19 @@ def clip_grad_norm(model: Layer, max_norm: float) -> float:
     ----------
     model : Layer
     max_norm : float
+        Infinity: only measure.
 
     Returns
     -------
     float
         The norm before. Where it is not finite the gradients are of no use, as in PyTorch.
     """
-    limit = _number("clip_grad_norm", "max_norm", max_norm)
+    limit = _number("clip_grad_norm", "max_norm", max_norm, finite=False)
     dense = backend.active().dense
     gradients = [grad for _, _, grad, _ in model._trainable()]
     norm = math.sqrt(sum(dense.norm2(grad.reshape(-1)) for grad in gradients))
     scale = limit / (norm + 1e-6)
-    if not scale >= 1.0:
+    if limit < math.inf and not scale >= 1.0:
         for grad in gradients:
             grad *= scale
     return norm
@@ -300,16 +316,25 @@ def clip_grad_value(model: Layer, value: float) -> None:
     model : Layer
     value : float
     """
-    limit = _number("clip_grad_value", "value", value)
+    limit = _number("clip_grad_value", "value", value, finite=False)
     for _, _, grad, _ in model._trainable():
         np.clip(grad, -limit, limit, out=grad)
 
 
-def _number(owner: Any, name: str, value: Any, below: float = math.inf) -> float:
+def _number(
+    owner: Any, name: str, value: Any, below: float = math.inf, finite: bool = True
+) -> float:
     owner = owner if isinstance(owner, str) else type(owner).__name__
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise TypeError(f"{owner} expected {name} as a number, got {value!r}")
-    if not 0.0 <= value < below:
-        limit = "" if below == math.inf else f" and < {below:g}"
+    if not 0.0 <= value < below and (finite or value != math.inf):
+        limit = f" and < {below:g}" if below < math.inf else " and finite" * (value == math.inf)
         raise ValueError(f"{owner} expected {name} >= 0{limit}, got {value!r}")
     return float(value)
+
+
+def _keys(owner: str, what: str, given: Any, wanted: Iterable[str]) -> None:
+    if not isinstance(given, Mapping):
+        raise TypeError(f"{owner} expected {what} as a mapping, got {type(given).__name__}")
+    if given.keys() != set(wanted):
+        raise ValueError(f"{owner} expected {what} {list(wanted)}, got {list(given)}")

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .layers.base import check_lengths, check_size
-from .optim import Optimizer, clip_grad_norm, clip_grad_value
+from .layers.base import Layer, check_flag, check_lengths, check_seed, check_size
+from .optim import Optimizer, _number, clip_grad_norm, clip_grad_value
 
 if TYPE_CHECKING:
-    from .layers.base import Array, Layer
+    from .layers.base import Array
 
     Loss = Callable[..., tuple[float, Array]]
     Metrics = Mapping[str, Callable[..., float]]
@@ -133,15 +133,41 @@ def fit(
     Raises
     ------
     KeyboardInterrupt
-        On Ctrl-C, between batches' calls; the model is as the last complete update left it.
+        On Ctrl-C. Between updates the model is as the last one left it; an interrupt inside an
+        update may leave some parameters a step ahead of the others.
     """
+    batch_size, carry_state = _check("fit", model, loss, batch_size, carry_state, metrics)
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"fit expected optimizer as an Optimizer of the model, got {optimizer!r}")
+    if optimizer.model is not model:
+        raise ValueError(
+            "fit expected optimizer as an optimizer of the model to be trained, got another's"
+        )
     epochs = check_size("fit", "epochs", epochs, 0)
-    if getattr(optimizer, "model", model) is not model:
-        raise ValueError("fit expected an optimizer of the model to be trained, got another's")
-    rng = np.random.default_rng(seed) if shuffle else None
-    batches = _batches(model, data, batch_size, lengths, carry_state, rng)
+    if clip_norm is not None:
+        clip_norm = _number("fit", "clip_norm", clip_norm, finite=False)
+    if clip_value is not None:
+        clip_value = _number("fit", "clip_value", clip_value, finite=False)
+    if not isinstance(callbacks, Sequence) or not all(isinstance(c, Callback) for c in callbacks):
+        raise TypeError(f"fit expected callbacks as a sequence of Callback, got {callbacks!r}")
+    seed = check_seed("fit", seed)
+    rng = np.random.default_rng(seed) if check_flag("fit", "shuffle", shuffle) else None
+    if not isinstance(unit, str):
+        raise TypeError(f"fit expected unit as a str, got {unit!r}")
+    batches = _batches("fit", "data", model, data, batch_size, lengths, carry_state, rng)
+    if validation is not None:
+        validation = _batches(
+            "fit", "validation", model, validation, batch_size, None, carry_state, None
+        )
+        if isinstance(validation, Iterator) and epochs > 1:
+            raise ValueError(
+                "fit expected validation as a list, or a function that returns an iterator, "
+                "got an iterator, which can be used only once"
+            )
     history = History()
-    if progress is None:
+    if progress is not None:
+        progress = check_flag("fit", "progress", progress)
+    else:
         progress = sys.stderr is not None and sys.stderr.isatty()
     display = _Display(epochs, unit) if progress else None
 
@@ -155,7 +181,7 @@ def fit(
             if display:
                 display.start(epoch, batches)
             means, state = _Means(), None
-            for batch, (x, y, n) in enumerate(_each(batches)):
+            for batch, (x, y, n) in enumerate(_each("fit", "data", batches)):
                 prediction, state, tape = _forward(model, x, state if carry_state else None, n)
                 keywords = _loss_keywords(model, n)
                 value, gradient = loss(prediction, y, **keywords)
@@ -181,14 +207,7 @@ def fit(
                 )
             logs = dict(means.values)
             if validation is not None:
-                results = evaluate(
-                    model,
-                    validation,
-                    loss=loss,
-                    batch_size=batch_size,
-                    carry_state=carry_state,
-                    metrics=metrics,
-                )
+                results = _evaluate("fit", model, validation, loss, carry_state, metrics)
                 logs |= {f"val_{name}": value for name, value in results.items()}
             logs["seconds"] = time.perf_counter() - started
             stop = [callback.on_epoch_end(epoch, logs) for callback in callbacks]
@@ -228,8 +247,21 @@ def evaluate(
     dict of str to float
         "loss" and the metrics; empty without data.
     """
+    batch_size, carry_state = _check("evaluate", model, loss, batch_size, carry_state, metrics)
+    batches = _batches("evaluate", "data", model, data, batch_size, lengths, carry_state, None)
+    return _evaluate("evaluate", model, batches, loss, carry_state, metrics)
+
+
+def _evaluate(
+    owner: str,
+    model: Layer,
+    batches: Any,
+    loss: Loss,
+    carry_state: bool,
+    metrics: Metrics | None,
+) -> dict[str, float]:
     means, state = _Means(), None
-    for x, y, n in _each(_batches(model, data, batch_size, lengths, carry_state, None)):
+    for x, y, n in _each(owner, "validation" if owner == "fit" else "data", batches):
         if model.stateful:
             prediction, state = model(x, state if carry_state else None, n)
         else:
@@ -239,6 +271,24 @@ def evaluate(
         values |= _measure(metrics, prediction, y, keywords)
         means.add(values, prediction, keywords)
     return means.values
+
+
+def _check(
+    owner: str, model: Any, loss: Any, batch_size: Any, carry_state: Any, metrics: Any
+) -> tuple[int, bool]:
+    if not isinstance(model, Layer):
+        raise TypeError(f"{owner} expected model as a layer, got {model!r}")
+    if not callable(loss):
+        raise TypeError(f"{owner} expected loss as a function, got {loss!r}")
+    if metrics is not None and not (
+        isinstance(metrics, Mapping)
+        and all(isinstance(name, str) and callable(f) for name, f in metrics.items())
+    ):
+        raise TypeError(f"{owner} expected metrics as a mapping of str to function, got {metrics}")
+    return (
+        check_size(owner, "batch_size", batch_size, 1),
+        check_flag(owner, "carry_state", carry_state),
+    )
 
 
 # ---- batches -----------------------------------------------------------------------------------
@@ -270,6 +320,8 @@ class _ArrayBatches:
 
 
 def _batches(
+    owner: str,
+    name: str,
     model: Layer,
     data: Data,
     batch_size: int,
@@ -277,55 +329,81 @@ def _batches(
     carry_state: bool,
     rng: np.random.Generator | None,
 ) -> Any:
+    expected = f"{owner} expected {name}"
     arrays = isinstance(data, tuple) and all(isinstance(a, np.ndarray) for a in data[:2])
     if not arrays:
         if lengths is not None:
-            raise ValueError("fit expected lengths in the batches, as data is not a pair of arrays")
-        if not callable(data) and not isinstance(data, Iterable):
+            raise ValueError(
+                f"{owner} expected lengths in the batches, as {name} is not a pair of arrays"
+            )
+        if not callable(data) and (
+            not isinstance(data, Iterable) or isinstance(data, (str, np.ndarray))
+        ):
             raise TypeError(
-                f"fit expected data as (x, y), an iterable of batches or a function, "
+                f"{expected} as (x, y), an iterable of batches or a function, "
                 f"got {type(data).__name__}"
             )
+        if isinstance(data, (tuple, list)):
+            for batch in data:
+                _check_batch(owner, name, batch)
         return data
     if carry_state:
         raise ValueError(
-            "fit expected data as an iterable of consecutive batches with carry_state, such as "
+            f"{expected} as an iterable of consecutive batches with carry_state, such as "
             "datasets.text_batches, got arrays"
         )
     if len(data) == 3:
         if lengths is not None:
-            raise ValueError("fit got lengths twice, in data and as an argument")
+            raise ValueError(f"{owner} got lengths twice, in {name} and as an argument")
         *data, lengths = data
     if len(data) != 2:
-        raise ValueError(f"fit expected data as (x, y) or (x, y, lengths), got {len(data)} entries")
-    batch_size = check_size("fit", "batch_size", batch_size, 1)
+        raise ValueError(f"{expected} as (x, y) or (x, y, lengths), got {len(data)} entries")
     x, y = data
     time_first = model.batch_first is False  # None: no layer knows of time
     axes = [int(time_first), int(time_first and model.keeps_time)]
     if x.ndim <= axes[0] or y.ndim <= axes[1]:
         raise ValueError(
-            f"fit expected samples on axis {axes[0]} of x and {axes[1]} of y, "
+            f"{expected} with samples on axis {axes[0]} of x and {axes[1]} of y, "
             f"got shapes {x.shape} and {y.shape}"
         )
     samples = x.shape[axes[0]]
     if y.shape[axes[1]] != samples:
         raise ValueError(
-            f"fit expected as many samples in y (axis {axes[1]}) as in x (axis {axes[0]}), "
+            f"{expected} with as many samples in y (axis {axes[1]}) as in x (axis {axes[0]}), "
             f"got shapes {y.shape} and {x.shape}"
         )
     everything = [x, y]
     if lengths is not None:
         if x.ndim < 2:
-            raise ValueError(f"fit expected x with a time axis for lengths, got shape {x.shape}")
-        everything.append(check_lengths("fit", lengths, x.shape[1 - axes[0]], samples))
+            raise ValueError(f"{expected} with a time axis in x for lengths, got shape {x.shape}")
+        whose = owner if name == "data" else f"{owner}'s {name}"
+        everything.append(check_lengths(whose, lengths, x.shape[1 - axes[0]], samples))
         axes.append(0)
     return _ArrayBatches(everything, axes, batch_size, rng)
 
 
-def _each(batches: Any) -> Iterator[tuple[Any, Any, Any]]:
+def _check_batch(owner: str, name: str, batch: Any) -> None:
+    if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
+        raise ValueError(
+            f"{owner} expected {name} of batches (x, y) or (x, y, lengths), or arrays of all "
+            f"samples as a tuple (x, y), got a batch that is {_kind(batch)}"
+        )
+    if not isinstance(batch[0], np.ndarray):
+        raise TypeError(
+            f"{owner} expected {name} with x as a NumPy array, got {_kind(batch[0])} in a batch"
+        )
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"an array of shape {value.shape}"
+    size = f" of {len(value)}" if isinstance(value, (tuple, list)) else ""
+    return f"{type(value).__name__}{size}"
+
+
+def _each(owner: str, name: str, batches: Any) -> Iterator[tuple[Any, Any, Any]]:
     for batch in batches() if callable(batches) else batches:
-        if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
-            raise ValueError("fit expected batches (x, y) or (x, y, lengths)")
+        _check_batch(owner, name, batch)
         x, y, *n = batch
         yield x, y, n[0] if n else None
 

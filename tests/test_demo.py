@@ -73,7 +73,8 @@ def test_time_limit_shortens_the_schedule(settings, capsys, monkeypatch):
     assert "shortened the schedule to 0.0 of 2 epochs" in capsys.readouterr().out
 
 
-def test_command_line(monkeypatch, capsys):
+def test_command_line(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
     asked = []
     monkeypatch.setattr(demo, "run", lambda settings: asked.append(settings) or 0)
     assert main(["demo", "--epochs", "3", "--minutes", "0.5", "--out", "here"]) == 0
@@ -85,11 +86,37 @@ def test_command_line(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    "option", ["--epochs=0", "--minutes=0", "--hidden=-1", "--dropout=2", "--batch=0"]
+    "option",
+    [
+        "--epochs=0",
+        "--minutes=0",
+        "--hidden=-1",
+        "--dropout=2",
+        "--batch=0",
+        "--batch=100000000",
+        "--lr=-1",
+        "--lr=inf",
+        "--seed=-1",
+        "--out=file",
+        "--out=file/below",
+        "--out=/proc/nowhere",
+    ],
 )
-def test_options_out_of_range(option, capsys):
+def test_options_out_of_range(option, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
     assert main(["demo", option]) == 2
-    assert option.split("=")[0][2:] in capsys.readouterr().err
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1
+    assert option.split("=")[0][2:] in err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("seconds", ["nan", "-1", "inf"])
+def test_bench_seconds_out_of_range(seconds, capsys):
+    assert main(["bench", "--seconds", seconds]) == 2
+    wanted = f"rnnfast: bench expected seconds >= 0 and finite, got {float(seconds)}\n"
+    assert capsys.readouterr() == ("", wanted)
 
 
 @pytest.mark.parametrize("order", [1, 2, 3, 5])

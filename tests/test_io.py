@@ -7,6 +7,7 @@ import json
 import os
 import re
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -98,6 +99,9 @@ def test_permissions_and_links_are_the_usual_ones(path):
     finally:
         os.umask(mask)
     assert path.stat().st_mode & 0o777 == 0o644
+    path.chmod(0o640)
+    rnnfast.save(Linear(2, 2), path)
+    assert path.stat().st_mode & 0o777 == 0o640
     link = path.with_stem("link")
     link.symlink_to(path)
     rnnfast.save(Linear(3, 3), link)
@@ -114,7 +118,22 @@ def test_refuses_to_save(path):
         rnnfast.save(Mine(), path)
     with pytest.raises(ValueError, match=r"path expected to end in .safetensors or .npz, got"):
         rnnfast.save(Linear(2, 2), path.with_suffix(".pt"))
+    with pytest.raises(TypeError, match="save expected model as a layer, got NoneType"):
+        rnnfast.save(None, path)
+    nowhere = path.parent / "nowhere" / path.name
+    with pytest.raises(FileNotFoundError, match=re.escape(f"'{nowhere}'")):
+        rnnfast.save(Linear(2, 2), nowhere)
     assert os.listdir(path.parent) == []
+
+
+def test_an_array_twice_is_refused(tmp_path):
+    path = tmp_path / "model.npz"
+    rnnfast.save(Linear(2, 2), path)
+    with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
+        archive.writestr("bias.npy", archive.read("bias.npy"))
+    with refused(path) as caught:
+        rnnfast.load(path)
+    assert "two arrays of one name" in str(caught.value)
 
 
 def test_without_safetensors(tmp_path, monkeypatch):
@@ -192,8 +211,11 @@ def test_wrong_contents_are_refused(path):
         (json.dumps(good | {"type": 3}), linear, "no layer type 3"),
         (json.dumps(good | {"config": {"x": 1}}), linear, "unexpected keyword argument 'x'"),
         (json.dumps(good | {"config": None}), linear, ""),
-        ("[]", linear, ""),
-        ("nonsense", linear, ""),
+        (json.dumps(good | {"config": "x"}), linear, "a mapping with its type and its config"),
+        (json.dumps({"format": 1}), linear, "a mapping with its type and its config"),
+        ("{}", linear, "its description is not one of a model"),
+        ("[]", linear, "its description is not one of a model"),
+        ("nonsense", linear, "its description is not JSON"),
         (json.dumps(good), {"weight": linear["weight"]}, "bias is missing there, float32 (2,) in"),
         (json.dumps(good), linear | {"more": linear["bias"]}, "more is float32 (2,) there, miss"),
         (json.dumps(good), linear | {"bias": np.zeros(3, np.float32)}, "bias is float32 (3,)"),

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import same_slope
 
+from rnnfast.datasets import sine_waves, text_batches
 from rnnfast.losses import accuracy, logistic, softmax_cross_entropy, squared_error
 
 T, B, C = 4, 3, 5
@@ -206,6 +207,20 @@ def test_refuses():
         (lambda: squared_error(p, p[0]), ValueError, "target of shape (4, 3, 5), got (3, 5)"),
         (lambda: squared_error(p[:, 0, 0], p[:, 0, :1]), ValueError, "target of shape (4,), got"),
         (lambda: logistic(p, p.astype(str)), TypeError, "target as numbers"),
+        (lambda: squared_error(p, p, weights="x"), TypeError, "weights as numbers, got <U1"),
+        (lambda: squared_error(p, p, weights=[[1], []]), TypeError, "weights as numbers, got [["),
+        (
+            lambda: squared_error(p, p, weights=np.inf),
+            ValueError,
+            "weights >= 0 and finite, got in",
+        ),
+        (lambda: squared_error(p, p, weights=-2.0), ValueError, "weights >= 0 and finite, got -2"),
+        (lambda: logistic(p, p + 2), ValueError, "target from 0 to 1, got 2.0 to 2.0"),
+        (lambda: accuracy(p, ids + C), ValueError, "class indices from 0 to 4, got 5 to 5"),
+        (lambda: accuracy(p, ids * 1.0), TypeError, "class indices as integers, got float64"),
+        (lambda: sine_waves(1.5, 2), TypeError, "n_series as an integer, got 1.5"),
+        (lambda: sine_waves(1, -2), ValueError, "n_steps >= 0, got -2"),
+        (lambda: text_batches(ids[0], 1, 2.0), TypeError, "steps as an integer, got 2.0"),
         (lambda: accuracy(p, ids[0]), ValueError, "target of shape (4, 3) (class indices)"),
     ]:
         with pytest.raises(error, match=f"expected.* {re.escape(message)}"):

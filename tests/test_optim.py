@@ -108,12 +108,52 @@ def test_state_of_another_is_refused():
         Adam(model).load_state_dict(Adam(Linear(2, 2)).state_dict())
 
 
+def test_a_broken_state_changes_nothing():
+    model = small_model()
+    optimizer = Adam(model)
+    set_grads(model, 0)
+    optimizer.step()
+    good, other = optimizer.state_dict(), Adam(model, lr=9.0).state_dict()
+    name = next(iter(model.params))
+    slots, m = other["slots"], other["slots"]["m"]
+    without = {key: value for key, value in other.items() if key != "steps"}
+    for state, error, message in [
+        (None, TypeError, "a state as a mapping, got NoneType"),
+        (without, ValueError, "a state .*'steps'.*, got"),
+        ({**other, "steps": -1}, ValueError, "steps >= 0, got -1"),
+        ({**other, "steps": 1.5}, TypeError, "steps as an integer"),
+        ({**other, "settings": {"lr": 1.0}}, ValueError, r"settings \['lr', 'betas'"),
+        ({**other, "settings": {**other["settings"], "eps": -1.0}}, ValueError, "eps >= 0"),
+        ({**other, "settings": {**other["settings"], "betas": 1}}, TypeError, "betas as a pair"),
+        ({**other, "slots": {"m": m}}, ValueError, r"a state .* \['m', 'v'\], got \['m'\]"),
+        ({**other, "slots": {**slots, "v": None}}, TypeError, "v as a mapping"),
+        ({**other, "slots": {**slots, "v": {}}}, ValueError, "v of shapes"),
+        (
+            {**other, "slots": {**slots, "v": {**m, name: m[name] + 1j}}},
+            TypeError,
+            "v of .* as real numbers, got complex",
+        ),
+    ]:
+        with pytest.raises(error, match=f"Adam expected {message}"):
+            optimizer.load_state_dict(state)
+        np.testing.assert_equal(optimizer.state_dict(), good)
+    state = SGD(model).state_dict()
+    state["settings"]["momentum"] = 0.9
+    with pytest.raises(ValueError, match="running values"):
+        SGD(model).load_state_dict(state)
+
+
 def test_refuses_settings():
     model = Linear(2, 2)
     for call, error, message in [
         (lambda: SGD(model, lr=-1), ValueError, "SGD expected lr >= 0, got -1"),
         (lambda: SGD(model, lr="a"), TypeError, "SGD expected lr as a number, got 'a'"),
         (lambda: SGD(model, lr=np.nan), ValueError, "SGD expected lr >= 0, got nan"),
+        (lambda: SGD(model, lr=np.inf), ValueError, "SGD expected lr >= 0 and finite, got inf"),
+        (lambda: SGD(model, 0.1, 0.9, nesterov=1), TypeError, "SGD expected nesterov as True or"),
+        (lambda: Adam(None), TypeError, "Adam expected model as a layer, got None"),
+        (lambda: Adam(model, betas=0.9), TypeError, "Adam expected betas as a pair"),
+        (lambda: Adam(model, betas=(0.9,)), TypeError, "Adam expected betas as a pair"),
         (lambda: SGD(model, nesterov=True), ValueError, "SGD expected momentum > 0 with nesterov"),
         (lambda: Adam(model, betas=(0.9, 1.0)), ValueError, r"betas\[1\] >= 0 and < 1, got 1.0"),
         (lambda: AdamW(model, weight_decay=-1), ValueError, "AdamW expected weight_decay >= 0"),
@@ -158,7 +198,7 @@ def test_an_interrupted_step_is_seen_by_the_layers(monkeypatch):
 
 def test_clip_grad_norm():
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-    for limit in (0.5, 1e3):
+    for limit in (0.5, 1e3, np.inf):
         model = small_model()
         set_grads(model, 0)
         params = [torch.nn.Parameter(torch.tensor(g)) for g in model.grads.values()]

@@ -319,6 +319,9 @@ def test_refuses():
         ([x], {}, ValueError, "batches (x, y) or (x, y, lengths)"),
         ((), {}, ValueError, "data as (x, y) or (x, y, lengths), got 0 entries"),
         ([], {}, ValueError, "data for epoch 1, got no batches"),
+        ([x, y], {}, ValueError, "got a batch that is an array of shape (8, 6, 1)"),
+        ((x.tolist(), y.tolist()), {}, ValueError, "got a batch that is list of 8"),
+        ([(x.tolist(), y)], {}, TypeError, "data with x as a NumPy array, got list of 8"),
     ]:
         with pytest.raises(error, match=re.escape(message)):
             fit(model, data, **{"loss": CE, "optimizer": SGD(model), **options})
@@ -328,6 +331,41 @@ def test_refuses():
     time_major = GRU(1, 2)
     with pytest.raises(ValueError, match=re.escape("samples on axis 1 of x and 1 of y")):
         fit(time_major, (x[0, :, 0], y), loss=CE, optimizer=SGD(time_major))
+
+
+def test_refuses_before_anything_is_written():
+    data = x, y = sums(8)
+    model = classifier()
+    before = model.state_dict()
+    for name, value, error, message in [
+        ("loss", 3, TypeError, "as a function, got 3"),
+        ("optimizer", None, TypeError, "as an Optimizer of the model, got None"),
+        ("clip_norm", -1, ValueError, ">= 0, got -1"),
+        ("clip_norm", np.nan, ValueError, ">= 0, got nan"),
+        ("clip_value", "a", TypeError, "as a number, got 'a'"),
+        ("metrics", [losses.accuracy], TypeError, "as a mapping of str to function, got ["),
+        ("metrics", {"a": 1}, TypeError, "as a mapping of str to function, got {'a': 1}"),
+        ("validation", (x, y[1:]), ValueError, "with as many samples in y"),
+        ("validation", 3, TypeError, "as (x, y), an iterable of batches or a function, got int"),
+        ("validation", [x], ValueError, "of batches (x, y) or (x, y, lengths)"),
+        ("validation", iter([data]), ValueError, "as a list, or a function"),
+        ("callbacks", Callback(), TypeError, "as a sequence of Callback, got <"),
+        ("callbacks", [print], TypeError, "as a sequence of Callback, got [<"),
+        ("seed", -1, ValueError, ">= 0, got -1"),
+        ("shuffle", 1, TypeError, "as True or False, got 1"),
+        ("carry_state", None, TypeError, "as True or False, got None"),
+        ("progress", "no", TypeError, "as True or False, got 'no'"),
+        ("unit", 1, TypeError, "as a str, got 1"),
+    ]:
+        options = {"loss": CE, "optimizer": SGD(model), "epochs": 2, name: value}
+        with pytest.raises(error, match=re.escape(f"fit expected {name} {message}")):
+            fit(model, data, **options)
+    with pytest.raises(TypeError, match="fit expected model as a layer, got None"):
+        fit(None, data, loss=CE, optimizer=SGD(model))
+    np.testing.assert_equal(model.state_dict(), before)
+    for bad, options in [((x, y[1:]), {}), (3, {}), ([x], {}), (data, {"metrics": 1})]:
+        with pytest.raises((ValueError, TypeError), match=r"^evaluate expected (data|metrics)"):
+            evaluate(model, bad, loss=CE, **options)
 
 
 # ---- data --------------------------------------------------------------------------------------

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import operator
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
+from numbers import Real
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
@@ -41,12 +43,26 @@ def check_flag(owner: str, name: str, value: Any) -> bool:
     return bool(value)
 
 
+def is_number(value: Any) -> bool:
+    """Whether `value` is a real number, a bool not being one."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
 def check_probability(owner: str, name: str, value: Any) -> float:
     """Return `value` as a float in [0, 1]."""
-    if isinstance(value, bool) or not hasattr(value, "__float__"):
+    if not is_number(value):
         raise TypeError(f"{owner} expected {name} as a number from 0 to 1, got {value!r}")
     if not 0.0 <= value <= 1.0:
         raise ValueError(f"{owner} expected {name} from 0 to 1, got {value!r}")
+    return float(value)
+
+
+def check_positive(owner: str, name: str, value: Any) -> float:
+    """Return `value` as a finite float above 0."""
+    if not is_number(value):
+        raise TypeError(f"{owner} expected {name} as a number, got {value!r}")
+    if not 0.0 < value <= sys.float_info.max:
+        raise ValueError(f"{owner} expected {name} > 0 and finite, got {value!r}")
     return float(value)
 
 
@@ -76,6 +92,15 @@ def check_dtype(owner: str, name: str, array: Any, dtype: np.dtype[Any]) -> None
         raise TypeError(f"{owner} expected {name} of dtype {dtype}, got {array.dtype}")
 
 
+def check_floats(owner: str, name: str, array: Any) -> None:
+    """Raise TypeError unless `array` is a NumPy array of float32 or float64."""
+    if not isinstance(array, np.ndarray) or array.dtype.newbyteorder("=") not in ("f4", "f8"):
+        got = getattr(array, "dtype", type(array).__name__)
+        raise TypeError(
+            f"{owner} expected {name} as a NumPy array of floats, float32 or float64, got {got}"
+        )
+
+
 def check_array(
     owner: str, name: str, array: Any, dtype: np.dtype[Any], shape: tuple[int, ...]
 ) -> None:
@@ -97,7 +122,10 @@ def check_lengths(owner: str, lengths: Any, steps: int, batch: int) -> Array | N
     """Return `lengths` as a fresh (B,) int64 array with entries in [0, T], or None."""
     if lengths is None:
         return None
-    given = np.asarray(lengths)
+    try:
+        given = np.asarray(lengths)
+    except ValueError:  # ragged
+        raise TypeError(f"{owner} expected lengths as integers, got {lengths!r}") from None
     if given.dtype.kind not in "iu" and given.size:
         raise TypeError(f"{owner} expected lengths as integers, got {given.dtype}")
     if given.shape != (batch,):
@@ -203,11 +231,12 @@ class Parameters(Mapping[str, "Array"]):
 class Tape:
     """What one call of a layer's `forward` leaves for one call of its `backward`."""
 
-    __slots__ = ("_owner", "_saved")
+    __slots__ = ("_owner", "_saved", "_version")
 
-    def __init__(self, owner: Layer, saved: Any) -> None:
+    def __init__(self, owner: Layer, saved: Any, version: int | None = None) -> None:
         self._owner = owner
         self._saved = [saved]
+        self._version = version  # of the parameters that backward reads again
 
     def open(self, owner: Layer) -> Any:
         """Return what `owner` saved; the tape remains usable."""
@@ -216,9 +245,14 @@ class Tape:
                 f"this tape was made by another layer, {self._owner!r}, not by {owner!r}"
             )
         try:
-            return self._saved[0]
+            saved = self._saved[0]
         except IndexError:
             raise self._used() from None
+        if self._version not in (None, owner.params.version):
+            raise RuntimeError(
+                f"the parameters of {type(owner).__name__} changed between forward and backward"
+            )
+        return saved
 
     def close(self) -> None:
         """Use the tape up."""
@@ -278,6 +312,7 @@ class Layer:
     forward: Callable[..., Any]
     backward: Callable[..., Any]
     _arguments: tuple[str, ...] = ()  # of the constructor, without dtype
+    _changeable: tuple[str, ...] = ()  # those of them that every call reads anew
 
     def _create(
         self,
@@ -295,6 +330,12 @@ class Layer:
         self._grads: dict[str, Array] | None = None
         self._lock = Lock()
         _layers.add(self)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        fixed = name == "dtype" or (name in self._arguments and name not in self._changeable)
+        if fixed and "_lock" in self.__dict__:
+            raise AttributeError(f"{name} of {type(self).__name__} is fixed at construction")
+        super().__setattr__(name, value)
 
     # ---- gradients
 
@@ -353,6 +394,11 @@ class Layer:
         ValueError, TypeError
             For missing or unknown names, wrong shapes or dtypes; nothing has changed then.
         """
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(
+                f"{type(self).__name__} expected state_dict as a mapping of names to arrays, "
+                f"got {type(state_dict).__name__}"
+            )
         missing = [name for name in self.params if name not in state_dict]
         unknown = [name for name in state_dict if name not in self.params]
         if missing or unknown:
@@ -395,13 +441,7 @@ class Layer:
             )
         return tape.open(self)
 
-    def _check_version(self, version: int) -> None:
-        if version != self.params.version:
-            raise RuntimeError(
-                f"the parameters of {type(self).__name__} changed between forward and backward"
-            )
-
-    def _check_dstate(self, tape: Any, dstate: Any) -> None:
+    def _check_backward(self, tape: Any, dstate: Any) -> None:
         # raises before a chain of layers has written anything
-        if dstate is not None:
-            raise ValueError(f"{type(self).__name__} has no state, got a dstate for it")
+        self._open(tape)
+        self._checked_grads()

@@ -154,7 +154,7 @@ def forward_by_chunks(
     if len(packs) == 1:
         run = Run(core, packs[0], x, lengths, masks, k)
         run.forward(h0, c0, y, h_n, c_n)
-        return run.backward
+        return partial(backward_as_one, run.backward)
 
     runs: list[Run] = []
     below = x
@@ -169,7 +169,18 @@ def forward_by_chunks(
         if masks is not None and not last:
             mask_layer(masks, layer, run.chunks, out)
         below = out
-    return partial(backward_by_layers, runs, masks)
+    return partial(backward_as_one, partial(backward_by_layers, runs, masks))
+
+
+def backward_as_one(backward: Callable[..., None], *args: Any) -> None:
+    """Run `backward` with gradients of its own; add them in once it is complete."""
+    *rest, grads = args
+    sums = [[g if g is None else np.zeros_like(g) for g in entry] for entry in grads]
+    backward(*rest, [tuple(entry) for entry in sums])
+    for entry, added in zip(grads, sums, strict=True):
+        for grad, more in zip(entry, added, strict=True):
+            if grad is not None:
+                grad += more
 
 
 def backward_by_layers(

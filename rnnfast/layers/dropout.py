@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .base import Layer, Tape, check_probability, check_seed
+from .base import Layer, Tape, check_floats, check_probability, check_seed
 
 if TYPE_CHECKING:
     from .base import Array
@@ -78,7 +78,7 @@ class Dropout(Layer):
 
     def __call__(self, x: Array) -> Array:
         """Return x itself."""
-        self._check(x, "input")
+        check_floats("Dropout", "input", x)
         return x
 
     def forward(self, x: Array) -> tuple[Array, Tape]:
@@ -94,7 +94,7 @@ class Dropout(Layer):
             Of the shape and dtype of x.
         tape : Tape
         """
-        self._check(x, "input")
+        check_floats("Dropout", "input", x)
         with self._lock:
             call = self._source.next_call()
         mask = np.empty(x.shape, x.dtype.newbyteorder("="))
@@ -104,16 +104,11 @@ class Dropout(Layer):
     def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> Array | None:
         """Return the gradient of x, or None where `input_grad` is False."""
         mask = self._open(tape)
-        self._check(dy, "dy")
+        check_floats("Dropout", "dy", dy)
         if dy.shape != mask.shape:
             raise ValueError(f"Dropout expected dy of shape {mask.shape}, got {dy.shape}")
         tape.close()
         return np.multiply(dy, mask, out=mask) if input_grad else None
-
-    def _check(self, x: Any, name: str) -> None:
-        if not isinstance(x, np.ndarray) or x.dtype.kind != "f":
-            got = x.dtype if isinstance(x, np.ndarray) else type(x).__name__
-            raise TypeError(f"Dropout expected {name} as a NumPy array of floats, got {got}")
 
     def _describe(self) -> str:
         return f"p={self.p}"

@@ -14,6 +14,7 @@ from .base import (
     check_dtype,
     check_features,
     check_float_dtype,
+    check_positive,
     check_size,
     contiguous,
 )
@@ -40,9 +41,7 @@ class LayerNorm(Layer):
     def __init__(self, normalized_shape: int, eps: float = 1e-5, dtype: Any = np.float32) -> None:
         self.normalized_shape = check_size("LayerNorm", "normalized_shape", normalized_shape, 1)
         self.in_size = self.out_size = self.normalized_shape
-        self.eps = float(eps)
-        if not self.eps > 0.0:
-            raise ValueError(f"LayerNorm expected eps > 0, got {eps}")
+        self.eps = check_positive("LayerNorm", "eps", eps)
         self.dtype = check_float_dtype("LayerNorm", dtype)
         shape = (self.normalized_shape,)
         self._create(
@@ -72,7 +71,7 @@ class LayerNorm(Layer):
         """Return y and the tape; as a call otherwise."""
         version = self.params.version
         y, *saved = self._run(x)
-        return y, Tape(self, (version, x.shape, *saved))
+        return y, Tape(self, (x.shape, *saved), version)
 
     def _run(self, x: Array) -> tuple[Array, Array, Array, Array]:
         check_dtype("LayerNorm", "input", x, self.dtype)
@@ -101,8 +100,7 @@ class LayerNorm(Layer):
         -------
         dx : (..., normalized_shape) array or None
         """
-        version, shape, rows, mean, rstd = self._open(tape)
-        self._check_version(version)
+        shape, rows, mean, rstd = self._open(tape)
         check_array("LayerNorm", "dy", dy, self.dtype, shape)
         grads = self._checked_grads()
         tape.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import sys
 import warnings
@@ -46,6 +47,7 @@ class Recurrent(Layer):
     """
 
     stateful = True
+    _changeable = ("checkpoint",)
     _gates = 1
     _has_c = False
     _cell: str
@@ -188,18 +190,17 @@ class Recurrent(Layer):
         engine = backend.active()
         arrays = self._time_major(self._rows(x)), h0, c0, lengths
         results = self._time_major(y), h_n, c_n
-        tape = None
-        backward: Callable[..., None]
         if not training:
             packed = self._packed(engine, training)
             engine.recurrent.forward(packed, *arrays, None, *results, False)
-        elif self.checkpoint is None:
+            return y, self._join_state(h_n, c_n, batched), None
+        backward: Callable[..., None]
+        if self.checkpoint is None:
             packed = self._packed(engine, training)
             masks = self._draw_masks(T, B)
             mask = None if masks is None else masks(0, T)
             saved = engine.recurrent.forward(packed, *arrays, mask, *results, True)
             backward = partial(engine.recurrent.backward, packed, saved)
-            tape = Tape(self, (backward, y.shape, B))
         else:
             backward = forward_by_chunks(
                 engine.recurrent,
@@ -209,8 +210,7 @@ class Recurrent(Layer):
                 *results,
                 self.checkpoint,
             )
-            tape = Tape(self, (backward, y.shape, B))
-        return y, self._join_state(h_n, c_n, batched), tape
+        return y, self._join_state(h_n, c_n, batched), Tape(self, (backward, y.shape, B))
 
     def backward(
         self, tape: Tape, dy: Array | None, dstate: State = None, input_grad: bool = True
@@ -355,7 +355,8 @@ class Recurrent(Layer):
             h, c = h[:, 0], None if c is None else c[:, 0]
         return h if c is None else (h, c)
 
-    def _check_dstate(self, tape: Any, dstate: Any) -> None:
+    def _check_backward(self, tape: Any, dstate: Any) -> None:
+        super()._check_backward(tape, dstate)
         _, shape, B = self._open(tape)
         self._split_state("dstate", dstate, B, len(shape) == 3)
 
@@ -403,20 +404,13 @@ class Recurrent(Layer):
         return masks
 
     def _describe(self) -> str:
-        defaults: dict[str, Any] = {
-            "num_layers": 1,
-            "bias": True,
-            "batch_first": False,
-            "dropout": 0.0,
-            "bidirectional": False,
-            "proj_size": 0,
-            "nonlinearity": "tanh",
-            "checkpoint": None,
-        }
+        known = inspect.signature(type(self)).parameters
         options = [
             f", {name}={getattr(self, name)!r}"
             for name in self._arguments
-            if name in defaults and getattr(self, name) != defaults[name]
+            if name not in ("input_size", "hidden_size", "seed")
+            and name in known
+            and getattr(self, name) != known[name].default
         ]
         return f"{self.input_size}, {self.hidden_size}{''.join(options)}"
 
@@ -472,7 +466,7 @@ class RNN(Recurrent):
         *,
         checkpoint: int | None = None,
     ) -> None:
-        if nonlinearity not in ("tanh", "relu"):
+        if not isinstance(nonlinearity, str) or nonlinearity not in ("tanh", "relu"):
             raise ValueError(f"RNN expected nonlinearity 'tanh' or 'relu', got {nonlinearity!r}")
         self.nonlinearity = nonlinearity
         self._cell = f"rnn_{nonlinearity}"

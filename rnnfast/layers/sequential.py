@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .base import Layer, Parameters, Tape, check_array, check_flag, check_lengths
+from .base import Layer, Parameters, Tape, check_array, check_flag, check_floats, check_lengths
 
 if TYPE_CHECKING:
     from .base import Array
@@ -58,8 +58,7 @@ class Last(Layer):
         return y, Tape(self, (x.shape, y.dtype, last))
 
     def _run(self, x: Array, lengths: Any) -> tuple[Array, Array]:
-        if not isinstance(x, np.ndarray):
-            raise TypeError(f"Last expected input as a NumPy array, got {type(x).__name__}")
+        check_floats("Last", "input", x)
         if x.ndim not in (2, 3):
             raise ValueError(
                 f"Last expected input with 3 axes, or 2 for one sequence, got {x.shape}"
@@ -170,7 +169,11 @@ class Sequential(Layer):
 
     def __init__(self, *layers: Layer, config: list[Any] | None = None) -> None:
         if config is not None:
-            layers = (*layers, *(build(entry["type"], entry["config"]) for entry in config))
+            if not isinstance(config, (list, tuple)):
+                raise TypeError(
+                    f"Sequential expected config as a list of layers, got {type(config).__name__}"
+                )
+            layers = (*layers, *map(build, config))
         check_chain(layers)
         self.layers: list[Any] = list(layers)
         self.dtype = next((x.dtype for x in layers if x.dtype), None)
@@ -271,8 +274,7 @@ class Sequential(Layer):
         """
         tapes = self._open(tape)
         dstates = self._states("dstate", dstate)
-        for layer, layer_tape, ds in zip(self.layers, tapes, dstates, strict=True):
-            layer._check_dstate(layer_tape, ds)
+        self._check_backward(tape, dstates)
         first = 0
         if not input_grad:
             first = next((i for i, layer in enumerate(self.layers) if len(layer.params)), 0)
@@ -366,24 +368,30 @@ class Sequential(Layer):
                 f"Sequential expected {name} with an entry for each of {len(self.layers)} layers, "
                 f"got {len(state)}"
             )
+        for layer, s in zip(self.layers, state, strict=True):
+            if s is not None and not layer.stateful:
+                raise ValueError(f"{type(layer).__name__} has no state, got a {name} for it")
         return list(state)
 
-    def _check_dstate(self, tape: Any, dstate: Any) -> None:
+    def _check_backward(self, tape: Any, dstate: Any) -> None:
         states = self._states("dstate", dstate)
         for layer, layer_tape, ds in zip(self.layers, self._open(tape), states, strict=True):
-            layer._check_dstate(layer_tape, ds)
+            layer._check_backward(layer_tape, ds)
 
 
 def check_chain(layers: tuple[Any, ...]) -> None:
     """Raise TypeError or ValueError unless `layers` can follow each other."""
     if not layers:
         raise ValueError("Sequential expected at least one layer")
+    used: set[int] = set()
     seen: dict[str, tuple[int, Any]] = {}  # attribute: layer that fixed it, value
     for i, layer in enumerate(layers):
         if not isinstance(layer, Layer):
             raise TypeError(f"Sequential expected layers, got {type(layer).__name__} at {i}")
-        if any(layer is other for other in layers[:i]):
-            raise ValueError(f"Sequential expected each layer once, got {layer!r} again at {i}")
+        for part in with_parts(layer):
+            if id(part) in used:
+                raise ValueError(f"Sequential expected each layer once, got {part!r} again at {i}")
+            used.add(id(part))
         for name, value in (
             ("dtype", layer.dtype),
             ("batch_first", layer.batch_first),
@@ -402,16 +410,31 @@ def check_chain(layers: tuple[Any, ...]) -> None:
             seen["size"] = i, layer.out_size
 
 
-def build(name: Any, config: Mapping[str, Any]) -> Layer:
-    """Make a layer of this package from the name of its type and its configuration.
+def with_parts(layer: Layer) -> Iterator[Layer]:
+    """Iterate over a layer and, in a `Sequential`, all layers in it."""
+    yield layer
+    if isinstance(layer, Sequential):
+        for part in layer.layers:
+            yield from with_parts(part)
+
+
+def build(entry: Any) -> Layer:
+    """Make a layer of this package from a mapping with its "type" and its "config".
 
     Raises
     ------
     ValueError
-        For an unknown type.
+        For anything else, or an unknown type.
     """
     from .. import layers  # which imports this module
 
+    name, config = (
+        entry.get(k) if isinstance(entry, Mapping) else None for k in ("type", "config")
+    )
+    if name is None or not isinstance(config, Mapping):
+        raise ValueError(
+            f"a layer's configuration is a mapping with its type and its config, got {entry!r:.200}"
+        )
     if name not in layers.__all__:
         raise ValueError(f"no layer type {name!r}, only {', '.join(layers.__all__)}")
     layer: Layer = getattr(layers, name)(**config)

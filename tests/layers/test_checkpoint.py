@@ -103,3 +103,22 @@ def test_it_can_change_between_calls():
     np.testing.assert_allclose(got, want, rtol=1e-10)
     with pytest.raises(RuntimeError, match="used before"):
         layer.backward(tape, y)
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_an_interrupted_backward_adds_nothing(bidirectional, monkeypatch):
+    layer = LSTM(I, H, bidirectional=bidirectional, checkpoint=3)
+    y, _, tape = layer.forward(np.ones((T, B, I), np.float32))
+    engine = backend.active().recurrent
+    real, calls = engine.forward, []
+
+    def interrupted(*args):
+        calls.append(args)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    monkeypatch.setattr(engine, "forward", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        layer.backward(tape, y)
+    assert not any(grad.any() for grad in layer.grads.values())

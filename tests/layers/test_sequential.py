@@ -189,3 +189,61 @@ def test_refuses_states_and_writes_nothing():
     assert not any(grad.any() for grad in model.grads.values())
     model.backward(tape, y, n)
     assert all(grad.any() for grad in model.grads.values())
+
+
+def test_backward_writes_all_or_nothing():
+    x = np.ones((2, 1, 3), np.float32)
+
+    def change_parameters(model):
+        model[0].params["bias"] = np.ones(3)
+
+    def spoil_gradient(model):
+        model[0].grads["bias"] = np.zeros(2)
+
+    for layers in (Linear(3, 3), LSTM(3, 4)), (Sequential(Linear(3, 3)), LSTM(3, 4)):
+        model = Sequential(*layers)
+        linear = layers[0] if isinstance(layers[0], Linear) else layers[0][0]
+        for harm, error in (change_parameters, RuntimeError), (spoil_gradient, ValueError):
+            y, _, tape = model.forward(x)
+            harm([linear])
+            with pytest.raises(error):
+                model.backward(tape, y)
+            assert not any(grad.any() for grad in model[1].grads.values())
+            model[1].backward(tape.open(model)[1], y)  # is not used up
+            model[1].zero_grad()
+
+
+def test_refuses_a_layer_used_twice_at_any_depth():
+    shared = Linear(2, 2)
+    for layers in (
+        (shared, Sequential(shared)),
+        (Sequential(Sequential(shared)), Sequential(shared)),
+    ):
+        with pytest.raises(ValueError, match=r"each layer once, got Linear.* again at 1"):
+            Sequential(*layers)
+
+
+def test_refuses_a_state_for_a_stateless_layer_and_odd_configurations():
+    model = Sequential(Linear(2, 2), RNN(2, 2))
+    for call in (model, model.forward):
+        with pytest.raises(ValueError, match="Linear has no state, got a state for it"):
+            call(np.ones((1, 1, 2), np.float32), [1, None])
+    for config, error in (3, TypeError), ([{}], ValueError), ([3], ValueError):
+        with pytest.raises(error, match="config"):
+            Sequential(config=config)
+
+
+@pytest.mark.parametrize(
+    "duplicate", [copy.copy, copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))]
+)
+def test_arguments_are_fixed_at_construction(duplicate):
+    for layer, name in [
+        (LSTM(2, 3, 2, dropout=0.5), "dropout"),
+        (GRU(2, 3), "hidden_size"),
+        (Dropout(), "p"),
+        (Linear(2, 3), "dtype"),
+    ]:
+        before = repr(layer)
+        with pytest.raises(AttributeError, match=rf"{name} of .* is fixed at construction"):
+            setattr(duplicate(layer), name, getattr(layer, name))
+        assert repr(layer) == before

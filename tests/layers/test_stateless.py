@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from support import each_engine as each_engine
 from support import odd_layouts, same_slope, same_slopes
 
-from rnnfast import Dropout, Embedding, Last, LayerNorm, Linear
+from rnnfast import RNN, Dropout, Embedding, Last, LayerNorm, Linear
 
 SHAPES = [(5,), (4, 5), (3, 4, 5), (2, 0, 5)]
 FLOATS = [
@@ -155,7 +155,15 @@ def test_constructors_refuse():
         (lambda: Embedding(0, 1), ValueError, "Embedding expected num_embeddings >= 1, got 0"),
         (lambda: Embedding(3, 1, 3), ValueError, "Embedding expected padding_idx < 3, got 3"),
         (lambda: LayerNorm(0), ValueError, "LayerNorm expected normalized_shape >= 1, got 0"),
-        (lambda: LayerNorm(3, eps=0.0), ValueError, "LayerNorm expected eps > 0, got 0.0"),
+        (lambda: LayerNorm(3, eps=0.0), ValueError, "eps > 0 and finite, got 0.0"),
+        (lambda: LayerNorm(3, eps=np.inf), ValueError, "eps > 0 and finite, got inf"),
+        (lambda: LayerNorm(3, eps="1"), TypeError, "LayerNorm expected eps as a number, got '1'"),
+        (lambda: Dropout(np.array([0.5])), TypeError, "Dropout expected p as a number from 0 to 1"),
+        (lambda: RNN(1, 1, nonlinearity=np.ones(2)), ValueError, "nonlinearity 'tanh' or 'relu'"),
+        (lambda: Dropout()(np.ones(2, "f2")), TypeError, "float32 or float64, got float16"),
+        (lambda: Last()(np.ones((2, 1, 1), "i8")), TypeError, "float32 or float64, got int64"),
+        (lambda: Last()(np.ones((2, 1, 1)), [[1], []]), TypeError, "lengths as integers, got [["),
+        (lambda: Linear(1, 1).load_state_dict(None), TypeError, "state_dict as a mapping"),
         (lambda: LayerNorm((3, 4)), TypeError, "LayerNorm expected normalized_shape as an integer"),
         (lambda: Dropout(-0.1), ValueError, "Dropout expected p from 0 to 1, got -0.1"),
         (lambda: Last(3), TypeError, "Last expected batch_first as True or False, got 3"),
