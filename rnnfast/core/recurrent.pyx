@@ -573,7 +573,7 @@ def forward(Packed packed, x, h0, c0, lengths, masks, y, h_n, c_n, bint training
     job.ldg = rnnfast_stride(net.info.slots * job.slot, size)
     job.places = T + 1 if training else 2
     k.product(k.product(T + 1, B),
-              8 * size * (job.ldg + net.parts[0].input + net.directions * job.ldh))
+              8 * size * parts * (job.ldg + net.parts[0].input + net.directions * job.ldh))
     at = NULL
     place_lists(job, net, &at)
     at = <char*>k.take(<size_t>at)
