@@ -619,8 +619,8 @@ def test_kill_while_saving_leaves_a_whole_file(tmp_path, ending):
     assert python(KILLS, tmp_path / f"model{ending}") == ["25"]
 
 
-# Forward is interrupted in a call that would take seconds, backward in one that takes longer than the
-# forward pass that was timed.
+# Forward is interrupted in a call that would take seconds, backward in one that takes longer than
+# the forward pass that was timed.
 INTERRUPT = """
 direction, threads = sys.argv[1], int(sys.argv[2])
 rnnfast.set_num_threads(threads)

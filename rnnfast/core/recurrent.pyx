@@ -567,7 +567,7 @@ def forward(Packed packed, x, h0, c0, lengths, masks, y, h_n, c_n, bint training
     if training and not net.training:
         raise ValueError("these weights were packed for inference only")
 
-    # Sizes. The largest array is checked for overflow; the others are no larger.
+    # Sizes. A bound on all arrays together is checked for overflow.
     job.slot = rnnfast_padded(H, size)
     job.ldh, job.ldc = rnnfast_stride(K, size), rnnfast_stride(H, size)
     job.ldg = rnnfast_stride(net.info.slots * job.slot, size)
