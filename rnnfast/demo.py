@@ -409,7 +409,9 @@ def compare_speed(settings: Settings, text: Text, rounds: int = 5) -> str:
         runs[name] = model, make_optimizer(settings, model)
     for _ in range(rounds):
         for name, (model, optimizer) in runs.items():
-            # The first is not counted: it comes upon the other's caches and waiting threads.
+            # The other's threads wait for work in a loop before they sleep; what they take of the
+            # processors is neither's own time. The first step comes upon the other's caches.
+            time.sleep(0.2)
             with backend.use(name):
                 for repeat in range(3):
                     started = time.perf_counter()
