@@ -56,7 +56,7 @@ INLINE void store_n(real *p, vec a, ptrdiff_t n)
 INLINE vec choose(ivec m, vec a, vec b) { return (vec)((m & (ivec)a) | (~m & (ivec)b)); }
 
 /* The smaller, or larger, of a and `bound`; NaN stays NaN. On x86 that is one instruction, which
- * compilers do not reliably find for themselves: a sixth of an activation's time. */
+ * compilers do not reliably find for themselves. */
 #if defined(__x86_64__)
 #define X86_PASTE(prefix, op, type) prefix##_##op##_##type
 #define X86_NAME(prefix, op, type)  X86_PASTE(prefix, op, type)

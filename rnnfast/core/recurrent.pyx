@@ -13,10 +13,6 @@ are the rows [0, active[t]). Time is natural in every array, for reverse directi
 has T + 1 places, and step t leads from place t to t + 1 (forward) or from t + 1 to t (reverse).
 """
 
-import numpy as np
-
-cimport cython
-cimport numpy as cnp
 from cython.parallel cimport parallel
 from libc.string cimport memset
 
