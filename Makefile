@@ -2,7 +2,9 @@
 #   make demo      install rnnfast as a user would and train a character model on real text
 #   make test      run the tests against the installed package; TORCH=1: with PyTorch beside it
 #   make lint      ruff, mypy, clang-format
-#   make bench     engine and reference over tests/cases.py; writes benchmarks/results/*.json
+#   make bench     engine and reference over tests/cases.py; writes benchmarks/results/*.json; imports;
+#                  a short comparison with other engines where they are installed
+#   make compare   the whole comparison, the other engines installed into $(PEERS)
 #   make develop   editable install; repeat it after a change in csrc/ or a .pyx file
 #   make clean     back to a fresh checkout
 PYTHON ?= python3
@@ -10,6 +12,7 @@ VENV ?= .venv
 TORCH ?=
 PYTEST_ARGS ?=
 TORCH_VERSION = 2.13.0
+PEERS ?= $(VENV)-peers
 
 BIN := $(abspath $(VENV))/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -24,9 +27,16 @@ demo: $(VENV)/.with-progress,plot
 test: $(VENV)/.with-test,progress,plot,io $(if $(TORCH),$(VENV)/.torch)
 	cd tests && $(BIN)/pytest $(PYTEST_ARGS)
 
-bench: $(VENV)/.with-test
+# The short comparison runs where `make compare` put the others, if it did.
+INSTALLED_PEERS := $(wildcard $(PEERS)/.peers)
+
+bench: $(VENV)/.with-test $(INSTALLED_PEERS)
 	cd benchmarks && $(BIN)/pytest --save $(PYTEST_ARGS)
 	cd benchmarks && $(BIN)/python import_time.py
+	cd benchmarks && $(if $(INSTALLED_PEERS),$(abspath $(PEERS))/bin,$(BIN))/python compare.py --short
+
+compare: $(PEERS)/.peers
+	cd benchmarks && $(abspath $(PEERS))/bin/python compare.py --save --into ../docs/performance.md
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -41,7 +51,7 @@ develop: | $(BIN)/python
 	$(BIN)/rnnfast info
 
 clean:
-	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-peers build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
 	rm -f rnnfast/core/*.so rnnfast/core/*.c
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
@@ -60,7 +70,13 @@ $(VENV)/.torch: Makefile | $(BIN)/python
 	$(PIP) install --quiet torch==$(TORCH_VERSION)
 	touch $@
 
-$(BIN)/python:
-	$(PYTHON) -m venv $(VENV)
+$(PEERS)/.peers: $(SOURCES) Makefile | $(PEERS)/bin/python
+	rm -rf build/lib*/rnnfast/*.py build/lib*/rnnfast/*/*.py
+	$(PEERS)/bin/python -m pip --disable-pip-version-check install --quiet '.[plot]' \
+		torch==$(TORCH_VERSION) onnx onnxruntime openvino jax tensorflow keras
+	touch $@
 
-.PHONY: demo test bench lint develop clean
+$(PEERS)/bin/python $(BIN)/python:
+	$(PYTHON) -m venv $(@:/bin/python=)
+
+.PHONY: demo test bench compare lint develop clean

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import os
-import platform
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from datetime import date
-from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
 import pytest
+from report import describe, save
 
-import rnnfast
 from rnnfast import backend
 from rnnfast.bench import Call, Peak, clock, plan, row
 from rnnfast.core import runtime
 
-RESULTS = Path(__file__).parent / "results"
 RECORDS = pytest.StashKey[list[dict[str, Any]]]()
 CASE = ("task", "cell", "B", "T", "I", "H")
 # For each number of the reference, which is up to a hundred times slower; two rounds at least.
@@ -161,46 +153,4 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
             "machine doing something else?"
         )
     if config.option.save and records:
-        say(f"\nwritten: results/{save(records).name}")
-
-
-def processor() -> str:
-    """Name the processor, as exactly as the system does."""
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        text = ""
-    fields = dict(re.findall(r"^(model name|cpu family|model)\s*: (.*)$", text, re.MULTILINE))
-    if "model name" not in fields:
-        return platform.processor() or platform.machine()
-    return "{model name} family {cpu family} model {model}".format(**fields)
-
-
-def save(records: list[dict[str, Any]]) -> Path:
-    """Write the results, one on each line, without names of hosts or paths."""
-    head = {
-        "date": date.today().isoformat(),
-        "processor": processor(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "cpus": os.cpu_count(),
-        "instruction_sets": runtime.instruction_sets(),
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "rnnfast": rnnfast.__version__,
-        "compiler": runtime.kernels.compiler(),
-    }
-    lines = [json.dumps({k: rounded(v) for k, v in record.items()}) for record in records]
-    text = json.dumps(head, indent=1)[:-2] + ',\n "results": [\n  '
-    text += ",\n  ".join(lines) + "\n ]\n}\n"
-    slug = re.sub("[^a-z0-9]+", "-", f"{head['processor']} {head['date']}".lower())
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{slug}.json"
-    path.write_text(text)
-    return path
-
-
-def rounded(value: Any) -> Any:
-    """Return a number, or each of a list, with four digits: timings have no more."""
-    if isinstance(value, list):
-        return [rounded(v) for v in value]
-    return float(f"{value:.4g}") if isinstance(value, float) else value
+        say(f"\nwritten: results/{save(describe(records)).name}")

@@ -1,38 +1,123 @@
 /* What is not a sum over a row: weight gradients, packing, optimiser updates. */
 
-/* A tile covers up to TILE_ROWS columns of a and one panel of columns of g; tiles of one panel
- * come one after the other, so that the panel's block of g stays in the first-level cache, and
- * callers take all blocks of rows of one panel before the next, so that its sums stay in the
- * second-level one. */
-static ptrdiff_t NAME(tiles_per_panel)(ptrdiff_t n_a) { return (n_a + TILE_ROWS - 1) / TILE_ROWS; }
-
-static void NAME(outer)(const rnnfast_outer *o, const rnnfast_run *runs, int n_runs, ptrdiff_t q0,
-                        ptrdiff_t q1)
+/* A tile of a weight gradient is up to TILE_ROWS of its rows, all of one run, by one panel of its
+ * columns. Rows of the batch are the k axis: a block of them is one chain of sums, added to the
+ * tile's place in `sums`. The block's panel of `a` is copied together first, since all tiles of the
+ * panel read it; each line of g is fetched by the tile before those that need it. */
+static ptrdiff_t NAME(tiles_per_panel)(ptrdiff_t n_runs, ptrdiff_t run_length)
 {
-    static const real one = 1;
-    const ptrdiff_t per_panel = NAME(tiles_per_panel)(o->n_a);
-    for (ptrdiff_t q = q0; q < q1; q++) {
-        const ptrdiff_t p = q / per_panel, i = q % per_panel, u = p * RNNFAST_VECTORS * LANES;
-        const ptrdiff_t k = o->n_a * i / per_panel;
-        const int R = (int)(o->n_a * (i + 1) / per_panel - k), V = panel_vectors(o->n_g, p);
-        operand op[RNNFAST_BLOCK_ROWS];
-        for (int j = 0; j < n_runs; j++) {
-            const ptrdiff_t row = runs[j].start;
-            const real *a = o->a ? (const real *)o->a + row * o->lda + k : &one;
-            op[j] = (operand){.a = a,
-                              .row = o->a ? 1 : 0,
-                              .step = o->a ? o->lda : 0,
-                              .w = (const real *)o->g + row * o->ldg + u,
-                              .pitch = o->ldg,
-                              .n = runs[j].count};
-        }
-        vec acc[TILE_ROWS * RNNFAST_VECTORS] = {{0}};
-        NAME(tiles)[R - 1][V - 1](acc, 0, op, n_runs);
+    return n_runs * ((run_length + TILE_ROWS - 1) / TILE_ROWS);
+}
+
+/* Where a tile is: panel p of columns, rows [first, first + R) of a run; i counts the run's tiles.
+ * The first `longer` of these have a row more than the others. */
+typedef struct {
+    ptrdiff_t p, run, i, per_run, rows, longer;
+} NAME(place);
+
+INLINE NAME(place) NAME(tile_place)(const rnnfast_outer *o, ptrdiff_t q)
+{
+    const ptrdiff_t per_run = (o->run_length + TILE_ROWS - 1) / TILE_ROWS, run = q / per_run;
+    return (NAME(place)){.p = run / o->n_runs,
+                         .run = run % o->n_runs,
+                         .i = q % per_run,
+                         .per_run = per_run,
+                         .rows = o->run_length / per_run,
+                         .longer = o->run_length % per_run};
+}
+
+INLINE void NAME(next_tile)(const rnnfast_outer *o, NAME(place) * at)
+{
+    if (++at->i < at->per_run) return;
+    at->i = 0;
+    if (++at->run < o->n_runs) return;
+    at->run = 0;
+    at->p++;
+}
+
+INLINE int NAME(tile_rows)(const NAME(place) * at, ptrdiff_t *first)
+{
+    *first = at->i * at->rows + (at->i < at->longer ? at->i : at->longer);
+    return (int)(at->rows + (at->i < at->longer));
+}
+
+static void NAME(outer)(const rnnfast_outer *o, const rnnfast_run *runs, int n_runs, int fresh,
+                        ptrdiff_t q0, ptrdiff_t q1)
+{
+    NAME(place) at = NAME(tile_place)(o, q0);
+    const ptrdiff_t k = at.p * RNNFAST_VECTORS * LANES;
+    const int V = panel_vectors(o->n_a, at.p);
+    vec panel[RNNFAST_BLOCK_ROWS * RNNFAST_VECTORS];
+    operand op[RNNFAST_BLOCK_ROWS];
+    vec *to = panel;
+    const rnnfast_run *last = runs + n_runs - 1;
+    const real *end = (const real *)o->a + (last->start + last->count - 1) * o->lda + o->n_a;
+    for (int j = 0; j < n_runs; j++) {
+        op[j] = (operand){.row = 1,
+                          .step = o->ldg,
+                          .w = (const real *)to,
+                          .pitch = V * LANES,
+                          .n = runs[j].count};
+        const real *a = (const real *)o->a + runs[j].start * o->lda + k;
+        for (ptrdiff_t n = 0; n < runs[j].count; n++, a += o->lda)
+            for (int v = 0; v < V; v++)
+                *to++ = load_before(a + v * LANES, o->n_a - k - v * LANES, end);
+    }
+    vec *sums = o->sums;
+    for (ptrdiff_t q = q0; q < q1; q++, sums += TILE_ROWS * RNNFAST_VECTORS) {
+        ptrdiff_t first;
+        const int R = NAME(tile_rows)(&at, &first);
+        for (int j = 0; j < n_runs; j++)
+            op[j].a = (const real *)o->g + runs[j].start * o->ldg + at.run * o->run_pitch + first;
+        NAME(tiles)[R - 1][V - 1](sums, 0, op, n_runs, fresh ? NAME(REPLACE) : NAME(ADD), NULL);
+        NAME(next_tile)(o, &at);
+    }
+}
+
+static void NAME(outer_add)(const rnnfast_outer *o, ptrdiff_t q0, ptrdiff_t q1)
+{
+    NAME(place) at = NAME(tile_place)(o, q0);
+    const vec *sums = o->sums;
+    for (ptrdiff_t q = q0; q < q1; q++, sums += TILE_ROWS * RNNFAST_VECTORS) {
+        const ptrdiff_t k = at.p * RNNFAST_VECTORS * LANES;
+        const int V = panel_vectors(o->n_a, at.p);
+        ptrdiff_t first;
+        const int R = NAME(tile_rows)(&at, &first);
+        const ptrdiff_t row = (o->order ? o->order[at.run] : at.run) * o->run_length + first;
         for (int r = 0; r < R; r++)
             for (int v = 0; v < V; v++) {
-                real *out = (real *)o->out + (k + r) * o->ldo + u + v * LANES;
-                store(out, load(out) + acc[r * RNNFAST_VECTORS + v]);
+                real *out = (real *)o->out + (row + r) * o->n_a + k + v * LANES;
+                const ptrdiff_t n = o->n_a - k - v * LANES;
+                store_n(out, load_n(out, n) + sums[r * RNNFAST_VECTORS + v], n);
             }
+        NAME(next_tile)(o, &at);
+    }
+}
+
+/* By strips whose sums stay in registers; the lines of the next rows are on their way meanwhile. */
+static void NAME(column_sums)(const void *g, ptrdiff_t ldg, const rnnfast_run *runs, int n_runs,
+                              ptrdiff_t columns, void *sums)
+{
+    enum { STRIP = 2 * TILE_ROWS, AHEAD = 8 };
+    for (ptrdiff_t c = 0; c < columns; c += STRIP * LANES) {
+        const int V =
+            (int)(columns - c < STRIP * LANES ? (columns - c + LANES - 1) / LANES : STRIP);
+        vec acc[STRIP] = {{0}};
+        const rnnfast_run *last = runs + n_runs - 1;
+        const real *end = (const real *)g + (last->start + last->count - 1) * ldg + columns;
+        for (int j = 0; j < n_runs; j++) {
+            const real *row = (const real *)g + runs[j].start * ldg + c;
+            for (ptrdiff_t n = 0; n < runs[j].count; n++, row += ldg)
+                for (int v = 0; v < V; v++) {
+                    __builtin_prefetch(row + AHEAD * ldg + v * LANES, 0, 2);
+                    acc[v] += load_before(row + v * LANES, columns - c - v * LANES, end);
+                }
+        }
+        for (int v = 0; v < V; v++) {
+            real *sum = (real *)sums + c + v * LANES;
+            const ptrdiff_t n = columns - c - v * LANES;
+            store_n(sum, load_n(sum, n) + acc[v], n);
+        }
     }
 }
 
@@ -55,21 +140,6 @@ static void NAME(pack)(void *dst, const void *src, ptrdiff_t row, ptrdiff_t colu
             }
         }
     }
-}
-
-/* By squares that fit the first-level cache, since one side of a transposition is always strided.
- */
-static void NAME(unpack)(void *dst, ptrdiff_t ldd, const void *src, ptrdiff_t lds, ptrdiff_t r0,
-                         ptrdiff_t r1, ptrdiff_t cols)
-{
-    enum { SIDE = 16 };
-    for (ptrdiff_t r = r0; r < r1; r += SIDE)
-        for (ptrdiff_t c = 0; c < cols; c += SIDE)
-            for (ptrdiff_t i = r; i < r1 && i < r + SIDE; i++) {
-                real *d = (real *)dst + i * ldd;
-                for (ptrdiff_t j = c; j < cols && j < c + SIDE; j++)
-                    d[j] += ((const real *)src)[j * lds + i];
-            }
 }
 
 static void NAME(add)(void *to, const void *what, ptrdiff_t n)
@@ -183,9 +253,9 @@ static double NAME(fma_loop)(ptrdiff_t loops)
     real weight[RNNFAST_VECTORS * LANES], x[TILE_ROWS];
     for (int i = 0; i < RNNFAST_VECTORS * LANES; i++) weight[i] = opaque;
     for (int r = 0; r < TILE_ROWS; r++) x[r] = opaque;
-    vec acc[TILE_ROWS * RNNFAST_VECTORS] = {{0}};
+    vec acc[TILE_ROWS * RNNFAST_VECTORS];
     const operand op = {.a = x, .row = 1, .w = weight, .n = loops};
-    NAME(tiles)[TILE_ROWS - 1][RNNFAST_VECTORS - 1](acc, 0, &op, 1);
+    NAME(tiles)[TILE_ROWS - 1][RNNFAST_VECTORS - 1](acc, 0, &op, 1, NAME(REPLACE), weight);
     for (int i = 0; i < TILE_ROWS * RNNFAST_VECTORS; i++) opaque = acc[i][0];
     return 2.0 * TILE_ROWS * RNNFAST_VECTORS * LANES * (double)loops;
 }

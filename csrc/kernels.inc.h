@@ -26,18 +26,19 @@
 #include "cell_rnn.h"
 #include "dense.h"
 
-/* Rows at `a` times panel p of a pack with V vectors a k. */
-INLINE operand NAME(rows_times_panel)(const void *a, ptrdiff_t lda, ptrdiff_t b, const void *weight,
-                                      ptrdiff_t k, ptrdiff_t p, int V, int panel_pitch)
+/* Rows at `a` times panel p of a pack with V vectors a k. Field by field, here and below: a struct
+ * that is written so and read back whole makes the processor wait. */
+INLINE void NAME(rows_times_panel)(operand *op, const void *a, ptrdiff_t lda, ptrdiff_t b,
+                                   const void *weight, ptrdiff_t k, ptrdiff_t p, int V,
+                                   int panel_pitch)
 {
-    const ptrdiff_t panel = k * panel_pitch * LANES;
-    return (operand){.a = (const real *)a + b * lda,
-                     .row = lda,
-                     .step = 1,
-                     .w = (const real *)weight + p * panel,
-                     .next = panel,
-                     .pitch = V * LANES,
-                     .n = k};
+    op->a = (const real *)a + b * lda;
+    op->row = lda;
+    op->step = 1;
+    op->next = k * panel_pitch * LANES;
+    op->w = (const real *)weight + p * op->next;
+    op->pitch = V * LANES;
+    op->n = k;
 }
 
 /* The same for rows of several runs, one operand a run. */
@@ -46,14 +47,57 @@ INLINE void NAME(runs_times_panel)(operand *op, const void *a, ptrdiff_t lda, pt
                                    const void *weight, ptrdiff_t p, int V)
 {
     const ptrdiff_t panel = n_runs * length * RNNFAST_VECTORS * LANES;
-    for (ptrdiff_t i = 0; i < n_runs; i++)
-        op[i] = (operand){.a = (const real *)a + b * lda + i * pitch,
-                          .row = lda,
-                          .step = 1,
-                          .w = (const real *)weight + p * panel + i * length * V * LANES,
-                          .next = panel,
-                          .pitch = V * LANES,
-                          .n = length};
+    for (ptrdiff_t i = 0; i < n_runs; i++) {
+        op[i].a = (const real *)a + b * lda + i * pitch;
+        op[i].row = lda;
+        op[i].step = 1;
+        op[i].w = (const real *)weight + p * panel + i * length * V * LANES;
+        op[i].next = panel;
+        op[i].pitch = V * LANES;
+        op[i].n = length;
+    }
+}
+
+/* What gate_sums multiplies for panel p and rows from b on: x and h, as far as they are wanted. */
+INLINE int NAME(gate_operands)(const rnnfast_step *s, const int gates, const int recurrent,
+                               ptrdiff_t b, ptrdiff_t p, int V, operand *op)
+{
+    const int pitch = gates == 1 ? RNNFAST_VECTORS : gates, wanted = !s->product;
+    if (wanted) NAME(rows_times_panel)(op, s->x, s->ldx, b, s->weight_x, s->input, p, V, pitch);
+    if (recurrent) NAME(rows_times_panel)
+    (op + wanted, s->h, s->ldh, b, s->weight_h, s->recurrent, p, V, pitch);
+    return wanted + recurrent;
+}
+
+/* Where the sums of row b start: at the bias, or at the input product. */
+INLINE const real *NAME(sums_start)(const rnnfast_step *s, ptrdiff_t b, ptrdiff_t p)
+{
+    const real *from = s->product ? (const real *)s->product + b * s->ldp : (const real *)s->bias;
+    return from + p * RNNFAST_VECTORS * LANES;
+}
+
+/* A single row and two panels: the sums never leave the registers. */
+INLINE void NAME(one_row)(const rnnfast_step *s, const int gates, const int recurrent, ptrdiff_t b,
+                          ptrdiff_t p,
+                          void (*finish)(const rnnfast_step *, int gates, ptrdiff_t b, ptrdiff_t p,
+                                         int V, const vec *))
+{
+    const int V = gates == 1 ? RNNFAST_VECTORS : gates;
+    vec acc[2 * RNNFAST_VECTORS];
+    UNROLL
+    for (int v = 0; v < 2 * RNNFAST_VECTORS; v++)
+        acc[v] = load(NAME(sums_start)(s, b, p) + v * LANES);
+    operand op[2];
+    const int n = NAME(gate_operands)(s, gates, recurrent, b, p, V, op);
+    if (gates == 3) {
+        if (!s->product) NAME(tile)(1, 2, V, acc, RNNFAST_VECTORS, op, 1, NAME(CONTINUE), NULL);
+        if (recurrent)
+            NAME(tile)(1, 2, V, acc + 1, RNNFAST_VECTORS, op + n - 1, 1, NAME(CONTINUE), NULL);
+    } else {
+        NAME(tile)(1, 2, V, acc, RNNFAST_VECTORS, op, n, NAME(CONTINUE), NULL);
+    }
+    finish(s, gates, b, p, RNNFAST_VECTORS, acc);
+    finish(s, gates, b, p + 1, RNNFAST_VECTORS, acc + RNNFAST_VECTORS);
 }
 
 /* For each panel and block of rows: acc = bias or input product, + x W_x and h W_h as asked for,
@@ -65,34 +109,31 @@ INLINE void NAME(gate_sums)(const rnnfast_step *s, const int gates, const int re
                             void (*finish)(const rnnfast_step *, int gates, ptrdiff_t b,
                                            ptrdiff_t p, int V, const vec *))
 {
-    const int pitch = gates == 1 ? RNNFAST_VECTORS : gates, wanted = !s->product;
     const ptrdiff_t step = s->product ? s->ldp : 0;
     for (ptrdiff_t p = p0, P; p < p1; p += P) {
         const int V = gates == 1 ? panel_vectors(s->hidden, p) : gates;
         const int width = gates == 1 ? V : RNNFAST_VECTORS;
         P = panels_together(b1 - b0, gates == 1 ? whole_panels(s->hidden, p, p1) : p1 - p);
+        if (P == 2 && b1 - b0 == 1) {
+            NAME(one_row)(s, gates, recurrent, b0, p, finish);
+            continue;
+        }
         for (ptrdiff_t b = b0, rows; b < b1; b += rows) {
             rows = b1 - b < NAME(ROW_BLOCK) ? b1 - b : NAME(ROW_BLOCK);
             vec acc[NAME(ROW_BLOCK) * RNNFAST_VECTORS];
             for (ptrdiff_t j = 0; j < P; j++) {
-                const ptrdiff_t at = (p + j) * RNNFAST_VECTORS * LANES;
-                const real *from = s->product ? (const real *)s->product + b * s->ldp + at
-                                              : (const real *)s->bias + at;
+                const real *from = NAME(sums_start)(s, b, p + j);
                 for (ptrdiff_t r = 0; r < rows; r++, from += step)
                     for (int v = 0; v < width; v++)
                         acc[(j * rows + r) * RNNFAST_VECTORS + v] = load(from + v * LANES);
             }
             operand op[2];
-            if (wanted)
-                op[0] = NAME(rows_times_panel)(s->x, s->ldx, b, s->weight_x, s->input, p, V, pitch);
-            if (recurrent)
-                op[wanted] =
-                    NAME(rows_times_panel)(s->h, s->ldh, b, s->weight_h, s->recurrent, p, V, pitch);
+            const int n = NAME(gate_operands)(s, gates, recurrent, b, p, V, op);
             if (gates == 3) {
-                if (wanted) add_products(acc, rows, P, V, op, 1);
-                if (recurrent) add_products(acc + 1, rows, P, V, op + wanted, 1);
+                if (!s->product) add_products(acc, rows, P, V, op, 1, s->fetch);
+                if (recurrent) add_products(acc + 1, rows, P, V, op + n - 1, 1, s->fetch);
             } else {
-                add_products(acc, rows, P, V, op, wanted + recurrent);
+                add_products(acc, rows, P, V, op, n, s->fetch);
             }
             for (ptrdiff_t j = 0; j < P; j++)
                 for (ptrdiff_t r = 0; r < rows; r++)
@@ -122,7 +163,7 @@ INLINE void NAME(cell_backward)(const rnnfast_backstep *s, ptrdiff_t b0, ptrdiff
                 operand op[RNNFAST_VECTORS];
                 NAME(runs_times_panel)
                 (op, s->next, s->ldn, b, s->n_runs, s->run_length, s->run_pitch, s->weight_h, p, V);
-                add_products(acc, rows, P, V, op, (int)s->n_runs);
+                add_products(acc, rows, P, V, op, (int)s->n_runs, s->fetch);
             }
             for (ptrdiff_t j = 0; j < P; j++)
                 for (ptrdiff_t r = 0; r < rows; r++)
@@ -202,7 +243,7 @@ static void NAME(matmul)(const rnnfast_matmul *m, ptrdiff_t b0, ptrdiff_t b1, pt
             operand op[RNNFAST_VECTORS];
             NAME(runs_times_panel)
             (op, m->a, m->lda, b, m->n_runs, m->run_length, m->run_pitch, m->weight, p, V);
-            add_products(acc, rows, 1, V, op, (int)m->n_runs);
+            add_products(acc, rows, 1, V, op, (int)m->n_runs, m->fetch);
             for (ptrdiff_t r = 0; r < rows; r++)
                 for (int v = 0; v < V; v++)
                     store_n(out[r] + v * LANES, acc[r * RNNFAST_VECTORS + v], n - v * LANES);
@@ -215,6 +256,7 @@ const rnnfast_kernels NAME(rnnfast_table) = {
     .itemsize = sizeof(real),
     .lanes = LANES,
     .rows = TILE_ROWS,
+    .tile_bytes = TILE_ROWS * RNNFAST_VECTORS * VECTOR_BYTES,
     .cell = {[RNNFAST_RNN_TANH] = {NAME(rnn_tanh_forward_step), NAME(rnn_tanh_backward_step)},
              [RNNFAST_RNN_RELU] = {NAME(rnn_relu_forward_step), NAME(rnn_relu_backward_step)},
              [RNNFAST_LSTM] = {NAME(lstm_forward_step), NAME(lstm_backward_step)},
@@ -222,9 +264,10 @@ const rnnfast_kernels NAME(rnnfast_table) = {
     .input_product = NAME(input_product),
     .matmul = NAME(matmul),
     .outer = NAME(outer),
+    .outer_add = NAME(outer_add),
     .tiles_per_panel = NAME(tiles_per_panel),
+    .column_sums = NAME(column_sums),
     .pack = NAME(pack),
-    .unpack = NAME(unpack),
     .add = NAME(add),
     .multiply = NAME(multiply),
     .sum_squares = NAME(sum_squares),
@@ -251,6 +294,7 @@ const rnnfast_kernels NAME(rnnfast_table) = {
 #undef store
 #undef load_n
 #undef store_n
+#undef load_before
 #undef vmin
 #undef vmax
 #undef choose
@@ -261,4 +305,7 @@ const rnnfast_kernels NAME(rnnfast_table) = {
 #undef panels_together
 #undef deal
 #undef add_products
+#undef LINE
+#undef FETCHES
+#undef UNROLL
 #undef panel_vectors

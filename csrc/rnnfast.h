@@ -46,7 +46,8 @@ extern const rnnfast_cell rnnfast_cells[RNNFAST_CELLS];
 /* One forward step: h_out = cell(x W_x + h W_h + bias). */
 typedef struct {
     ptrdiff_t input, recurrent, hidden; /* I, K, H */
-    const void *x;                      /* (B, I), read unless `product` is given */
+    int fetch;     /* whether the weights are too large for the second-level cache */
+    const void *x; /* (B, I), read unless `product` is given */
     ptrdiff_t ldx;
     const void *h; /* (B, K) state before the step; must not alias h_out */
     ptrdiff_t ldh; /* of h and h_out */
@@ -65,6 +66,7 @@ typedef struct {
 /* One step of BPTT: dh = dh_in + dgates_next W_h, then the derivative of the cell. */
 typedef struct {
     ptrdiff_t hidden;  /* H */
+    int fetch;         /* as in rnnfast_step */
     const void *dh_in; /* (B, H) gradient that reaches h from outside the recurrence */
     ptrdiff_t ldd;
     const void *next; /* (B, ...) what weight_h multiplies: dgates of the step after; or NULL */
@@ -90,21 +92,22 @@ typedef struct {
     void *out;                 /* (rows, N) written; columns past N stay untouched */
     ptrdiff_t ldo, n_out;
     const ptrdiff_t *out_row; /* row of `out` that takes row b, or NULL: b itself */
-    int accumulate;
+    int accumulate, fetch;    /* fetch as in rnnfast_step */
 } rnnfast_matmul;
 
-/* out[k][n] += sum over the rows of runs of a[row][k] g[row][n]: a weight gradient, transposed.
- * The sum over all rows of a call is formed first and added once. */
+/* out[m][k] += sum over rows of g[row][m] a[row][k]: a weight gradient. The sum over all rows of a
+ * call is formed first, block by block of RNNFAST_BLOCK_ROWS, and added once. */
 typedef struct {
     ptrdiff_t start, count;
 } rnnfast_run;
 typedef struct {
-    const void *a; /* (rows, K), or NULL: a single column of ones (bias gradient) */
+    const void *a; /* (rows, K) */
     ptrdiff_t lda, n_a;
-    const void *g; /* (rows, N) padded to whole vectors */
-    ptrdiff_t ldg, n_g;
-    void *out; /* (K, N padded), read and written */
-    ptrdiff_t ldo;
+    const void *g; /* (rows, n_runs x run_length), runs run_pitch apart */
+    ptrdiff_t ldg, n_runs, run_length, run_pitch;
+    const int *order; /* place of each run in out; NULL: its own */
+    void *out;        /* (n_runs x run_length, K) dense, added to by outer_add */
+    void *sums;       /* rnnfast_kernels.tile_bytes for each tile of a call, aligned to a line */
 } rnnfast_outer;
 
 typedef struct {
@@ -116,27 +119,29 @@ typedef struct {
 typedef struct {
     const char *isa;
     int itemsize, lanes, rows;
+    ptrdiff_t tile_bytes; /* of a tile's sums */
     rnnfast_cell_kernels cell[RNNFAST_CELLS];
     /* gates[row] = x[row] W_x + bias: what rnnfast_step.product takes. Writes the step's `gates`
      * with ldp between rows, for a cell of `gates` gates; reads neither h nor c. */
     void (*input_product)(const rnnfast_step *, int gates, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t p0,
                           ptrdiff_t p1);
     void (*matmul)(const rnnfast_matmul *, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t p0, ptrdiff_t p1);
-    /* Tiles [q0, q1) of n_tiles = tiles_per_panel x panels: callers deal them to threads, none is
-     * ever split. */
-    void (*outer)(const rnnfast_outer *, const rnnfast_run *runs, int n_runs, ptrdiff_t q0,
-                  ptrdiff_t q1);
-    ptrdiff_t (*tiles_per_panel)(ptrdiff_t n_a);
+    /* Adds a block of rows, given as runs of at most RNNFAST_BLOCK_ROWS in all, to the sums of
+     * tiles [q0, q1), all in one panel of K; sets them where `fresh`. There are tiles_per_panel x
+     * panels of K: callers deal them to threads, none is ever split. */
+    void (*outer)(const rnnfast_outer *, const rnnfast_run *runs, int n_runs, int fresh,
+                  ptrdiff_t q0, ptrdiff_t q1);
+    void (*outer_add)(const rnnfast_outer *, ptrdiff_t q0, ptrdiff_t q1); /* out += sums */
+    ptrdiff_t (*tiles_per_panel)(ptrdiff_t n_runs, ptrdiff_t run_length);
+    /* sums[c] += sum over a block's rows of g[row][c]. */
+    void (*column_sums)(const void *g, ptrdiff_t ldg, const rnnfast_run *runs, int n_runs,
+                        ptrdiff_t columns, void *sums);
     /* dst (panels [p0, p1) of a pack) from src: the weight of input k of unit u in slot s is
      * src[(order[s] * hidden + u) * row + k * column]. `gates` 1: dst is a single-gate pack, order
      * unused. The pack has n_all inputs, of which this call writes [at, at + n_in). */
     void (*pack)(void *dst, const void *src, ptrdiff_t row, ptrdiff_t column, ptrdiff_t hidden,
                  ptrdiff_t n_in, ptrdiff_t at, ptrdiff_t n_all, int gates, const int *order,
                  ptrdiff_t p0, ptrdiff_t p1);
-    /* dst[r * ldd + c] += src[c * lds + r], r in [r0, r1), c < cols: gradients out of their pack.
-     */
-    void (*unpack)(void *dst, ptrdiff_t ldd, const void *src, ptrdiff_t lds, ptrdiff_t r0,
-                   ptrdiff_t r1, ptrdiff_t cols);
     void (*add)(void *to, const void *what, ptrdiff_t n);    /* to[i] += what[i] */
     void (*multiply)(void *to, const void *by, ptrdiff_t n); /* to[i] *= by[i] */
     double (*sum_squares)(const void *x, ptrdiff_t n);

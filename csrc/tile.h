@@ -6,7 +6,7 @@
  * the operands and of k, whatever the tile's size: so results depend neither on threads nor on how
  * rows were dealt to tiles. */
 
-/* acc[j][r][v] += sum over n of a[r * row + n * step] * w[j * next + n * pitch + v * LANES + lane]
+/* acc[j][r][v] += sum over n of a[r * row + n * step] * w[j * next + n * pitch + v * LANES + lane].
  */
 typedef struct {
     const real *a;
@@ -16,24 +16,43 @@ typedef struct {
 } NAME(operand);
 #define operand NAME(operand)
 
+/* Tiles of fewer rows have no time to spare. */
+#define FETCHES(R) ((R) > TILE_ROWS / 2)
+
 /* Before the compiler places the sums, so that it sees no array but registers. */
 #define UNROLL _Pragma("GCC unroll 8")
 
-/* acc is [P][acc_next / 4][4]; a tile of fewer vectors uses the first ones of each row. */
+/* What becomes of acc: the chain of sums goes on from it; or a chain from zero replaces it, or is
+ * added to it. */
+enum { NAME(CONTINUE), NAME(REPLACE), NAME(ADD) };
+
+#define LINE (RNNFAST_LINE / (ptrdiff_t)sizeof(real))
+
+/* acc is [P][acc_next / 4][4]; a tile of fewer vectors uses the first ones of each row. Meanwhile
+ * what a later tile will read comes to the second-level cache, a line for each k: those from
+ * `fetch` on, if it is not NULL; for chains from zero, whose k are rows of a wide array, a's next
+ * lines. */
 INLINE void NAME(tile)(const int R, const int P, const int V, vec *restrict acc, ptrdiff_t acc_next,
-                       const operand *op, int n_op)
+                       const operand *op, int n_op, int how, const real *fetch)
 {
     vec s[TILE_ROWS][2 * RNNFAST_VECTORS];
     UNROLL
     for (int r = 0; r < R; r++) {
         UNROLL
         for (int v = 0; v < P * V; v++)
-            s[r][v] = acc[v / V * acc_next + r * RNNFAST_VECTORS + v % V];
+            s[r][v] = how == NAME(CONTINUE) ? acc[v / V * acc_next + r * RNNFAST_VECTORS + v % V]
+                                            : (vec){0};
     }
     for (; n_op > 0; n_op--, op++) {
         const real *a = op->a, *w = op->w;
         const ptrdiff_t row = op->row, step = op->step, pitch = op->pitch, next = op->next;
+        const real *line = how != NAME(CONTINUE) ? a + LINE : fetch ? fetch : (const real *)acc;
+        const ptrdiff_t line_step = how != NAME(CONTINUE) ? step : fetch ? LINE : 0;
         for (ptrdiff_t n = op->n; n > 0; n--, a += step, w += pitch) {
+            if (FETCHES(R)) {
+                __builtin_prefetch(line, 0, 2);
+                line += line_step;
+            }
             vec weight[2 * RNNFAST_VECTORS];
             UNROLL
             for (int v = 0; v < P * V; v++) weight[v] = load(w + v / V * next + v % V * LANES);
@@ -44,22 +63,27 @@ INLINE void NAME(tile)(const int R, const int P, const int V, vec *restrict acc,
                 for (int v = 0; v < P * V; v++) s[r][v] += x * weight[v];
             }
         }
+        if (fetch) fetch += op->n * LINE;
     }
     UNROLL
     for (int r = 0; r < R; r++) {
         UNROLL
-        for (int v = 0; v < P * V; v++)
-            acc[v / V * acc_next + r * RNNFAST_VECTORS + v % V] = s[r][v];
+        for (int v = 0; v < P * V; v++) {
+            vec *sum = acc + v / V * acc_next + r * RNNFAST_VECTORS + v % V;
+            *sum = how == NAME(ADD) ? *sum + s[r][v] : s[r][v];
+        }
     }
 }
 
-typedef void (*NAME(tile_fn))(vec *restrict acc, ptrdiff_t acc_next, const operand *op, int n_op);
+typedef void (*NAME(tile_fn))(vec *restrict acc, ptrdiff_t acc_next, const operand *op, int n_op,
+                              int how, const real *fetch);
 
 #define TILE(R, P, V)                                                                              \
     static void NAME(tile_##R##x##P##x##V)(vec *restrict acc, ptrdiff_t acc_next,                  \
-                                           const operand *op, int n_op)                            \
+                                           const operand *op, int n_op, int how,                   \
+                                           const real *fetch)                                      \
     {                                                                                              \
-        NAME(tile)(R, P, V, acc, acc_next, op, n_op);                                              \
+        NAME(tile)(R, P, V, acc, acc_next, op, n_op, how, fetch);                                  \
     }
 #define TILES(R)      TILE(R, 1, 1) TILE(R, 1, 2) TILE(R, 1, 3) TILE(R, 1, 4)
 #define TWO_PANELS(R) TILE(R, 2, 3) TILE(R, 2, 4)
@@ -127,36 +151,63 @@ INLINE int NAME(panels_together)(ptrdiff_t rows, ptrdiff_t whole)
 }
 #define panels_together NAME(panels_together)
 
+/* acc (rows, 4 vectors) += the operands, whose `a` ends up past the last row. Of the `lines` from
+ * `fetch` on, as many are fetched as there is time for. */
+INLINE void NAME(add_pass)(vec *acc, ptrdiff_t rows, int V, operand *op, int n_op,
+                           const real *fetch, ptrdiff_t lines)
+{
+    for (ptrdiff_t b = 0, R; b < rows; b += R) {
+        R = deal(rows - b);
+        NAME(tiles)
+        [R - 1][V - 1](acc + b * RNNFAST_VECTORS, 0, op, n_op, NAME(CONTINUE),
+                       lines > 0 ? fetch : NULL);
+        for (int i = 0; i < n_op; i++) {
+            op[i].a += R * op[i].row;
+            fetch += op[i].n * LINE;
+            lines -= op[i].n;
+        }
+    }
+}
+
 /* acc (P, rows, 4 vectors) += the operands, whose `a` points at row 0 and is the same operand for
  * each row. Long sums go in passes of DEPTH, so that a pass of the panel stays in the second-level
- * cache while all rows go over it; the order of each sum is the same. */
+ * cache while all rows go over it; the order of each sum is the same. `fetch`: the weights do not
+ * all stay there, so each pass fetches those of the next. Uses `op` up. */
 enum { NAME(DEPTH) = 32768 / VECTOR_BYTES };
 
-INLINE void NAME(add_products)(vec *acc, ptrdiff_t rows, int P, int V, const operand *op, int n_op)
+INLINE void NAME(add_products)(vec *acc, ptrdiff_t rows, int P, int V, operand *op, int n_op,
+                               int fetch)
 {
     if (P == 2) {
-        NAME(two_panels)[rows - 1][V - 3](acc, rows * RNNFAST_VECTORS, op, n_op);
+        NAME(two_panels)
+        [rows - 1][V - 3](acc, rows * RNNFAST_VECTORS, op, n_op, NAME(CONTINUE), NULL);
         return;
     }
-    ptrdiff_t done = 0; /* of *op */
+    const real *next_panel = op->w + op->next;
+    ptrdiff_t total = 0, done = 0; /* of *op */
+    for (int i = 0; i < n_op; i++) total += op[i].n;
+    if (total <= NAME(DEPTH)) {
+        NAME(add_pass)(acc, rows, V, op, n_op, next_panel, fetch ? total * op->pitch / LINE : 0);
+        return;
+    }
     while (n_op > 0) {
         operand pass[RNNFAST_VECTORS];
         int n = 0;
+        ptrdiff_t lines = 0;
         for (ptrdiff_t left = NAME(DEPTH); n_op > 0 && left > 0 && n < RNNFAST_VECTORS; n++) {
             const ptrdiff_t take = op->n - done < left ? op->n - done : left;
             pass[n] = *op;
             pass[n].a += done * op->step;
             pass[n].w += done * op->pitch;
             pass[n].n = take;
+            lines += take * op->pitch / LINE;
             left -= take;
             done += take;
             if (done == op->n) op++, n_op--, done = 0;
         }
-        for (ptrdiff_t b = 0, R; b < rows; b += R) {
-            R = deal(rows - b);
-            NAME(tiles)[R - 1][V - 1](acc + b * RNNFAST_VECTORS, 0, pass, n);
-            for (int i = 0; i < n; i++) pass[i].a += R * pass[i].row;
-        }
+        NAME(add_pass)
+        (acc, rows, V, pass, n, n_op > 0 ? op->w + done * op->pitch : next_panel,
+         fetch ? lines : 0);
     }
 }
 #define add_products NAME(add_products)

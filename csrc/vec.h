@@ -18,15 +18,16 @@ typedef real NAME(uvec)
 #define vec  NAME(vec)
 #define ivec NAME(ivec)
 
-#define INLINE  static inline __attribute__((always_inline))
-#define splat   NAME(splat)
-#define load    NAME(load)
-#define store   NAME(store)
-#define load_n  NAME(load_n)
-#define store_n NAME(store_n)
-#define vmin    NAME(vmin)
-#define vmax    NAME(vmax)
-#define choose  NAME(choose)
+#define INLINE      static inline __attribute__((always_inline))
+#define splat       NAME(splat)
+#define load        NAME(load)
+#define store       NAME(store)
+#define load_n      NAME(load_n)
+#define store_n     NAME(store_n)
+#define load_before NAME(load_before)
+#define vmin        NAME(vmin)
+#define vmax        NAME(vmax)
+#define choose      NAME(choose)
 
 INLINE vec splat(real x) { return x - (vec){0}; /* x - 0 keeps the sign of zero, x + 0 does not */ }
 
@@ -41,6 +42,12 @@ INLINE vec load_n(const real *p, ptrdiff_t n)
     vec a = {0};
     for (ptrdiff_t l = 0; l < n; l++) a[l] = p[l];
     return a;
+}
+
+/* The same where all of [p, end) may be read: the other lanes are then whatever comes next. */
+INLINE vec load_before(const real *p, ptrdiff_t n, const real *end)
+{
+    return end - p >= LANES ? load(p) : load_n(p, n);
 }
 
 INLINE void store_n(real *p, vec a, ptrdiff_t n)

@@ -15,9 +15,10 @@ from libc.math cimport sqrt
 from libc.string cimport memcpy, memset
 
 from rnnfast.core cimport kernels as k
+from rnnfast.core.gradient cimport Rows, SUMS_BYTES, sum_columns, sum_tiles, tiles_end, tiles_of
 from rnnfast.core.kernels cimport (
-    RNNFAST_BLOCK_ROWS, RNNFAST_VECTORS, omp_get_num_threads, omp_get_thread_num, rnnfast_kernels,
-    rnnfast_matmul, rnnfast_outer, rnnfast_padded, rnnfast_panels, rnnfast_run,
+    RNNFAST_VECTORS, omp_get_num_threads, omp_get_thread_num, rnnfast_kernels, rnnfast_matmul,
+    rnnfast_outer, rnnfast_panels,
 )
 
 cnp.import_array()
@@ -98,35 +99,19 @@ cdef int _matmul(const rnnfast_kernels* kn, char* a, char* weight, Py_ssize_t ro
     return 0
 
 
-cdef void _outer_share(const rnnfast_kernels* kn, const rnnfast_outer* o,
-                       Py_ssize_t rows) noexcept nogil:
-    # This thread's tiles, panel by panel, of the sum over all rows.
+cdef void _outer_share(const rnnfast_kernels* kn, const rnnfast_outer* whole, const Rows* rows,
+                       char* sums) noexcept nogil:
     cdef int i = omp_get_thread_num(), n = omp_get_num_threads()
-    cdef Py_ssize_t per_panel = kn.tiles_per_panel(o.n_a), end, q
-    cdef Py_ssize_t tiles = per_panel * rnnfast_panels(o.n_g, 1, kn.lanes)
-    cdef rnnfast_run run
+    cdef rnnfast_outer o = whole[0]
+    cdef Py_ssize_t q = _share(tiles_of(kn, &o), i, n), last = _share(tiles_of(kn, &o), i + 1, n), end
     cdef unsigned long long fp = k.fp_enter()
-    q = _share(tiles, i, n)
-    tiles = _share(tiles, i + 1, n)
-    while q < tiles:
-        end = min(tiles, (q // per_panel + 1) * per_panel)
-        run.start = 0
-        while run.start < rows:
-            run.count = min(RNNFAST_BLOCK_ROWS, rows - run.start)
-            kn.outer(o, &run, 1, q, end)
-            run.start += run.count
+    o.sums = sums + i * SUMS_BYTES
+    while q < last:
+        end = tiles_end(kn, &o, q, last)
+        sum_tiles(kn, &o, rows, q, end)
+        kn.outer_add(&o, q, end)
         q = end
     k.fp_leave(fp)
-
-
-cdef int _outer(const rnnfast_kernels* kn, const rnnfast_outer* o, Py_ssize_t rows) except -1:
-    if _team(<double>rows * o.n_a * o.n_g) == 1:
-        with nogil:
-            _outer_share(kn, o, rows)
-    else:
-        with nogil, parallel(num_threads=k.team_size()):
-            _outer_share(kn, o, rows)
-    return 0
 
 
 def linear(x, weight, bias, y):
@@ -145,51 +130,41 @@ def linear_backward(x, weight, dy, dx, dweight, dbias):
     """
     cdef int typenum = _real(x, "x")
     cdef const rnnfast_kernels* kn = _table(typenum)
-    cdef Py_ssize_t N = x.shape[0], K = x.shape[1], M = weight.shape[0], size = kn.itemsize, i
-    cdef Py_ssize_t padded = rnnfast_padded(K, size), lanes = kn.lanes
+    cdef Py_ssize_t N = x.shape[0], K = x.shape[1], M = weight.shape[0]
+    cdef int team = _team(<double>N * K * M)
     cdef rnnfast_outer o
-    cdef char* block = NULL
-    cdef char* out
+    cdef Rows rows
+    cdef unsigned long long fp
+    cdef char* sums
     cdef char* x_data = _data(x, typenum, N * K, "x")
     cdef char* dy_data = _data(dy, typenum, N * M, "dy")
     cdef char* dx_data = _data(dx, typenum, N * K, "dx")
     cdef char* dweight_data = _data(dweight, typenum, M * K, "dweight")
     cdef char* dbias_data = _data(dbias, typenum, M, "dbias")
-    if dx_data != NULL:
-        _matmul(kn, dy_data, _data(weight, typenum, M * K, "weight"), 1, K, NULL, dx_data, N, M, K)
+    rows.T, rows.B, rows.active = 1, N, &N
     memset(&o, 0, sizeof(o))
-    o.a, o.lda, o.n_a = dy_data, M, M
-    if dweight_data != NULL and K == padded:
-        o.g, o.ldg, o.n_g, o.out, o.ldo = x_data, K, K, dweight_data, K
-        _outer(kn, &o, N)
-    elif dweight_data != NULL:
-        # Rows padded to whole vectors, for both x and the result.
-        block = <char*>k.take(k.product(padded * size, N + M))
-        out = block + N * padded * size
-        for i in range(N):
-            memcpy(block + i * padded * size, x_data + i * K * size, K * size)
-            memset(block + (i * padded + K) * size, 0, (padded - K) * size)
-        memset(out, 0, M * padded * size)
-        o.g, o.ldg, o.n_g, o.out, o.ldo = block, padded, K, out, padded
-        _outer(kn, &o, N)
-        for i in range(M):
-            kn.add(dweight_data + i * K * size, out + i * padded * size, K)
-        k.give(block)
-    if dbias_data != NULL:
-        # The product with a column of ones.
-        block = <char*>k.take((M + 1) * lanes * size)
-        out = block + lanes * size
-        memset(block, 0, (M + 1) * lanes * size)
-        for i in range(lanes):
-            if size == 4:
-                (<float*>block)[i] = 1
-            else:
-                (<double*>block)[i] = 1
-        o.g, o.ldg, o.n_g, o.out, o.ldo = block, 0, 1, out, lanes
-        _outer(kn, &o, N)
-        for i in range(M):
-            kn.add(dbias_data + i * size, out + i * lanes * size, 1)
-        k.give(block)
+    o.a, o.lda, o.n_a = x_data, K, K
+    o.g, o.ldg, o.n_runs, o.run_length, o.out = dy_data, M, 1, M, dweight_data
+    sums = <char*>k.take(max(<Py_ssize_t>team * SUMS_BYTES, k.product(M, kn.itemsize)))
+    try:
+        if dx_data != NULL:
+            _matmul(kn, dy_data, _data(weight, typenum, M * K, "weight"), 1, K, NULL, dx_data, N, M, K)
+        if dweight_data == NULL:
+            pass
+        elif team == 1:
+            with nogil:
+                _outer_share(kn, &o, &rows, sums)
+        else:
+            with nogil, parallel(num_threads=team):
+                _outer_share(kn, &o, &rows, sums)
+        if dbias_data != NULL:
+            with nogil:
+                fp = k.fp_enter()
+                sum_columns(kn, dy_data, M, &rows, M, sums)
+                kn.add(dbias_data, sums, M)
+                k.fp_leave(fp)
+    finally:
+        k.give(sums)
 
 
 # ---- embedding

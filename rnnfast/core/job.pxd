@@ -55,15 +55,12 @@ cdef struct State:
     char* gates  # (T, B, ldg): activated, then their gradients; NULL at inference
     char* m      # (T or 1, B, ldc): o tanh(c) before the projection; NULL without one
     char* dh     # (T, B, ldh): gradient of the projected h; backward with projection only
-    char* grad_x  # (I, ldw) weight gradients, transposed
-    char* grad_h  # (K, ldw)
-    char* grad_b  # (1, ldw)
-    char* grad_r  # (P, ldc)
+    char* grad_b  # (S, slot): sums of the gates' gradients
 
 
 cdef struct Job:
     Py_ssize_t T, B
-    Py_ssize_t ldh, ldc, ldg, ldw, slot  # slot: distance between slots of a gate row
+    Py_ssize_t ldh, ldc, ldg, slot  # slot: distance between slots of a gate row
     Py_ssize_t places
     int training, shared, gather_x, want_dx, want_grads, used
     Py_ssize_t chunk
@@ -101,8 +98,9 @@ cdef struct Job:
     char* between[2]  # (T, B, ldy) gradients between layers
     Py_ssize_t ldy
     char** grads    # (L * D * 5,) the caller's
-    char* gradients  # all grad_* of the states, zeroed by the team
-    Py_ssize_t gradient_lines
+    char* sums  # of weight gradients: of all tiles if keep_sums, else member_sums bytes a member
+    Py_ssize_t sums_bytes, member_sums
+    int keep_sums
     barrier meet
     int stop  # a signal handler raised: the team winds up without working on
 

@@ -142,7 +142,6 @@ cdef void place_forward(Job* job, Packed net, char** at) noexcept nogil:
 cdef void place_backward(Job* job, Packed net, char** at) noexcept nogil:
     cdef Py_ssize_t size = net.itemsize
     cdef int index
-    cdef State* state
     job.outside = _bump(at, job.B * job.ldh * size)
     job.zeros = _bump(at, job.ldc * size)
     job.carry = _bump(at, job.B * job.ldc * size)
@@ -153,15 +152,9 @@ cdef void place_backward(Job* job, Packed net, char** at) noexcept nogil:
     if net.projection:
         for index in range(net.layers * net.directions):
             job.states[index].dh = _bump(at, job.T * job.B * job.ldh * size)
-    job.gradients = at[0]
-    if job.want_grads:
-        for index in range(net.layers * net.directions):
-            state = job.states + index
-            state.grad_x = _bump(at, net.parts[index].input * job.ldw * size)
-            state.grad_h = _bump(at, net.recurrent * job.ldw * size)
-            state.grad_b = _bump(at, job.ldw * size)
-            state.grad_r = _bump(at, net.projection * job.ldc * size)
-    job.gradient_lines = (at[0] - job.gradients) // RNNFAST_LINE
+    for index in range(net.layers * net.directions if job.want_grads else 0):
+        job.states[index].grad_b = _bump(at, net.info.slots * job.slot * size)
+    job.sums = _bump(at, job.sums_bytes)
 
 
 cdef char* strided(object array, Packed net, Py_ssize_t T, Py_ssize_t B, Py_ssize_t n, str name,

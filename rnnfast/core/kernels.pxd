@@ -14,6 +14,7 @@ cdef extern from "rnnfast.h" nogil:
 
     ctypedef struct rnnfast_step:
         Py_ssize_t input, recurrent, hidden
+        int fetch
         const void* x
         Py_ssize_t ldx
         const void* h
@@ -33,6 +34,7 @@ cdef extern from "rnnfast.h" nogil:
 
     ctypedef struct rnnfast_backstep:
         Py_ssize_t hidden
+        int fetch
         const void* dh_in
         Py_ssize_t ldd
         const void* next
@@ -57,7 +59,7 @@ cdef extern from "rnnfast.h" nogil:
         void* out
         Py_ssize_t ldo, n_out
         const Py_ssize_t* out_row
-        int accumulate
+        int accumulate, fetch
 
     ctypedef struct rnnfast_run:
         Py_ssize_t start, count
@@ -66,9 +68,10 @@ cdef extern from "rnnfast.h" nogil:
         const void* a
         Py_ssize_t lda, n_a
         const void* g
-        Py_ssize_t ldg, n_g
+        Py_ssize_t ldg, n_runs, run_length, run_pitch
+        const int* order
         void* out
-        Py_ssize_t ldo
+        void* sums
 
     ctypedef struct cell_kernels "rnnfast_cell_kernels":
         void (*forward)(const rnnfast_step*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
@@ -77,16 +80,18 @@ cdef extern from "rnnfast.h" nogil:
     ctypedef struct rnnfast_kernels:
         const char* isa
         int itemsize, lanes, rows
+        Py_ssize_t tile_bytes
         cell_kernels cell[1]  # RNNFAST_CELLS of them, C knows
         void (*input_product)(const rnnfast_step*, int, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                               Py_ssize_t) noexcept nogil
         void (*matmul)(const rnnfast_matmul*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
-        void (*outer)(const rnnfast_outer*, const rnnfast_run*, int, Py_ssize_t, Py_ssize_t) noexcept nogil
-        Py_ssize_t (*tiles_per_panel)(Py_ssize_t) noexcept nogil
+        void (*outer)(const rnnfast_outer*, const rnnfast_run*, int, int, Py_ssize_t, Py_ssize_t) noexcept nogil
+        void (*outer_add)(const rnnfast_outer*, Py_ssize_t, Py_ssize_t) noexcept nogil
+        Py_ssize_t (*tiles_per_panel)(Py_ssize_t, Py_ssize_t) noexcept nogil
+        void (*column_sums)(const void*, Py_ssize_t, const rnnfast_run*, int, Py_ssize_t,
+                            void*) noexcept nogil
         void (*pack)(void*, const void*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                      Py_ssize_t, Py_ssize_t, int, const int*, Py_ssize_t, Py_ssize_t) noexcept nogil
-        void (*unpack)(void*, Py_ssize_t, const void*, Py_ssize_t, Py_ssize_t, Py_ssize_t,
-                       Py_ssize_t) noexcept nogil
         void (*add)(void*, const void*, Py_ssize_t) noexcept nogil
         void (*multiply)(void*, const void*, Py_ssize_t) noexcept nogil
         double (*sum_squares)(const void*, Py_ssize_t) noexcept nogil

@@ -17,15 +17,16 @@ from cython.parallel cimport parallel
 from libc.string cimport memset
 
 from rnnfast.core cimport kernels as k
+from rnnfast.core.gradient cimport Rows, SUMS_BYTES, sum_columns, sum_tiles, tiles_end, tiles_of
 from rnnfast.core.job cimport (
-    Job, Member, State, Tape, barrier_wait, copy_row, mask_of, member_of, order_rows,
+    CHECKED_WORK, Job, Member, State, Tape, barrier_wait, copy_row, mask_of, member_of, order_rows,
     flag_raised, place_backward, place_forward, place_lists, sample_of, share, stopped, strided,
     team_for, thresholds, wait,
 )
 from rnnfast.core.kernels cimport (
-    RNNFAST_BLOCK_ROWS, RNNFAST_LINE, RNNFAST_VECTORS, omp_get_num_threads, omp_get_thread_num,
+    RNNFAST_VECTORS, omp_get_num_threads, omp_get_thread_num,
     rnnfast_backstep, rnnfast_cell, rnnfast_kernels, rnnfast_matmul, rnnfast_outer, rnnfast_padded,
-    rnnfast_panels, rnnfast_run, rnnfast_step, rnnfast_stride,
+    rnnfast_panels, rnnfast_step, rnnfast_stride,
 )
 from rnnfast.core.packed cimport Packed, Part, contiguous
 
@@ -121,6 +122,7 @@ cdef void _forward_layer(Job* job, Packed net, Member* me, int layer, int direct
 
     memset(&step, 0, sizeof(step))
     step.input, step.recurrent, step.hidden = part.input, K, H
+    step.fetch = gates * H * (part.input + K) * size // me.n >= thresholds.cached_weights
     step.ldx = job.input_row[layer]
     step.ldh, step.ldc, step.ldg, step.ldp = job.ldh, job.ldc, job.ldg, job.ldp
     step.weight_x, step.weight_h, step.bias = part.weight_x, part.weight_h, part.bias
@@ -258,6 +260,7 @@ cdef void _backward_layer(Job* job, Packed net, Member* me, int layer, int direc
 
     memset(&step, 0, sizeof(step))
     step.hidden = H
+    step.fetch = gates * H * K * size // me.n >= thresholds.cached_weights
     step.ldh, step.ldc, step.ldg, step.ldk = job.ldh, job.ldc, job.ldg, job.ldc
     step.carry = job.carry
     # dh that comes through the recurrence: dgates of the following step times W_hh.
@@ -359,6 +362,7 @@ cdef void _input_gradient(Job* job, Packed net, Member* me, int layer, int direc
     memset(&m, 0, sizeof(m))
     m.lda, m.n_runs, m.run_length, m.run_pitch = job.ldg, net.info.gates, net.hidden, job.slot
     m.weight, m.n_out, m.accumulate = part.weight_xt, part.input, direction
+    m.fetch = net.info.gates * net.hidden * part.input * size >= thresholds.cached_weights
     if layer:
         out, out_time, m.ldo = job.between[layer & 1], job.B * job.ldy, job.ldy
     else:
@@ -381,116 +385,79 @@ cdef void _input_gradient(Job* job, Packed net, Member* me, int layer, int direc
     wait(job, me)
 
 
-cdef int _next_block(const Job* job, Py_ssize_t* t, Py_ssize_t* r, rnnfast_run* runs) noexcept nogil:
-    # The next RNNFAST_BLOCK_ROWS active rows of the whole batch, as runs of the flattened (T, B).
-    cdef Py_ssize_t left = RNNFAST_BLOCK_ROWS, n
-    cdef int count = 0
-    while left and t[0] < job.T:
-        n = min(left, job.active[t[0]] - r[0])
-        if n > 0:
-            if count and runs[count - 1].start + runs[count - 1].count == t[0] * job.B + r[0]:
-                runs[count - 1].count += n
-            else:
-                runs[count].start, runs[count].count = t[0] * job.B + r[0], n
-                count += 1
-            left -= n
-            r[0] += n
-        if r[0] >= job.active[t[0]]:
-            t[0] += 1
-            r[0] = 0
-    return count
-
-
-cdef void _outer_share(Job* job, const rnnfast_kernels* kn, const rnnfast_outer* o,
-                       Member* me) noexcept nogil:
-    # This member's tiles, panel by panel, of the sum over all rows.
-    cdef double tile = kn.rows * kn.lanes * RNNFAST_VECTORS
-    cdef Py_ssize_t per_panel = kn.tiles_per_panel(o.n_a), t, r, q, end
-    cdef Py_ssize_t tiles = per_panel * rnnfast_panels(o.n_g, 1, kn.lanes)
-    cdef rnnfast_run runs[RNNFAST_BLOCK_ROWS]
-    cdef int count
-    q = share(tiles, me.index, me.count)
-    tiles = share(tiles, me.index + 1, me.count)
-    while q < tiles:
-        end = min(tiles, (q // per_panel + 1) * per_panel)
-        t = r = 0
-        count = _next_block(job, &t, &r, runs)
-        while count:
-            if not stopped(job, me, (end - q) * tile * RNNFAST_BLOCK_ROWS):
-                kn.outer(o, runs, count, q, end)
-            count = _next_block(job, &t, &r, runs)
-        q = end
-
-
-cdef void _weight_gradients(Job* job, Packed net, Member* me, int index) noexcept nogil:
-    # dW += dgates^T [x, h] over all rows of the batch, in an order that no team changes; members own
-    # tiles of dW.
-    cdef const rnnfast_kernels* kn = net.kernels
+cdef rnnfast_outer _weight_gradient(const Job* job, Packed net, int index, int side) noexcept nogil:
+    # dW = dgates^T x (side 0), dgates^T h (1), or of the projection dh^T m (2).
     cdef int layer = index // net.directions, reverse = index % net.directions
     cdef Part* part = net.parts + index
     cdef State* state = job.states + index
     cdef Py_ssize_t size = net.itemsize
-    cdef Py_ssize_t width = net.info.gates * job.slot
-    cdef rnnfast_outer x_side, h_side, bias, projection
-    memset(&bias, 0, sizeof(bias))
-    bias.g, bias.ldg, bias.n_g = state.gates, job.ldg, net.info.slots * job.slot
-    bias.n_a, bias.out, bias.ldo = 1, state.grad_b, job.ldw
-    x_side = h_side = bias
-    x_side.a, x_side.lda, x_side.n_a = job.inputs[layer], job.input_row[layer], part.input
-    x_side.g, x_side.n_g = state.gates + net.info.x_slot * job.slot * size, width
-    x_side.out = state.grad_x
-    h_side.a = state.h + (job.B * job.ldh * size if reverse else 0)
-    h_side.lda, h_side.n_a = job.ldh, net.recurrent
-    h_side.g, h_side.n_g = state.gates + net.info.h_slot * job.slot * size, width
-    h_side.out = state.grad_h
-    projection = bias
-    projection.a, projection.lda, projection.n_a = state.dh, job.ldh, net.recurrent
-    projection.g, projection.ldg, projection.n_g = state.m, job.ldc, net.hidden
-    projection.out, projection.ldo = state.grad_r, job.ldc
-    _outer_share(job, kn, &x_side, me)
-    _outer_share(job, kn, &h_side, me)
-    _outer_share(job, kn, &bias, me)
-    if net.projection:
-        _outer_share(job, kn, &projection, me)
+    cdef int slot = net.info.h_slot if side else net.info.x_slot
+    cdef rnnfast_outer o
+    memset(&o, 0, sizeof(o))
+    o.g, o.ldg = state.gates + slot * job.slot * size, job.ldg
+    o.n_runs, o.run_length, o.run_pitch = net.info.gates, net.hidden, job.slot
+    o.order = net.info.order + slot
+    o.out = job.grads[5 * index + side]
+    if side == 0:
+        o.a, o.lda, o.n_a = job.inputs[layer], job.input_row[layer], part.input
+    else:
+        o.a, o.lda, o.n_a = state.h, job.ldh, net.recurrent
+        if reverse:
+            o.a = state.h + job.B * job.ldh * size
+    if side == 2:
+        o.g, o.ldg, o.n_runs, o.run_length, o.order = state.dh, job.ldh, 1, net.recurrent, NULL
+        o.a, o.lda, o.n_a, o.out = state.m, job.ldc, net.hidden, job.grads[5 * index + 4]
+    return o
 
 
-cdef void _add_gradients(Job* job, Packed net, Member* me, int index) noexcept nogil:
-    # Into the caller's arrays, members by hidden units.
+cdef void _weight_gradients(Job* job, Packed net, Member* me, int form, int add) noexcept nogil:
+    # Sums over all rows of the batch, in an order that no team changes, and then into the caller's
+    # arrays; members own tiles of dW and units of the biases.
     cdef const rnnfast_kernels* kn = net.kernels
-    cdef Part* part = net.parts + index
-    cdef State* state = job.states + index
     cdef const rnnfast_cell* info = net.info
-    cdef Py_ssize_t size = net.itemsize, H = net.hidden, K = net.recurrent, I = part.input, r
-    cdef Py_ssize_t u0 = share(H, me.index, me.count), u1 = share(H, me.index + 1, me.count)
-    cdef char** grads = job.grads + 5 * index
-    cdef int s, gate
-    for s in range(info.gates):
-        gate = info.order[info.x_slot + s]
-        kn.unpack(grads[0] + gate * H * I * size, I, state.grad_x + s * job.slot * size, job.ldw,
-                  u0, u1, I)
-        if grads[2] != NULL:
-            net.kernels.add(grads[2] + (gate * H + u0) * size,
-                     state.grad_b + ((info.x_slot + s) * job.slot + u0) * size, u1 - u0)
-        gate = info.order[info.h_slot + s]
-        kn.unpack(grads[1] + gate * H * K * size, K, state.grad_h + s * job.slot * size, job.ldw,
-                  u0, u1, K)
-        if grads[3] != NULL:
-            net.kernels.add(grads[3] + (gate * H + u0) * size,
-                     state.grad_b + ((info.h_slot + s) * job.slot + u0) * size, u1 - u0)
-    if net.projection:
-        for r in range(K):
-            net.kernels.add(grads[4] + (r * H + u0) * size, state.grad_r + (r * job.ldc + u0) * size, u1 - u0)
+    cdef int index, side, s
+    cdef Py_ssize_t size = net.itemsize, H = net.hidden, tiles, q, end, last
+    cdef Py_ssize_t u0 = share(H, me.index, me.count), units = share(H, me.index + 1, me.count) - u0
+    cdef Rows rows
+    cdef rnnfast_outer o
+    cdef char* kept = job.sums
+    cdef char* bias
+    cdef char** grads
+    rows.T, rows.B, rows.active = job.T, job.B, job.active
+    for index in range(net.layers * net.directions):
+        for side in range(3 if net.projection else 2):
+            o = _weight_gradient(job, net, index, side)
+            tiles = tiles_of(kn, &o)
+            q, last = share(tiles, me.index, me.count), share(tiles, me.index + 1, me.count)
+            while q < last:
+                end = tiles_end(kn, &o, q, last)
+                o.sums = kept + q * kn.tile_bytes if job.keep_sums else job.sums + me.index * job.member_sums
+                if form and not (job.keep_sums and stopped(
+                        job, me, <double>(end - q) * kn.rows * kn.lanes * RNNFAST_VECTORS
+                        * job.T * job.B)):
+                    sum_tiles(kn, &o, &rows, q, end)
+                if add:
+                    kn.outer_add(&o, q, end)
+                q = end
+            kept += tiles * kn.tile_bytes
+        bias, grads = job.states[index].grad_b + u0 * size, job.grads + 5 * index
+        if grads[2] == NULL:
+            continue
+        for s in range(info.slots if form else 0):
+            sum_columns(kn, job.states[index].gates + (s * job.slot + u0) * size, job.ldg, &rows,
+                        units, bias + s * job.slot * size)
+        for s in range(info.gates if add else 0):
+            kn.add(grads[2] + (info.order[info.x_slot + s] * H + u0) * size,
+                   bias + (info.x_slot + s) * job.slot * size, units)
+            kn.add(grads[3] + (info.order[info.h_slot + s] * H + u0) * size,
+                   bias + (info.h_slot + s) * job.slot * size, units)
 
 
 cdef void _backward_member(Job* job, Packed net, int index, int count) noexcept nogil:
     cdef Member me = member_of(job, index, count)
-    cdef int layer, direction, i
+    cdef int layer, direction
     cdef Py_ssize_t r, t, size = net.itemsize
-    cdef State* state
     me.fp = k.fp_enter()
-    memset(job.gradients + share(job.gradient_lines, index, count) * RNNFAST_LINE, 0,
-           (share(job.gradient_lines, index + 1, count)
-            - share(job.gradient_lines, index, count)) * RNNFAST_LINE)
     if job.sample != NULL and job.want_dx:
         for r in range(me.o0, me.o1):
             for t in range(job.length[r], job.T):
@@ -502,12 +469,14 @@ cdef void _backward_member(Job* job, Packed net, int index, int count) noexcept 
             if layer or job.want_dx:
                 _input_gradient(job, net, &me, layer, direction)
     if job.want_grads:
+        # All or nothing: where it takes so long that signals must be heard, nothing is added before
+        # the last of them.
         barrier_wait(&job.meet, count)
-        for i in range(net.layers * net.directions):
-            _weight_gradients(job, net, &me, i)
-        barrier_wait(&job.meet, count)
-        for i in range(0 if flag_raised(&job.stop) else net.layers * net.directions):
-            _add_gradients(job, net, &me, i)
+        if job.keep_sums:
+            _weight_gradients(job, net, &me, 1, 0)
+            barrier_wait(&job.meet, count)
+        if not flag_raised(&job.stop):
+            _weight_gradients(job, net, &me, not job.keep_sums, 1)
     k.fp_leave(me.fp)
 
 
@@ -623,7 +592,9 @@ def backward(Packed packed, Tape tape, dy, dh_n, dc_n, dx, dh0, dc0, grads):
     cdef Job* job = &tape.job
     cdef Py_ssize_t T = job.T, B = job.B, size = net.itemsize, H = net.hidden, K = net.recurrent
     cdef Py_ssize_t parts = net.layers * net.directions, i, GH = net.info.gates * H
-    cdef int team
+    cdef int team, side
+    cdef double work = 0  # multiply-adds of the weight gradients
+    cdef rnnfast_outer o
     cdef char* at = NULL
     cdef char* block
     if job.used:
@@ -643,9 +614,18 @@ def backward(Packed packed, Tape tape, dy, dh_n, dc_n, dx, dh0, dc0, grads):
             job.grads[5 * i + 2] = contiguous(b_ih, net, GH, "grad of bias_ih")
             job.grads[5 * i + 3] = contiguous(b_hh, net, GH, "grad of bias_hh")
             job.grads[5 * i + 4] = contiguous(w_hr, net, net.projection * H, "grad of weight_hr")
-    job.ldw = rnnfast_stride(net.info.slots * job.slot, size)
     job.ldy = rnnfast_stride(net.directions * K, size)
     team = team_for(job, net)
+    job.sums_bytes = 0
+    for i in range(parts if job.want_grads else 0):
+        for side in range(3 if net.projection else 2):
+            o = _weight_gradient(job, net, i, side)
+            job.sums_bytes += tiles_of(net.kernels, &o) * net.kernels.tile_bytes
+            work += <double>o.n_runs * o.run_length * o.n_a * T * B
+    job.keep_sums = work > CHECKED_WORK * net.kernels.lanes
+    if not job.keep_sums:
+        job.member_sums = min(job.sums_bytes, SUMS_BYTES)
+        job.sums_bytes = team * job.member_sums
     place_backward(job, net, &at)
     block = at = <char*>k.take(<size_t>at)
     place_backward(job, net, &at)

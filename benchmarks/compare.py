@@ -1,0 +1,249 @@
+"""Times rnnfast beside PyTorch, ONNX Runtime, OpenVINO, JAX and Keras on the same problems.
+
+    python benchmarks/compare.py [--peers torch,jax] [--cells lstm] [-k B64] [--short] [--save]
+
+Before a case is timed, every peer's results are compared with rnnfast's: y, and in training all
+gradients. Then the engines take turns for some rounds, each in a process of its own that is stopped
+when it is not its turn. peers.py says how each is used, report.py what is written. Peers that are
+not installed are skipped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+
+import tolerances
+from cases import BENCHMARK, Case
+from peers import PEERS, engine
+from report import (
+    BEGIN,
+    END,
+    RESULTS,
+    describe,
+    markdown,
+    plot,
+    save,
+    shape_of,
+    split_page,
+    summary,
+    write_into,
+)
+from workers import Arrays, Workers, load, measure, peak
+
+import rnnfast
+from rnnfast.bench import LAYERS, row
+from rnnfast.core import runtime
+
+DOCS = Path(__file__).parents[1] / "docs"
+TASKS = ("inference", "training")
+UNSTEADY = 1.3
+# --short: these shapes, fewer and shorter rounds.
+SHORT = [(1, 100, 64, 128), (32, 50, 32, 64), (64, 100, 64, 128)]
+SHORT_ROUNDS, SHORT_SECONDS = 3, 0.1
+
+
+def bandwidths(seconds: float = 0.2) -> dict[str, float]:
+    """Return the GB/s at which one thread a processor reads from each cache and from memory.
+
+    Inner products of two vectors that together fill half a cache; for memory, four times the
+    largest. Threads have vectors of their own, so private caches add up and shared ones are shared.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    threads = rnnfast.get_num_threads()
+    sizes: dict[str, int] = {}  # of what a thread reads again and again
+    for cache in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
+        level, kind, kilobytes, users = (
+            (cache / name).read_text().strip()
+            for name in ("level", "type", "size", "shared_cpu_map")
+        )
+        if kind != "Instruction":
+            sharers = min(threads, int(users.replace(",", ""), 16).bit_count())
+            sizes[f"L{level}"] = int(kilobytes.removesuffix("K")) * 1024 // (2 * sharers)
+    if sizes:
+        sizes["memory"] = 8 * max(sizes.values())
+    rates = {}
+    with ThreadPoolExecutor(threads) as pool:
+        for name, size in sizes.items():
+            # Rows short enough that NumPy's BLAS starts no threads of its own.
+            length = min(2048, size // 8)
+            shape = (2, size // (8 * length), length)
+            vectors = [np.ones(shape, np.float32) for _ in range(threads)]
+            loops = max(1, (64 << 20) // size)
+
+            def read(pair: Any, loops: int = loops) -> None:
+                np.vecdot(*(np.broadcast_to(v, (loops, *v.shape)) for v in pair))
+
+            best, end = 0.0, time.perf_counter() + seconds
+            while time.perf_counter() < end:
+                start = time.perf_counter()
+                list(pool.map(read, vectors))
+                moved = threads * loops * vectors[0].nbytes
+                best = max(best, moved / (time.perf_counter() - start))
+            rates[name] = best / 1e9
+    return rates
+
+
+def installed(names: Sequence[str]) -> list[str]:
+    """Return those peers that can run, and say which cannot."""
+    for name in names:
+        if PEERS[name].missing:
+            packages = " ".join(PEERS[name].packages)
+            print(f"skipped: {name} is not installed (pip install {packages})", flush=True)
+    return [name for name in names if not PEERS[name].missing]
+
+
+def check(peer: str, case: Case, task: str, ours: Arrays, theirs: Arrays) -> None:
+    """End the run if a peer's results are not rnnfast's."""
+    for name, want in ours.items():
+        got = theirs[name]
+        error = float(np.abs(got - want).max()) if got.shape == want.shape else np.inf
+        bound = tolerances.recurrent(case, name, np.float32, want)
+        if not error <= bound:
+            raise SystemExit(
+                f"{PEERS[peer].title} and rnnfast disagree, {task} of {case}: {name} differs by "
+                f"{error:.2g}, the bound is {bound:.2g}"
+            )
+
+
+def compare(
+    workers: Workers, peers: Sequence[str], case: Case, task: str, rounds: int, seconds: float
+) -> dict[str, Any]:
+    """Check and time one case; return its record."""
+    training = task == "training"
+    arguments = case, training, workers.threads
+    running = [name for name in peers if PEERS[name].trains or not training]
+    ours = workers["rnnfast"].ask(load, engine, *arguments)
+    for name in running:
+        check(name, case, task, ours, workers[name].ask(load, PEERS[name].build, *arguments))
+
+    peaks: list[float] = []
+    times: dict[str, list[float]] = {name: [] for name in ("rnnfast", *running)}
+    for _ in range(rounds):
+        for name, values in times.items():
+            if name == "rnnfast":
+                peaks.append(workers[name].ask(peak))
+            values.append(1e6 * workers[name].ask(measure, seconds))
+
+    us = {name: median(values) for name, values in times.items()}
+    best = min(running, key=us.__getitem__, default=None)
+    rate = case.flops(training) / us["rnnfast"] / 1e3
+    return {
+        **dict(task=task, cell=case.cell, B=case.B, T=case.T, I=case.I, H=case.H),
+        "us": us,
+        "best": best,
+        "ratio": us[best] / us["rnnfast"] if best else None,
+        "gflops": rate,
+        "peak_gflops": median(peaks),
+        "percent_of_peak": 100 * rate / median(peaks),
+        "rounds_us": times,
+        "rounds_peak_gflops": peaks,
+    }
+
+
+def parse() -> argparse.Namespace:
+    def names(known: Sequence[str]) -> Any:
+        def split(text: str) -> list[str]:
+            chosen = text.split(",")
+            if not set(chosen) <= set(known):
+                raise argparse.ArgumentTypeError(f"expected some of {','.join(known)}")
+            return chosen
+
+        return split
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    cells = list(LAYERS)
+    parser.add_argument("--peers", type=names(list(PEERS)), default=list(PEERS), metavar="A,B")
+    parser.add_argument("--cells", type=names(cells), default=cells, metavar="A,B")
+    parser.add_argument("--tasks", type=names(TASKS), default=TASKS, metavar="A,B")
+    parser.add_argument("-k", default="", help="only cases with this in their name")
+    parser.add_argument("--rounds", type=int, help="default 5; --short: 3")
+    parser.add_argument("--seconds", type=float, help="of a round; default 0.3; --short: 0.1")
+    parser.add_argument("--threads", type=int, help="default: as rnnfast info says")
+    parser.add_argument("--short", action="store_true", help="three shapes, short rounds")
+    parser.add_argument(
+        "--read", type=Path, metavar="JSON", help="of a run before, in place of a run"
+    )
+    parser.add_argument("--save", action="store_true", help="write results/compare* and docs/*.svg")
+    parser.add_argument("--into", type=Path, help=f"write the table between {BEGIN} and {END}")
+    return parser.parse_args()
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Time what was chosen, print it, and return it."""
+    rounds = options.rounds or (SHORT_ROUNDS if options.short else 5)
+    seconds = options.seconds or (SHORT_SECONDS if options.short else 0.3)
+    threads = options.threads or rnnfast.get_num_threads()
+    peers = installed(options.peers)
+    cases = [
+        case
+        for cell in options.cells
+        for case in BENCHMARK
+        if case.cell == cell
+        and options.k in str(case)
+        and not (options.short and (case.B, case.T, case.I, case.H) not in SHORT)
+    ]
+    if not cases:
+        raise SystemExit("no case was chosen")
+    if not peers:
+        print("nothing to compare with; `make compare` installs the peers")
+        sys.exit(0)
+    print(f"{runtime.isa()}, float32, threads: {threads}; microseconds")
+    records = []
+    with Workers(threads) as workers:
+        rates = workers["rnnfast"].ask(bandwidths)
+        for task in options.tasks:
+            print("\n" + row(task, "B, T, I, H", *peers, "rnnfast", "ratio", "% of peak"))
+            for case in cases:
+                r = compare(workers, peers, case, task, rounds, seconds)
+                records.append(r)
+                numbers = [r["us"].get(name, "") for name in (*peers, "rnnfast")]
+                numbers += [r["ratio"] or "", r["percent_of_peak"]]
+                print(row(case.cell, shape_of(r), *numbers), flush=True)
+    return describe(
+        records,
+        isa=runtime.isa(),
+        threads=threads,
+        rounds=rounds,
+        seconds=seconds,
+        versions={k: v for name in peers for k, v in PEERS[name].versions.items()},
+        peak_gflops=median(r["peak_gflops"] for r in records),
+        bandwidths_gbs=rates,
+    )
+
+
+def main() -> None:
+    options = parse()
+    if options.into:
+        split_page(options.into)  # a page without a place had better be known before the run
+    data = json.loads(options.read.read_text()) if options.read else run(options)
+    print("\n" + summary(data))
+    rounds = [values for r in data["results"] for values in r["rounds_us"].values()]
+    unsteady = sum(max(values) > UNSTEADY * min(values) for values in rounds)
+    if unsteady:
+        print(
+            f"The slowest round took over {UNSTEADY} times the fastest in {unsteady} of "
+            f"{len(rounds)} numbers: is the machine doing something else?"
+        )
+    if options.save:
+        if not options.read:
+            print(f"written: results/{save(data, 'compare-').name}")
+        (RESULTS / "compare.md").write_text(markdown(data))
+        plot(data, DOCS)
+    if options.into:
+        write_into(options.into, markdown(data))
+
+
+if __name__ == "__main__":
+    main()

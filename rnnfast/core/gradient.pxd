@@ -1,0 +1,74 @@
+# Weight gradients: sums over all rows of a call, formed tile by tile. Inline, for the time loops and
+# for dense layers.
+
+from libc.string cimport memset
+
+from rnnfast.core.kernels cimport (
+    RNNFAST_BLOCK_ROWS, rnnfast_kernels, rnnfast_outer, rnnfast_panels, rnnfast_run,
+)
+
+cdef enum:
+    SUMS_BYTES = 1 << 18  # of the tiles whose sums grow together, in the second-level cache
+
+
+cdef struct Rows:
+    # The rows of a call: at step t of T the first active[t] of B.
+    Py_ssize_t T, B
+    const Py_ssize_t* active
+
+
+cdef inline int next_block(const Rows* rows, Py_ssize_t* t, Py_ssize_t* r,
+                           rnnfast_run* runs) noexcept nogil:
+    # The next RNNFAST_BLOCK_ROWS active rows, as runs of the flattened (T, B); how many runs.
+    cdef Py_ssize_t left = RNNFAST_BLOCK_ROWS, n
+    cdef int count = 0
+    while left and t[0] < rows.T:
+        n = min(left, rows.active[t[0]] - r[0])
+        if n > 0:
+            if count and runs[count - 1].start + runs[count - 1].count == t[0] * rows.B + r[0]:
+                runs[count - 1].count += n
+            else:
+                runs[count].start, runs[count].count = t[0] * rows.B + r[0], n
+                count += 1
+            left -= n
+            r[0] += n
+        if r[0] >= rows.active[t[0]]:
+            t[0] += 1
+            r[0] = 0
+    return count
+
+
+cdef inline Py_ssize_t tiles_of(const rnnfast_kernels* kn, const rnnfast_outer* o) noexcept nogil:
+    return kn.tiles_per_panel(o.n_runs, o.run_length) * rnnfast_panels(o.n_a, 1, kn.lanes)
+
+
+cdef inline Py_ssize_t tiles_end(const rnnfast_kernels* kn, const rnnfast_outer* o, Py_ssize_t q,
+                                 Py_ssize_t last) noexcept nogil:
+    # Of tiles [q, last) those of one panel whose sums fit SUMS_BYTES end here.
+    cdef Py_ssize_t per_panel = kn.tiles_per_panel(o.n_runs, o.run_length)
+    return min(min(last, q + SUMS_BYTES // kn.tile_bytes), (q // per_panel + 1) * per_panel)
+
+
+cdef inline void sum_tiles(const rnnfast_kernels* kn, const rnnfast_outer* o, const Rows* rows,
+                           Py_ssize_t q0, Py_ssize_t q1) noexcept nogil:
+    # The sums of tiles [q0, q1), all in one panel, over all rows; of no rows: zeros.
+    cdef rnnfast_run runs[RNNFAST_BLOCK_ROWS]
+    cdef Py_ssize_t t = 0, r = 0
+    cdef int count = next_block(rows, &t, &r, runs), fresh = 1
+    memset(o.sums, 0, 0 if count else (q1 - q0) * kn.tile_bytes)
+    while count:
+        kn.outer(o, runs, count, fresh, q0, q1)
+        fresh = 0
+        count = next_block(rows, &t, &r, runs)
+
+
+cdef inline void sum_columns(const rnnfast_kernels* kn, const char* g, Py_ssize_t ldg,
+                             const Rows* rows, Py_ssize_t n, char* sums) noexcept nogil:
+    # The sums of n columns of g over all rows.
+    cdef rnnfast_run runs[RNNFAST_BLOCK_ROWS]
+    cdef Py_ssize_t t = 0, r = 0
+    cdef int count = next_block(rows, &t, &r, runs)
+    memset(sums, 0, n * kn.itemsize)
+    while count:
+        kn.column_sums(g, ldg, runs, count, n, sums)
+        count = next_block(rows, &t, &r, runs)
