@@ -94,29 +94,34 @@ static void NAME(outer_add)(const rnnfast_outer *o, ptrdiff_t q0, ptrdiff_t q1)
     }
 }
 
-/* By strips whose sums stay in registers; the lines of the next rows are on their way meanwhile. */
-static void NAME(column_sums)(const void *g, ptrdiff_t ldg, const rnnfast_run *runs, int n_runs,
-                              ptrdiff_t columns, void *sums)
+/* The other way round: rows of tiles are columns of `a`, and g needs no copy. */
+static void NAME(narrow)(const void *a, ptrdiff_t lda, ptrdiff_t n_a, const void *g, ptrdiff_t ldg,
+                         const rnnfast_run *runs, int n_runs, ptrdiff_t columns, void *sums,
+                         ptrdiff_t lds)
 {
-    enum { STRIP = 2 * TILE_ROWS, AHEAD = 8 };
-    for (ptrdiff_t c = 0; c < columns; c += STRIP * LANES) {
-        const int V =
-            (int)(columns - c < STRIP * LANES ? (columns - c + LANES - 1) / LANES : STRIP);
-        vec acc[STRIP] = {{0}};
-        const rnnfast_run *last = runs + n_runs - 1;
-        const real *end = (const real *)g + (last->start + last->count - 1) * ldg + columns;
-        for (int j = 0; j < n_runs; j++) {
-            const real *row = (const real *)g + runs[j].start * ldg + c;
-            for (ptrdiff_t n = 0; n < runs[j].count; n++, row += ldg)
+    static const real one = 1;
+    operand op[RNNFAST_BLOCK_ROWS];
+    vec acc[TILE_ROWS * RNNFAST_VECTORS];
+    for (ptrdiff_t p = 0; p * RNNFAST_VECTORS * LANES < columns; p++) {
+        const int V = panel_vectors(columns, p);
+        const ptrdiff_t c = p * RNNFAST_VECTORS * LANES;
+        for (ptrdiff_t k = 0, R; k < n_a; k += R) {
+            R = deal(n_a - k);
+            for (int j = 0; j < n_runs; j++) {
+                op[j].a = a ? (const real *)a + runs[j].start * lda + k : &one;
+                op[j].row = a ? 1 : 0;
+                op[j].step = a ? lda : 0;
+                op[j].w = (const real *)g + runs[j].start * ldg + c;
+                op[j].next = 0;
+                op[j].pitch = ldg;
+                op[j].n = runs[j].count;
+            }
+            NAME(tiles)[R - 1][V - 1](acc, 0, op, n_runs, NAME(REPLACE), NULL);
+            for (ptrdiff_t r = 0; r < R; r++)
                 for (int v = 0; v < V; v++) {
-                    __builtin_prefetch(row + AHEAD * ldg + v * LANES, 0, 2);
-                    acc[v] += load_before(row + v * LANES, columns - c - v * LANES, end);
+                    real *sum = (real *)sums + (k + r) * lds + c + v * LANES;
+                    store(sum, load(sum) + acc[r * RNNFAST_VECTORS + v]);
                 }
-        }
-        for (int v = 0; v < V; v++) {
-            real *sum = (real *)sums + c + v * LANES;
-            const ptrdiff_t n = columns - c - v * LANES;
-            store_n(sum, load_n(sum, n) + acc[v], n);
         }
     }
 }
@@ -142,9 +147,12 @@ static void NAME(pack)(void *dst, const void *src, ptrdiff_t row, ptrdiff_t colu
     }
 }
 
-static void NAME(add)(void *to, const void *what, ptrdiff_t n)
+static void NAME(add)(void *to, ptrdiff_t step, const void *what, ptrdiff_t n)
 {
-    for (ptrdiff_t i = 0; i < n; i++) ((real *)to)[i] += ((const real *)what)[i];
+    if (step == 1)
+        for (ptrdiff_t i = 0; i < n; i++) ((real *)to)[i] += ((const real *)what)[i];
+    else
+        for (ptrdiff_t i = 0; i < n; i++) ((real *)to)[i * step] += ((const real *)what)[i];
 }
 
 static void NAME(multiply)(void *to, const void *by, ptrdiff_t n)

@@ -133,16 +133,19 @@ typedef struct {
                   ptrdiff_t q0, ptrdiff_t q1);
     void (*outer_add)(const rnnfast_outer *, ptrdiff_t q0, ptrdiff_t q1); /* out += sums */
     ptrdiff_t (*tiles_per_panel)(ptrdiff_t n_runs, ptrdiff_t run_length);
-    /* sums[c] += sum over a block's rows of g[row][c]. */
-    void (*column_sums)(const void *g, ptrdiff_t ldg, const rnnfast_run *runs, int n_runs,
-                        ptrdiff_t columns, void *sums);
+    /* For few columns of `a`, transposed: sums[k][c] += sum over a block's rows of a[row][k]
+     * g[row][c]; a NULL: a column of ones. Rows of g and of sums are padded to whole vectors, and
+     * all columns of the last vector are added. */
+    void (*narrow)(const void *a, ptrdiff_t lda, ptrdiff_t n_a, const void *g, ptrdiff_t ldg,
+                   const rnnfast_run *runs, int n_runs, ptrdiff_t columns, void *sums,
+                   ptrdiff_t lds);
     /* dst (panels [p0, p1) of a pack) from src: the weight of input k of unit u in slot s is
      * src[(order[s] * hidden + u) * row + k * column]. `gates` 1: dst is a single-gate pack, order
      * unused. The pack has n_all inputs, of which this call writes [at, at + n_in). */
     void (*pack)(void *dst, const void *src, ptrdiff_t row, ptrdiff_t column, ptrdiff_t hidden,
                  ptrdiff_t n_in, ptrdiff_t at, ptrdiff_t n_all, int gates, const int *order,
                  ptrdiff_t p0, ptrdiff_t p1);
-    void (*add)(void *to, const void *what, ptrdiff_t n);    /* to[i] += what[i] */
+    void (*add)(void *to, ptrdiff_t step, const void *what, ptrdiff_t n); /* to[i step] += what[i] */
     void (*multiply)(void *to, const void *by, ptrdiff_t n); /* to[i] *= by[i] */
     double (*sum_squares)(const void *x, ptrdiff_t n);
     /* y[i] = f(x[i]); f 0: sigmoid, 1: tanh. y may be x. */

@@ -15,7 +15,7 @@ from libc.math cimport sqrt
 from libc.string cimport memcpy, memset
 
 from rnnfast.core cimport kernels as k
-from rnnfast.core.gradient cimport Rows, SUMS_BYTES, sum_columns, sum_tiles, tiles_end, tiles_of
+from rnnfast.core.gradient cimport Rows, SUMS_BYTES, sum_tiles, tiles_end, tiles_of
 from rnnfast.core.kernels cimport (
     RNNFAST_VECTORS, omp_get_num_threads, omp_get_thread_num, rnnfast_kernels, rnnfast_matmul,
     rnnfast_outer, rnnfast_panels,
@@ -114,6 +114,16 @@ cdef void _outer_share(const rnnfast_kernels* kn, const rnnfast_outer* whole, co
     k.fp_leave(fp)
 
 
+cdef void _outer(const rnnfast_kernels* kn, const rnnfast_outer* o, const Rows* rows, char* sums,
+                 int team) noexcept:
+    if team == 1:
+        with nogil:
+            _outer_share(kn, o, rows, sums)
+    else:
+        with nogil, parallel(num_threads=team):
+            _outer_share(kn, o, rows, sums)
+
+
 def linear(x, weight, bias, y):
     """y (N, M) = x (N, K) weight^T + bias; weight (M, K), bias (M,) or None; y is written."""
     cdef int typenum = _real(x, "x")
@@ -134,7 +144,8 @@ def linear_backward(x, weight, dy, dx, dweight, dbias):
     cdef int team = _team(<double>N * K * M)
     cdef rnnfast_outer o
     cdef Rows rows
-    cdef unsigned long long fp
+    cdef float one = 1
+    cdef double one64 = 1
     cdef char* sums
     cdef char* x_data = _data(x, typenum, N * K, "x")
     cdef char* dy_data = _data(dy, typenum, N * M, "dy")
@@ -145,24 +156,15 @@ def linear_backward(x, weight, dy, dx, dweight, dbias):
     memset(&o, 0, sizeof(o))
     o.a, o.lda, o.n_a = x_data, K, K
     o.g, o.ldg, o.n_runs, o.run_length, o.out = dy_data, M, 1, M, dweight_data
-    sums = <char*>k.take(max(<Py_ssize_t>team * SUMS_BYTES, k.product(M, kn.itemsize)))
+    sums = <char*>k.take(<size_t>team * SUMS_BYTES)
     try:
         if dx_data != NULL:
             _matmul(kn, dy_data, _data(weight, typenum, M * K, "weight"), 1, K, NULL, dx_data, N, M, K)
-        if dweight_data == NULL:
-            pass
-        elif team == 1:
-            with nogil:
-                _outer_share(kn, &o, &rows, sums)
-        else:
-            with nogil, parallel(num_threads=team):
-                _outer_share(kn, &o, &rows, sums)
-        if dbias_data != NULL:
-            with nogil:
-                fp = k.fp_enter()
-                sum_columns(kn, dy_data, M, &rows, M, sums)
-                kn.add(dbias_data, sums, M)
-                k.fp_leave(fp)
+        if dweight_data != NULL:
+            _outer(kn, &o, &rows, sums, team)
+        if dbias_data != NULL:  # the product with a column of ones
+            o.a, o.lda, o.n_a, o.out = <char*>&one if kn.itemsize == 4 else <char*>&one64, 0, 1, dbias_data
+            _outer(kn, &o, &rows, sums, team)
     finally:
         k.give(sums)
 

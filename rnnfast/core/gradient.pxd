@@ -62,13 +62,13 @@ cdef inline void sum_tiles(const rnnfast_kernels* kn, const rnnfast_outer* o, co
         count = next_block(rows, &t, &r, runs)
 
 
-cdef inline void sum_columns(const rnnfast_kernels* kn, const char* g, Py_ssize_t ldg,
-                             const Rows* rows, Py_ssize_t n, char* sums) noexcept nogil:
-    # The sums of n columns of g over all rows.
+cdef inline void sum_narrow(const rnnfast_kernels* kn, const char* a, Py_ssize_t lda,
+                            Py_ssize_t n_a, const char* g, Py_ssize_t ldg, const Rows* rows,
+                            Py_ssize_t columns, char* sums, Py_ssize_t lds) noexcept nogil:
+    # sums[k][c] += sum over all rows of a[row][k] g[row][c]; a NULL: a column of ones.
     cdef rnnfast_run runs[RNNFAST_BLOCK_ROWS]
     cdef Py_ssize_t t = 0, r = 0
     cdef int count = next_block(rows, &t, &r, runs)
-    memset(sums, 0, n * kn.itemsize)
     while count:
-        kn.column_sums(g, ldg, runs, count, n, sums)
+        kn.narrow(a, lda, n_a, g, ldg, runs, count, columns, sums, lds)
         count = next_block(rows, &t, &r, runs)

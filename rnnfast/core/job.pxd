@@ -55,7 +55,7 @@ cdef struct State:
     char* gates  # (T, B, ldg): activated, then their gradients; NULL at inference
     char* m      # (T or 1, B, ldc): o tanh(c) before the projection; NULL without one
     char* dh     # (T, B, ldh): gradient of the projected h; backward with projection only
-    char* grad_b  # (S, slot): sums of the gates' gradients
+    char* sums  # (1 + narrow I, S, slot): of the gates' gradients alone and times the inputs
 
 
 cdef struct Job:

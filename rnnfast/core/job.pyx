@@ -140,7 +140,7 @@ cdef void place_forward(Job* job, Packed net, char** at) noexcept nogil:
 
 
 cdef void place_backward(Job* job, Packed net, char** at) noexcept nogil:
-    cdef Py_ssize_t size = net.itemsize
+    cdef Py_ssize_t size = net.itemsize, n
     cdef int index
     job.outside = _bump(at, job.B * job.ldh * size)
     job.zeros = _bump(at, job.ldc * size)
@@ -153,7 +153,8 @@ cdef void place_backward(Job* job, Packed net, char** at) noexcept nogil:
         for index in range(net.layers * net.directions):
             job.states[index].dh = _bump(at, job.T * job.B * job.ldh * size)
     for index in range(net.layers * net.directions if job.want_grads else 0):
-        job.states[index].grad_b = _bump(at, net.info.slots * job.slot * size)
+        n = net.parts[index].input if net.parts[index].input <= net.kernels.rows else 0
+        job.states[index].sums = _bump(at, (1 + n) * net.info.slots * job.slot * size)
     job.sums = _bump(at, job.sums_bytes)
 
 

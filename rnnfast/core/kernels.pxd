@@ -88,11 +88,11 @@ cdef extern from "rnnfast.h" nogil:
         void (*outer)(const rnnfast_outer*, const rnnfast_run*, int, int, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*outer_add)(const rnnfast_outer*, Py_ssize_t, Py_ssize_t) noexcept nogil
         Py_ssize_t (*tiles_per_panel)(Py_ssize_t, Py_ssize_t) noexcept nogil
-        void (*column_sums)(const void*, Py_ssize_t, const rnnfast_run*, int, Py_ssize_t,
-                            void*) noexcept nogil
+        void (*narrow)(const void*, Py_ssize_t, Py_ssize_t, const void*, Py_ssize_t,
+                       const rnnfast_run*, int, Py_ssize_t, void*, Py_ssize_t) noexcept nogil
         void (*pack)(void*, const void*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                      Py_ssize_t, Py_ssize_t, int, const int*, Py_ssize_t, Py_ssize_t) noexcept nogil
-        void (*add)(void*, const void*, Py_ssize_t) noexcept nogil
+        void (*add)(void*, Py_ssize_t, const void*, Py_ssize_t) noexcept nogil
         void (*multiply)(void*, const void*, Py_ssize_t) noexcept nogil
         double (*sum_squares)(const void*, Py_ssize_t) noexcept nogil
         void (*activate)(int, const void*, void*, Py_ssize_t) noexcept nogil

@@ -41,9 +41,9 @@ cdef void _pack_bias(char* to, char* b_ih, char* b_hh, Packed net) noexcept nogi
         for s in range(cell.slots):
             at = u if cell.gates == 1 else u * RNNFAST_VECTORS + s * lanes
             if b_ih != NULL and cell.x_slot <= s < cell.x_slot + cell.gates:
-                net.kernels.add(to + at * size, b_ih + (cell.order[s] * H + u) * size, n)
+                net.kernels.add(to + at * size, 1, b_ih + (cell.order[s] * H + u) * size, n)
             if b_hh != NULL and cell.h_slot <= s < cell.h_slot + cell.gates:
-                net.kernels.add(to + at * size, b_hh + (cell.order[s] * H + u) * size, n)
+                net.kernels.add(to + at * size, 1, b_hh + (cell.order[s] * H + u) * size, n)
         u += lanes
 
 

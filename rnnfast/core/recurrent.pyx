@@ -17,7 +17,7 @@ from cython.parallel cimport parallel
 from libc.string cimport memset
 
 from rnnfast.core cimport kernels as k
-from rnnfast.core.gradient cimport Rows, SUMS_BYTES, sum_columns, sum_tiles, tiles_end, tiles_of
+from rnnfast.core.gradient cimport Rows, SUMS_BYTES, sum_narrow, sum_tiles, tiles_end, tiles_of
 from rnnfast.core.job cimport (
     CHECKED_WORK, Job, Member, State, Tape, barrier_wait, copy_row, mask_of, member_of, order_rows,
     flag_raised, place_backward, place_forward, place_lists, sample_of, share, stopped, strided,
@@ -233,7 +233,7 @@ cdef void _add_outside(Job* job, Packed net, int layer, int direction, const cha
         if not top and job.masks != NULL:
             net.kernels.multiply(row, mask_of(job, net, layer, t, r, direction) + u0 * size, u1 - u0)
         if r >= starting and job.dhn != NULL:
-            net.kernels.add(row, job.dhn + ((index * job.B + sample_of(job, r)) * K + u0) * size,
+            net.kernels.add(row, 1, job.dhn + ((index * job.B + sample_of(job, r)) * K + u0) * size,
                             u1 - u0)
 
 
@@ -412,20 +412,16 @@ cdef rnnfast_outer _weight_gradient(const Job* job, Packed net, int index, int s
 
 cdef void _weight_gradients(Job* job, Packed net, Member* me, int form, int add) noexcept nogil:
     # Sums over all rows of the batch, in an order that no team changes, and then into the caller's
-    # arrays; members own tiles of dW and units of the biases.
+    # arrays; members own tiles of dW and panels of the gates' columns.
     cdef const rnnfast_kernels* kn = net.kernels
-    cdef const rnnfast_cell* info = net.info
-    cdef int index, side, s
-    cdef Py_ssize_t size = net.itemsize, H = net.hidden, tiles, q, end, last
-    cdef Py_ssize_t u0 = share(H, me.index, me.count), units = share(H, me.index + 1, me.count) - u0
+    cdef int index, side
+    cdef Py_ssize_t tiles, q, end, last
     cdef Rows rows
     cdef rnnfast_outer o
     cdef char* kept = job.sums
-    cdef char* bias
-    cdef char** grads
     rows.T, rows.B, rows.active = job.T, job.B, job.active
     for index in range(net.layers * net.directions):
-        for side in range(3 if net.projection else 2):
+        for side in range(_is_narrow(net, index), 3 if net.projection else 2):
             o = _weight_gradient(job, net, index, side)
             tiles = tiles_of(kn, &o)
             q, last = share(tiles, me.index, me.count), share(tiles, me.index + 1, me.count)
@@ -440,17 +436,47 @@ cdef void _weight_gradients(Job* job, Packed net, Member* me, int form, int add)
                     kn.outer_add(&o, q, end)
                 q = end
             kept += tiles * kn.tile_bytes
-        bias, grads = job.states[index].grad_b + u0 * size, job.grads + 5 * index
-        if grads[2] == NULL:
+        _narrow_gradients(job, net, me, index, &rows, form, add)
+
+
+cdef inline int _is_narrow(Packed net, int index) noexcept nogil:
+    # Inputs so few that their columns are better the rows of tiles.
+    return net.parts[index].input <= net.kernels.rows
+
+
+cdef void _narrow_gradients(Job* job, Packed net, Member* me, int index, const Rows* rows, int form,
+                            int add) noexcept nogil:
+    # Gradients of the biases, the product with a column of ones, and of narrow inputs.
+    cdef const rnnfast_kernels* kn = net.kernels
+    cdef const rnnfast_cell* info = net.info
+    cdef Py_ssize_t size = net.itemsize, H = net.hidden, width = info.slots * job.slot
+    cdef Py_ssize_t panel = kn.lanes * RNNFAST_VECTORS, panels = (width + panel - 1) // panel
+    cdef Py_ssize_t c0 = min(width, share(panels, me.index, me.count) * panel)
+    cdef Py_ssize_t c1 = min(width, share(panels, me.index + 1, me.count) * panel)
+    cdef Py_ssize_t I = net.parts[index].input if _is_narrow(net, index) else 0, c, n, i
+    cdef int layer = index // net.directions, s, row
+    cdef char* sums = job.states[index].sums
+    cdef char** grads = job.grads + 5 * index
+    cdef const char* g = job.states[index].gates + c0 * size
+    if form:
+        for i in range(I + 1):
+            memset(sums + (i * width + c0) * size, 0, (c1 - c0) * size)
+        sum_narrow(kn, NULL, 0, 1, g, job.ldg, rows, c1 - c0, sums + c0 * size, width)
+        sum_narrow(kn, job.inputs[layer], job.input_row[layer], I, g, job.ldg, rows, c1 - c0,
+                   sums + (width + c0) * size, width)
+    for s in range(info.slots if add else 0):
+        c = max(c0, s * job.slot)
+        n = min(c1, s * job.slot + H) - c
+        if n <= 0:
             continue
-        for s in range(info.slots if form else 0):
-            sum_columns(kn, job.states[index].gates + (s * job.slot + u0) * size, job.ldg, &rows,
-                        units, bias + s * job.slot * size)
-        for s in range(info.gates if add else 0):
-            kn.add(grads[2] + (info.order[info.x_slot + s] * H + u0) * size,
-                   bias + (info.x_slot + s) * job.slot * size, units)
-            kn.add(grads[3] + (info.order[info.h_slot + s] * H + u0) * size,
-                   bias + (info.h_slot + s) * job.slot * size, units)
+        row = info.order[s] * H + c - s * job.slot
+        if info.x_slot <= s < info.x_slot + info.gates:
+            for i in range(I):
+                kn.add(grads[0] + (row * I + i) * size, I, sums + ((i + 1) * width + c) * size, n)
+            if grads[2] != NULL:
+                kn.add(grads[2] + row * size, 1, sums + c * size, n)
+        if grads[3] != NULL and info.h_slot <= s < info.h_slot + info.gates:
+            kn.add(grads[3] + row * size, 1, sums + c * size, n)
 
 
 cdef void _backward_member(Job* job, Packed net, int index, int count) noexcept nogil:
@@ -618,7 +644,7 @@ def backward(Packed packed, Tape tape, dy, dh_n, dc_n, dx, dh0, dc0, grads):
     team = team_for(job, net)
     job.sums_bytes = 0
     for i in range(parts if job.want_grads else 0):
-        for side in range(3 if net.projection else 2):
+        for side in range(_is_narrow(net, i), 3 if net.projection else 2):
             o = _weight_gradient(job, net, i, side)
             job.sums_bytes += tiles_of(net.kernels, &o) * net.kernels.tile_bytes
             work += <double>o.n_runs * o.run_length * o.n_a * T * B
