@@ -1,5 +1,12 @@
 /* exp, sigmoid and tanh on vectors, within 4 ulp: benchmarks/accuracy.py measures them, figures in
- * docs/numerics.md. NaN stays NaN. */
+ * docs/numerics.md. NaN stays NaN.
+ *
+ * Each takes n <= GROUP vectors, x[e] in place, and goes through them operation by operation. One
+ * vector is a single chain of some twenty operations; of whole chains one after the other, the
+ * processor sees too few at once to be busy. */
+enum { NAME(GROUP) = 4 };
+#define GROUP   NAME(GROUP)
+#define EACH(e) UNROLL for (int e = 0; e < n; e++)
 
 /* exp(y) - 1 = 2^n (1 + p) - 1 with y = n ln 2 + r, |r| <= ln 2 / 2 and p = exp(r) - 1 by a
  * polynomial, r + r^2 q(r), with q interpolated in Chebyshev nodes (mpmath.chebyfit). ln 2 is split
@@ -30,41 +37,66 @@ static const double NAME(exp_q)[] = {2.510038549551032e-08,  2.7620088445409746e
 #endif
 
 /* For |y| <= EXP_BOUND: p and scale with exp(y) = scale (1 + p). */
-INLINE vec NAME(exp_parts)(vec y, vec *scale)
+INLINE void NAME(exp_parts)(const int n, const vec *y, vec *p, vec *scale)
 {
-    const vec shifted = y * LOG2E + ROUNDER;
-    const vec n = shifted - ROUNDER;
-    const vec r = (y - n * LN2_HIGH) - n * LN2_LOW;
-    vec q = splat(NAME(exp_q)[0]);
-    for (size_t i = 1; i < sizeof NAME(exp_q) / sizeof(real); i++) q = q * r + NAME(exp_q)[i];
-    *scale = (vec)(((ivec)shifted + EXP_BIAS) << MANTISSA);
-    const vec rr = r * r;
-    return rr * q + r;
+    vec r[GROUP], q[GROUP];
+    EACH(e) scale[e] = y[e] * LOG2E + ROUNDER;
+    EACH(e) q[e] = scale[e] - ROUNDER;
+    EACH(e) r[e] = y[e] - q[e] * LN2_HIGH;
+    EACH(e) r[e] = r[e] - q[e] * LN2_LOW;
+    EACH(e) q[e] = splat(NAME(exp_q)[0]);
+    UNROLL
+    for (size_t i = 1; i < sizeof NAME(exp_q) / sizeof(real); i++)
+        EACH(e) q[e] = q[e] * r[e] + NAME(exp_q)[i];
+    EACH(e) scale[e] = (vec)(((ivec)scale[e] + EXP_BIAS) << MANTISSA);
+    EACH(e) p[e] = r[e] * r[e];
+    EACH(e) p[e] = p[e] * q[e] + r[e];
 }
 
 /* 1 / (1 + exp(-x)); its left tail keeps relative accuracy down to x = -EXP_BOUND. */
-INLINE vec NAME(sigmoid)(vec x)
+INLINE void NAME(sigmoid)(const int n, vec *x)
 {
-    vec scale;
-    const vec p = NAME(exp_parts)(vmax(vmin(-x, EXP_BOUND), -EXP_BOUND), &scale);
-    const vec e = scale * p + scale;
-    return 1 / (1 + e);
+    vec p[GROUP], scale[GROUP];
+    EACH(e) x[e] = vmin(-x[e], EXP_BOUND);
+    EACH(e) x[e] = vmax(x[e], -EXP_BOUND);
+    NAME(exp_parts)(n, x, p, scale);
+    EACH(e) p[e] = scale[e] * p[e] + scale[e];
+    EACH(e) p[e] = 1 + p[e];
+    EACH(e) x[e] = 1 / p[e];
 }
 
 /* tanh |x| = m / (m + 2), m = exp(2 |x|) - 1, accurate near 0 since no digits cancel there;
  * |x| > EXP_BOUND / 4 is 1 to the last bit. */
-INLINE vec NAME(tanh)(vec x)
+INLINE void NAME(tanh)(const int n, vec *x)
 {
-    const ivec sign = (ivec)x & (ivec)splat((real)-0.0);
-    const vec magnitude = vmin((vec)((ivec)x ^ sign), EXP_BOUND / 4);
-    vec scale;
-    const vec p = NAME(exp_parts)(magnitude + magnitude, &scale);
-    const vec m = scale * p + (scale - 1);
-    return (vec)((ivec)(m / (m + 2)) | sign);
+    vec p[GROUP], scale[GROUP], y[GROUP];
+    const ivec sign = (ivec)splat((real)-0.0);
+    EACH(e) y[e] = vmin((vec)((ivec)x[e] & ~sign), EXP_BOUND / 4);
+    EACH(e) y[e] = y[e] + y[e];
+    NAME(exp_parts)(n, y, p, scale);
+    EACH(e) y[e] = scale[e] - 1;
+    EACH(e) p[e] = scale[e] * p[e] + y[e];
+    EACH(e) y[e] = p[e] + 2;
+    EACH(e) y[e] = p[e] / y[e];
+    EACH(e) x[e] = (vec)((ivec)y[e] | ((ivec)x[e] & sign));
 }
 
 #define sigmoid NAME(sigmoid)
 #define vtanh   NAME(tanh)
+
+/* The vectors of a step that a cell takes together: vector e is that of row b + e * rows, units
+ * from u + e * units on. */
+typedef struct {
+    ptrdiff_t b, u, rows, units;
+} NAME(group);
+#define group NAME(group)
+
+/* Where array p, with ld between rows, has that vector. */
+INLINE real *NAME(where)(const void *p, ptrdiff_t ld, const group *g, int e)
+{
+    return (real *)p + (g->b + e * g->rows) * ld + g->u + e * g->units;
+}
+#define where NAME(where)
 
 #undef EXP_BOUND
 #undef EXP_BIAS

@@ -2,37 +2,55 @@
  * n_h = h W_hn + b_hn;  h' = (1 - z) n + z h. Cho et al. (2014) in the form of cuDNN and PyTorch.
  * Slots: n_x (then n), r, z, n_h. */
 
-INLINE void NAME(gru_forward)(const rnnfast_step *s, ptrdiff_t b, ptrdiff_t u, const vec *acc)
+INLINE void NAME(gru_forward)(const rnnfast_step *s, const int n, const group *g, const vec *acc,
+                              ptrdiff_t next)
 {
-    const vec r = sigmoid(acc[1]), z = sigmoid(acc[2]);
-    const vec n = vtanh(r * acc[3] + acc[0]);
-    const vec h = load((const real *)s->h + b * s->ldh + u);
-    store((real *)s->h_out + b * s->ldh_out + u, z * (h - n) + n);
+    vec r[GROUP], z[GROUP], a[GROUP];
+    EACH(e)
+    {
+        r[e] = acc[e * next + 1];
+        z[e] = acc[e * next + 2];
+    }
+    sigmoid(n, r);
+    sigmoid(n, z);
+    EACH(e) a[e] = r[e] * acc[e * next + 3] + acc[e * next];
+    vtanh(n, a);
+    EACH(e)
+    {
+        const vec h = load(where(s->h, s->ldh, g, e));
+        store(where(s->h_out, s->ldh_out, g, e), z[e] * (h - a[e]) + a[e]);
+    }
     if (s->gates) {
         const ptrdiff_t H = rnnfast_padded(s->hidden, sizeof(real));
-        real *gates = (real *)s->gates + b * s->ldg + u;
-        store(gates, n);
-        store(gates + H, r);
-        store(gates + 2 * H, z);
-        store(gates + 3 * H, acc[3]);
+        EACH(e)
+        {
+            real *gates = where(s->gates, s->ldg, g, e);
+            store(gates, a[e]);
+            store(gates + H, r[e]);
+            store(gates + 2 * H, z[e]);
+            store(gates + 3 * H, acc[e * next + 3]);
+        }
     }
 }
 
 /* dn = dh (1 - z) (1 - n^2) reaches n_x whole and n_h times r; what goes on past the gates to the
  * step before is dh z. */
-INLINE void NAME(gru_backward)(const rnnfast_backstep *s, ptrdiff_t b, ptrdiff_t u, vec acc)
+INLINE void NAME(gru_backward)(const rnnfast_backstep *s, const int n, const group *g,
+                               const vec *acc)
 {
     const ptrdiff_t H = rnnfast_padded(s->hidden, sizeof(real));
-    real *gates = (real *)s->gates + b * s->ldg + u;
-    real *carry = (real *)s->carry + b * s->ldk + u;
-    const vec n = load(gates), r = load(gates + H), z = load(gates + 2 * H);
-    const vec n_h = load(gates + 3 * H);
-    const vec h_prev = load((const real *)s->h_prev + b * s->ldh + u);
-    const vec dh = acc + load(carry);
-    const vec dn = dh * (1 - z) * (1 - n * n);
-    store(gates, dn);
-    store(gates + H, dn * n_h * (r * (1 - r)));
-    store(gates + 2 * H, dh * (h_prev - n) * (z * (1 - z)));
-    store(gates + 3 * H, dn * r);
-    store(carry, dh * z);
+    EACH(e)
+    {
+        real *gates = where(s->gates, s->ldg, g, e), *carry = where(s->carry, s->ldk, g, e);
+        const vec a = load(gates), r = load(gates + H), z = load(gates + 2 * H);
+        const vec n_h = load(gates + 3 * H);
+        const vec h_prev = load(where(s->h_prev, s->ldh, g, e));
+        const vec dh = acc[e] + load(carry);
+        const vec dn = dh * (1 - z) * (1 - a * a);
+        store(gates, dn);
+        store(gates + H, dn * n_h * (r * (1 - r)));
+        store(gates + 2 * H, dh * (h_prev - a) * (z * (1 - z)));
+        store(gates + 3 * H, dn * r);
+        store(carry, dh * z);
+    }
 }

@@ -1,39 +1,63 @@
 /* i, f, o = sigmoid, g = tanh of x W_x + h W_h + b;  c' = f c + i g;  h' = o tanh(c').
  * Hochreiter and Schmidhuber (1997) with the forget gate of Gers et al. (2000); PyTorch's LSTM. */
 
-INLINE void NAME(lstm_forward)(const rnnfast_step *s, ptrdiff_t b, ptrdiff_t u, const vec *acc)
+INLINE void NAME(lstm_forward)(const rnnfast_step *s, const int n, const group *g, const vec *acc,
+                               ptrdiff_t next)
 {
-    const vec i = sigmoid(acc[0]), f = sigmoid(acc[1]), g = vtanh(acc[2]), o = sigmoid(acc[3]);
-    const vec kept = f * load((const real *)s->c + b * s->ldc + u);
-    const vec c = i * g + kept;
-    store((real *)s->c_out + b * s->ldc + u, c);
-    store((real *)s->h_out + b * s->ldh_out + u, o * vtanh(c));
+    vec i[GROUP], f[GROUP], a[GROUP], o[GROUP], y[GROUP];
+    EACH(e)
+    {
+        i[e] = acc[e * next];
+        f[e] = acc[e * next + 1];
+        a[e] = acc[e * next + 2];
+        o[e] = acc[e * next + 3];
+    }
+    sigmoid(n, i);
+    sigmoid(n, f);
+    vtanh(n, a);
+    EACH(e)
+    {
+        const vec kept = f[e] * load(where(s->c, s->ldc, g, e));
+        y[e] = i[e] * a[e] + kept;
+        store(where(s->c_out, s->ldc, g, e), y[e]);
+    }
+    sigmoid(n, o);
+    vtanh(n, y);
+    EACH(e) store(where(s->h_out, s->ldh_out, g, e), o[e] * y[e]);
     if (s->gates) {
         const ptrdiff_t H = rnnfast_padded(s->hidden, sizeof(real));
-        real *gates = (real *)s->gates + b * s->ldg + u;
-        store(gates, i);
-        store(gates + H, f);
-        store(gates + 2 * H, g);
-        store(gates + 3 * H, o);
+        EACH(e)
+        {
+            real *gates = where(s->gates, s->ldg, g, e);
+            store(gates, i[e]);
+            store(gates + H, f[e]);
+            store(gates + 2 * H, a[e]);
+            store(gates + 3 * H, o[e]);
+        }
     }
 }
 
 /* dc = dc' + dh o (1 - tanh(c')^2);  d of each gate times its activation's derivative;
  * what goes on to the step before is dc f. */
-INLINE void NAME(lstm_backward)(const rnnfast_backstep *s, ptrdiff_t b, ptrdiff_t u, vec dh)
+INLINE void NAME(lstm_backward)(const rnnfast_backstep *s, const int n, const group *g,
+                                const vec *dh)
 {
     const ptrdiff_t H = rnnfast_padded(s->hidden, sizeof(real));
-    real *gates = (real *)s->gates + b * s->ldg + u;
-    real *carry = (real *)s->carry + b * s->ldk + u;
-    const vec i = load(gates), f = load(gates + H), g = load(gates + 2 * H),
-              o = load(gates + 3 * H);
-    const vec c_prev = load((const real *)s->c_prev + b * s->ldc + u);
-    const vec y = vtanh(load((const real *)s->c + b * s->ldc + u));
-    const vec slope = 1 - y * y;
-    const vec dc = dh * o * slope + load(carry);
-    store(gates, dc * g * (i * (1 - i)));
-    store(gates + H, dc * c_prev * (f * (1 - f)));
-    store(gates + 2 * H, dc * i * (1 - g * g));
-    store(gates + 3 * H, dh * y * (o * (1 - o)));
-    store(carry, dc * f);
+    vec y[GROUP];
+    EACH(e) y[e] = load(where(s->c, s->ldc, g, e));
+    vtanh(n, y);
+    EACH(e)
+    {
+        real *gates = where(s->gates, s->ldg, g, e), *carry = where(s->carry, s->ldk, g, e);
+        const vec i = load(gates), f = load(gates + H), a = load(gates + 2 * H),
+                  o = load(gates + 3 * H);
+        const vec c_prev = load(where(s->c_prev, s->ldc, g, e));
+        const vec slope = 1 - y[e] * y[e];
+        const vec dc = dh[e] * o * slope + load(carry);
+        store(gates, dc * a * (i * (1 - i)));
+        store(gates + H, dc * c_prev * (f * (1 - f)));
+        store(gates + 2 * H, dc * i * (1 - a * a));
+        store(gates + 3 * H, dh[e] * y[e] * (o * (1 - o)));
+        store(carry, dc * f);
+    }
 }

@@ -1,24 +1,37 @@
 /* h' = f(x W_x + h W_h + b), f = tanh or relu. Elman (1990); PyTorch's RNN. */
 
-INLINE void NAME(rnn_tanh_forward)(const rnnfast_step *s, ptrdiff_t b, ptrdiff_t u, const vec *acc)
+INLINE void NAME(rnn_tanh_forward)(const rnnfast_step *s, const int n, const group *g,
+                                   const vec *acc, ptrdiff_t next)
 {
-    store((real *)s->h_out + b * s->ldh_out + u, vtanh(acc[0]));
+    vec h[GROUP];
+    EACH(e) h[e] = acc[e * next];
+    vtanh(n, h);
+    EACH(e) store(where(s->h_out, s->ldh_out, g, e), h[e]);
 }
 
 /* dgate = dh f'(gate), from h = f(gate) */
-INLINE void NAME(rnn_tanh_backward)(const rnnfast_backstep *s, ptrdiff_t b, ptrdiff_t u, vec dh)
+INLINE void NAME(rnn_tanh_backward)(const rnnfast_backstep *s, const int n, const group *g,
+                                    const vec *dh)
 {
-    const vec h = load((const real *)s->h + b * s->ldh + u);
-    store((real *)s->gates + b * s->ldg + u, dh * (1 - h * h));
+    EACH(e)
+    {
+        const vec h = load(where(s->h, s->ldh, g, e));
+        store(where(s->gates, s->ldg, g, e), dh[e] * (1 - h * h));
+    }
 }
 
-INLINE void NAME(rnn_relu_forward)(const rnnfast_step *s, ptrdiff_t b, ptrdiff_t u, const vec *acc)
+INLINE void NAME(rnn_relu_forward)(const rnnfast_step *s, const int n, const group *g,
+                                   const vec *acc, ptrdiff_t next)
 {
-    store((real *)s->h_out + b * s->ldh_out + u, vmax(acc[0], 0));
+    EACH(e) store(where(s->h_out, s->ldh_out, g, e), vmax(acc[e * next], 0));
 }
 
-INLINE void NAME(rnn_relu_backward)(const rnnfast_backstep *s, ptrdiff_t b, ptrdiff_t u, vec dh)
+INLINE void NAME(rnn_relu_backward)(const rnnfast_backstep *s, const int n, const group *g,
+                                    const vec *dh)
 {
-    const vec h = load((const real *)s->h + b * s->ldh + u);
-    store((real *)s->gates + b * s->ldg + u, choose(h <= 0, (vec){0}, dh));
+    EACH(e)
+    {
+        const vec h = load(where(s->h, s->ldh, g, e));
+        store(where(s->gates, s->ldg, g, e), choose(h <= 0, (vec){0}, dh[e]));
+    }
 }

@@ -53,11 +53,13 @@ static void NAME(outer)(const rnnfast_outer *o, const rnnfast_run *runs, int n_r
     const rnnfast_run *last = runs + n_runs - 1;
     const real *end = (const real *)o->a + (last->start + last->count - 1) * o->lda + o->n_a;
     for (int j = 0; j < n_runs; j++) {
-        op[j] = (operand){.row = 1,
-                          .step = o->ldg,
-                          .w = (const real *)to,
-                          .pitch = V * LANES,
-                          .n = runs[j].count};
+        op[j].row = 1;
+        op[j].step = o->ldg;
+        op[j].w = (const real *)to;
+        op[j].next = 0;
+        op[j].pitch = V * LANES;
+        op[j].n = runs[j].count;
+        op[j].first = 0;
         const real *a = (const real *)o->a + runs[j].start * o->lda + k;
         for (ptrdiff_t n = 0; n < runs[j].count; n++, a += o->lda)
             for (int v = 0; v < V; v++)
@@ -69,7 +71,7 @@ static void NAME(outer)(const rnnfast_outer *o, const rnnfast_run *runs, int n_r
         const int R = NAME(tile_rows)(&at, &first);
         for (int j = 0; j < n_runs; j++)
             op[j].a = (const real *)o->g + runs[j].start * o->ldg + at.run * o->run_pitch + first;
-        NAME(tiles)[R - 1][V - 1](sums, 0, op, n_runs, fresh ? NAME(REPLACE) : NAME(ADD), NULL);
+        NAME(tiles)[R - 1][V - 1](sums, 0, op, n_runs, (origin){0}, fresh, NULL);
         NAME(next_tile)(o, &at);
     }
 }
@@ -115,8 +117,9 @@ static void NAME(narrow)(const void *a, ptrdiff_t lda, ptrdiff_t n_a, const void
                 op[j].next = 0;
                 op[j].pitch = ldg;
                 op[j].n = runs[j].count;
+                op[j].first = 0;
             }
-            NAME(tiles)[R - 1][V - 1](acc, 0, op, n_runs, NAME(REPLACE), NULL);
+            NAME(tiles)[R - 1][V - 1](acc, 0, op, n_runs, (origin){0}, 1, NULL);
             for (ptrdiff_t r = 0; r < R; r++)
                 for (int v = 0; v < V; v++) {
                     real *sum = (real *)sums + (k + r) * lds + c + v * LANES;
@@ -177,8 +180,12 @@ static double NAME(sum_squares)(const void *x, ptrdiff_t n)
 static void NAME(activate)(int f, const void *x, void *y, ptrdiff_t n)
 {
     for (ptrdiff_t i = 0; i < n; i += LANES) {
-        const vec a = load_n((const real *)x + i, n - i);
-        store_n((real *)y + i, f ? vtanh(a) : sigmoid(a), n - i);
+        vec a = load_n((const real *)x + i, n - i);
+        if (f)
+            vtanh(1, &a);
+        else
+            sigmoid(1, &a);
+        store_n((real *)y + i, a, n - i);
     }
 }
 
@@ -258,12 +265,13 @@ static void NAME(rmsprop)(void *param, const void *grad, void *square_avg, void 
 static double NAME(fma_loop)(ptrdiff_t loops)
 {
     volatile real opaque = 0;
-    real weight[RNNFAST_VECTORS * LANES], x[TILE_ROWS];
+    real weight[RNNFAST_VECTORS * LANES] = {0}, x[TILE_ROWS];
     for (int i = 0; i < RNNFAST_VECTORS * LANES; i++) weight[i] = opaque;
     for (int r = 0; r < TILE_ROWS; r++) x[r] = opaque;
     vec acc[TILE_ROWS * RNNFAST_VECTORS];
     const operand op = {.a = x, .row = 1, .w = weight, .n = loops};
-    NAME(tiles)[TILE_ROWS - 1][RNNFAST_VECTORS - 1](acc, 0, &op, 1, NAME(REPLACE), weight);
+    NAME(tiles)
+    [TILE_ROWS - 1][RNNFAST_VECTORS - 1](acc, 0, &op, 1, (origin){weight, 0}, 1, NULL);
     for (int i = 0; i < TILE_ROWS * RNNFAST_VECTORS; i++) opaque = acc[i][0];
     return 2.0 * TILE_ROWS * RNNFAST_VECTORS * LANES * (double)loops;
 }

@@ -39,6 +39,7 @@ INLINE void NAME(rows_times_panel)(operand *op, const void *a, ptrdiff_t lda, pt
     op->w = (const real *)weight + p * op->next;
     op->pitch = V * LANES;
     op->n = k;
+    op->first = 0;
 }
 
 /* The same for rows of several runs, one operand a run. */
@@ -55,7 +56,43 @@ INLINE void NAME(runs_times_panel)(operand *op, const void *a, ptrdiff_t lda, pt
         op[i].next = panel;
         op[i].pitch = V * LANES;
         op[i].n = length;
+        op[i].first = 0;
     }
+}
+
+/* Takes the sums of n <= GROUP vectors, acc[e * next], to h and what else a step writes. */
+typedef void (*NAME(finish_fn))(const rnnfast_step *, int n, const group *, const vec *acc,
+                                ptrdiff_t next);
+
+/* The V vectors of units in panel p of a single-gate cell. */
+INLINE void NAME(finish_units)(const rnnfast_step *s, ptrdiff_t b, ptrdiff_t p, int V,
+                               const vec *acc, NAME(finish_fn) finish)
+{
+    const ptrdiff_t u = p * RNNFAST_VECTORS * LANES;
+    if (V == GROUP)
+        finish(s, GROUP, &(group){b, u, 0, LANES}, acc, 1);
+    else
+        for (int v = 0; v < V; v++) finish(s, 1, &(group){b, u + v * LANES, 0, 0}, acc + v, 1);
+}
+
+/* Panel p of rows from b on, for a cell of several gates. */
+INLINE void NAME(finish_rows)(const rnnfast_step *s, ptrdiff_t b, ptrdiff_t rows, ptrdiff_t p,
+                              const vec *acc, NAME(finish_fn) finish)
+{
+    ptrdiff_t r = 0;
+    for (; r + GROUP <= rows; r += GROUP)
+        finish(s, GROUP, &(group){b + r, p * LANES, 1, 0}, acc + r * RNNFAST_VECTORS,
+               RNNFAST_VECTORS);
+    for (; r < rows; r++)
+        finish(s, 1, &(group){b + r, p * LANES, 1, 0}, acc + r * RNNFAST_VECTORS, RNNFAST_VECTORS);
+}
+
+/* Where the sums of rows from b on start: at the bias, or at the input product. */
+INLINE origin NAME(sums_start)(const rnnfast_step *s, ptrdiff_t b, ptrdiff_t p)
+{
+    const ptrdiff_t at = p * RNNFAST_VECTORS * LANES;
+    return s->product ? (origin){(const real *)s->product + b * s->ldp + at, s->ldp}
+                      : (origin){(const real *)s->bias + at, 0};
 }
 
 /* What gate_sums multiplies for panel p and rows from b on: x and h, as far as they are wanted. */
@@ -64,40 +101,30 @@ INLINE int NAME(gate_operands)(const rnnfast_step *s, const int gates, const int
 {
     const int pitch = gates == 1 ? RNNFAST_VECTORS : gates, wanted = !s->product;
     if (wanted) NAME(rows_times_panel)(op, s->x, s->ldx, b, s->weight_x, s->input, p, V, pitch);
-    if (recurrent) NAME(rows_times_panel)
-    (op + wanted, s->h, s->ldh, b, s->weight_h, s->recurrent, p, V, pitch);
+    if (recurrent) {
+        op += wanted;
+        NAME(rows_times_panel)(op, s->h, s->ldh, b, s->weight_h, s->recurrent, p, V, pitch);
+        op->first = gates == 3;
+    }
     return wanted + recurrent;
-}
-
-/* Where the sums of row b start: at the bias, or at the input product. */
-INLINE const real *NAME(sums_start)(const rnnfast_step *s, ptrdiff_t b, ptrdiff_t p)
-{
-    const real *from = s->product ? (const real *)s->product + b * s->ldp : (const real *)s->bias;
-    return from + p * RNNFAST_VECTORS * LANES;
 }
 
 /* A single row and two panels: the sums never leave the registers. */
 INLINE void NAME(one_row)(const rnnfast_step *s, const int gates, const int recurrent, ptrdiff_t b,
-                          ptrdiff_t p,
-                          void (*finish)(const rnnfast_step *, int gates, ptrdiff_t b, ptrdiff_t p,
-                                         int V, const vec *))
+                          ptrdiff_t p, NAME(finish_fn) finish)
 {
     const int V = gates == 1 ? RNNFAST_VECTORS : gates;
     vec acc[2 * RNNFAST_VECTORS];
-    UNROLL
-    for (int v = 0; v < 2 * RNNFAST_VECTORS; v++)
-        acc[v] = load(NAME(sums_start)(s, b, p) + v * LANES);
     operand op[2];
     const int n = NAME(gate_operands)(s, gates, recurrent, b, p, V, op);
-    if (gates == 3) {
-        if (!s->product) NAME(tile)(1, 2, V, acc, RNNFAST_VECTORS, op, 1, NAME(CONTINUE), NULL);
-        if (recurrent)
-            NAME(tile)(1, 2, V, acc + 1, RNNFAST_VECTORS, op + n - 1, 1, NAME(CONTINUE), NULL);
+    NAME(tile)
+    (1, 2, V, RNNFAST_VECTORS, acc, RNNFAST_VECTORS, op, n, NAME(sums_start)(s, b, p), 1, NULL);
+    if (gates == 1) {
+        NAME(finish_units)(s, b, p, V, acc, finish);
+        NAME(finish_units)(s, b, p + 1, V, acc + V, finish);
     } else {
-        NAME(tile)(1, 2, V, acc, RNNFAST_VECTORS, op, n, NAME(CONTINUE), NULL);
+        finish(s, 2, &(group){b, p * LANES, 0, LANES}, acc, RNNFAST_VECTORS);
     }
-    finish(s, gates, b, p, RNNFAST_VECTORS, acc);
-    finish(s, gates, b, p + 1, RNNFAST_VECTORS, acc + RNNFAST_VECTORS);
 }
 
 /* For each panel and block of rows: acc = bias or input product, + x W_x and h W_h as asked for,
@@ -106,13 +133,10 @@ INLINE void NAME(one_row)(const rnnfast_step *s, const int gates, const int recu
  * feed all. */
 INLINE void NAME(gate_sums)(const rnnfast_step *s, const int gates, const int recurrent,
                             ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t p0, ptrdiff_t p1,
-                            void (*finish)(const rnnfast_step *, int gates, ptrdiff_t b,
-                                           ptrdiff_t p, int V, const vec *))
+                            NAME(finish_fn) finish)
 {
-    const ptrdiff_t step = s->product ? s->ldp : 0;
     for (ptrdiff_t p = p0, P; p < p1; p += P) {
         const int V = gates == 1 ? panel_vectors(s->hidden, p) : gates;
-        const int width = gates == 1 ? V : RNNFAST_VECTORS;
         P = panels_together(b1 - b0, gates == 1 ? whole_panels(s->hidden, p, p1) : p1 - p);
         if (P == 2 && b1 - b0 == 1) {
             NAME(one_row)(s, gates, recurrent, b0, p, finish);
@@ -121,23 +145,17 @@ INLINE void NAME(gate_sums)(const rnnfast_step *s, const int gates, const int re
         for (ptrdiff_t b = b0, rows; b < b1; b += rows) {
             rows = b1 - b < NAME(ROW_BLOCK) ? b1 - b : NAME(ROW_BLOCK);
             vec acc[NAME(ROW_BLOCK) * RNNFAST_VECTORS];
-            for (ptrdiff_t j = 0; j < P; j++) {
-                const real *from = NAME(sums_start)(s, b, p + j);
-                for (ptrdiff_t r = 0; r < rows; r++, from += step)
-                    for (int v = 0; v < width; v++)
-                        acc[(j * rows + r) * RNNFAST_VECTORS + v] = load(from + v * LANES);
-            }
             operand op[2];
             const int n = NAME(gate_operands)(s, gates, recurrent, b, p, V, op);
-            if (gates == 3) {
-                if (!s->product) add_products(acc, rows, P, V, op, 1, s->fetch);
-                if (recurrent) add_products(acc + 1, rows, P, V, op + n - 1, 1, s->fetch);
-            } else {
-                add_products(acc, rows, P, V, op, n, s->fetch);
+            add_products(acc, rows, P, V, gates, op, n, NAME(sums_start)(s, b, p), s->fetch);
+            for (ptrdiff_t j = 0; j < P; j++) {
+                const vec *sums = acc + j * rows * RNNFAST_VECTORS;
+                if (gates == 1)
+                    for (ptrdiff_t r = 0; r < rows; r++)
+                        NAME(finish_units)(s, b + r, p + j, V, sums + r * RNNFAST_VECTORS, finish);
+                else
+                    NAME(finish_rows)(s, b, rows, p + j, sums, finish);
             }
-            for (ptrdiff_t j = 0; j < P; j++)
-                for (ptrdiff_t r = 0; r < rows; r++)
-                    finish(s, gates, b + r, p + j, width, acc + (j * rows + r) * RNNFAST_VECTORS);
         }
     }
 }
@@ -145,7 +163,8 @@ INLINE void NAME(gate_sums)(const rnnfast_step *s, const int gates, const int re
 /* A cell's backward: dh, then `finish` takes it through the cell. */
 INLINE void NAME(cell_backward)(const rnnfast_backstep *s, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t p0,
                                 ptrdiff_t p1,
-                                void (*finish)(const rnnfast_backstep *, ptrdiff_t, ptrdiff_t, vec))
+                                void (*finish)(const rnnfast_backstep *, int n, const group *,
+                                               const vec *dh))
 {
     for (ptrdiff_t p = p0, P; p < p1; p += P) {
         const int V = panel_vectors(s->hidden, p);
@@ -153,23 +172,22 @@ INLINE void NAME(cell_backward)(const rnnfast_backstep *s, ptrdiff_t b0, ptrdiff
         for (ptrdiff_t b = b0, rows; b < b1; b += rows) {
             rows = b1 - b < NAME(ROW_BLOCK) ? b1 - b : NAME(ROW_BLOCK);
             vec acc[NAME(ROW_BLOCK) * RNNFAST_VECTORS];
+            operand op[RNNFAST_VECTORS];
+            const origin start = {(const real *)s->dh_in + b * s->ldd + p * RNNFAST_VECTORS * LANES,
+                                  s->ldd};
+            if (s->next) NAME(runs_times_panel)
+            (op, s->next, s->ldn, b, s->n_runs, s->run_length, s->run_pitch, s->weight_h, p, V);
+            add_products(acc, rows, P, V, 1, op, s->next ? (int)s->n_runs : 0, start, s->fetch);
             for (ptrdiff_t j = 0; j < P; j++)
-                for (ptrdiff_t r = 0; r < rows; r++)
-                    for (int v = 0; v < V; v++)
-                        acc[(j * rows + r) * RNNFAST_VECTORS + v] =
-                            load((const real *)s->dh_in + (b + r) * s->ldd +
-                                 ((p + j) * RNNFAST_VECTORS + v) * LANES);
-            if (s->next) {
-                operand op[RNNFAST_VECTORS];
-                NAME(runs_times_panel)
-                (op, s->next, s->ldn, b, s->n_runs, s->run_length, s->run_pitch, s->weight_h, p, V);
-                add_products(acc, rows, P, V, op, (int)s->n_runs, s->fetch);
-            }
-            for (ptrdiff_t j = 0; j < P; j++)
-                for (ptrdiff_t r = 0; r < rows; r++)
-                    for (int v = 0; v < V; v++)
-                        finish(s, b + r, ((p + j) * RNNFAST_VECTORS + v) * LANES,
-                               acc[(j * rows + r) * RNNFAST_VECTORS + v]);
+                for (ptrdiff_t r = 0; r < rows; r++) {
+                    const vec *dh = acc + (j * rows + r) * RNNFAST_VECTORS;
+                    const ptrdiff_t u = (p + j) * RNNFAST_VECTORS * LANES;
+                    if (V == GROUP)
+                        finish(s, GROUP, &(group){b + r, u, 0, LANES}, dh);
+                    else
+                        for (int v = 0; v < V; v++)
+                            finish(s, 1, &(group){b + r, u + v * LANES, 0, 0}, dh + v);
+                }
         }
     }
 }
@@ -177,19 +195,10 @@ INLINE void NAME(cell_backward)(const rnnfast_backstep *s, ptrdiff_t b0, ptrdiff
 /* The two entries of a cell in the table. */
 #define CELL(cell, gates)                                                                          \
     _Static_assert(gates == 1 || gates == 3 || gates == 4, "gate_sums knows no other layout");     \
-    INLINE void NAME(cell##_finish)(const rnnfast_step *s, int n, ptrdiff_t b, ptrdiff_t p, int V, \
-                                    const vec *acc)                                                \
-    {                                                                                              \
-        if (n == 1)                                                                                \
-            for (int v = 0; v < V; v++)                                                            \
-                NAME(cell##_forward)(s, b, (p * RNNFAST_VECTORS + v) * LANES, acc + v);            \
-        else                                                                                       \
-            NAME(cell##_forward)(s, b, p * LANES, acc);                                            \
-    }                                                                                              \
     static void NAME(cell##_forward_step)(const rnnfast_step *s, ptrdiff_t b0, ptrdiff_t b1,       \
                                           ptrdiff_t p0, ptrdiff_t p1)                              \
     {                                                                                              \
-        NAME(gate_sums)(s, gates, 1, b0, b1, p0, p1, NAME(cell##_finish));                         \
+        NAME(gate_sums)(s, gates, 1, b0, b1, p0, p1, NAME(cell##_forward));                        \
     }                                                                                              \
     static void NAME(cell##_backward_step)(const rnnfast_backstep *s, ptrdiff_t b0, ptrdiff_t b1,  \
                                            ptrdiff_t p0, ptrdiff_t p1)                             \
@@ -202,12 +211,20 @@ CELL(lstm, 4)
 CELL(gru, 3)
 #undef CELL
 
-INLINE void NAME(store_product)(const rnnfast_step *s, int gates, ptrdiff_t b, ptrdiff_t p, int V,
-                                const vec *acc)
+/* Sums of single-gate cells come vector by vector, others with four vectors a panel. */
+INLINE void NAME(store_product)(const rnnfast_step *s, const int n, const group *g, const vec *acc,
+                                ptrdiff_t next)
 {
-    (void)gates;
-    real *product = (real *)s->gates + b * s->ldp + p * RNNFAST_VECTORS * LANES;
-    for (int v = 0; v < V; v++) store(product + v * LANES, acc[v]);
+    EACH(e)
+    {
+        if (next == 1) {
+            store(where(s->gates, s->ldp, g, e), acc[e]);
+            continue;
+        }
+        real *product = (real *)s->gates + (g->b + e * g->rows) * s->ldp +
+                        (g->u + e * g->units) * RNNFAST_VECTORS;
+        for (int v = 0; v < RNNFAST_VECTORS; v++) store(product + v * LANES, acc[e * next + v]);
+    }
 }
 
 static void NAME(input_product)(const rnnfast_step *s, int gates, ptrdiff_t b0, ptrdiff_t b1,
@@ -224,6 +241,7 @@ static void NAME(input_product)(const rnnfast_step *s, int gates, ptrdiff_t b0, 
 static void NAME(matmul)(const rnnfast_matmul *m, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t p0,
                          ptrdiff_t p1)
 {
+    static const real zeros[RNNFAST_VECTORS * LANES];
     for (ptrdiff_t p = p0; p < p1; p++) {
         const int V = panel_vectors(m->n_out, p);
         const ptrdiff_t u = p * RNNFAST_VECTORS * LANES, n = m->n_out - u;
@@ -231,19 +249,17 @@ static void NAME(matmul)(const rnnfast_matmul *m, ptrdiff_t b0, ptrdiff_t b1, pt
             rows = b1 - b < NAME(ROW_BLOCK) ? b1 - b : NAME(ROW_BLOCK);
             vec acc[NAME(ROW_BLOCK) * RNNFAST_VECTORS];
             real *out[NAME(ROW_BLOCK)];
+            origin start = {m->bias ? (const real *)m->bias + u : zeros, 0};
+            if (m->accumulate) start = (origin){(const real *)acc, RNNFAST_VECTORS * LANES};
             for (ptrdiff_t r = 0; r < rows; r++) {
                 out[r] = (real *)m->out + (m->out_row ? m->out_row[b + r] : b + r) * m->ldo + u;
-                for (int v = 0; v < V; v++) {
-                    const vec bias =
-                        m->bias ? load((const real *)m->bias + u + v * LANES) : (vec){0};
-                    acc[r * RNNFAST_VECTORS + v] =
-                        m->accumulate ? bias + load_n(out[r] + v * LANES, n - v * LANES) : bias;
-                }
+                for (int v = 0; v < V && m->accumulate; v++)
+                    acc[r * RNNFAST_VECTORS + v] = load_n(out[r] + v * LANES, n - v * LANES);
             }
             operand op[RNNFAST_VECTORS];
             NAME(runs_times_panel)
             (op, m->a, m->lda, b, m->n_runs, m->run_length, m->run_pitch, m->weight, p, V);
-            add_products(acc, rows, 1, V, op, (int)m->n_runs, m->fetch);
+            add_products(acc, rows, 1, V, 1, op, (int)m->n_runs, start, m->fetch);
             for (ptrdiff_t r = 0; r < rows; r++)
                 for (int v = 0; v < V; v++)
                     store_n(out[r] + v * LANES, acc[r * RNNFAST_VECTORS + v], n - v * LANES);
@@ -300,7 +316,12 @@ const rnnfast_kernels NAME(rnnfast_table) = {
 #undef choose
 #undef sigmoid
 #undef vtanh
+#undef GROUP
+#undef EACH
+#undef group
+#undef where
 #undef operand
+#undef origin
 #undef whole_panels
 #undef panels_together
 #undef deal

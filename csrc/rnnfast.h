@@ -84,11 +84,11 @@ typedef struct {
     ptrdiff_t ldk;
 } rnnfast_backstep;
 
-/* out[row] = bias + a[row] W (+ out[row] where accumulate), for N = n_out columns. */
+/* out[row] = a[row] W, on from bias, or from out[row] where accumulate, for N = n_out columns. */
 typedef struct {
     const void *a; /* (rows, n_runs x run_length), runs run_pitch apart; may not alias out */
     ptrdiff_t lda, n_runs, run_length, run_pitch;
-    const void *weight, *bias; /* packed with a single gate; bias NULL: none */
+    const void *weight, *bias; /* packed with a single gate; bias NULL: none; not with accumulate */
     void *out;                 /* (rows, N) written; columns past N stay untouched */
     ptrdiff_t ldo, n_out;
     const ptrdiff_t *out_row; /* row of `out` that takes row b, or NULL: b itself */
@@ -145,7 +145,8 @@ typedef struct {
     void (*pack)(void *dst, const void *src, ptrdiff_t row, ptrdiff_t column, ptrdiff_t hidden,
                  ptrdiff_t n_in, ptrdiff_t at, ptrdiff_t n_all, int gates, const int *order,
                  ptrdiff_t p0, ptrdiff_t p1);
-    void (*add)(void *to, ptrdiff_t step, const void *what, ptrdiff_t n); /* to[i step] += what[i] */
+    void (*add)(void *to, ptrdiff_t step, const void *what,
+                ptrdiff_t n);                                /* to[i step] += what[i] */
     void (*multiply)(void *to, const void *by, ptrdiff_t n); /* to[i] *= by[i] */
     double (*sum_squares)(const void *x, ptrdiff_t n);
     /* y[i] = f(x[i]); f 0: sigmoid, 1: tanh. y may be x. */

@@ -6,90 +6,105 @@
  * the operands and of k, whatever the tile's size: so results depend neither on threads nor on how
  * rows were dealt to tiles. */
 
-/* acc[j][r][v] += sum over n of a[r * row + n * step] * w[j * next + n * pitch + v * LANES + lane].
- */
+/* acc[j][r][first + v] += sum over n of a[r * row + n * step]
+ *                                   * w[j * next + n * pitch + v * LANES + lane] */
 typedef struct {
     const real *a;
     ptrdiff_t row, step;
     const real *w;
-    ptrdiff_t next, pitch, n;
+    ptrdiff_t next, pitch, n, first;
 } NAME(operand);
 #define operand NAME(operand)
 
-/* Tiles of fewer rows have no time to spare. */
-#define FETCHES(R) ((R) > TILE_ROWS / 2)
+/* Where the sums of a tile's rows start: at(r)[j * 4 + v], or at zero where `at` is NULL. */
+typedef struct {
+    const real *at;
+    ptrdiff_t row;
+} NAME(origin);
+#define origin NAME(origin)
 
-/* Before the compiler places the sums, so that it sees no array but registers. */
-#define UNROLL _Pragma("GCC unroll 8")
+#define LINE       (RNNFAST_LINE / (ptrdiff_t)sizeof(real))
+#define FETCHES(R) ((R) > TILE_ROWS / 2) /* tiles of fewer rows have no time to spare */
 
-/* What becomes of acc: the chain of sums goes on from it; or a chain from zero replaces it, or is
- * added to it. */
-enum { NAME(CONTINUE), NAME(REPLACE), NAME(ADD) };
+/* Sums that start at zero are those of a weight gradient: they are added to what stood in acc, and
+ * their k are rows of a wide array, whose next lines come to the cache meanwhile. Others replace
+ * it, and the lines that come are those from `fetch` on, if it is not NULL; one for each k. */
+INLINE void NAME(products)(const int R, const int P, const int V, const int W, const int first,
+                           vec s[TILE_ROWS][2 * RNNFAST_VECTORS], const operand *op,
+                           const real *line, ptrdiff_t line_step)
+{
+    const real *a = op->a, *w = op->w;
+    const ptrdiff_t row = op->row, step = op->step, pitch = op->pitch, next = op->next;
+    for (ptrdiff_t n = op->n; n > 0; n--, a += step, w += pitch) {
+        if (FETCHES(R)) {
+            __builtin_prefetch(line, 0, 2);
+            line += line_step;
+        }
+        vec weight[2 * RNNFAST_VECTORS];
+        UNROLL
+        for (int v = 0; v < P * V; v++) weight[v] = load(w + v / V * next + v % V * LANES);
+        UNROLL
+        for (int r = 0; r < R; r++) {
+            const vec x = splat(a[r * row]);
+            UNROLL
+            for (int v = 0; v < P * V; v++) s[r][v / V * W + first + v % V] += x * weight[v];
+        }
+    }
+}
 
-#define LINE (RNNFAST_LINE / (ptrdiff_t)sizeof(real))
-
-/* acc is [P][acc_next / 4][4]; a tile of fewer vectors uses the first ones of each row. Meanwhile
- * what a later tile will read comes to the second-level cache, a line for each k: those from
- * `fetch` on, if it is not NULL; for chains from zero, whose k are rows of a wide array, a's next
- * lines. */
-INLINE void NAME(tile)(const int R, const int P, const int V, vec *restrict acc, ptrdiff_t acc_next,
-                       const operand *op, int n_op, int how, const real *fetch)
+/* acc is [P][acc_next / 4][4]; a tile of fewer vectors uses the first ones of each row. W: vectors
+ * that a row has, of which each operand feeds V; only a GRU's, whose W is 4 and V 3, have a choice
+ * of the first. */
+INLINE void NAME(tile)(const int R, const int P, const int V, const int W, vec *restrict acc,
+                       ptrdiff_t acc_next, const operand *op, int n_op, origin start, int fresh,
+                       const real *fetch)
 {
     vec s[TILE_ROWS][2 * RNNFAST_VECTORS];
     UNROLL
     for (int r = 0; r < R; r++) {
         UNROLL
-        for (int v = 0; v < P * V; v++)
-            s[r][v] = how == NAME(CONTINUE) ? acc[v / V * acc_next + r * RNNFAST_VECTORS + v % V]
-                                            : (vec){0};
+        for (int v = 0; v < P * W; v++)
+            s[r][v] =
+                start.at
+                    ? load(start.at + r * start.row + (v / W * RNNFAST_VECTORS + v % W) * LANES)
+                    : (vec){0};
     }
     for (; n_op > 0; n_op--, op++) {
-        const real *a = op->a, *w = op->w;
-        const ptrdiff_t row = op->row, step = op->step, pitch = op->pitch, next = op->next;
-        const real *line = how != NAME(CONTINUE) ? a + LINE : fetch ? fetch : (const real *)acc;
-        const ptrdiff_t line_step = how != NAME(CONTINUE) ? step : fetch ? LINE : 0;
-        for (ptrdiff_t n = op->n; n > 0; n--, a += step, w += pitch) {
-            if (FETCHES(R)) {
-                __builtin_prefetch(line, 0, 2);
-                line += line_step;
-            }
-            vec weight[2 * RNNFAST_VECTORS];
-            UNROLL
-            for (int v = 0; v < P * V; v++) weight[v] = load(w + v / V * next + v % V * LANES);
-            UNROLL
-            for (int r = 0; r < R; r++) {
-                const vec x = splat(a[r * row]);
-                UNROLL
-                for (int v = 0; v < P * V; v++) s[r][v] += x * weight[v];
-            }
-        }
+        const real *line = !start.at ? op->a + LINE : fetch ? fetch : (const real *)acc;
+        const ptrdiff_t line_step = !start.at ? op->step : fetch ? LINE : 0;
+        if (W > V && op->first)
+            NAME(products)(R, P, V, W, W - V, s, op, line, line_step);
+        else
+            NAME(products)(R, P, V, W, 0, s, op, line, line_step);
         if (fetch) fetch += op->n * LINE;
     }
     UNROLL
     for (int r = 0; r < R; r++) {
         UNROLL
-        for (int v = 0; v < P * V; v++) {
-            vec *sum = acc + v / V * acc_next + r * RNNFAST_VECTORS + v % V;
-            *sum = how == NAME(ADD) ? *sum + s[r][v] : s[r][v];
+        for (int v = 0; v < P * W; v++) {
+            vec *sum = acc + v / W * acc_next + r * RNNFAST_VECTORS + v % W;
+            *sum = fresh ? s[r][v] : *sum + s[r][v];
         }
     }
 }
 
 typedef void (*NAME(tile_fn))(vec *restrict acc, ptrdiff_t acc_next, const operand *op, int n_op,
-                              int how, const real *fetch);
+                              origin start, int fresh, const real *fetch);
 
-#define TILE(R, P, V)                                                                              \
-    static void NAME(tile_##R##x##P##x##V)(vec *restrict acc, ptrdiff_t acc_next,                  \
-                                           const operand *op, int n_op, int how,                   \
-                                           const real *fetch)                                      \
+#define TILE(R, P, V, W)                                                                           \
+    static void NAME(tile_##R##x##P##x##V##x##W)(vec *restrict acc, ptrdiff_t acc_next,            \
+                                                 const operand *op, int n_op, origin start,        \
+                                                 int fresh, const real *fetch)                     \
     {                                                                                              \
-        NAME(tile)(R, P, V, acc, acc_next, op, n_op, how, fetch);                                  \
+        NAME(tile)(R, P, V, W, acc, acc_next, op, n_op, start, fresh, fetch);                      \
     }
-#define TILES(R)      TILE(R, 1, 1) TILE(R, 1, 2) TILE(R, 1, 3) TILE(R, 1, 4)
-#define TWO_PANELS(R) TILE(R, 2, 3) TILE(R, 2, 4)
+#define TILES(R)                                                                                   \
+    TILE(R, 1, 1, 1) TILE(R, 1, 2, 2) TILE(R, 1, 3, 3) TILE(R, 1, 4, 4) TILE(R, 1, 3, 4)
+#define TWO_PANELS(R) TILE(R, 2, 4, 4) TILE(R, 2, 3, 4)
 #define TILE_NAMES(R)                                                                              \
-    {NAME(tile_##R##x1x1), NAME(tile_##R##x1x2), NAME(tile_##R##x1x3), NAME(tile_##R##x1x4)}
-#define TWO_PANELS_NAMES(R) {NAME(tile_##R##x2x3), NAME(tile_##R##x2x4)}
+    {NAME(tile_##R##x1x1x1), NAME(tile_##R##x1x2x2), NAME(tile_##R##x1x3x3),                       \
+     NAME(tile_##R##x1x4x4), NAME(tile_##R##x1x3x4)}
+#define TWO_PANELS_NAMES(R) {NAME(tile_##R##x2x4x4), NAME(tile_##R##x2x3x4)}
 TILES(1)
 TILES(2)
 TILES(3)
@@ -101,7 +116,8 @@ TILES(6)
 TWO_PANELS(2)
 TWO_PANELS(3)
 #endif
-static const NAME(tile_fn) NAME(tiles)[TILE_ROWS][RNNFAST_VECTORS] = {
+/* By rows and vectors; the last column is a GRU's. */
+static const NAME(tile_fn) NAME(tiles)[TILE_ROWS][RNNFAST_VECTORS + 1] = {
     TILE_NAMES(1), TILE_NAMES(2), TILE_NAMES(3),
 #if TILE_ROWS == 6
     TILE_NAMES(4), TILE_NAMES(5), TILE_NAMES(6),
@@ -151,16 +167,16 @@ INLINE int NAME(panels_together)(ptrdiff_t rows, ptrdiff_t whole)
 }
 #define panels_together NAME(panels_together)
 
-/* acc (rows, 4 vectors) += the operands, whose `a` ends up past the last row. Of the `lines` from
- * `fetch` on, as many are fetched as there is time for. */
-INLINE void NAME(add_pass)(vec *acc, ptrdiff_t rows, int V, operand *op, int n_op,
-                           const real *fetch, ptrdiff_t lines)
+/* acc (rows, 4 vectors) = origin + operands, whose `a` ends up past the last row. Of the `lines`
+ * from `fetch` on, as many are fetched as there is time for. */
+INLINE void NAME(add_pass)(vec *acc, ptrdiff_t rows, int column, operand *op, int n_op,
+                           origin start, const real *fetch, ptrdiff_t lines)
 {
     for (ptrdiff_t b = 0, R; b < rows; b += R) {
         R = deal(rows - b);
         NAME(tiles)
-        [R - 1][V - 1](acc + b * RNNFAST_VECTORS, 0, op, n_op, NAME(CONTINUE),
-                       lines > 0 ? fetch : NULL);
+        [R - 1][column](acc + b * RNNFAST_VECTORS, 0, op, n_op, start, 1, lines > 0 ? fetch : NULL);
+        start.at += R * start.row;
         for (int i = 0; i < n_op; i++) {
             op[i].a += R * op[i].row;
             fetch += op[i].n * LINE;
@@ -169,25 +185,28 @@ INLINE void NAME(add_pass)(vec *acc, ptrdiff_t rows, int V, operand *op, int n_o
     }
 }
 
-/* acc (P, rows, 4 vectors) += the operands, whose `a` points at row 0 and is the same operand for
- * each row. Long sums go in passes of DEPTH, so that a pass of the panel stays in the second-level
- * cache while all rows go over it; the order of each sum is the same. `fetch`: the weights do not
- * all stay there, so each pass fetches those of the next. Uses `op` up. */
+/* acc (P, rows, 4 vectors) = origin + operands, whose `a` points at row 0 and is the same operand
+ * for each row; of V vectors each, 3 of 4 for a GRU (`gates` 3). Long sums go in passes of DEPTH,
+ * so that a pass of the panel stays in the second-level cache while all rows go over it; the order
+ * of each sum is the same. `fetch`: the weights do not all stay there, so each pass fetches those
+ * of the next. Uses `op` up. */
 enum { NAME(DEPTH) = 32768 / VECTOR_BYTES };
 
-INLINE void NAME(add_products)(vec *acc, ptrdiff_t rows, int P, int V, operand *op, int n_op,
-                               int fetch)
+INLINE void NAME(add_products)(vec *acc, ptrdiff_t rows, int P, int V, int gates, operand *op,
+                               int n_op, origin start, int fetch)
 {
+    const int column = gates == 3 ? RNNFAST_VECTORS : V - 1;
     if (P == 2) {
         NAME(two_panels)
-        [rows - 1][V - 3](acc, rows * RNNFAST_VECTORS, op, n_op, NAME(CONTINUE), NULL);
+        [rows - 1][gates == 3](acc, rows * RNNFAST_VECTORS, op, n_op, start, 1, NULL);
         return;
     }
-    const real *next_panel = op->w + op->next;
+    const real *next_panel = n_op ? op->w + op->next : NULL;
     ptrdiff_t total = 0, done = 0; /* of *op */
     for (int i = 0; i < n_op; i++) total += op[i].n;
     if (total <= NAME(DEPTH)) {
-        NAME(add_pass)(acc, rows, V, op, n_op, next_panel, fetch ? total * op->pitch / LINE : 0);
+        NAME(add_pass)
+        (acc, rows, column, op, n_op, start, next_panel, fetch ? total * op->pitch / LINE : 0);
         return;
     }
     while (n_op > 0) {
@@ -206,8 +225,9 @@ INLINE void NAME(add_products)(vec *acc, ptrdiff_t rows, int P, int V, operand *
             if (done == op->n) op++, n_op--, done = 0;
         }
         NAME(add_pass)
-        (acc, rows, V, pass, n, n_op > 0 ? op->w + done * op->pitch : next_panel,
+        (acc, rows, column, pass, n, start, n_op > 0 ? op->w + done * op->pitch : next_panel,
          fetch ? lines : 0);
+        start = (origin){(const real *)acc, RNNFAST_VECTORS * LANES};
     }
 }
 #define add_products NAME(add_products)

@@ -18,6 +18,9 @@ typedef real NAME(uvec)
 #define vec  NAME(vec)
 #define ivec NAME(ivec)
 
+/* Before the compiler places arrays of vectors, so that it sees no array but registers. */
+#define UNROLL _Pragma("GCC unroll 8")
+
 #define INLINE      static inline __attribute__((always_inline))
 #define splat       NAME(splat)
 #define load        NAME(load)
