@@ -92,6 +92,18 @@ def shared_step_work(seconds: float) -> None:
             line(task, shape, work((1, 1, H, H)), one, team, one / team)
 
 
+def shared_rows(seconds: float) -> None:
+    columns = ("slices", "shared units", "slices/shared")
+    title("shared_rows", "to how many rows a thread does sharing the units pay?", *columns)
+    ways = [Way(changes={"shared_rows": rows}) for rows in (0, 1 << 30)]
+    for size in ((300, 256), (512, 512), (1024, 1024)):
+        for rows in (1, 2, 4, 8, 16, 32):
+            shape = (rows * TEAM, 20, *size)
+            for task, call in lstm_tasks(shape).items():
+                slices, shared = times(call, ways, seconds)
+                line(task, shape, slices, shared, slices / shared)
+
+
 def few_rows(seconds: float) -> None:
     columns = ("step by step", "inputs first", "step/first")
     title(
@@ -120,7 +132,7 @@ def product_bytes(seconds: float) -> None:
             line("inference", shape, *times(lstm_tasks(shape)["inference"], ways, seconds))
 
 
-TABLES = {f.__name__: f for f in (serial_work, shared_step_work, few_rows, product_bytes)}
+TABLES = {f.__name__: f for f in (serial_work, shared_step_work, shared_rows, few_rows, product_bytes)}
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ typedef struct {
 #define origin NAME(origin)
 
 #define LINE       (RNNFAST_LINE / (ptrdiff_t)sizeof(real))
-#define FETCHES(R) ((R) > TILE_ROWS / 2) /* tiles of fewer rows have no time to spare */
+#define FETCHES(R) ((R) > 2 * TILE_ROWS / 3) /* tiles of fewer rows have no time to spare */
 
 /* Sums that start at zero are those of a weight gradient: they are added to what stood in acc, and
  * their k are rows of a wide array, whose next lines come to the cache meanwhile. Others replace

@@ -38,11 +38,9 @@ cdef struct Thresholds:
     # Where the engine changes its ways.
     Py_ssize_t serial_work  # multiply-adds of a call below which one thread does it all
     Py_ssize_t shared_step_work  # of a step below which a team does not share its hidden units
-    # The input product of many steps is formed first, as one matrix product, for slices of up to
-    # few_rows rows whose weights take cached_weights bytes or more, so that a step would wait for
-    # them.
-    Py_ssize_t few_rows
-    Py_ssize_t cached_weights
+    Py_ssize_t cached_weights  # bytes of a layer from which a step waits for its weights; then
+    Py_ssize_t shared_rows  #   slices of up to so many rows are not worth it: units are shared
+    Py_ssize_t few_rows  #   and for up to so many rows the input product of many steps comes first
     Py_ssize_t product_bytes  # that such a product takes at most
 
 cdef Thresholds thresholds

@@ -17,9 +17,10 @@ cnp.import_array()
 # Measured with benchmarks/thresholds.py.
 thresholds.serial_work = 250_000
 thresholds.shared_step_work = 24_000
+thresholds.shared_rows = 16
 thresholds.few_rows = 8
 thresholds.cached_weights = 1 << 20
-thresholds.product_bytes = 1 << 18
+thresholds.product_bytes = 1 << 19
 
 
 def tune(**changes):
@@ -211,7 +212,9 @@ cdef int team_for(Job* job, Packed net) noexcept nogil:
     job.shared = 0
     if n < 2 or step * steps < thresholds.serial_work:
         return 1
-    if job.B < n:
+    if job.B >= n and job.B <= n * thresholds.shared_rows:
+        job.shared = step * net.itemsize / (net.layers * net.directions) >= thresholds.cached_weights
+    elif job.B < n:
         if step * job.B / (net.layers * net.directions) < thresholds.shared_step_work:
             return <int>max(1, job.B)
         job.shared = 1

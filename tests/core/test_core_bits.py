@@ -53,12 +53,13 @@ def test_where_the_engine_changes_its_ways_changes_no_bit(core, runtime, cell):
     with runtime.num_threads(3):
         want = run(core, problem)
         try:
-            for work, shared, rows, size in product(
-                (always, never), (always, never), (0, 100), (1, 1 << 20)
+            for work, shared, slices, rows, size in product(
+                (always, never), (always, never), (0, 100), (0, 100), (1, 1 << 20)
             ):
                 changes = dict(
                     serial_work=work,
                     shared_step_work=shared,
+                    shared_rows=slices,
                     few_rows=rows,
                     cached_weights=0,
                     product_bytes=size,
