@@ -29,6 +29,9 @@ def forward(
     c_n: Array | None,
     training: bool,
 ) -> Tape | None: ...
+def infer(
+    packed: Packed, x: Any, h0: Any, c0: Any, axes: int, batch_first: bool
+) -> tuple[Array, Array, Array | None] | None: ...
 def backward(
     packed: Packed,
     tape: Tape,

@@ -13,6 +13,7 @@ are the rows [0, active[t]). Time is natural in every array, for reverse directi
 has T + 1 places, and step t leads from place t to t + 1 (forward) or from t + 1 to t (reverse).
 """
 
+cimport numpy as cnp
 from cython.parallel cimport parallel
 from libc.string cimport memset
 
@@ -31,6 +32,8 @@ from rnnfast.core.kernels cimport (
 from rnnfast.core.packed cimport Packed, Part, contiguous
 
 from rnnfast.core.packed import pack  # noqa: F401
+
+cnp.import_array()
 
 cdef enum:
     ROWS_AT_ONCE = 4096
@@ -512,6 +515,122 @@ cdef int _raise_pending(const Job* job) except -1:
     return -1 if flag_raised(&job.stop) else 0  # the exception is set: run_signal_handlers
 
 
+cdef int _run(Packed net, Tape tape, object lengths) except -1:
+    # A forward call whose arrays are known.
+    cdef Job* job = &tape.job
+    cdef Py_ssize_t T = job.T, B = job.B, size = net.itemsize, H = net.hidden, K = net.recurrent
+    cdef Py_ssize_t parts = net.layers * net.directions, panels
+    cdef int team
+    cdef char* at
+    # Sizes. A bound on all arrays together is checked for overflow.
+    job.slot = rnnfast_padded(H, size)
+    job.ldh, job.ldc = rnnfast_stride(K, size), rnnfast_stride(H, size)
+    job.ldg = rnnfast_stride(net.info.slots * job.slot, size)
+    job.places = T + 1 if job.training else 2
+    k.product(k.product(T + 1, B),
+              8 * size * parts * (job.ldg + net.parts[0].input + net.directions * job.ldh))
+    at = NULL
+    place_lists(job, net, &at)
+    at = <char*>k.take(<size_t>at)
+    place_lists(job, net, &at)
+    order_rows(job, lengths)
+    team = team_for(job, net)
+    job.gather_x = job.training or lengths is not None
+    panels = rnnfast_panels(H, net.info.gates, net.kernels.lanes)
+    job.ldp = panels * RNNFAST_VECTORS * net.kernels.lanes
+    if (T > 1 and (B if job.shared else B // team) <= thresholds.few_rows
+            and net.info.gates * H * (net.parts[0].input + K) * size >= thresholds.cached_weights):
+        job.chunk = max(1, thresholds.product_bytes // (B * job.ldp * size + 1))
+    else:
+        job.ldp = 0
+        job.chunk = max(1, thresholds.product_bytes // (B * net.parts[0].input * size + 1))
+    job.chunk = min(job.chunk, max(T, 1))
+    at = NULL
+    place_forward(job, net, &at)
+    tape.block = at = <char*>k.take(<size_t>at)
+    place_forward(job, net, &at)
+
+    if team == 1:
+        with nogil:
+            _forward_member(job, net, 0, 1)
+    else:
+        with nogil, parallel(num_threads=team):
+            _forward_member(job, net, omp_get_thread_num(), omp_get_num_threads())
+    return _raise_pending(job)
+
+
+cdef inline bint _is_ready(object array, Packed net, Py_ssize_t parts, Py_ssize_t rows,
+                           Py_ssize_t columns):
+    # Whether the engine can take a state as it is: None, or (L*D, B, columns) in good order.
+    if array is None:
+        return True
+    if not cnp.PyArray_CheckExact(array) or cnp.PyArray_NDIM(array) != 3:
+        return False
+    cdef cnp.npy_intp* shape = cnp.PyArray_DIMS(array)
+    return (cnp.PyArray_TYPE(array) == net.typenum and cnp.PyArray_ISCARRAY_RO(array)
+            and shape[0] == parts and shape[1] == rows and shape[2] == columns)
+
+
+def infer(Packed packed, x, h0, c0, int axes, bint batch_first):
+    """Inference the short way: for arrays that need neither checks nor copies.
+
+    Parameters
+    ----------
+    packed : Packed
+    x : (T, B, I) array, (B, T, I) with `batch_first`, or (B, I), one step, if `axes` is 2
+    h0 : (L*D, B, K) array or None
+    c0 : (L*D, B, H) array or None
+    axes : {2, 3}
+        How many axes x should have.
+    batch_first : bool
+
+    Returns
+    -------
+    y, h_n, c_n : array like x with D*K columns, (L*D, B, K), and (L*D, B, H) or None
+        New arrays; or None in place of the three where an array is empty or not C-contiguous,
+        aligned, in native byte order and of the shape and dtype above, or for one step in two
+        directions.
+    """
+    cdef Packed net = packed
+    cdef Tape tape
+    cdef Job* job
+    cdef cnp.npy_intp dims[3]
+    cdef cnp.npy_intp* shape
+    cdef Py_ssize_t parts = net.layers * net.directions, width = net.directions * net.recurrent
+    cdef Py_ssize_t I = net.parts[0].input, T = 1, B
+    if (not cnp.PyArray_CheckExact(x) or cnp.PyArray_NDIM(x) != axes or cnp.PyArray_SIZE(x) == 0
+            or cnp.PyArray_TYPE(x) != net.typenum or not cnp.PyArray_ISCARRAY_RO(x)
+            or (axes == 2 and net.directions == 2)):
+        return None
+    shape = cnp.PyArray_DIMS(x)
+    if axes == 3:
+        T, B = shape[batch_first], shape[not batch_first]
+        dims[0], dims[1], dims[2] = shape[0], shape[1], width
+    else:
+        B = shape[0]
+        dims[0], dims[1] = B, width
+    if (shape[axes - 1] != I or not _is_ready(h0, net, parts, B, net.recurrent)
+            or not _is_ready(c0, net, parts, B, net.hidden)):
+        return None
+    y = cnp.PyArray_SimpleNew(axes, dims, net.typenum)
+    dims[0], dims[1], dims[2] = parts, B, net.recurrent
+    h_n = cnp.PyArray_SimpleNew(3, dims, net.typenum)
+    dims[2] = net.hidden
+    c_n = cnp.PyArray_SimpleNew(3, dims, net.typenum) if net.info.has_cell_state else None
+    tape = Tape.__new__(Tape)
+    job = &tape.job
+    job.T, job.B = T, B
+    job.x, job.y = <char*>cnp.PyArray_DATA(x), <char*>cnp.PyArray_DATA(y)
+    job.x_time, job.x_row = (I, T * I) if batch_first else (B * I, I)
+    job.y_time, job.y_row = (width, T * width) if batch_first else (B * width, width)
+    job.h0 = NULL if h0 is None else <char*>cnp.PyArray_DATA(h0)
+    job.c0 = NULL if c0 is None else <char*>cnp.PyArray_DATA(c0)
+    job.hn = <char*>cnp.PyArray_DATA(h_n)
+    job.cn = NULL if c_n is None else <char*>cnp.PyArray_DATA(c_n)
+    _run(net, tape, None)
+    return y, h_n, c_n
+
+
 def forward(Packed packed, x, h0, c0, lengths, masks, y, h_n, c_n, bint training):
     """Run all layers and directions over all steps.
 
@@ -542,10 +661,8 @@ def forward(Packed packed, x, h0, c0, lengths, masks, y, h_n, c_n, bint training
     cdef Packed net = packed
     cdef Tape tape = Tape.__new__(Tape)
     cdef Job* job = &tape.job
-    cdef Py_ssize_t T = x.shape[0], B = x.shape[1], size = net.itemsize, H = net.hidden
-    cdef Py_ssize_t parts = net.layers * net.directions, panels, K = net.recurrent
-    cdef int team
-    cdef char* at
+    cdef Py_ssize_t T = x.shape[0], B = x.shape[1], H = net.hidden
+    cdef Py_ssize_t parts = net.layers * net.directions, K = net.recurrent
     job.T, job.B, job.training = T, B, training
     job.x = strided(x, net, T, B, net.parts[0].input, "x", &job.x_time, &job.x_row)
     job.y = strided(y, net, T, B, net.directions * K, "y", &job.y_time, &job.y_row)
@@ -558,41 +675,7 @@ def forward(Packed packed, x, h0, c0, lengths, masks, y, h_n, c_n, bint training
     if training and not net.training:
         raise ValueError("these weights were packed for inference only")
 
-    # Sizes. A bound on all arrays together is checked for overflow.
-    job.slot = rnnfast_padded(H, size)
-    job.ldh, job.ldc = rnnfast_stride(K, size), rnnfast_stride(H, size)
-    job.ldg = rnnfast_stride(net.info.slots * job.slot, size)
-    job.places = T + 1 if training else 2
-    k.product(k.product(T + 1, B),
-              8 * size * parts * (job.ldg + net.parts[0].input + net.directions * job.ldh))
-    at = NULL
-    place_lists(job, net, &at)
-    at = <char*>k.take(<size_t>at)
-    place_lists(job, net, &at)
-    order_rows(job, lengths)
-    team = team_for(job, net)
-    job.gather_x = training or lengths is not None
-    panels = rnnfast_panels(H, net.info.gates, net.kernels.lanes)
-    job.ldp = panels * RNNFAST_VECTORS * net.kernels.lanes
-    if (T > 1 and (B if job.shared else B // team) <= thresholds.few_rows
-            and net.info.gates * H * (net.parts[0].input + K) * size >= thresholds.cached_weights):
-        job.chunk = max(1, thresholds.product_bytes // (B * job.ldp * size + 1))
-    else:
-        job.ldp = 0
-        job.chunk = max(1, thresholds.product_bytes // (B * net.parts[0].input * size + 1))
-    job.chunk = min(job.chunk, max(T, 1))
-    at = NULL
-    place_forward(job, net, &at)
-    tape.block = at = <char*>k.take(<size_t>at)
-    place_forward(job, net, &at)
-
-    if team == 1:
-        with nogil:
-            _forward_member(job, net, 0, 1)
-    else:
-        with nogil, parallel(num_threads=team):
-            _forward_member(job, net, omp_get_thread_num(), omp_get_num_threads())
-    _raise_pending(job)
+    _run(net, tape, lengths)
     return tape if training else None
 
 
