@@ -64,27 +64,15 @@ INLINE void NAME(runs_times_panel)(operand *op, const void *a, ptrdiff_t lda, pt
 typedef void (*NAME(finish_fn))(const rnnfast_step *, int n, const group *, const vec *acc,
                                 ptrdiff_t next);
 
-/* The V vectors of units in panel p of a single-gate cell. */
-INLINE void NAME(finish_units)(const rnnfast_step *s, ptrdiff_t b, ptrdiff_t p, int V,
-                               const vec *acc, NAME(finish_fn) finish)
-{
-    const ptrdiff_t u = p * RNNFAST_VECTORS * LANES;
-    if (V == GROUP)
-        finish(s, GROUP, &(group){b, u, 0, LANES}, acc, 1);
-    else
-        for (int v = 0; v < V; v++) finish(s, 1, &(group){b, u + v * LANES, 0, 0}, acc + v, 1);
-}
-
-/* Panel p of rows from b on, for a cell of several gates. */
-INLINE void NAME(finish_rows)(const rnnfast_step *s, ptrdiff_t b, ptrdiff_t rows, ptrdiff_t p,
+/* One vector of units, from u on, of rows from b on. */
+INLINE void NAME(finish_rows)(const rnnfast_step *s, ptrdiff_t b, ptrdiff_t rows, ptrdiff_t u,
                               const vec *acc, NAME(finish_fn) finish)
 {
     ptrdiff_t r = 0;
     for (; r + GROUP <= rows; r += GROUP)
-        finish(s, GROUP, &(group){b + r, p * LANES, 1, 0}, acc + r * RNNFAST_VECTORS,
-               RNNFAST_VECTORS);
+        finish(s, GROUP, &(group){b + r, u, 1, 0}, acc + r * RNNFAST_VECTORS, RNNFAST_VECTORS);
     for (; r < rows; r++)
-        finish(s, 1, &(group){b + r, p * LANES, 1, 0}, acc + r * RNNFAST_VECTORS, RNNFAST_VECTORS);
+        finish(s, 1, &(group){b + r, u, 1, 0}, acc + r * RNNFAST_VECTORS, RNNFAST_VECTORS);
 }
 
 /* Where the sums of rows from b on start: at the bias, or at the input product. */
@@ -120,8 +108,8 @@ INLINE void NAME(one_row)(const rnnfast_step *s, const int gates, const int recu
     NAME(tile)
     (1, 2, V, RNNFAST_VECTORS, acc, RNNFAST_VECTORS, op, n, NAME(sums_start)(s, b, p), 1, NULL);
     if (gates == 1) {
-        NAME(finish_units)(s, b, p, V, acc, finish);
-        NAME(finish_units)(s, b, p + 1, V, acc + V, finish);
+        for (int j = 0; j < 2; j++)
+            finish(s, GROUP, &(group){b, (p + j) * V * LANES, 0, LANES}, acc + j * V, 1);
     } else {
         finish(s, 2, &(group){b, p * LANES, 0, LANES}, acc, RNNFAST_VECTORS);
     }
@@ -150,11 +138,9 @@ INLINE void NAME(gate_sums)(const rnnfast_step *s, const int gates, const int re
             add_products(acc, rows, P, V, gates, op, n, NAME(sums_start)(s, b, p), s->fetch);
             for (ptrdiff_t j = 0; j < P; j++) {
                 const vec *sums = acc + j * rows * RNNFAST_VECTORS;
-                if (gates == 1)
-                    for (ptrdiff_t r = 0; r < rows; r++)
-                        NAME(finish_units)(s, b + r, p + j, V, sums + r * RNNFAST_VECTORS, finish);
-                else
-                    NAME(finish_rows)(s, b, rows, p + j, sums, finish);
+                for (int v = 0; v < (gates == 1 ? V : 1); v++) NAME(finish_rows)
+                (s, b, rows, ((p + j) * (gates == 1 ? RNNFAST_VECTORS : 1) + v) * LANES, sums + v,
+                 finish);
             }
         }
     }
@@ -211,16 +197,17 @@ CELL(lstm, 4)
 CELL(gru, 3)
 #undef CELL
 
-/* Sums of single-gate cells come vector by vector, others with four vectors a panel. */
-INLINE void NAME(store_product)(const rnnfast_step *s, const int n, const group *g, const vec *acc,
-                                ptrdiff_t next)
+INLINE void NAME(store_units)(const rnnfast_step *s, const int n, const group *g, const vec *acc,
+                              ptrdiff_t next)
+{
+    EACH(e) store(where(s->gates, s->ldp, g, e), acc[e * next]);
+}
+
+INLINE void NAME(store_gates)(const rnnfast_step *s, const int n, const group *g, const vec *acc,
+                              ptrdiff_t next)
 {
     EACH(e)
     {
-        if (next == 1) {
-            store(where(s->gates, s->ldp, g, e), acc[e]);
-            continue;
-        }
         real *product = (real *)s->gates + (g->b + e * g->rows) * s->ldp +
                         (g->u + e * g->units) * RNNFAST_VECTORS;
         for (int v = 0; v < RNNFAST_VECTORS; v++) store(product + v * LANES, acc[e * next + v]);
@@ -231,11 +218,11 @@ static void NAME(input_product)(const rnnfast_step *s, int gates, ptrdiff_t b0, 
                                 ptrdiff_t p0, ptrdiff_t p1)
 {
     if (gates == 1)
-        NAME(gate_sums)(s, 1, 0, b0, b1, p0, p1, NAME(store_product));
+        NAME(gate_sums)(s, 1, 0, b0, b1, p0, p1, NAME(store_units));
     else if (gates == 3)
-        NAME(gate_sums)(s, 3, 0, b0, b1, p0, p1, NAME(store_product));
+        NAME(gate_sums)(s, 3, 0, b0, b1, p0, p1, NAME(store_gates));
     else
-        NAME(gate_sums)(s, 4, 0, b0, b1, p0, p1, NAME(store_product));
+        NAME(gate_sums)(s, 4, 0, b0, b1, p0, p1, NAME(store_gates));
 }
 
 static void NAME(matmul)(const rnnfast_matmul *m, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t p0,
