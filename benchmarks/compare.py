@@ -43,7 +43,7 @@ from workers import Arrays, Workers, load, measure, peak
 
 import rnnfast
 from rnnfast.bench import LAYERS, row
-from rnnfast.core import runtime
+from rnnfast.core import dense, runtime
 
 DOCS = Path(__file__).parents[1] / "docs"
 TASKS = ("inference", "training")
@@ -54,13 +54,11 @@ SHORT_ROUNDS, SHORT_SECONDS = 3, 0.1
 
 
 def bandwidths(seconds: float = 0.2) -> dict[str, float]:
-    """Return the GB/s at which one thread a processor reads from each cache and from memory.
+    """Return the GB/s at which the engine's threads read from each cache and from memory.
 
-    Inner products of two vectors that together fill half a cache; for memory, four times the
-    largest. Threads have vectors of their own, so private caches add up and shared ones are shared.
+    Each thread reads a row of its own again and again, which fills half its share of a cache; for
+    memory, four times the largest. Private caches add up and shared ones are shared.
     """
-    from concurrent.futures import ThreadPoolExecutor
-
     threads = rnnfast.get_num_threads()
     sizes: dict[str, int] = {}  # of what a thread reads again and again
     for cache in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
@@ -74,24 +72,14 @@ def bandwidths(seconds: float = 0.2) -> dict[str, float]:
     if sizes:
         sizes["memory"] = 8 * max(sizes.values())
     rates = {}
-    with ThreadPoolExecutor(threads) as pool:
-        for name, size in sizes.items():
-            # Rows short enough that NumPy's BLAS starts no threads of its own.
-            length = min(2048, size // 8)
-            shape = (2, size // (8 * length), length)
-            vectors = [np.ones(shape, np.float32) for _ in range(threads)]
-            loops = max(1, (64 << 20) // size)
-
-            def read(pair: Any, loops: int = loops) -> None:
-                np.vecdot(*(np.broadcast_to(v, (loops, *v.shape)) for v in pair))
-
-            best, end = 0.0, time.perf_counter() + seconds
-            while time.perf_counter() < end:
-                start = time.perf_counter()
-                list(pool.map(read, vectors))
-                moved = threads * loops * vectors[0].nbytes
-                best = max(best, moved / (time.perf_counter() - start))
-            rates[name] = best / 1e9
+    for name, size in sizes.items():
+        rows, loops = np.ones((threads, size // 4), np.float32), max(1, (64 << 20) // size)
+        best, end = 0.0, time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            start = time.perf_counter()
+            moved = dense.read_loop(rows, loops)
+            best = max(best, moved / (time.perf_counter() - start))
+        rates[name] = best / 1e9
     return rates
 
 

@@ -275,3 +275,18 @@ static double NAME(fma_loop)(ptrdiff_t loops)
     for (int i = 0; i < TILE_ROWS * RNNFAST_VECTORS; i++) opaque = acc[i][0];
     return 2.0 * TILE_ROWS * RNNFAST_VECTORS * LANES * (double)loops;
 }
+
+/* Reads x, n numbers of it, `loops` times over: the yardstick of a cache's bandwidth. */
+static double NAME(read_loop)(const void *x, ptrdiff_t n, ptrdiff_t loops)
+{
+    enum { CHAINS = 8 };
+    volatile real opaque;
+    vec acc[CHAINS] = {{0}};
+    n -= n % (CHAINS * LANES);
+    for (ptrdiff_t k = 0; k < loops; k++)
+        for (ptrdiff_t i = 0; i < n; i += CHAINS * LANES)
+            for (int j = 0; j < CHAINS; j++) acc[j] += load((const real *)x + i + j * LANES);
+    for (int j = 0; j < CHAINS; j++) opaque = acc[j][0];
+    (void)opaque;
+    return (double)loops * (double)(n * (ptrdiff_t)sizeof(real));
+}

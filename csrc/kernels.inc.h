@@ -279,6 +279,7 @@ const rnnfast_kernels NAME(rnnfast_table) = {
     .adam = NAME(adam),
     .rmsprop = NAME(rmsprop),
     .fma_loop = NAME(fma_loop),
+    .read_loop = NAME(read_loop),
 };
 
 #undef PASTE

@@ -163,6 +163,8 @@ typedef struct {
     /* Floating-point operations that `loops` rounds of independent FMAs took: the peak's yardstick.
      */
     double (*fma_loop)(ptrdiff_t loops);
+    /* Bytes that reading n numbers `loops` times took. */
+    double (*read_loop)(const void *x, ptrdiff_t n, ptrdiff_t loops);
 } rnnfast_kernels;
 
 /* Elements that a row of n takes when padded to whole cache lines. */

@@ -316,7 +316,14 @@ class _ArrayBatches:
             self.rng.shuffle(order)
         for start in range(0, self.samples, self.batch_size):
             some = order[start : start + self.batch_size]
-            yield tuple(a.take(some, axis) for a, axis in zip(self.arrays, self.axes, strict=True))
+            yield tuple(_take(a, some, axis) for a, axis in zip(self.arrays, self.axes, strict=True))
+
+
+def _take(array: Array, some: Array, axis: int) -> Array:
+    # ndarray.take would first copy the whole of an array that is not contiguous.
+    if array.flags.c_contiguous:
+        return array.take(some, axis)
+    return array[(slice(None),) * axis + (some,)]
 
 
 def _batches(

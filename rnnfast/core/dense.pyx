@@ -420,3 +420,18 @@ def fma_loop(dtype, Py_ssize_t loops):
     for i in prange(team, num_threads=team, schedule="static", nogil=True):
         total += kn.fma_loop(loops)
     return total
+
+
+def read_loop(x, Py_ssize_t loops):
+    """Read the rows of x (threads, n) `loops` times, each in a thread of its own.
+
+    Returns the bytes read: over the seconds it took, the bandwidth of what holds x.
+    """
+    cdef int typenum = _real(x, "x"), i, team = x.shape[0]
+    cdef Py_ssize_t n = x.shape[1]
+    cdef const rnnfast_kernels* kn = _table(typenum)
+    cdef char* data = _data(x, typenum, team * n, "x")
+    cdef double total = 0
+    for i in prange(team, num_threads=team, schedule="static", nogil=True):
+        total += kn.read_loop(data + i * n * kn.itemsize, n, loops)
+    return total

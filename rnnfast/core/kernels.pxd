@@ -102,6 +102,7 @@ cdef extern from "rnnfast.h" nogil:
         void (*rmsprop)(void*, const void*, void*, void*, Py_ssize_t, Py_ssize_t, double, double,
                         double, double, double) noexcept nogil
         double (*fma_loop)(Py_ssize_t) noexcept nogil
+        double (*read_loop)(const void*, Py_ssize_t, Py_ssize_t) noexcept nogil
 
     Py_ssize_t rnnfast_padded(Py_ssize_t n, Py_ssize_t itemsize)
     Py_ssize_t rnnfast_stride(Py_ssize_t n, Py_ssize_t itemsize)
