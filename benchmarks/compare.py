@@ -73,7 +73,7 @@ def bandwidths(seconds: float = 0.2) -> dict[str, float]:
         sizes["memory"] = 8 * max(sizes.values())
     rates = {}
     for name, size in sizes.items():
-        rows, loops = np.ones((threads, size // 4), np.float32), max(1, (64 << 20) // size)
+        rows, loops = np.ones((threads, size // 4), np.float32), max(1, (1 << 30) // size)
         best, end = 0.0, time.perf_counter() + seconds
         while time.perf_counter() < end:
             start = time.perf_counter()

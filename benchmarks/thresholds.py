@@ -132,7 +132,9 @@ def product_bytes(seconds: float) -> None:
             line("inference", shape, *times(lstm_tasks(shape)["inference"], ways, seconds))
 
 
-TABLES = {f.__name__: f for f in (serial_work, shared_step_work, shared_rows, few_rows, product_bytes)}
+TABLES = {
+    f.__name__: f for f in (serial_work, shared_step_work, shared_rows, few_rows, product_bytes)
+}
 
 
 def main() -> None:

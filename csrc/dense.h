@@ -284,8 +284,10 @@ static double NAME(read_loop)(const void *x, ptrdiff_t n, ptrdiff_t loops)
     vec acc[CHAINS] = {{0}};
     n -= n % (CHAINS * LANES);
     for (ptrdiff_t k = 0; k < loops; k++)
-        for (ptrdiff_t i = 0; i < n; i += CHAINS * LANES)
+        for (ptrdiff_t i = 0; i < n; i += CHAINS * LANES) {
+            UNROLL
             for (int j = 0; j < CHAINS; j++) acc[j] += load((const real *)x + i + j * LANES);
+        }
     for (int j = 0; j < CHAINS; j++) opaque = acc[j][0];
     (void)opaque;
     return (double)loops * (double)(n * (ptrdiff_t)sizeof(real));

@@ -316,7 +316,9 @@ class _ArrayBatches:
             self.rng.shuffle(order)
         for start in range(0, self.samples, self.batch_size):
             some = order[start : start + self.batch_size]
-            yield tuple(_take(a, some, axis) for a, axis in zip(self.arrays, self.axes, strict=True))
+            yield tuple(
+                _take(a, some, axis) for a, axis in zip(self.arrays, self.axes, strict=True)
+            )
 
 
 def _take(array: Array, some: Array, axis: int) -> Array:
