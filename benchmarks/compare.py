@@ -14,7 +14,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -29,7 +29,6 @@ from peers import PEERS, engine
 from report import (
     BEGIN,
     END,
-    RESULTS,
     describe,
     markdown,
     plot,
@@ -43,7 +42,7 @@ from workers import Arrays, Workers, load, measure, peak
 
 import rnnfast
 from rnnfast.bench import LAYERS, row
-from rnnfast.core import dense, runtime
+from rnnfast.core import runtime
 
 DOCS = Path(__file__).parents[1] / "docs"
 TASKS = ("inference", "training")
@@ -59,6 +58,8 @@ def bandwidths(seconds: float = 0.2) -> dict[str, float]:
     Each thread reads a row of its own again and again, which fills half its share of a cache; for
     memory, four times the largest. Private caches add up and shared ones are shared.
     """
+    from rnnfast.core import dense  # only here: against.py needs no engine beside those it builds
+
     threads = rnnfast.get_num_threads()
     sizes: dict[str, int] = {}  # of what a thread reads again and again
     for cache in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
@@ -108,6 +109,20 @@ def check(peer: str, case: Case, task: str, ours: Arrays, theirs: Arrays) -> Non
             )
 
 
+def take_turns(
+    workers: Workers, names: Iterable[str], ours: str, rounds: int, seconds: float
+) -> tuple[dict[str, list[float]], list[float]]:
+    """Time what workers have loaded; return microseconds by name, and the peaks beside `ours`."""
+    peaks: list[float] = []
+    times: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(rounds):
+        for name, values in times.items():
+            if name == ours:
+                peaks.append(workers[name].ask(peak))
+            values.append(1e6 * workers[name].ask(measure, seconds))
+    return times, peaks
+
+
 def compare(
     workers: Workers, peers: Sequence[str], case: Case, task: str, rounds: int, seconds: float
 ) -> dict[str, Any]:
@@ -119,14 +134,7 @@ def compare(
     for name in running:
         check(name, case, task, ours, workers[name].ask(load, PEERS[name].build, *arguments))
 
-    peaks: list[float] = []
-    times: dict[str, list[float]] = {name: [] for name in ("rnnfast", *running)}
-    for _ in range(rounds):
-        for name, values in times.items():
-            if name == "rnnfast":
-                peaks.append(workers[name].ask(peak))
-            values.append(1e6 * workers[name].ask(measure, seconds))
-
+    times, peaks = take_turns(workers, ["rnnfast", *running], "rnnfast", rounds, seconds)
     us = {name: median(values) for name, values in times.items()}
     best = min(running, key=us.__getitem__, default=None)
     rate = case.flops(training) / us["rnnfast"] / 1e3
@@ -143,25 +151,46 @@ def compare(
     }
 
 
-def parse() -> argparse.Namespace:
-    def names(known: Sequence[str]) -> Any:
-        def split(text: str) -> list[str]:
-            chosen = text.split(",")
-            if not set(chosen) <= set(known):
-                raise argparse.ArgumentTypeError(f"expected some of {','.join(known)}")
-            return chosen
+def names(known: Sequence[str]) -> Any:
+    def split(text: str) -> list[str]:
+        chosen = text.split(",")
+        if not set(chosen) <= set(known):
+            raise argparse.ArgumentTypeError(f"expected some of {','.join(known)}")
+        return chosen
 
-        return split
+    return split
 
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+
+def add_choice(parser: argparse.ArgumentParser) -> None:
+    """Declare the options that say what is timed; `chosen` returns the cases."""
     cells = list(LAYERS)
-    parser.add_argument("--peers", type=names(list(PEERS)), default=list(PEERS), metavar="A,B")
     parser.add_argument("--cells", type=names(cells), default=cells, metavar="A,B")
     parser.add_argument("--tasks", type=names(TASKS), default=TASKS, metavar="A,B")
     parser.add_argument("-k", default="", help="only cases with this in their name")
+    parser.add_argument("--threads", type=int, help="default: as rnnfast info says")
+
+
+def chosen(options: argparse.Namespace, shapes: Sequence[tuple[int, ...]] = ()) -> list[Case]:
+    """Return the cases of the chosen cells, of some shapes only if these are given."""
+    cases = [
+        case
+        for cell in options.cells
+        for case in BENCHMARK
+        if case.cell == cell
+        and options.k in str(case)
+        and not (shapes and (case.B, case.T, case.I, case.H) not in shapes)
+    ]
+    if not cases:
+        raise SystemExit("no case was chosen")
+    return cases
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--peers", type=names(list(PEERS)), default=list(PEERS), metavar="A,B")
+    add_choice(parser)
     parser.add_argument("--rounds", type=int, help="default 5; --short: 3")
     parser.add_argument("--seconds", type=float, help="of a round; default 0.3; --short: 0.1")
-    parser.add_argument("--threads", type=int, help="default: as rnnfast info says")
     parser.add_argument("--short", action="store_true", help="three shapes, short rounds")
     parser.add_argument(
         "--read", type=Path, metavar="JSON", help="of a run before, in place of a run"
@@ -177,16 +206,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     seconds = options.seconds or (SHORT_SECONDS if options.short else 0.3)
     threads = options.threads or rnnfast.get_num_threads()
     peers = installed(options.peers)
-    cases = [
-        case
-        for cell in options.cells
-        for case in BENCHMARK
-        if case.cell == cell
-        and options.k in str(case)
-        and not (options.short and (case.B, case.T, case.I, case.H) not in SHORT)
-    ]
-    if not cases:
-        raise SystemExit("no case was chosen")
+    cases = chosen(options, SHORT if options.short else ())
     if not peers:
         print("nothing to compare with; `make compare` installs the peers")
         sys.exit(0)
@@ -214,23 +234,26 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     )
 
 
-def main() -> None:
-    options = parse()
-    if options.into:
-        split_page(options.into)  # a page without a place had better be known before the run
-    data = json.loads(options.read.read_text()) if options.read else run(options)
-    print("\n" + summary(data))
-    rounds = [values for r in data["results"] for values in r["rounds_us"].values()]
+def warn(rounds: Sequence[Sequence[float]]) -> None:
+    """Say how many numbers differ much from round to round, if any do."""
     unsteady = sum(max(values) > UNSTEADY * min(values) for values in rounds)
     if unsteady:
         print(
             f"The slowest round took over {UNSTEADY} times the fastest in {unsteady} of "
             f"{len(rounds)} numbers: is the machine doing something else?"
         )
+
+
+def main() -> None:
+    options = parse()
+    if options.into:
+        split_page(options.into)  # a page without a place had better be known before the run
+    data = json.loads(options.read.read_text()) if options.read else run(options)
+    print("\n" + summary(data))
+    warn([values for r in data["results"] for values in r["rounds_us"].values()])
     if options.save:
         if not options.read:
             print(f"written: results/{save(data, 'compare-').name}")
-        (RESULTS / "compare.md").write_text(markdown(data))
         plot(data, DOCS)
     if options.into:
         write_into(options.into, markdown(data))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -36,13 +37,21 @@ class Worker:
     ----------
     threads : int
         How many processors it may run on, and how many threads rnnfast takes there.
+    path : str, optional
+        Where rnnfast is imported from; by default as in this process.
     """
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, path: str | None = None) -> None:
         context = multiprocessing.get_context("spawn")  # a forked rnnfast stays with one thread
         self._pipe, end = context.Pipe()
         self._process = context.Process(target=_serve, args=(end, threads), daemon=True)
-        self._process.start()
+        before = sys.path[:]
+        # The process takes sys.path over before it imports anything of ours, this module included.
+        sys.path[:0] = [path] if path else []
+        try:
+            self._process.start()
+        finally:
+            sys.path[:] = before
         end.close()
 
     def ask(self, function: Callable[..., Any], *args: Any) -> Any:
@@ -67,14 +76,23 @@ class Worker:
 
 
 class Workers(dict[str, Worker]):
-    """Workers by name, each started when first used; all end with the block."""
+    """Workers by name, each started when first used; all end with the block.
 
-    def __init__(self, threads: int) -> None:
+    Parameters
+    ----------
+    threads : int
+        As for `Worker`.
+    paths : dict, optional
+        The path of those that do not import rnnfast as this process does.
+    """
+
+    def __init__(self, threads: int, paths: dict[str, str] | None = None) -> None:
         super().__init__()
         self.threads = threads
+        self._paths = paths or {}
 
     def __missing__(self, name: str) -> Worker:
-        worker = self[name] = Worker(self.threads)
+        worker = self[name] = Worker(self.threads, self._paths.get(name))
         return worker
 
     def __enter__(self) -> Workers:

@@ -42,6 +42,7 @@ cdef struct Thresholds:
     Py_ssize_t shared_rows  #   slices of up to so many rows are not worth it: units are shared
     Py_ssize_t few_rows  #   and for up to so many rows the input product of many steps comes first
     Py_ssize_t product_bytes  # that such a product takes at most
+    Py_ssize_t kept_sums_work  # multiply-adds, some 0.1 s of one thread, from which sums are kept
 
 cdef Thresholds thresholds
 
@@ -148,6 +149,12 @@ cdef inline void copy_row(char* to, const char* source, Py_ssize_t bytes) noexce
         (<int*>to)[0] = (<int*>source)[0]
     else:
         memcpy(to, source, bytes)
+
+
+cdef inline Py_ssize_t narrow(Packed net, int index) noexcept nogil:
+    # The inputs of a layer and direction, if so few that their columns are better the rows of tiles.
+    cdef Py_ssize_t I = net.parts[index].input
+    return I if I <= net.kernels.rows else 0
 
 
 cdef inline const char* mask_of(const Job* job, Packed net, int layer, Py_ssize_t t,

@@ -21,6 +21,7 @@ thresholds.shared_rows = 16
 thresholds.few_rows = 8
 thresholds.cached_weights = 1 << 20
 thresholds.product_bytes = 1 << 19
+thresholds.kept_sums_work = 1 << 32
 
 
 def tune(**changes):
@@ -141,7 +142,7 @@ cdef void place_forward(Job* job, Packed net, char** at) noexcept nogil:
 
 
 cdef void place_backward(Job* job, Packed net, char** at) noexcept nogil:
-    cdef Py_ssize_t size = net.itemsize, n
+    cdef Py_ssize_t size = net.itemsize
     cdef int index
     job.outside = _bump(at, job.B * job.ldh * size)
     job.zeros = _bump(at, job.ldc * size)
@@ -154,8 +155,7 @@ cdef void place_backward(Job* job, Packed net, char** at) noexcept nogil:
         for index in range(net.layers * net.directions):
             job.states[index].dh = _bump(at, job.T * job.B * job.ldh * size)
     for index in range(net.layers * net.directions if job.want_grads else 0):
-        n = net.parts[index].input if net.parts[index].input <= net.kernels.rows else 0
-        job.states[index].sums = _bump(at, (1 + n) * net.info.slots * job.slot * size)
+        job.states[index].sums = _bump(at, (1 + narrow(net, index)) * net.info.slots * job.slot * size)
     job.sums = _bump(at, job.sums_bytes)
 
 

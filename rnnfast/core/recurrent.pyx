@@ -20,7 +20,7 @@ from libc.string cimport memset
 from rnnfast.core cimport kernels as k
 from rnnfast.core.gradient cimport Rows, SUMS_BYTES, sum_narrow, sum_tiles, tiles_end, tiles_of
 from rnnfast.core.job cimport (
-    CHECKED_WORK, Job, Member, State, Tape, barrier_wait, copy_row, mask_of, member_of, order_rows,
+    Job, Member, State, Tape, barrier_wait, copy_row, mask_of, member_of, narrow, order_rows,
     flag_raised, place_backward, place_forward, place_lists, sample_of, share, stopped, strided,
     team_for, thresholds, wait,
 )
@@ -424,7 +424,7 @@ cdef void _weight_gradients(Job* job, Packed net, Member* me, int form, int add)
     cdef char* kept = job.sums
     rows.T, rows.B, rows.active = job.T, job.B, job.active
     for index in range(net.layers * net.directions):
-        for side in range(_is_narrow(net, index), 3 if net.projection else 2):
+        for side in range(1 if narrow(net, index) else 0, 3 if net.projection else 2):
             o = _weight_gradient(job, net, index, side)
             tiles = tiles_of(kn, &o)
             q, last = share(tiles, me.index, me.count), share(tiles, me.index + 1, me.count)
@@ -442,11 +442,6 @@ cdef void _weight_gradients(Job* job, Packed net, Member* me, int form, int add)
         _narrow_gradients(job, net, me, index, &rows, form, add)
 
 
-cdef inline int _is_narrow(Packed net, int index) noexcept nogil:
-    # Inputs so few that their columns are better the rows of tiles.
-    return net.parts[index].input <= net.kernels.rows
-
-
 cdef void _narrow_gradients(Job* job, Packed net, Member* me, int index, const Rows* rows, int form,
                             int add) noexcept nogil:
     # Gradients of the biases, the product with a column of ones, and of narrow inputs.
@@ -456,11 +451,13 @@ cdef void _narrow_gradients(Job* job, Packed net, Member* me, int index, const R
     cdef Py_ssize_t panel = kn.lanes * RNNFAST_VECTORS, panels = (width + panel - 1) // panel
     cdef Py_ssize_t c0 = min(width, share(panels, me.index, me.count) * panel)
     cdef Py_ssize_t c1 = min(width, share(panels, me.index + 1, me.count) * panel)
-    cdef Py_ssize_t I = net.parts[index].input if _is_narrow(net, index) else 0, c, n, i
+    cdef Py_ssize_t I = narrow(net, index), c, n, i
     cdef int layer = index // net.directions, s, row
     cdef char* sums = job.states[index].sums
     cdef char** grads = job.grads + 5 * index
     cdef const char* g = job.states[index].gates + c0 * size
+    if not I and grads[2] == NULL:
+        return
     if form:
         for i in range(I + 1):
             memset(sums + (i * width + c0) * size, 0, (c1 - c0) * size)
@@ -727,11 +724,11 @@ def backward(Packed packed, Tape tape, dy, dh_n, dc_n, dx, dh0, dc0, grads):
     team = team_for(job, net)
     job.sums_bytes = 0
     for i in range(parts if job.want_grads else 0):
-        for side in range(_is_narrow(net, i), 3 if net.projection else 2):
+        for side in range(1 if narrow(net, i) else 0, 3 if net.projection else 2):
             o = _weight_gradient(job, net, i, side)
             job.sums_bytes += tiles_of(net.kernels, &o) * net.kernels.tile_bytes
             work += <double>o.n_runs * o.run_length * o.n_a * T * B
-    job.keep_sums = work > CHECKED_WORK * net.kernels.lanes
+    job.keep_sums = work > thresholds.kept_sums_work
     if not job.keep_sums:
         job.member_sums = min(job.sums_bytes, SUMS_BYTES)
         job.sums_bytes = team * job.member_sums

@@ -97,8 +97,8 @@ def _after_fork() -> None:
     _apply()
 
 
+_cap = _processors()  # first: where OMP_PROC_BIND is set, OpenMP ties this thread to one of them
 kernels, failure = _import_kernels()
-_cap = _processors()
 if kernels is not None:
     kernels.set_thread_cap(_cap)
 if hasattr(os, "register_at_fork"):

@@ -53,8 +53,8 @@ def test_where_the_engine_changes_its_ways_changes_no_bit(core, runtime, cell):
     with runtime.num_threads(3):
         want = run(core, problem)
         try:
-            for work, shared, slices, rows, size in product(
-                (always, never), (always, never), (0, 100), (0, 100), (1, 1 << 20)
+            for work, shared, slices, rows, size, kept in product(
+                (always, never), (always, never), (0, 100), (0, 100), (1, 1 << 20), (always, never)
             ):
                 changes = dict(
                     serial_work=work,
@@ -63,6 +63,7 @@ def test_where_the_engine_changes_its_ways_changes_no_bit(core, runtime, cell):
                     few_rows=rows,
                     cached_weights=0,
                     product_bytes=size,
+                    kept_sums_work=kept,
                 )
                 job.tune(**changes)
                 same_bits(run(core, problem), want, f"with {changes}")

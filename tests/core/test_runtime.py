@@ -108,6 +108,11 @@ def test_affinity_is_obeyed():
 
 
 @needs_openmp
+def test_threads_that_openmp_binds_are_not_taken_for_a_small_mask():
+    assert python(NUMBER, OMP_PROC_BIND="true") == python(NUMBER)
+
+
+@needs_openmp
 def test_threadpoolctl_sees_and_steers_the_engine():
     threadpoolctl = pytest.importorskip("threadpoolctl")
     with threadpoolctl.threadpool_limits(1, user_api="openmp"):
