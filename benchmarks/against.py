@@ -78,8 +78,9 @@ def build(title: str, folder: Path) -> None:
             os.killpg(process.pid, signal.SIGKILL)  # the compilers too
             process.communicate()  # until the last has gone, and the folder can go
             raise
-    if process.returncode:
-        raise SystemExit(f"{output}\n{title} does not compile; needed: {', '.join(NEEDED)}")
+    if process.returncode or not [*folder.glob("rnnfast/core/*.so")]:  # without a compiler: none
+        needed = ", ".join(["a C compiler", *NEEDED])
+        raise SystemExit(f"{output}\n{title} does not compile; needed: {needed}")
 
 
 def identify() -> tuple[str, str, str]:
