@@ -138,9 +138,9 @@ INLINE void NAME(gate_sums)(const rnnfast_step *s, const int gates, const int re
             add_products(acc, rows, P, V, gates, op, n, NAME(sums_start)(s, b, p), s->fetch);
             for (ptrdiff_t j = 0; j < P; j++) {
                 const vec *sums = acc + j * rows * RNNFAST_VECTORS;
-                for (int v = 0; v < (gates == 1 ? V : 1); v++) NAME(finish_rows)
-                (s, b, rows, ((p + j) * (gates == 1 ? RNNFAST_VECTORS : 1) + v) * LANES, sums + v,
-                 finish);
+                ptrdiff_t u = (p + j) * (gates == 1 ? RNNFAST_VECTORS : 1) * LANES;
+                for (int v = 0; v < (gates == 1 ? V : 1); v++, u += LANES)
+                    NAME(finish_rows)(s, b, rows, u, sums + v, finish);
             }
         }
     }

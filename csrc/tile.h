@@ -26,9 +26,8 @@ typedef struct {
 #define LINE       (RNNFAST_LINE / (ptrdiff_t)sizeof(real))
 #define FETCHES(R) ((R) > 2 * TILE_ROWS / 3) /* tiles of fewer rows have no time to spare */
 
-/* Sums that start at zero are those of a weight gradient: they are added to what stood in acc, and
- * their k are rows of a wide array, whose next lines come to the cache meanwhile. Others replace
- * it, and the lines that come are those from `fetch` on, if it is not NULL; one for each k. */
+/* An operand's products, into vectors first to first + V of the W of each panel; for each k the
+ * next of the lines that start at `line` comes to the second-level cache. */
 INLINE void NAME(products)(const int R, const int P, const int V, const int W, const int first,
                            vec s[TILE_ROWS][2 * RNNFAST_VECTORS], const operand *op,
                            const real *line, ptrdiff_t line_step)
@@ -52,10 +51,14 @@ INLINE void NAME(products)(const int R, const int P, const int V, const int W, c
     }
 }
 
-/* acc is [P][acc_next / 4][4]; a tile of fewer vectors uses the first ones of each row. W: vectors
- * that a row has, of which each operand feeds V; only a GRU's, whose W is 4 and V 3, have a choice
- * of the first. */
-INLINE void NAME(tile)(const int R, const int P, const int V, const int W, vec *restrict acc,
+/* acc [P][acc_next / 4][4] = origin + operands, or, unless `fresh`, is added to; a tile of fewer
+ * vectors uses the first ones of each row. The origin may be acc itself. W: vectors of a row that
+ * have a sum, V: those that an operand feeds; only a GRU's differ (4 and 3).
+ *
+ * Meanwhile lines that a later tile will read come to the second-level cache: those from `fetch`
+ * on, if it is not NULL. Sums from zero are a weight gradient's, whose k are rows of a wide array:
+ * there the next line of each row comes. */
+INLINE void NAME(tile)(const int R, const int P, const int V, const int W, vec *acc,
                        ptrdiff_t acc_next, const operand *op, int n_op, origin start, int fresh,
                        const real *fetch)
 {
@@ -88,13 +91,13 @@ INLINE void NAME(tile)(const int R, const int P, const int V, const int W, vec *
     }
 }
 
-typedef void (*NAME(tile_fn))(vec *restrict acc, ptrdiff_t acc_next, const operand *op, int n_op,
+typedef void (*NAME(tile_fn))(vec *acc, ptrdiff_t acc_next, const operand *op, int n_op,
                               origin start, int fresh, const real *fetch);
 
 #define TILE(R, P, V, W)                                                                           \
-    static void NAME(tile_##R##x##P##x##V##x##W)(vec *restrict acc, ptrdiff_t acc_next,            \
-                                                 const operand *op, int n_op, origin start,        \
-                                                 int fresh, const real *fetch)                     \
+    static void NAME(tile_##R##x##P##x##V##x##W)(vec * acc, ptrdiff_t acc_next, const operand *op, \
+                                                 int n_op, origin start, int fresh,                \
+                                                 const real *fetch)                                \
     {                                                                                              \
         NAME(tile)(R, P, V, W, acc, acc_next, op, n_op, start, fresh, fetch);                      \
     }
