@@ -410,6 +410,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.2, help="of a round of each side")
     parser.add_argument("--threads", type=int, default=rnnfast.get_num_threads())
     options = parser.parse_args()
+    if unknown := set(options.tables) - TABLES.keys():
+        parser.error(f"expected some of {', '.join(TABLES)}, got {', '.join(sorted(unknown))}")
     settings = Settings(options.rounds, options.seconds, options.threads)
     print(f"{runtime.isa()}, float32, threads: {settings.threads}")
     for name in options.tables or TABLES:

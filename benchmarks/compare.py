@@ -161,13 +161,21 @@ def names(known: Sequence[str]) -> Any:
     return split
 
 
+def at_least_one(text: str) -> int:
+    """Return a count that an option gives."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected 1 or more, got {value}")
+    return value
+
+
 def add_choice(parser: argparse.ArgumentParser) -> None:
     """Declare the options that say what is timed; `chosen` returns the cases."""
     cells = list(LAYERS)
     parser.add_argument("--cells", type=names(cells), default=cells, metavar="A,B")
     parser.add_argument("--tasks", type=names(TASKS), default=TASKS, metavar="A,B")
     parser.add_argument("-k", default="", help="only cases with this in their name")
-    parser.add_argument("--threads", type=int, help="default: as rnnfast info says")
+    parser.add_argument("--threads", type=at_least_one, help="default: as rnnfast info says")
 
 
 def chosen(options: argparse.Namespace, shapes: Sequence[tuple[int, ...]] = ()) -> list[Case]:
@@ -185,18 +193,25 @@ def chosen(options: argparse.Namespace, shapes: Sequence[tuple[int, ...]] = ()) 
     return cases
 
 
+def page(text: str) -> Path:
+    """Return the path of a file that is there."""
+    if not Path(text).is_file():
+        raise argparse.ArgumentTypeError(f"{text} is not there")
+    return Path(text)
+
+
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peers", type=names(list(PEERS)), default=list(PEERS), metavar="A,B")
     add_choice(parser)
-    parser.add_argument("--rounds", type=int, help="default 5; --short: 3")
+    parser.add_argument("--rounds", type=at_least_one, help="default 5; --short: 3")
     parser.add_argument("--seconds", type=float, help="of a round; default 0.3; --short: 0.1")
     parser.add_argument("--short", action="store_true", help="three shapes, short rounds")
     parser.add_argument(
-        "--read", type=Path, metavar="JSON", help="of a run before, in place of a run"
+        "--read", type=page, metavar="JSON", help="of a run before, in place of a run"
     )
     parser.add_argument("--save", action="store_true", help="write results/compare* and docs/*.svg")
-    parser.add_argument("--into", type=Path, help=f"write the table between {BEGIN} and {END}")
+    parser.add_argument("--into", type=page, help=f"write the table between {BEGIN} and {END}")
     return parser.parse_args()
 
 

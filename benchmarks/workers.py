@@ -96,6 +96,8 @@ class Workers(dict[str, Worker]):
         return worker
 
     def __enter__(self) -> Workers:
+        # as after Ctrl-C: workers that are stopped would outlive their driver
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         return self
 
     def __exit__(self, *exception: Any) -> None:

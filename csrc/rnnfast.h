@@ -95,11 +95,13 @@ typedef struct {
     int accumulate, fetch;    /* fetch as in rnnfast_step */
 } rnnfast_matmul;
 
-/* out[m][k] += sum over rows of g[row][m] a[row][k]: a weight gradient. The sum over all rows of a
- * call is formed first, block by block of RNNFAST_BLOCK_ROWS, and added once. */
+/* Rows [start, start + count) of a flattened (T, B). */
 typedef struct {
     ptrdiff_t start, count;
 } rnnfast_run;
+
+/* out[m][k] += sum over rows of g[row][m] a[row][k]: a weight gradient. The sum over all rows of a
+ * call is formed first, block by block of RNNFAST_BLOCK_ROWS, and added once. */
 typedef struct {
     const void *a; /* (rows, K) */
     ptrdiff_t lda, n_a;

@@ -14,7 +14,8 @@ from rnnfast.core.packed cimport Packed
 
 cnp.import_array()
 
-# Measured with benchmarks/thresholds.py.
+# Measured with benchmarks/thresholds.py, but for cached_weights, the size of a second-level cache, and
+# kept_sums_work, which bounds how long a call may be deaf to signals.
 thresholds.serial_work = 250_000
 thresholds.shared_step_work = 24_000
 thresholds.shared_rows = 16

@@ -456,7 +456,7 @@ cdef void _narrow_gradients(Job* job, Packed net, Member* me, int index, const R
     cdef char* sums = job.states[index].sums
     cdef char** grads = job.grads + 5 * index
     cdef const char* g = job.states[index].gates + c0 * size
-    if not I and grads[2] == NULL:
+    if not I and grads[2] == NULL and grads[3] == NULL:
         return
     if form:
         for i in range(I + 1):

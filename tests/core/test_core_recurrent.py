@@ -303,3 +303,28 @@ def test_one_pack_serves_many_threads_at_once(core, runtime, cell):
     with runtime.num_threads(2), ThreadPoolExecutor(8) as pool:
         for got in pool.map(lambda _: run(OnePack, problem), range(24)):
             same_bits(got, want, "with several threads calling")
+
+
+@pytest.mark.parametrize("I", [0, 3, 40])
+@pytest.mark.parametrize("missing", [2, 3])
+@pytest.mark.parametrize("cell, gates", [("lstm", 4), ("gru", 3), ("rnn_tanh", 1)])
+def test_either_bias_may_be_missing_alone(core, cell, gates, missing, I):
+    rng, H = np.random.default_rng(0), 5
+    shapes = [(gates * H, I), (gates * H, H), (gates * H,), (gates * H,)]
+    weights = [rng.standard_normal(shape) for shape in shapes]
+    weights[missing] = None
+    x, dy = rng.standard_normal((4, 3, I)), rng.standard_normal((4, 3, H))
+
+    def gradients(recurrent):
+        packed = recurrent.pack(cell, [(*weights, None)], 1, 1, True)
+        c_n = np.empty((1, 3, H)) if cell == "lstm" else None
+        y, h_n = np.empty((4, 3, H)), np.empty((1, 3, H))
+        tape = recurrent.forward(packed, x, None, None, None, None, y, h_n, c_n, True)
+        grads = [None if w is None else np.zeros_like(w) for w in (*weights, None)]
+        recurrent.backward(packed, tape, dy, None, None, None, None, None, [tuple(grads)])
+        return grads
+
+    for got, want in zip(gradients(core), gradients(reference), strict=True):
+        assert (got is None) == (want is None)
+        if want is not None:
+            np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12)
