@@ -308,7 +308,7 @@ def test_one_pack_serves_many_threads_at_once(core, runtime, cell):
 @pytest.mark.parametrize("I", [0, 3, 40])
 @pytest.mark.parametrize("missing", [2, 3])
 @pytest.mark.parametrize("cell, gates", [("lstm", 4), ("gru", 3), ("rnn_tanh", 1)])
-def test_either_bias_may_be_missing_alone(core, cell, gates, missing, I):
+def test_either_bias_may_be_missing_alone(core, cell, gates, missing, I):  # noqa: E741
     rng, H = np.random.default_rng(0), 5
     shapes = [(gates * H, I), (gates * H, H), (gates * H,), (gates * H,)]
     weights = [rng.standard_normal(shape) for shape in shapes]
