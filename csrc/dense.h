@@ -265,7 +265,7 @@ static void NAME(rmsprop)(void *param, const void *grad, void *square_avg, void 
 static double NAME(fma_loop)(ptrdiff_t loops)
 {
     volatile real opaque = 0;
-    real weight[RNNFAST_VECTORS * LANES] = {0}, x[TILE_ROWS];
+    real weight[RNNFAST_VECTORS * LANES], x[TILE_ROWS];
     for (int i = 0; i < RNNFAST_VECTORS * LANES; i++) weight[i] = opaque;
     for (int r = 0; r < TILE_ROWS; r++) x[r] = opaque;
     vec acc[TILE_ROWS * RNNFAST_VECTORS];

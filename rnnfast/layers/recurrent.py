@@ -459,7 +459,7 @@ class RNN(Recurrent):
         Of the weights, drawn from uniform(-1/sqrt(H), 1/sqrt(H)), and of dropout.
     checkpoint : int or None
         With k, `forward` stores the state at every k-th step only and `backward` recomputes the
-        steps between: less memory for about a third more time.
+        steps between: less memory for more time (docs/performance.md).
     """
 
     _arguments = (
@@ -530,7 +530,7 @@ class LSTM(Recurrent):
         Of the weights, drawn from uniform(-1/sqrt(H), 1/sqrt(H)), and of dropout.
     checkpoint : int or None
         With k, `forward` stores the state at every k-th step only and `backward` recomputes the
-        steps between: less memory for about a third more time.
+        steps between: less memory for more time (docs/performance.md).
     """
 
     _gates = 4
@@ -598,7 +598,7 @@ class GRU(Recurrent):
         Of the weights, drawn from uniform(-1/sqrt(H), 1/sqrt(H)), and of dropout.
     checkpoint : int or None
         With k, `forward` stores the state at every k-th step only and `backward` recomputes the
-        steps between: less memory for about a third more time.
+        steps between: less memory for more time (docs/performance.md).
     """
 
     _gates = 3
