@@ -2,7 +2,7 @@
 
 __version__ = "0.1.0"
 
-from . import backend, datasets, losses, optim
+from . import backend, datasets, init, losses, optim
 from .core.runtime import get_num_threads, num_threads, set_num_threads, show_config
 from .io import load, save
 from .layers import GRU, LSTM, RNN, Dropout, Embedding, Last, LayerNorm, Linear, Sequential
@@ -33,6 +33,7 @@ __all__ = [
     "evaluate",
     "fit",
     "get_num_threads",
+    "init",
     "load",
     "losses",
     "num_threads",

@@ -1,0 +1,62 @@
+"""Initial weights other than PyTorch's, which every layer draws for itself."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .layers.base import Layer, Parameters, check_seed
+from .layers.embedding import Embedding
+from .layers.recurrent import LSTM
+from .layers.sequential import with_parts
+
+if TYPE_CHECKING:
+    from .layers.base import Array
+
+__all__ = ["keras"]
+
+
+def keras(model: Layer, seed: int | None = None) -> None:
+    """Draw all weights of a model anew, as the layers of Keras start.
+
+    Weights of inputs, dense layers and convolutions from the uniform distribution of Glorot and
+    Bengio (2010), those of a recurrence as the orthogonal matrix of Saxe et al. (2014), embeddings
+    from uniform(-0.05, 0.05), biases 0, but 1 for an LSTM's forget gate (Jozefowicz et al. 2015).
+    Scales and statistics of normalising layers stay.
+
+    Parameters
+    ----------
+    model : Layer
+        Changed in place.
+    seed : int or None
+    """
+    if not isinstance(model, Layer):
+        raise TypeError(f"keras expected model as a layer, got {type(model).__name__}")
+    rng = np.random.default_rng(check_seed("keras", seed))
+    for layer in with_parts(model):
+        if isinstance(layer.params, Parameters):  # of its own, not its parts'
+            for name, value in layer.params.items():
+                if name.startswith("bias"):
+                    layer.params[name] = _bias(layer, name, value)
+                elif value.ndim > 1:
+                    layer.params[name] = _weight(layer, name, value, rng)
+
+
+def _bias(layer: Layer, name: str, value: Array) -> Array:
+    bias = np.zeros(value.shape)
+    if isinstance(layer, LSTM) and name.startswith("bias_ih"):
+        bias[layer.hidden_size : 2 * layer.hidden_size] = 1.0
+    return bias
+
+
+def _weight(layer: Layer, name: str, value: Array, rng: np.random.Generator) -> Array:
+    if isinstance(layer, Embedding):
+        return rng.uniform(-0.05, 0.05, value.shape)
+    if name.startswith("weight_hh"):
+        q, r = np.linalg.qr(rng.standard_normal(value.shape))
+        return q * np.sign(np.diag(r))  # else q would not be uniform over orthogonal matrices
+    taps = math.prod(value.shape[2:])  # of a convolution
+    bound = math.sqrt(6.0 / (taps * sum(value.shape[:2])))
+    return rng.uniform(-bound, bound, value.shape)
