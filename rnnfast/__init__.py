@@ -3,11 +3,12 @@
 __version__ = "0.1.0"
 
 from . import backend, datasets, losses, optim
+from .callbacks import Callback, EarlyStopping, History
 from .core.runtime import get_num_threads, num_threads, set_num_threads, show_config
 from .io import load, save
 from .layers import GRU, LSTM, RNN, Dropout, Embedding, Last, LayerNorm, Linear, Sequential
 from .optim import SGD, Adam, AdamW, RMSprop, clip_grad_norm, clip_grad_value
-from .training import Callback, History, evaluate, fit
+from .training import evaluate, fit
 
 __all__ = [
     "GRU",
@@ -18,6 +19,7 @@ __all__ = [
     "AdamW",
     "Callback",
     "Dropout",
+    "EarlyStopping",
     "Embedding",
     "History",
     "Last",
