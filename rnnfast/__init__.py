@@ -7,7 +7,7 @@ from .callbacks import Callback, EarlyStopping, History
 from .core.runtime import get_num_threads, num_threads, set_num_threads, show_config
 from .io import load, save
 from .layers import GRU, LSTM, RNN, Dropout, Embedding, Last, LayerNorm, Linear, Sequential
-from .optim import SGD, Adam, AdamW, RMSprop, clip_grad_norm, clip_grad_value
+from .optim import SGD, Adam, AdamW, Nadam, RMSprop, clip_grad_norm, clip_grad_value
 from .training import evaluate, fit
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "Last",
     "LayerNorm",
     "Linear",
+    "Nadam",
     "RMSprop",
     "Sequential",
     "__version__",
