@@ -8,6 +8,7 @@ from .core.runtime import get_num_threads, num_threads, set_num_threads, show_co
 from .io import load, save
 from .layers import GRU, LSTM, RNN, Dropout, Embedding, Last, LayerNorm, Linear, Sequential
 from .optim import SGD, Adam, AdamW, Nadam, RMSprop, clip_grad_norm, clip_grad_value
+from .schedules import CosineAnnealingLR, ExponentialLR, OneCycleLR, ReduceLROnPlateau, StepLR
 from .training import evaluate, fit
 
 __all__ = [
@@ -18,16 +19,21 @@ __all__ = [
     "Adam",
     "AdamW",
     "Callback",
+    "CosineAnnealingLR",
     "Dropout",
     "EarlyStopping",
     "Embedding",
+    "ExponentialLR",
     "History",
     "Last",
     "LayerNorm",
     "Linear",
     "Nadam",
+    "OneCycleLR",
     "RMSprop",
+    "ReduceLROnPlateau",
     "Sequential",
+    "StepLR",
     "__version__",
     "backend",
     "clip_grad_norm",
