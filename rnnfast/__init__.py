@@ -3,10 +3,12 @@
 __version__ = "0.1.0"
 
 from . import backend, datasets, init, losses, optim
+from .callbacks import Callback, EarlyStopping, History
 from .core.runtime import get_num_threads, num_threads, set_num_threads, show_config
 from .io import load, save
 from .layers import GRU, LSTM, RNN, Dropout, Embedding, Last, LayerNorm, Linear, Sequential
-from .optim import SGD, Adam, AdamW, RMSprop, clip_grad_norm, clip_grad_value
+from .optim import SGD, Adam, AdamW, Nadam, RMSprop, clip_grad_norm, clip_grad_value
+from .schedules import CosineAnnealingLR, ExponentialLR, OneCycleLR, ReduceLROnPlateau, StepLR
 from .training import Callback, History, evaluate, fit
 
 __all__ = [
@@ -17,14 +19,21 @@ __all__ = [
     "Adam",
     "AdamW",
     "Callback",
+    "CosineAnnealingLR",
     "Dropout",
+    "EarlyStopping",
     "Embedding",
+    "ExponentialLR",
     "History",
     "Last",
     "LayerNorm",
     "Linear",
+    "Nadam",
+    "OneCycleLR",
     "RMSprop",
+    "ReduceLROnPlateau",
     "Sequential",
+    "StepLR",
     "__version__",
     "backend",
     "clip_grad_norm",

@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from . import backend
+from .callbacks import Callback, History
 from .core import runtime
 from .datasets import pydoc_text, text_batches
 from .io import load, save
 from .layers import LSTM, Dropout, Embedding, Linear, Sequential
 from .losses import softmax_cross_entropy
 from .optim import AdamW, clip_grad_norm
-from .training import Callback, History, fit
+from .training import fit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
