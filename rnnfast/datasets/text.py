@@ -22,10 +22,11 @@ DATE_FORMATS = (
     "{m:02}/{day:02}/{year}",
     "{day:02}.{m:02}.{year}",
 )
+# calendar.month_name would follow the locale
 MONTHS = (
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
-    "November", "December",
-)  # fmt: skip  # calendar.month_name follows the locale
+    *("January", "February", "March", "April", "May", "June"),
+    *("July", "August", "September", "October", "November", "December"),
+)
 
 
 def pydoc_text() -> str:
@@ -207,7 +208,7 @@ def reviews(n_samples: int, seed: int | None = None) -> tuple[list[list[str]], A
     rng = np.random.default_rng(check_seed("reviews", seed))
 
     def pick(words: Sequence[str]) -> str:
-        return words[rng.integers(len(words))]
+        return words[int(rng.integers(len(words)))]
 
     y = rng.integers(2, size=n_samples)
     tokens = []

@@ -52,7 +52,9 @@ def read_ts(
     name = os.fspath(path)
     with open(name, "rb") as file:
         lines = (
-            (place, line) for place, line in read_lines(name, file) if line[:1] not in ("#", "")
+            (place, line)
+            for place, line in read_lines(name, file)
+            if line[:1] not in ("#", "%", "")
         )
         header = _read_header(name, lines)
         classes = header["classlabel"]
