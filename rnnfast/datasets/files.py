@@ -1,0 +1,35 @@
+"""What the readers share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+__all__ = ["read_lines"]
+
+
+def read_lines(name: str, file: Iterable[bytes]) -> Iterator[tuple[str, str]]:
+    """Read a text line by line.
+
+    Parameters
+    ----------
+    name : str
+        For errors.
+    file : iterable of bytes
+        The lines, such as a binary file.
+
+    Yields
+    ------
+    place, line : str
+        The place says file and line, for errors; the line is without white space around it.
+
+    Raises
+    ------
+    ValueError
+        For a line that is not UTF-8.
+    """
+    for number, line in enumerate(file, 1):
+        place = f"{name}, line {number}"
+        try:
+            yield place, line.decode().strip()
+        except UnicodeDecodeError:
+            raise ValueError(f"{place}: expected UTF-8 text, got {line[:20]!r}") from None

@@ -1,0 +1,253 @@
+"""Sketches in the format of Google's Quick, Draw! data set."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from reprlib import repr as short
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ..layers.base import check_seed, check_size
+from .files import read_lines
+
+if TYPE_CHECKING:
+    from ..layers.base import Array
+
+__all__ = ["Drawing", "read_quickdraw", "sketches", "write_quickdraw"]
+
+
+class Drawing(NamedTuple):
+    """A sketch, and what the format says of it.
+
+    Attributes
+    ----------
+    steps : (T, 3) array of float32
+        The pen's way: dx, dy and 1 at the end of a stroke, else 0. The first step counts from the
+        origin, so that the sums of dx and dy are the points; y grows downwards.
+    word : str
+        What was to be drawn, such as "cat".
+    countrycode : str
+        Where, in two letters (ISO 3166-1 alpha-2).
+    recognized : bool
+        Whether the game recognised it.
+    """
+
+    steps: Array
+    word: str
+    countrycode: str = ""
+    recognized: bool = True
+
+
+def read_quickdraw(path: str | os.PathLike[str], limit: int | None = None) -> list[Drawing]:
+    """Read sketches from a file of the Quick, Draw! data set.
+
+    The simplified drawings (.ndjson, one JSON object a line, points in a square of 256 pixels), and
+    the raw ones, whose times are left out: https://github.com/googlecreativelab/quickdraw-dataset.
+
+    Parameters
+    ----------
+    path : path
+        The data set has one file for each word.
+    limit : int, optional
+        Read only so many drawings, from the start.
+
+    Returns
+    -------
+    list of Drawing
+
+    Raises
+    ------
+    OSError
+        Where the file cannot be opened.
+    ValueError
+        For a line that is not of this format; the message has its number.
+    """
+    if limit is not None:
+        limit = check_size("read_quickdraw", "limit", limit, 0)
+    drawings: list[Drawing] = []
+    with open(path, "rb") as file:
+        for place, line in read_lines(os.fspath(path), file):
+            if len(drawings) == limit:
+                break
+            drawings.append(_parse(place, line))
+    return drawings
+
+
+def _parse(place: str, line: str) -> Drawing:
+    import json
+
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        raise ValueError(f"{place}: expected a JSON object, got {short(line)}") from None
+    if not isinstance(entry, dict):
+        raise ValueError(f"{place}: expected a JSON object, got {short(line)}")
+    kinds = {"word": str, "countrycode": str, "recognized": bool, "drawing": list}
+    for key, kind in kinds.items():
+        if not isinstance(entry.get(key), kind):
+            raise ValueError(
+                f"{place}: expected {key} as a {kind.__name__}, got {short(entry.get(key))}"
+            )
+    if not entry["drawing"]:
+        raise ValueError(f"{place}: expected at least one stroke in drawing, got none")
+    strokes = [_stroke(place, stroke) for stroke in entry["drawing"]]
+    return Drawing(_steps(strokes), entry["word"], entry["countrycode"], entry["recognized"])
+
+
+def _stroke(place: str, stroke: Any) -> Array:
+    """Return the (points, 2) array of a stroke [[x...], [y...]] or [[x...], [y...], [t...]]."""
+    if not isinstance(stroke, list) or len(stroke) not in (2, 3):
+        raise ValueError(f"{place}: expected a stroke as [[x...], [y...]], got {short(stroke)}")
+    try:
+        points = np.array(stroke[:2])
+    except ValueError:  # ragged
+        points = np.empty(0)
+    if points.dtype.kind not in "iuf" or points.ndim != 2 or points.shape[1] == 0:
+        raise ValueError(f"{place}: expected x and y as equally many numbers, got {short(stroke)}")
+    if not (np.abs(points) <= 1e9).all():  # more than a pixel of any screen; no NaN
+        raise ValueError(f"{place}: expected coordinates up to 1e9, got {short(stroke)}")
+    return points.T
+
+
+def _steps(strokes: list[Array]) -> Array:
+    """Return the steps of `Drawing` for strokes as (points, 2) arrays."""
+    steps = np.zeros((sum(map(len, strokes)), 3), np.float32)
+    steps[:, :2] = np.diff(np.concatenate(strokes), axis=0, prepend=[[0, 0]])
+    steps[np.cumsum([len(stroke) for stroke in strokes]) - 1, 2] = 1
+    return steps
+
+
+def write_quickdraw(path: str | os.PathLike[str], drawings: Iterable[Drawing]) -> None:
+    """Write sketches in the format of the Quick, Draw! data set that `read_quickdraw` reads.
+
+    Parameters
+    ----------
+    path : path
+        A file that is there is overwritten.
+    drawings : iterable of Drawing
+        Points come back exactly where they are whole numbers, as in the data set's simplified
+        drawings.
+
+    Raises
+    ------
+    ValueError
+        For a drawing whose steps are not of shape (T, 3), with T >= 1, finite, and 1 at the end of
+        strokes, the last step being one, and else 0; nothing is written.
+    """
+    import json
+
+    lines = []
+    for number, drawing in enumerate(drawings):
+        steps = np.asarray(drawing.steps)
+        if (
+            steps.ndim != 2
+            or steps.shape[1] != 3
+            or not len(steps)
+            or not np.isfinite(steps).all()
+            or not np.isin(steps[:, 2], (0, 1)).all()
+            or not steps[-1, 2]
+        ):
+            raise ValueError(
+                "write_quickdraw expected steps of shape (T, 3) as read_quickdraw returns, with a "
+                f"last column of 0 and 1 that ends in 1, in drawing {number}, got {steps.shape}"
+            )
+        points = np.cumsum(steps[:, :2], axis=0, dtype=np.float64)
+        if (points == np.rint(points)).all():
+            points = points.astype(np.int64)
+        strokes = np.split(points, np.flatnonzero(steps[:-1, 2]) + 1)
+        entry = {
+            "word": drawing.word,
+            "countrycode": drawing.countrycode,
+            "timestamp": "1970-01-01 00:00:00.00000 UTC",
+            "recognized": bool(drawing.recognized),
+            "key_id": str(number),
+            "drawing": [stroke.T.tolist() for stroke in strokes],
+        }
+        lines.append(json.dumps(entry, separators=(",", ":")) + "\n")
+    with open(path, "w", encoding="utf-8") as file:
+        file.writelines(lines)
+
+
+def sketches(n_drawings: int, seed: int | None = None) -> list[Drawing]:
+    """Return generated sketches of airplanes, basketballs and cats.
+
+    Small stand-ins for the Quick, Draw! categories of these names, for tests and examples: strokes
+    of random proportions, each shaken, turned, sometimes left out and drawn from either end, in
+    random order. Like the data set's simplified drawings they start at 0 and reach 255 in whole
+    pixels.
+
+    Parameters
+    ----------
+    n_drawings : int
+        The words take turns.
+    seed : int or None
+
+    Returns
+    -------
+    list of Drawing
+    """
+    n_drawings = check_size("sketches", "n_drawings", n_drawings, 0)
+    rng = np.random.default_rng(check_seed("sketches", seed))
+    words = {"airplane": _airplane, "basketball": _basketball, "cat": _cat}
+    drawings = []
+    for number in range(n_drawings):
+        word = tuple(words)[number % len(words)]
+        strokes = words[word](rng)
+        keep = [stroke for stroke in strokes if rng.random() > 0.1] or strokes
+        angle = rng.normal(0, 0.2)
+        turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+        shaken = [(s + rng.normal(0, 0.03, s.shape)) @ turn for s in keep]
+        shaken = [shaken[i][:: rng.choice((-1, 1))] for i in rng.permutation(len(shaken))]
+        points = np.concatenate(shaken)
+        low = points.min(axis=0)
+        scale = 255 / (points - low).max()
+        pixels = [np.rint((stroke - low) * scale) for stroke in shaken]
+        drawings.append(Drawing(_steps(pixels), word))
+    return drawings
+
+
+def _ellipse(x: float, y: float, rx: float, ry: float, start: float = 0, end: float = 1) -> Array:
+    """Return points on an ellipse from one part of a turn to another."""
+    angle = 2 * np.pi * np.linspace(start, end, max(3, round(14 * abs(end - start))))
+    return np.stack((x + rx * np.cos(angle), y + ry * np.sin(angle)), axis=1)
+
+
+def _line(*points: tuple[float, float]) -> Array:
+    return np.array(points, float)
+
+
+def _airplane(rng: np.random.Generator) -> list[Array]:
+    body, wing, tail = rng.uniform(0.08, 0.2), rng.uniform(0.5, 0.9), rng.uniform(0.2, 0.4)
+    wings = [
+        _line((0.2, s * body), (-0.3, s * wing), (-0.5, s * wing), (-0.1, s * body))
+        for s in (-1, 1)
+    ]
+    fin = _line((-0.8, -body), (-1.1, -tail), (-1.0, 0))
+    return [_ellipse(0, 0, 1, body), *wings, fin]
+
+
+def _basketball(rng: np.random.Generator) -> list[Array]:
+    bow = rng.uniform(0.3, 0.6)
+    seams = [
+        _ellipse(s, 0, bow, 0.8, *turn) for s, turn in ((-1, (-0.25, 0.25)), (1, (0.25, 0.75)))
+    ]
+    return [
+        _ellipse(0, 0, 1, 1),
+        _line((-1, 0), (0, 0), (1, 0)),
+        _line((0, -1), (0, 0), (0, 1)),
+        *seams,
+    ]
+
+
+def _cat(rng: np.random.Generator) -> list[Array]:
+    ear, wide = rng.uniform(1.2, 1.6), rng.uniform(0.9, 1.2)
+    ears = [_line((s * 0.8, -0.6), (s * 0.7, -ear), (s * 0.2, -0.95)) for s in (-1, 1)]
+    eyes = [_ellipse(s * 0.4, -0.2, 0.1, 0.1) for s in (-1, 1)]
+    whiskers = [
+        _line((s * 0.3, y), (s * 1.4, y + slope))
+        for s in (-1, 1)
+        for y, slope in ((0.2, -0.1), (0.35, 0.1))
+    ]
+    return [_ellipse(0, 0, wide, 1), *ears, *eyes, *whiskers]
