@@ -9,7 +9,7 @@ from .io import load, save
 from .layers import GRU, LSTM, RNN, Dropout, Embedding, Last, LayerNorm, Linear, Sequential
 from .optim import SGD, Adam, AdamW, Nadam, RMSprop, clip_grad_norm, clip_grad_value
 from .schedules import CosineAnnealingLR, ExponentialLR, OneCycleLR, ReduceLROnPlateau, StepLR
-from .training import Callback, History, evaluate, fit
+from .training import evaluate, fit
 
 __all__ = [
     "GRU",
