@@ -109,6 +109,8 @@ setup(
         extension("kernels", *sorted(glob("csrc/*.c"))),
         extension("packed"),
         extension("job"),
+        extension("forward"),
+        extension("backward"),
         extension("recurrent"),
         extension("dense"),
     ],

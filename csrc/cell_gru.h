@@ -17,7 +17,7 @@ INLINE void NAME(gru_forward)(const rnnfast_step *s, const int n, const group *g
     vtanh(n, a);
     EACH(e)
     {
-        const vec h = load(where(s->h, s->ldh, g, e));
+        const vec h = load(where(s->h_prev, s->ldh, g, e));
         store(where(s->h_out, s->ldh_out, g, e), z[e] * (h - a[e]) + a[e]);
     }
     if (s->gates) {

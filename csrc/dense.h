@@ -163,6 +163,24 @@ static void NAME(multiply)(void *to, const void *by, ptrdiff_t n)
     for (ptrdiff_t i = 0; i < n; i++) ((real *)to)[i] *= ((const real *)by)[i];
 }
 
+static void NAME(blend)(void *to, const void *fresh, const void *old, const void *share,
+                        ptrdiff_t n)
+{
+    const real *s = share;
+    for (ptrdiff_t i = 0; i < n; i++)
+        ((real *)to)[i] = s[i] * ((const real *)old)[i] + (1 - s[i]) * ((const real *)fresh)[i];
+}
+
+static void NAME(split)(void *x, void *part, const void *share, ptrdiff_t n)
+{
+    const real *s = share;
+    for (ptrdiff_t i = 0; i < n; i++) {
+        const real whole = ((real *)x)[i];
+        ((real *)part)[i] = s[i] * whole;
+        ((real *)x)[i] = (1 - s[i]) * whole;
+    }
+}
+
 /* In SUMS interleaved sums, the same ones on every instruction set. */
 static double NAME(sum_squares)(const void *x, ptrdiff_t n)
 {

@@ -178,7 +178,9 @@ INLINE void NAME(cell_backward)(const rnnfast_backstep *s, ptrdiff_t b0, ptrdiff
     }
 }
 
-/* The two entries of a cell in the table. */
+#include "norm.h"
+
+/* The entries of a cell in the table. */
 #define CELL(cell, gates)                                                                          \
     _Static_assert(gates == 1 || gates == 3 || gates == 4, "gate_sums knows no other layout");     \
     static void NAME(cell##_forward_step)(const rnnfast_step *s, ptrdiff_t b0, ptrdiff_t b1,       \
@@ -190,6 +192,11 @@ INLINE void NAME(cell_backward)(const rnnfast_backstep *s, ptrdiff_t b0, ptrdiff
                                            ptrdiff_t p0, ptrdiff_t p1)                             \
     {                                                                                              \
         NAME(cell_backward)(s, b0, b1, p0, p1, NAME(cell##_backward));                             \
+    }                                                                                              \
+    static void NAME(cell##_norm_step)(const rnnfast_step *s, const rnnfast_norm *m, ptrdiff_t b0, \
+                                       ptrdiff_t b1)                                               \
+    {                                                                                              \
+        NAME(norm_forward)(s, m, gates == 1 ? 1 : RNNFAST_VECTORS, b0, b1, NAME(cell##_forward));  \
     }
 CELL(rnn_tanh, 1)
 CELL(rnn_relu, 1)
@@ -225,6 +232,32 @@ static void NAME(input_product)(const rnnfast_step *s, int gates, ptrdiff_t b0, 
         NAME(gate_sums)(s, 4, 0, b0, b1, p0, p1, NAME(store_gates));
 }
 
+INLINE void NAME(store_slot)(const rnnfast_step *s, const int n, const group *g, const vec *acc,
+                             ptrdiff_t next)
+{
+    EACH(e) store(where(s->gates, s->ldg, g, e), acc[e * next]);
+}
+
+INLINE void NAME(store_slots)(const rnnfast_step *s, const int n, const group *g, const vec *acc,
+                              ptrdiff_t next)
+{
+    const ptrdiff_t H = rnnfast_padded(s->hidden, sizeof(real));
+    EACH(e)
+    for (int v = 0; v < RNNFAST_VECTORS; v++)
+        store(where(s->gates, s->ldg, g, e) + v * H, acc[e * next + v]);
+}
+
+static void NAME(slot_sums)(const rnnfast_step *s, int gates, ptrdiff_t b0, ptrdiff_t b1,
+                            ptrdiff_t p0, ptrdiff_t p1)
+{
+    if (gates == 1)
+        NAME(gate_sums)(s, 1, 1, b0, b1, p0, p1, NAME(store_slot));
+    else if (gates == 3)
+        NAME(gate_sums)(s, 3, 1, b0, b1, p0, p1, NAME(store_slots));
+    else
+        NAME(gate_sums)(s, 4, 1, b0, b1, p0, p1, NAME(store_slots));
+}
+
 static void NAME(matmul)(const rnnfast_matmul *m, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t p0,
                          ptrdiff_t p1)
 {
@@ -254,17 +287,20 @@ static void NAME(matmul)(const rnnfast_matmul *m, ptrdiff_t b0, ptrdiff_t b1, pt
     }
 }
 
+#define CELL(cell) {NAME(cell##_forward_step), NAME(cell##_backward_step), NAME(cell##_norm_step)}
 const rnnfast_kernels NAME(rnnfast_table) = {
     .isa = STRING(ISA),
     .itemsize = sizeof(real),
     .lanes = LANES,
     .rows = TILE_ROWS,
     .tile_bytes = TILE_ROWS * RNNFAST_VECTORS * VECTOR_BYTES,
-    .cell = {[RNNFAST_RNN_TANH] = {NAME(rnn_tanh_forward_step), NAME(rnn_tanh_backward_step)},
-             [RNNFAST_RNN_RELU] = {NAME(rnn_relu_forward_step), NAME(rnn_relu_backward_step)},
-             [RNNFAST_LSTM] = {NAME(lstm_forward_step), NAME(lstm_backward_step)},
-             [RNNFAST_GRU] = {NAME(gru_forward_step), NAME(gru_backward_step)}},
+    .cell = {[RNNFAST_RNN_TANH] = CELL(rnn_tanh),
+             [RNNFAST_RNN_RELU] = CELL(rnn_relu),
+             [RNNFAST_LSTM] = CELL(lstm),
+             [RNNFAST_GRU] = CELL(gru)},
     .input_product = NAME(input_product),
+    .slot_sums = NAME(slot_sums),
+    .norm_backward = NAME(norm_backward),
     .matmul = NAME(matmul),
     .outer = NAME(outer),
     .outer_add = NAME(outer_add),
@@ -273,6 +309,8 @@ const rnnfast_kernels NAME(rnnfast_table) = {
     .pack = NAME(pack),
     .add = NAME(add),
     .multiply = NAME(multiply),
+    .blend = NAME(blend),
+    .split = NAME(split),
     .sum_squares = NAME(sum_squares),
     .activate = NAME(activate),
     .sgd = NAME(sgd),
@@ -282,6 +320,7 @@ const rnnfast_kernels NAME(rnnfast_table) = {
     .fma_loop = NAME(fma_loop),
     .read_loop = NAME(read_loop),
 };
+#undef CELL
 
 #undef PASTE
 #undef NAME3
@@ -317,5 +356,8 @@ const rnnfast_kernels NAME(rnnfast_table) = {
 #undef add_products
 #undef LINE
 #undef FETCHES
+#undef LINE_VECTORS
+#undef first_lanes
+#undef line_total
 #undef UNROLL
 #undef panel_vectors

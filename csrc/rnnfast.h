@@ -21,6 +21,7 @@
 enum { RNNFAST_LINE = 64 };        /* bytes; rows, panels and blocks are aligned to it */
 enum { RNNFAST_VECTORS = 4 };      /* vectors across a tile, hence across a panel */
 enum { RNNFAST_BLOCK_ROWS = 128 }; /* rows that one partial sum of a weight gradient covers */
+#define RNNFAST_NORM_EPS 1e-5      /* added to the variance in layer normalisation */
 
 /* The cells, in the order of every table. */
 enum { RNNFAST_RNN_TANH, RNNFAST_RNN_RELU, RNNFAST_LSTM, RNNFAST_GRU, RNNFAST_CELLS };
@@ -49,8 +50,9 @@ typedef struct {
     int fetch;     /* whether the weights are too large for the second-level cache */
     const void *x; /* (B, I), read unless `product` is given */
     ptrdiff_t ldx;
-    const void *h; /* (B, K) state before the step; must not alias h_out */
-    ptrdiff_t ldh; /* of h and h_out */
+    const void *h;      /* (B, K) what W_h multiplies: h_prev, or its masked copy */
+    const void *h_prev; /* (B, K) state before the step; neither may alias h_out */
+    ptrdiff_t ldh;
     const void *weight_x, *weight_h, *bias;
     const void *product; /* (B, panels, 4, LANES) x W_x + bias, already computed; or NULL */
     ptrdiff_t ldp;
@@ -84,6 +86,18 @@ typedef struct {
     ptrdiff_t ldk;
 } rnnfast_backstep;
 
+/* Layer normalisation of a step's sums, each slot of a row over its H units. A row of these arrays
+ * holds S slots one padded H after the other, like a gate row, and ld apart. */
+typedef struct {
+    ptrdiff_t hidden;         /* H */
+    void *normal;             /* (B, S, padded H) forward: in: sums of products, out: normalised */
+    void *rstd;               /* (B, S) dense; 1 / sqrt(variance + eps), written by forward */
+    const void *gamma, *beta; /* (S, padded H) */
+    ptrdiff_t ld;
+    void *gates; /* backward: in: gradients before the activations, out: gradients of the sums */
+    void *dgamma, *dbeta; /* backward: (B, S, padded H) added into, a row by its own; or NULL */
+} rnnfast_norm;
+
 /* out[row] = a[row] W, on from bias, or from out[row] where accumulate, for N = n_out columns. */
 typedef struct {
     const void *a; /* (rows, n_runs x run_length), runs run_pitch apart; may not alias out */
@@ -116,6 +130,8 @@ typedef struct {
     void (*forward)(const rnnfast_step *, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t p0, ptrdiff_t p1);
     void (*backward)(const rnnfast_backstep *, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t p0,
                      ptrdiff_t p1);
+    /* Instead of `forward`, from sums of slot_sums: normalises them, then as forward. */
+    void (*norm_forward)(const rnnfast_step *, const rnnfast_norm *, ptrdiff_t b0, ptrdiff_t b1);
 } rnnfast_cell_kernels;
 
 typedef struct {
@@ -127,6 +143,10 @@ typedef struct {
      * with ldp between rows, for a cell of `gates` gates; reads neither h nor c. */
     void (*input_product)(const rnnfast_step *, int gates, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t p0,
                           ptrdiff_t p1);
+    /* gates[row] = x[row] W_x + h[row] W_h + bias: slots as in a gate row, not activated. */
+    void (*slot_sums)(const rnnfast_step *, int gates, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t p0,
+                      ptrdiff_t p1);
+    void (*norm_backward)(const rnnfast_norm *, int slots, ptrdiff_t b0, ptrdiff_t b1);
     void (*matmul)(const rnnfast_matmul *, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t p0, ptrdiff_t p1);
     /* Adds a block of rows, given as runs of at most RNNFAST_BLOCK_ROWS in all, to the sums of
      * tiles [q0, q1), all in one panel of K; sets them where `fresh`. There are tiles_per_panel x
@@ -150,6 +170,10 @@ typedef struct {
     void (*add)(void *to, ptrdiff_t step, const void *what,
                 ptrdiff_t n);                                /* to[i step] += what[i] */
     void (*multiply)(void *to, const void *by, ptrdiff_t n); /* to[i] *= by[i] */
+    /* to = share old + (1 - share) fresh; `to` may be either. */
+    void (*blend)(void *to, const void *fresh, const void *old, const void *share, ptrdiff_t n);
+    /* part = share x, and x keeps the rest. */
+    void (*split)(void *x, void *part, const void *share, ptrdiff_t n);
     double (*sum_squares)(const void *x, ptrdiff_t n);
     /* y[i] = f(x[i]); f 0: sigmoid, 1: tanh. y may be x. */
     void (*activate)(int f, const void *x, void *y, ptrdiff_t n);

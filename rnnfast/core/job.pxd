@@ -47,6 +47,17 @@ cdef struct Thresholds:
 cdef Thresholds thresholds
 
 
+cdef enum:
+    WEIGHTS = 6  # arrays that a layer and direction has: w_ih, w_hh, b_ih, b_hh, w_hr, w_ln
+
+
+cdef struct Zone:
+    # Zoneout: the share of its old state that each unit keeps; strides in bytes, all 0 where it is
+    # the same for all.
+    char* share  # NULL: no zoneout
+    Py_ssize_t part, time, row
+
+
 cdef struct State:
     # What one layer and direction keeps. Time-major, rows in the order of the batch.
     char* h      # (places, B, ldh)
@@ -54,7 +65,17 @@ cdef struct State:
     char* gates  # (T, B, ldg): activated, then their gradients; NULL at inference
     char* m      # (T or 1, B, ldc): o tanh(c) before the projection; NULL without one
     char* dh     # (T, B, ldh): gradient of the projected h; backward with projection only
-    char* sums  # (1 + narrow I, S, slot): of the gates' gradients alone and times the inputs
+    # (1 + narrow I, S, slot): of the gates' gradients alone and times the inputs; with layer
+    # normalisation one more, of gamma's
+    char* sums
+    # with recurrent dropout, zoneout, layer normalisation; else NULL
+    char* dropped  # (places, B, ldh): h as W_hh multiplies it
+    char* fresh_h  # (T or 1, B, ldh): h and c before zoneout
+    char* fresh_c  # (T or 1, B, ldc)
+    char* normal   # (T or 1, B, ldg): normalised sums
+    char* rstd     # (T or 1, B, S)
+    char* dgamma   # (B, ldg): sums over time, for gamma and beta; backward only
+    char* dbeta
 
 
 cdef struct Job:
@@ -71,7 +92,9 @@ cdef struct Job:
     Py_ssize_t x_time, x_row
     char* y
     Py_ssize_t y_time, y_row
-    char* masks
+    char* masks  # dropout between layers
+    char* drops  # recurrent dropout: (L * D, B, K)
+    Zone zone_h, zone_c
     char* h0
     char* c0
     char* hn
@@ -96,7 +119,10 @@ cdef struct Job:
     char* carry     # (B, ldc)
     char* between[2]  # (T, B, ldy) gradients between layers
     Py_ssize_t ldy
-    char** grads    # (L * D * 5,) the caller's
+    char* through   # (B, ldh) dh through the recurrence; with recurrent dropout
+    char* kept_h    # (B, ldh) gradients that zoneout hands on to the old states
+    char* kept_c    # (B, ldc)
+    char** grads    # (L * D * WEIGHTS,) the caller's
     char* sums  # of weight gradients: of all tiles if keep_sums, else member_sums bytes a member
     Py_ssize_t sums_bytes, member_sums
     int keep_sums
@@ -162,6 +188,16 @@ cdef inline const char* mask_of(const Job* job, Packed net, int layer, Py_ssize_
     # Dropout mask on the output of `layer`: (L - 1, T, B, D K).
     return job.masks + ((((layer * job.T + t) * job.B + sample_of(job, row)) * net.directions
                          + direction) * net.recurrent) * net.itemsize
+
+
+cdef inline const char* drop_of(const Job* job, Packed net, int index,
+                                Py_ssize_t row) noexcept nogil:
+    return job.drops + (index * job.B + sample_of(job, row)) * net.recurrent * net.itemsize
+
+
+cdef inline const char* zone_of(const Job* job, const Zone* zone, int index, Py_ssize_t t,
+                                Py_ssize_t row) noexcept nogil:
+    return zone.share + index * zone.part + t * zone.time + sample_of(job, row) * zone.row
 
 
 @cython.final

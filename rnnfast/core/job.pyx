@@ -102,7 +102,7 @@ cdef void place_lists(Job* job, Packed net, char** at) noexcept nogil:
     job.inputs = <char**>_bump(at, sizeof(char*) * net.layers)
     job.input_row = <Py_ssize_t*>_bump(at, sizeof(Py_ssize_t) * net.layers)
     job.input_time = <Py_ssize_t*>_bump(at, sizeof(Py_ssize_t) * net.layers)
-    job.grads = <char**>_bump(at, sizeof(char*) * parts * 5)
+    job.grads = <char**>_bump(at, sizeof(char*) * parts * WEIGHTS)
     job.sample = <Py_ssize_t*>_bump(at, sizeof(Py_ssize_t) * job.B)
     job.length = <Py_ssize_t*>_bump(at, sizeof(Py_ssize_t) * job.B)
     job.active = <Py_ssize_t*>_bump(at, sizeof(Py_ssize_t) * (job.T + 1))
@@ -123,6 +123,15 @@ cdef void place_forward(Job* job, Packed net, char** at) noexcept nogil:
             state.gates = _bump(at, job.T * B * job.ldg * size)
         if net.projection:
             state.m = _bump(at, kept * B * job.ldc * size)
+        if job.drops != NULL:
+            state.dropped = _bump(at, job.places * B * job.ldh * size)
+        if job.zone_h.share != NULL:
+            state.fresh_h = _bump(at, kept * B * job.ldh * size)
+        if job.zone_c.share != NULL:
+            state.fresh_c = _bump(at, kept * B * job.ldc * size)
+        if net.parts[index].gamma != NULL:
+            state.normal = _bump(at, kept * B * job.ldg * size)
+            state.rstd = _bump(at, kept * B * net.info.slots * size)
     for layer in range(net.layers):
         n = net.parts[layer * net.directions].input
         n = n if n * size < RNNFAST_LINE else rnnfast_stride(n, size)
@@ -155,8 +164,14 @@ cdef void place_backward(Job* job, Packed net, char** at) noexcept nogil:
     if net.projection:
         for index in range(net.layers * net.directions):
             job.states[index].dh = _bump(at, job.T * job.B * job.ldh * size)
+    job.through = _bump(at, job.B * job.ldh * size) if job.drops != NULL else NULL
+    job.kept_h = _bump(at, job.B * job.ldh * size) if job.zone_h.share != NULL else NULL
+    job.kept_c = _bump(at, job.B * job.ldc * size) if job.zone_c.share != NULL else NULL
     for index in range(net.layers * net.directions if job.want_grads else 0):
-        job.states[index].sums = _bump(at, (1 + narrow(net, index)) * net.info.slots * job.slot * size)
+        job.states[index].sums = _bump(at, (2 + narrow(net, index)) * net.info.slots * job.slot * size)
+        if net.parts[index].gamma != NULL:
+            job.states[index].dgamma = _bump(at, job.B * job.ldg * size)
+            job.states[index].dbeta = _bump(at, job.B * job.ldg * size)
     job.sums = _bump(at, job.sums_bytes)
 
 

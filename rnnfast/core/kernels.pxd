@@ -18,6 +18,7 @@ cdef extern from "rnnfast.h" nogil:
         const void* x
         Py_ssize_t ldx
         const void* h
+        const void* h_prev
         Py_ssize_t ldh
         const void* weight_x
         const void* weight_h
@@ -51,6 +52,17 @@ cdef extern from "rnnfast.h" nogil:
         void* carry
         Py_ssize_t ldk
 
+    ctypedef struct rnnfast_norm:
+        Py_ssize_t hidden
+        void* normal
+        void* rstd
+        const void* gamma
+        const void* beta
+        Py_ssize_t ld
+        void* gates
+        void* dgamma
+        void* dbeta
+
     ctypedef struct rnnfast_matmul:
         const void* a
         Py_ssize_t lda, n_runs, run_length, run_pitch
@@ -76,6 +88,7 @@ cdef extern from "rnnfast.h" nogil:
     ctypedef struct cell_kernels "rnnfast_cell_kernels":
         void (*forward)(const rnnfast_step*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*backward)(const rnnfast_backstep*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
+        void (*norm_forward)(const rnnfast_step*, const rnnfast_norm*, Py_ssize_t, Py_ssize_t) noexcept nogil
 
     ctypedef struct rnnfast_kernels:
         const char* isa
@@ -84,6 +97,9 @@ cdef extern from "rnnfast.h" nogil:
         cell_kernels cell[1]  # RNNFAST_CELLS of them, C knows
         void (*input_product)(const rnnfast_step*, int, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                               Py_ssize_t) noexcept nogil
+        void (*slot_sums)(const rnnfast_step*, int, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+                          Py_ssize_t) noexcept nogil
+        void (*norm_backward)(const rnnfast_norm*, int, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*matmul)(const rnnfast_matmul*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*outer)(const rnnfast_outer*, const rnnfast_run*, int, int, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*outer_add)(const rnnfast_outer*, Py_ssize_t, Py_ssize_t) noexcept nogil
@@ -94,6 +110,8 @@ cdef extern from "rnnfast.h" nogil:
                      Py_ssize_t, Py_ssize_t, int, const int*, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*add)(void*, Py_ssize_t, const void*, Py_ssize_t) noexcept nogil
         void (*multiply)(void*, const void*, Py_ssize_t) noexcept nogil
+        void (*blend)(void*, const void*, const void*, const void*, Py_ssize_t) noexcept nogil
+        void (*split)(void*, void*, const void*, Py_ssize_t) noexcept nogil
         double (*sum_squares)(const void*, Py_ssize_t) noexcept nogil
         void (*activate)(int, const void*, void*, Py_ssize_t) noexcept nogil
         void (*sgd)(void*, const void*, void*, Py_ssize_t, Py_ssize_t, double, double, double, int) noexcept nogil

@@ -8,4 +8,5 @@ def pack(
     num_layers: int,
     num_directions: int,
     training: bool,
+    zoneout: tuple[float, float],
 ) -> Packed: ...

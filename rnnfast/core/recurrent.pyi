@@ -5,7 +5,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array: TypeAlias = NDArray[Any]
-Weights: TypeAlias = tuple[Array, Array, Array | None, Array | None, Array | None]
+Weights: TypeAlias = tuple[
+    Array, Array, Array | None, Array | None, Array | None, Array | None
+]
+Masks: TypeAlias = tuple[Array | None, Array | None, Array | None, Array | None]
 
 class Packed: ...
 class Tape: ...
@@ -16,6 +19,7 @@ def pack(
     num_layers: int,
     num_directions: int,
     training: bool,
+    zoneout: tuple[float, float],
 ) -> Packed: ...
 def forward(
     packed: Packed,
@@ -23,7 +27,7 @@ def forward(
     h0: Array | None,
     c0: Array | None,
     lengths: NDArray[np.int64] | None,
-    masks: Array | None,
+    masks: Masks | None,
     y: Array,
     h_n: Array,
     c_n: Array | None,

@@ -18,495 +18,23 @@ from cython.parallel cimport parallel
 from libc.string cimport memset
 
 from rnnfast.core cimport kernels as k
-from rnnfast.core.gradient cimport Rows, SUMS_BYTES, sum_narrow, sum_tiles, tiles_end, tiles_of
+from rnnfast.core.backward cimport backward_member, weight_gradient
+from rnnfast.core.forward cimport forward_member
+from rnnfast.core.gradient cimport SUMS_BYTES, tiles_of
 from rnnfast.core.job cimport (
-    Job, Member, State, Tape, barrier_wait, copy_row, mask_of, member_of, narrow, order_rows,
-    flag_raised, place_backward, place_forward, place_lists, sample_of, share, stopped, strided,
-    team_for, thresholds, wait,
+    WEIGHTS, Job, Tape, Zone, flag_raised, narrow, order_rows, place_backward, place_forward,
+    place_lists, strided, team_for, thresholds,
 )
 from rnnfast.core.kernels cimport (
-    RNNFAST_VECTORS, omp_get_num_threads, omp_get_thread_num,
-    rnnfast_backstep, rnnfast_cell, rnnfast_kernels, rnnfast_matmul, rnnfast_outer, rnnfast_padded,
-    rnnfast_panels, rnnfast_step, rnnfast_stride,
+    RNNFAST_VECTORS, omp_get_num_threads, omp_get_thread_num, rnnfast_outer, rnnfast_padded,
+    rnnfast_panels, rnnfast_stride,
 )
-from rnnfast.core.packed cimport Packed, Part, contiguous
+from rnnfast.core.packed cimport Packed, contiguous
 
 from rnnfast.core.packed import pack  # noqa: F401
 
 cnp.import_array()
 
-cdef enum:
-    ROWS_AT_ONCE = 4096
-
-
-# ---- forward
-
-cdef void _start_state(Job* job, Packed net, Member* me, int index, int reverse) noexcept nogil:
-    # The initial state goes to the place before each row's first step.
-    cdef Py_ssize_t r, place, K = net.recurrent, H = net.hidden, size = net.itemsize
-    cdef State* state = job.states + index
-    for r in range(me.o0, me.o1):
-        place = job.length[r] % job.places if reverse else 0
-        copy_row(state.h + (place * job.B + r) * job.ldh * size,
-                  NULL if job.h0 == NULL else job.h0 + (index * job.B + sample_of(job, r)) * K * size,
-                  K * size)
-        if state.c != NULL:
-            place = place if job.training else 0
-            copy_row(state.c + (place * job.B + r) * job.ldc * size,
-                      NULL if job.c0 == NULL
-                      else job.c0 + (index * job.B + sample_of(job, r)) * H * size,
-                      H * size)
-
-
-cdef void _final_state(Job* job, Packed net, Member* me, int index, int reverse) noexcept nogil:
-    cdef Py_ssize_t r, place, K = net.recurrent, H = net.hidden, size = net.itemsize
-    cdef State* state = job.states + index
-    for r in range(me.o0, me.o1):
-        place = 0 if reverse else job.length[r] % job.places
-        copy_row(job.hn + (index * job.B + sample_of(job, r)) * K * size,
-                  state.h + (place * job.B + r) * job.ldh * size, K * size)
-        if state.c != NULL:
-            place = place if job.training else 0
-            copy_row(job.cn + (index * job.B + sample_of(job, r)) * H * size,
-                      state.c + (place * job.B + r) * job.ldc * size, H * size)
-
-
-cdef void _gather_x(Job* job, Packed net, Member* me, Py_ssize_t t0, Py_ssize_t t1,
-                    Py_ssize_t origin) noexcept nogil:
-    # Rows of x into the first layer's own array, at steps counted from `origin`.
-    cdef Py_ssize_t t, r, I = net.parts[0].input, size = net.itemsize
-    for t in range(t0, t1):
-        for r in range(me.o0, min(me.o1, job.active[t])):
-            copy_row(job.inputs[0] + ((t - origin) * job.B + r) * job.input_row[0] * size,
-                      job.x + (t * job.x_time + sample_of(job, r) * job.x_row) * size, I * size)
-
-
-cdef void _hand_on(Job* job, Packed net, int layer, int direction, const char* h, Py_ssize_t t,
-                   Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t u0, Py_ssize_t u1) noexcept nogil:
-    # Columns [u0, u1) of the step's h to where the next layer, or the caller, reads them.
-    cdef Py_ssize_t r, K = net.recurrent, size = net.itemsize, bytes = (u1 - u0) * size
-    cdef int top = layer == net.layers - 1
-    cdef char* to
-    if not top and job.inputs[layer + 1] == job.states[layer * net.directions].h + job.B * job.ldh * size:
-        return  # the next layer reads the history itself
-    for r in range(b0, b1):
-        if top:
-            to = job.y + (t * job.y_time + sample_of(job, r) * job.y_row + direction * K + u0) * size
-        else:
-            to = job.inputs[layer + 1] + (t * job.input_time[layer + 1]
-                                          + r * job.input_row[layer + 1] + direction * K + u0) * size
-        copy_row(to, h + (r * job.ldh + u0) * size, bytes)
-        if not top and job.masks != NULL:
-            net.kernels.multiply(to, mask_of(job, net, layer, t, r, direction) + u0 * size, u1 - u0)
-
-
-cdef void _forward_layer(Job* job, Packed net, Member* me, int layer, int direction) noexcept nogil:
-    cdef const rnnfast_kernels* kn = net.kernels
-    cdef Py_ssize_t H = net.hidden, K = net.recurrent, size = net.itemsize, T = job.T, B = job.B
-    cdef int index = layer * net.directions + direction, gates = net.info.gates
-    cdef int reverse = direction, gather = layer == 0 and job.gather_x and not (
-        job.training and direction)
-    cdef Part* part = net.parts + index
-    cdef State* state = job.states + index
-    cdef rnnfast_step step
-    cdef rnnfast_matmul project
-    cdef Py_ssize_t panels = rnnfast_panels(H, gates, kn.lanes), p, p0, p1, q0 = 0, q1 = 0
-    cdef Py_ssize_t units = kn.lanes * (RNNFAST_VECTORS if gates == 1 else 1)
-    cdef Py_ssize_t done, t, ta, tb, n, before, after, origin = 0, out_u0, out_u1, i, b1
-    cdef double work = <double>gates * H * (part.input + K) * (me.b1 - me.b0)
-    cdef char* x
-    p0, p1 = share(panels, me.i, me.n), share(panels, me.i + 1, me.n)
-    out_u0, out_u1 = min(p0 * units, H), min(p1 * units, H)
-    if net.projection:
-        i = rnnfast_panels(K, 1, kn.lanes)
-        q0, q1 = share(i, me.i, me.n), share(i, me.i + 1, me.n)
-        out_u0 = min(q0 * kn.lanes * RNNFAST_VECTORS, K)
-        out_u1 = min(q1 * kn.lanes * RNNFAST_VECTORS, K)
-
-    memset(&step, 0, sizeof(step))
-    step.input, step.recurrent, step.hidden = part.input, K, H
-    step.fetch = gates * H * (part.input + K) * size // me.n >= thresholds.cached_weights
-    step.ldx = job.input_row[layer]
-    step.ldh, step.ldc, step.ldg, step.ldp = job.ldh, job.ldc, job.ldg, job.ldp
-    step.weight_x, step.weight_h, step.bias = part.weight_x, part.weight_h, part.bias
-    step.ldh_out = job.ldc if net.projection else job.ldh
-    memset(&project, 0, sizeof(project))
-    project.lda, project.n_runs, project.run_length = job.ldc, 1, H
-    project.weight, project.ldo, project.n_out = part.weight_r, job.ldh, K
-
-    _start_state(job, net, me, index, reverse)
-    wait(job, me)
-    done = 0
-    while done < T:
-        # A chunk of steps: its inputs gathered, and their product formed first if that pays.
-        n = min(job.chunk, T - done)
-        ta = T - done - n if reverse else done
-        tb = ta + n
-        done += n
-        if layer == 0 and job.gather_x and not job.training:
-            origin = ta
-        if gather:
-            _gather_x(job, net, me, ta, tb, origin)
-            wait(job, me)
-        x = job.inputs[layer] - origin * job.input_time[layer] * size
-        if job.product != NULL and not stopped(job, me, n * work):
-            step.product = NULL
-            if (job.sample == NULL and me.b0 == 0 and me.b1 == B
-                    and job.input_time[layer] == B * job.input_row[layer]):
-                step.x = x + ta * job.input_time[layer] * size
-                step.gates = job.product
-                kn.input_product(&step, gates, 0, n * B, p0, p1)
-            else:
-                for p in range(p0, p1):
-                    for t in range(ta, tb):
-                        step.x = x + t * job.input_time[layer] * size
-                        step.gates = job.product + (t - ta) * B * job.ldp * size
-                        kn.input_product(&step, gates, me.b0, min(me.b1, job.active[t]), p, p + 1)
-            step.gates = NULL
-        for i in range(n):
-            t = tb - 1 - i if reverse else ta + i
-            if job.active[t] <= me.b0:
-                continue
-            before, after = t + reverse, t + 1 - reverse
-            before, after = before % job.places, after % job.places
-            step.x = x + t * job.input_time[layer] * size
-            if job.product != NULL:
-                step.product = job.product + (t - ta) * B * job.ldp * size
-            step.h = state.h + before * B * job.ldh * size
-            step.h_out = state.h + after * B * job.ldh * size
-            if net.info.has_cell_state:
-                if job.training:
-                    step.c = state.c + before * B * job.ldc * size
-                    step.c_out = state.c + after * B * job.ldc * size
-                else:
-                    step.c = step.c_out = state.c
-            if job.training:
-                step.gates = state.gates + t * B * job.ldg * size
-            if net.projection:
-                project.out = step.h_out
-                step.h_out = state.m + (t if job.training else 0) * B * job.ldc * size
-                project.a = step.h_out
-            b1 = me.b0 if stopped(job, me, work) else min(me.b1, job.active[t])
-            kn.cell[net.cell].forward(&step, me.b0, b1, p0, p1)
-            if net.projection:
-                wait(job, me)
-                kn.matmul(&project, me.b0, b1, q0, q1)
-            _hand_on(job, net, layer, direction, state.h + after * B * job.ldh * size, t,
-                     me.b0, b1, out_u0, out_u1)
-            wait(job, me)
-    _final_state(job, net, me, index, reverse)
-
-
-cdef void _forward_member(Job* job, Packed net, int index, int count) noexcept nogil:
-    cdef Member me = member_of(job, index, count)
-    cdef Py_ssize_t r, t, width = net.directions * net.recurrent * net.itemsize
-    cdef int layer, direction
-    me.fp = k.fp_enter()
-    for layer in range(net.layers):
-        for direction in range(net.directions):
-            _forward_layer(job, net, &me, layer, direction)
-        wait(job, &me)
-    if job.sample != NULL:
-        for r in range(me.o0, me.o1):
-            for t in range(job.length[r], job.T):
-                memset(job.y + (t * job.y_time + sample_of(job, r) * job.y_row) * net.itemsize, 0,
-                       width)
-    k.fp_leave(me.fp)
-
-
-# ---- backward
-
-cdef void _add_outside(Job* job, Packed net, int layer, int direction, const char* dy_below,
-                       Py_ssize_t t, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t starting,
-                       Py_ssize_t u0, Py_ssize_t u1, char* to) noexcept nogil:
-    # Columns [u0, u1) of the gradient that reaches h at step t from the layer above (or the caller)
-    # and, for rows from `starting` on, whose last step this is, from the final state.
-    cdef Py_ssize_t r, K = net.recurrent, size = net.itemsize, bytes = (u1 - u0) * size
-    cdef int top = layer == net.layers - 1, index = layer * net.directions + direction
-    cdef char* row
-    cdef const char* source
-    for r in range(b0, b1):
-        row = to + (r * job.ldh + u0) * size
-        if top:
-            source = NULL if job.dy == NULL else job.dy + (
-                t * job.dy_time + sample_of(job, r) * job.dy_row + direction * K + u0) * size
-        else:
-            source = dy_below + ((t * job.B + r) * job.ldy + direction * K + u0) * size
-        copy_row(row, source, bytes)
-        if not top and job.masks != NULL:
-            net.kernels.multiply(row, mask_of(job, net, layer, t, r, direction) + u0 * size, u1 - u0)
-        if r >= starting and job.dhn != NULL:
-            net.kernels.add(row, 1, job.dhn + ((index * job.B + sample_of(job, r)) * K + u0) * size,
-                            u1 - u0)
-
-
-cdef void _backward_layer(Job* job, Packed net, Member* me, int layer, int direction) noexcept nogil:
-    cdef const rnnfast_kernels* kn = net.kernels
-    cdef Py_ssize_t H = net.hidden, K = net.recurrent, size = net.itemsize, T = job.T, B = job.B
-    cdef int index = layer * net.directions + direction, gates = net.info.gates
-    cdef int reverse = direction
-    cdef Part* part = net.parts + index
-    cdef State* state = job.states + index
-    cdef rnnfast_backstep step
-    cdef rnnfast_matmul back
-    cdef Py_ssize_t panels = rnnfast_panels(H, 1, kn.lanes), p0, p1, q0, q1, u0, u1, v0, v1
-    cdef Py_ssize_t unit = kn.lanes * RNNFAST_VECTORS
-    cdef Py_ssize_t i, t, r, n, starting, ending, before, after, follower
-    cdef char* recurrent = state.gates + net.info.h_slot * job.slot * size
-    cdef char* outside = job.outside
-    cdef double work = <double>gates * H * K * (me.b1 - me.b0)
-    p0, p1 = share(panels, me.i, me.n), share(panels, me.i + 1, me.n)
-    u0, u1 = min(p0 * unit, H), min(p1 * unit, H)
-    panels = rnnfast_panels(K, 1, kn.lanes)
-    q0, q1 = share(panels, me.i, me.n), share(panels, me.i + 1, me.n)
-    v0, v1 = min(q0 * unit, K), min(q1 * unit, K)
-
-    memset(&step, 0, sizeof(step))
-    step.hidden = H
-    step.fetch = gates * H * K * size // me.n >= thresholds.cached_weights
-    step.ldh, step.ldc, step.ldg, step.ldk = job.ldh, job.ldc, job.ldg, job.ldc
-    step.carry = job.carry
-    # dh that comes through the recurrence: dgates of the following step times W_hh.
-    memset(&back, 0, sizeof(back))
-    back.lda, back.n_runs, back.run_length, back.run_pitch = job.ldg, gates, H, job.slot
-    back.weight, back.ldo, back.n_out, back.accumulate = part.weight_ht, job.ldh, K, 1
-    if net.projection:
-        step.dh_in, step.ldd = job.zeros, 0
-        step.ldn, step.n_runs, step.run_length = job.ldh, 1, K
-        step.weight_h = part.weight_rt
-    else:
-        step.dh_in, step.ldd = outside, job.ldh
-        step.ldn, step.n_runs, step.run_length, step.run_pitch = job.ldg, gates, H, job.slot
-        step.weight_h = part.weight_ht
-
-    for r in range(me.o0, me.o1):
-        copy_row(job.carry + r * job.ldc * size,
-                  NULL if job.dcn == NULL
-                  else job.dcn + (index * B + sample_of(job, r)) * H * size, H * size)
-        if job.length[r] == 0 and job.dh0 != NULL:  # the state passed through
-            copy_row(job.dh0 + (index * B + sample_of(job, r)) * K * size,
-                      NULL if job.dhn == NULL
-                      else job.dhn + (index * B + sample_of(job, r)) * K * size, K * size)
-    wait(job, me)
-
-    for i in range(T):
-        t = i if reverse else T - 1 - i
-        n = min(me.b1, job.active[t])
-        if n <= me.b0:
-            continue
-        before, after = t + reverse, t + 1 - reverse
-        follower = t - 1 if reverse else t + 1
-        # Rows whose last step this is, and rows whose first it is, in the order of the forward pass.
-        if reverse:
-            starting = me.b0 if t == 0 else n
-            ending = max(me.b0, min(n, job.active[t + 1]))
-        else:
-            starting = max(me.b0, min(n, job.active[t + 1]))
-            ending = me.b0 if t == 0 else n
-        step.gates = state.gates + t * B * job.ldg * size
-        step.h_prev = state.h + before * B * job.ldh * size
-        step.h = state.h + after * B * job.ldh * size
-        if net.info.has_cell_state:
-            step.c_prev = state.c + before * B * job.ldc * size
-            step.c = state.c + after * B * job.ldc * size
-        if net.projection:
-            outside = state.dh + t * B * job.ldh * size
-        _add_outside(job, net, layer, direction, job.between[(layer + 1) & 1], t, me.b0, n, starting,
-                     v0 if net.projection else u0, v1 if net.projection else u1, outside)
-        if net.projection:
-            back.out = outside
-            back.out_row = NULL
-            back.a = recurrent + follower * B * job.ldg * size
-            back.accumulate = 1
-            if starting > me.b0:
-                kn.matmul(&back, me.b0, starting, q0, q1)
-            wait(job, me)
-            step.next = outside
-            kn.cell[net.cell].backward(&step, me.b0, n, p0, p1)
-        elif not stopped(job, me, work):
-            step.next = recurrent + follower * B * job.ldg * size
-            if starting > me.b0:
-                kn.cell[net.cell].backward(&step, me.b0, starting, p0, p1)
-            step.next = NULL
-            kn.cell[net.cell].backward(&step, starting, n, p0, p1)
-        wait(job, me)
-        if ending < n and job.dh0 != NULL:
-            # dh0 = dgates W_hh, for a GRU with the share that skipped the gates.
-            for r in range(ending, n):
-                copy_row(job.dh0 + ((index * B + sample_of(job, r)) * K + v0) * size,
-                          job.carry + (r * job.ldc + v0) * size
-                          if net.info.carries_dh else NULL,
-                          (v1 - v0) * size)
-            back.a = recurrent + t * B * job.ldg * size
-            back.out, back.out_row = job.dh0 + index * B * K * size, job.sample
-            back.ldo = K
-            kn.matmul(&back, ending, n, q0, q1)
-            back.ldo = job.ldh
-    wait(job, me)
-    if job.dc0 != NULL:
-        for r in range(me.o0, me.o1):
-            copy_row(job.dc0 + (index * B + sample_of(job, r)) * H * size,
-                      job.carry + r * job.ldc * size, H * size)
-    wait(job, me)
-
-
-cdef void _input_gradient(Job* job, Packed net, Member* me, int layer, int direction) noexcept nogil:
-    # dgates W_ih for all steps at once, to the layer below or to the caller's dx.
-    cdef const rnnfast_kernels* kn = net.kernels
-    cdef int index = layer * net.directions + direction
-    cdef Part* part = net.parts + index
-    cdef State* state = job.states + index
-    cdef Py_ssize_t panels = rnnfast_panels(part.input, 1, kn.lanes), p, t, t0 = 0, t1 = job.T
-    cdef Py_ssize_t size = net.itemsize, out_time, n
-    cdef double work = <double>net.info.gates * net.hidden * part.input * (me.b1 - me.b0)
-    cdef rnnfast_matmul m
-    cdef char* a = state.gates + net.info.x_slot * job.slot * size
-    cdef char* out
-    memset(&m, 0, sizeof(m))
-    m.lda, m.n_runs, m.run_length, m.run_pitch = job.ldg, net.info.gates, net.hidden, job.slot
-    m.weight, m.n_out, m.accumulate = part.weight_xt, part.input, direction
-    m.fetch = net.info.gates * net.hidden * part.input * size >= thresholds.cached_weights
-    if layer:
-        out, out_time, m.ldo = job.between[layer & 1], job.B * job.ldy, job.ldy
-    else:
-        out, out_time, m.ldo, m.out_row = job.dx, job.dx_time, job.dx_row, job.sample
-    if job.shared:
-        t0, t1 = share(job.T, me.i, me.n), share(job.T, me.i + 1, me.n)
-    if job.sample == NULL and me.b0 == 0 and me.b1 == job.B and out_time == job.B * m.ldo:
-        while t0 < t1:  # the rows of many steps are one matrix
-            n = min(t1 - t0, max(1, ROWS_AT_ONCE // max(1, job.B)))
-            m.a, m.out = a + t0 * job.B * job.ldg * size, out + t0 * out_time * size
-            if not stopped(job, me, work * n):
-                kn.matmul(&m, 0, n * job.B, 0, panels)
-            t0 += n
-    else:
-        for p in range(panels):
-            for t in range(t0, t1):
-                m.a, m.out = a + t * job.B * job.ldg * size, out + t * out_time * size
-                if not stopped(job, me, work / panels):
-                    kn.matmul(&m, me.b0, min(me.b1, job.active[t]), p, p + 1)
-    wait(job, me)
-
-
-cdef rnnfast_outer _weight_gradient(const Job* job, Packed net, int index, int side) noexcept nogil:
-    # dW = dgates^T x (side 0), dgates^T h (1), or of the projection dh^T m (2).
-    cdef int layer = index // net.directions, reverse = index % net.directions
-    cdef Part* part = net.parts + index
-    cdef State* state = job.states + index
-    cdef Py_ssize_t size = net.itemsize
-    cdef int slot = net.info.h_slot if side else net.info.x_slot
-    cdef rnnfast_outer o
-    memset(&o, 0, sizeof(o))
-    o.g, o.ldg = state.gates + slot * job.slot * size, job.ldg
-    o.n_runs, o.run_length, o.run_pitch = net.info.gates, net.hidden, job.slot
-    o.order = net.info.order + slot
-    o.out = job.grads[5 * index + side]
-    if side == 0:
-        o.a, o.lda, o.n_a = job.inputs[layer], job.input_row[layer], part.input
-    else:
-        o.a, o.lda, o.n_a = state.h, job.ldh, net.recurrent
-        if reverse:
-            o.a = state.h + job.B * job.ldh * size
-    if side == 2:
-        o.g, o.ldg, o.n_runs, o.run_length, o.order = state.dh, job.ldh, 1, net.recurrent, NULL
-        o.a, o.lda, o.n_a, o.out = state.m, job.ldc, net.hidden, job.grads[5 * index + 4]
-    return o
-
-
-cdef void _weight_gradients(Job* job, Packed net, Member* me, int form, int add) noexcept nogil:
-    # Sums over all rows of the batch, in an order that no team changes, and then into the caller's
-    # arrays; members own tiles of dW and panels of the gates' columns.
-    cdef const rnnfast_kernels* kn = net.kernels
-    cdef int index, side
-    cdef Py_ssize_t tiles, q, end, last
-    cdef Rows rows
-    cdef rnnfast_outer o
-    cdef char* kept = job.sums
-    rows.T, rows.B, rows.active = job.T, job.B, job.active
-    for index in range(net.layers * net.directions):
-        for side in range(1 if narrow(net, index) else 0, 3 if net.projection else 2):
-            o = _weight_gradient(job, net, index, side)
-            tiles = tiles_of(kn, &o)
-            q, last = share(tiles, me.index, me.count), share(tiles, me.index + 1, me.count)
-            while q < last:
-                end = tiles_end(kn, &o, q, last)
-                o.sums = kept + q * kn.tile_bytes if job.keep_sums else job.sums + me.index * job.member_sums
-                if form and not (job.keep_sums and stopped(
-                        job, me, <double>(end - q) * kn.rows * kn.lanes * RNNFAST_VECTORS
-                        * job.T * job.B)):
-                    sum_tiles(kn, &o, &rows, q, end)
-                if add:
-                    kn.outer_add(&o, q, end)
-                q = end
-            kept += tiles * kn.tile_bytes
-        _narrow_gradients(job, net, me, index, &rows, form, add)
-
-
-cdef void _narrow_gradients(Job* job, Packed net, Member* me, int index, const Rows* rows, int form,
-                            int add) noexcept nogil:
-    # Gradients of the biases, the product with a column of ones, and of narrow inputs.
-    cdef const rnnfast_kernels* kn = net.kernels
-    cdef const rnnfast_cell* info = net.info
-    cdef Py_ssize_t size = net.itemsize, H = net.hidden, width = info.slots * job.slot
-    cdef Py_ssize_t panel = kn.lanes * RNNFAST_VECTORS, panels = (width + panel - 1) // panel
-    cdef Py_ssize_t c0 = min(width, share(panels, me.index, me.count) * panel)
-    cdef Py_ssize_t c1 = min(width, share(panels, me.index + 1, me.count) * panel)
-    cdef Py_ssize_t I = narrow(net, index), c, n, i
-    cdef int layer = index // net.directions, s, row
-    cdef char* sums = job.states[index].sums
-    cdef char** grads = job.grads + 5 * index
-    cdef const char* g = job.states[index].gates + c0 * size
-    if not I and grads[2] == NULL and grads[3] == NULL:
-        return
-    if form:
-        for i in range(I + 1):
-            memset(sums + (i * width + c0) * size, 0, (c1 - c0) * size)
-        sum_narrow(kn, NULL, 0, 1, g, job.ldg, rows, c1 - c0, sums + c0 * size, width)
-        sum_narrow(kn, job.inputs[layer], job.input_row[layer], I, g, job.ldg, rows, c1 - c0,
-                   sums + (width + c0) * size, width)
-    for s in range(info.slots if add else 0):
-        c = max(c0, s * job.slot)
-        n = min(c1, s * job.slot + H) - c
-        if n <= 0:
-            continue
-        row = info.order[s] * H + c - s * job.slot
-        if info.x_slot <= s < info.x_slot + info.gates:
-            for i in range(I):
-                kn.add(grads[0] + (row * I + i) * size, I, sums + ((i + 1) * width + c) * size, n)
-            if grads[2] != NULL:
-                kn.add(grads[2] + row * size, 1, sums + c * size, n)
-        if grads[3] != NULL and info.h_slot <= s < info.h_slot + info.gates:
-            kn.add(grads[3] + row * size, 1, sums + c * size, n)
-
-
-cdef void _backward_member(Job* job, Packed net, int index, int count) noexcept nogil:
-    cdef Member me = member_of(job, index, count)
-    cdef int layer, direction
-    cdef Py_ssize_t r, t, size = net.itemsize
-    me.fp = k.fp_enter()
-    if job.sample != NULL and job.want_dx:
-        for r in range(me.o0, me.o1):
-            for t in range(job.length[r], job.T):
-                memset(job.dx + (t * job.dx_time + sample_of(job, r) * job.dx_row) * size, 0,
-                       net.parts[0].input * size)
-    for layer in range(net.layers - 1, -1, -1):
-        for direction in range(net.directions):
-            _backward_layer(job, net, &me, layer, direction)
-            if layer or job.want_dx:
-                _input_gradient(job, net, &me, layer, direction)
-    if job.want_grads:
-        # All or nothing: where it takes so long that signals must be heard, nothing is added before
-        # the last of them.
-        barrier_wait(&job.meet, count)
-        if job.keep_sums:
-            _weight_gradients(job, net, &me, 1, 0)
-            barrier_wait(&job.meet, count)
-        if not flag_raised(&job.stop):
-            _weight_gradients(job, net, &me, not job.keep_sums, 1)
-    k.fp_leave(me.fp)
-
-
-# ---- the calls from Python
 
 cdef int _raise_pending(const Job* job) except -1:
     return -1 if flag_raised(&job.stop) else 0  # the exception is set: run_signal_handlers
@@ -519,6 +47,10 @@ cdef int _run(Packed net, Tape tape, object lengths) except -1:
     cdef Py_ssize_t parts = net.layers * net.directions, panels
     cdef int team
     cdef char* at
+    if job.zone_h.share == NULL:
+        job.zone_h.share = net.zone_h
+    if job.zone_c.share == NULL:
+        job.zone_c.share = net.zone_c
     # Sizes. A bound on all arrays together is checked for overflow.
     job.slot = rnnfast_padded(H, size)
     job.ldh, job.ldc = rnnfast_stride(K, size), rnnfast_stride(H, size)
@@ -549,10 +81,10 @@ cdef int _run(Packed net, Tape tape, object lengths) except -1:
 
     if team == 1:
         with nogil:
-            _forward_member(job, net, 0, 1)
+            forward_member(job, net, 0, 1)
     else:
         with nogil, parallel(num_threads=team):
-            _forward_member(job, net, omp_get_thread_num(), omp_get_num_threads())
+            forward_member(job, net, omp_get_thread_num(), omp_get_num_threads())
     return _raise_pending(job)
 
 
@@ -628,6 +160,17 @@ def infer(Packed packed, x, h0, c0, int axes, bint batch_first):
     return y, h_n, c_n
 
 
+cdef int _zone_masks(Zone* zone, object masks, Packed net, Py_ssize_t T, Py_ssize_t B,
+                     Py_ssize_t n) except -1:
+    # A mask for each part, step and sample in place of the expectation.
+    zone.share = contiguous(masks, net, net.layers * net.directions * T * B * n, "masks of zoneout")
+    if zone.share != NULL:
+        zone.row = n * net.itemsize
+        zone.time = B * zone.row
+        zone.part = T * zone.time
+    return 0
+
+
 def forward(Packed packed, x, h0, c0, lengths, masks, y, h_n, c_n, bint training):
     """Run all layers and directions over all steps.
 
@@ -642,8 +185,11 @@ def forward(Packed packed, x, h0, c0, lengths, masks, y, h_n, c_n, bint training
         Initial cell state of an LSTM.
     lengths : (B,) int64 array or None
         Steps of each sample, in [0, T].
-    masks : (L-1, T, B, D*K) array or None
-        Factors on the outputs of all layers but the last (dropout).
+    masks : tuple of 4, or None
+        Arrays, or None: ``between`` (L-1, T, B, D*K), factors on the outputs of all layers but the
+        last (dropout); ``recurrent`` (L*D, B, K), factors on h where W_hh multiplies it (recurrent
+        dropout); ``zone_h`` (L*D, T, B, K) and ``zone_c`` (L*D, T, B, H), the share of its old
+        state that each unit keeps (zoneout), None: as `pack` was told.
     y : (T, B, D*K) array
         Written; zero past the end of a sample. Strides as `x`.
     h_n, c_n : (L*D, B, K) and (L*D, B, H) arrays
@@ -667,8 +213,14 @@ def forward(Packed packed, x, h0, c0, lengths, masks, y, h_n, c_n, bint training
     job.c0 = contiguous(c0, net, parts * B * H, "c0")
     job.hn = contiguous(h_n, net, parts * B * K, "h_n")
     job.cn = contiguous(c_n, net, parts * B * H, "c_n")
-    job.masks = contiguous(masks, net, (net.layers - 1) * T * B * net.directions * K, "masks")
-    tape.masks = masks
+    if masks is not None:
+        between, recurrent, zone_h, zone_c = masks
+        job.masks = contiguous(between, net, (net.layers - 1) * T * B * net.directions * K,
+                               "masks between layers")
+        job.drops = contiguous(recurrent, net, parts * B * K, "masks of recurrent dropout")
+        _zone_masks(&job.zone_h, zone_h, net, T, B, K)
+        _zone_masks(&job.zone_c, zone_c, net, T, B, H)
+        tape.masks = masks
     if training and not net.training:
         raise ValueError("these weights were packed for inference only")
 
@@ -703,6 +255,7 @@ def backward(Packed packed, Tape tape, dy, dh_n, dc_n, dx, dh0, dc0, grads):
     cdef rnnfast_outer o
     cdef char* at = NULL
     cdef char* block
+    cdef char** of_part
     if job.used:
         raise RuntimeError("this tape was used by an earlier backward; run forward again")
     job.dy = strided(dy, net, T, B, net.directions * K, "dy", &job.dy_time, &job.dy_row)
@@ -714,18 +267,20 @@ def backward(Packed packed, Tape tape, dy, dh_n, dc_n, dx, dh0, dc0, grads):
     job.want_dx, job.want_grads = dx is not None, grads is not None
     if grads is not None:
         for i in range(parts):
-            w_ih, w_hh, b_ih, b_hh, w_hr = grads[i]
-            job.grads[5 * i] = contiguous(w_ih, net, GH * net.parts[i].input, "grad of weight_ih")
-            job.grads[5 * i + 1] = contiguous(w_hh, net, GH * K, "grad of weight_hh")
-            job.grads[5 * i + 2] = contiguous(b_ih, net, GH, "grad of bias_ih")
-            job.grads[5 * i + 3] = contiguous(b_hh, net, GH, "grad of bias_hh")
-            job.grads[5 * i + 4] = contiguous(w_hr, net, net.projection * H, "grad of weight_hr")
+            w_ih, w_hh, b_ih, b_hh, w_hr, w_ln = grads[i]
+            of_part = job.grads + WEIGHTS * i
+            of_part[0] = contiguous(w_ih, net, GH * net.parts[i].input, "grad of weight_ih")
+            of_part[1] = contiguous(w_hh, net, GH * K, "grad of weight_hh")
+            of_part[2] = contiguous(b_ih, net, GH, "grad of bias_ih")
+            of_part[3] = contiguous(b_hh, net, GH, "grad of bias_hh")
+            of_part[4] = contiguous(w_hr, net, net.projection * H, "grad of weight_hr")
+            of_part[5] = contiguous(w_ln, net, net.info.slots * H, "grad of weight_ln")
     job.ldy = rnnfast_stride(net.directions * K, size)
     team = team_for(job, net)
     job.sums_bytes = 0
     for i in range(parts if job.want_grads else 0):
         for side in range(1 if narrow(net, i) else 0, 3 if net.projection else 2):
-            o = _weight_gradient(job, net, i, side)
+            o = weight_gradient(job, net, i, side)
             job.sums_bytes += tiles_of(net.kernels, &o) * net.kernels.tile_bytes
             work += <double>o.n_runs * o.run_length * o.n_a * T * B
     job.keep_sums = work > thresholds.kept_sums_work
@@ -739,9 +294,9 @@ def backward(Packed packed, Tape tape, dy, dh_n, dc_n, dx, dh0, dc0, grads):
     job.used = 1
     if team == 1:
         with nogil:
-            _backward_member(job, net, 0, 1)
+            backward_member(job, net, 0, 1)
     else:
         with nogil, parallel(num_threads=team):
-            _backward_member(job, net, omp_get_thread_num(), omp_get_num_threads())
+            backward_member(job, net, omp_get_thread_num(), omp_get_num_threads())
     k.give(block)
     _raise_pending(job)
