@@ -1,0 +1,146 @@
+"""Forecast the next ten values of a time series: rows C5 to C12.
+
+The data and the published figures are those of Geron, Hands-On Machine Learning with Scikit-Learn,
+Keras, and TensorFlow, 2nd edition, chapter 15, as in forecast.py. From C6 on a network forecasts ten
+values at every step; "all" is the mean squared error of all these forecasts, "last" that of the
+ones at the last step.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from common import Options, Row, main
+from forecast import VALID, Network, deep, least_squares, mse, train
+
+import rnnfast as rf
+
+STEPS = 10
+
+
+def iterated(model: rf.Sequential, x: np.ndarray) -> np.ndarray:
+    """Ten forecasts, one at a time, each from the last 50 values."""
+    for _ in range(STEPS):
+        x = np.concatenate([x, model.predict(x[:, -50:])[:, None]], axis=1)
+    return x[:, -STEPS:, 0]
+
+
+def linear() -> rf.Sequential:
+    return rf.Sequential(rf.Linear(50, STEPS))
+
+
+def rnn_once() -> rf.Sequential:
+    return rf.Sequential(
+        rf.RNN(1, 20, num_layers=2, batch_first=True),
+        rf.Last(batch_first=True),
+        rf.Linear(20, STEPS),
+    )
+
+
+def rnn() -> rf.Sequential:
+    return rf.Sequential(rf.RNN(1, 20, num_layers=2, batch_first=True), rf.Linear(20, STEPS))
+
+
+def layer_norm_rnn() -> rf.Sequential:
+    layers = rf.RNN(1, 20, num_layers=2, batch_first=True, layer_norm=True)
+    return rf.Sequential(layers, rf.Linear(20, STEPS))
+
+
+def lstm() -> rf.Sequential:
+    return rf.Sequential(rf.LSTM(1, 20, num_layers=2, batch_first=True), rf.Linear(20, STEPS))
+
+
+def gru() -> rf.Sequential:
+    return rf.Sequential(rf.GRU(1, 20, num_layers=2, batch_first=True), rf.Linear(20, STEPS))
+
+
+def conv_gru() -> rf.Sequential:
+    return rf.Sequential(
+        rf.Conv1d(1, 20, 4, stride=2, batch_first=True),
+        rf.GRU(20, 20, num_layers=2, batch_first=True),
+        rf.Linear(20, STEPS),
+    )
+
+
+def wavenet() -> rf.Sequential:
+    layers: list[rf.layers.Layer] = []
+    for i, dilation in enumerate((1, 2, 4, 8) * 2):
+        width = 20 if i else 1
+        conv = rf.Conv1d(width, 20, 2, padding="causal", dilation=dilation, batch_first=True)
+        layers += [conv, rf.ReLU()]
+    return rf.Sequential(*layers, rf.Linear(20, STEPS))
+
+
+def gated_wavenet() -> rf.Sequential:
+    return rf.Sequential(
+        rf.WaveNet(1, 32, dilations=[2**i for i in range(10)], batch_first=True),
+        rf.ReLU(),
+        rf.Linear(32, 32),
+        rf.ReLU(),
+        rf.Linear(32, STEPS),
+    )
+
+
+def example(options: Options) -> list[Row]:
+    series = rf.datasets.sine_waves(10_000, 50 + STEPS, seed=42)
+    x, y = series[:, :50], series[:, 50:, 0]
+    naive = mse(np.repeat(x[VALID, -1], STEPS, axis=1), y[VALID])
+    baselines = {"naive": naive, "least squares": mse(least_squares(x, y), y[VALID])}
+    rows = [Row("C5", "the last value ten times", "MSE", [naive], goal=0.256974)]
+
+    one = rf.datasets.sine_waves(10_000, 51, seed=42)
+    errors = []
+    for seed in range(options.seeds):
+        model = deep()
+        train(model, one[:, :50], one[:, 50], options, seed, 5e-3, one_cycle=True)
+        errors.append(mse(iterated(model, x[VALID]), y[VALID]))
+    rows.append(
+        Row("C5", "C4, one cycle, fed its own forecasts", "MSE", errors, 0.027511, baselines)
+    )
+
+    once: list[tuple[str, Network, bool, float]] = [
+        ("Linear(10)", linear, False, 0.0187),
+        ("RNN 20-20 + Linear(10)", rnn_once, False, 0.0085),
+        ("RNN 20-20 + Linear(10), one cycle to 5e-3", rnn_once, True, 0.0085),
+    ]
+    for what, network, one_cycle, goal in once:
+        errors, seconds = [], []
+        for seed in range(options.seeds):
+            model = network()
+            inputs = x[..., 0] if network is linear else x
+            lr = 5e-3 if one_cycle else 1e-3
+            history = train(model, inputs, y, options, seed, lr, one_cycle)
+            errors.append(mse(model.predict(inputs[VALID]), y[VALID]))
+            seconds.append(min(history["seconds"]))
+        rows.append(
+            Row("C5", what, "MSE", errors, goal, baselines, epoch=float(np.median(seconds)))
+        )
+
+    # targets[:, t] are the ten values after step t
+    targets = np.stack([series[:, i + 1 : i + 51, 0] for i in range(STEPS)], axis=-1)
+    every: list[tuple[str, str, Network, float, int, float, float]] = [
+        ("C6", "RNN 20-20, rate 1e-2", rnn, 1e-2, 20, 0.0205, 0.0096),
+        ("C7", "layer-normalised RNN 20-20", layer_norm_rnn, 1e-3, 20, 0.0250, 0.0121),
+        ("C8", "LSTM 20-20", lstm, 1e-3, 20, 0.02379, 0.00856),
+        ("C9", "GRU 20-20", gru, 1e-3, 20, 0.02379, 0.01026),
+        ("C10", "Conv1d(20, 4, stride 2) + GRU 20-20", conv_gru, 1e-3, 20, 0.0184, 0.0080),
+        ("C11", "WaveNet", wavenet, 1e-3, 20, 0.0188, 0.0072),
+        ("C12", "gated WaveNet, 2 epochs", gated_wavenet, 1e-3, 2, 0.1217, 0.1217),
+    ]
+    for name, what, network, lr, epochs, goal_all, goal_last in every:
+        all_errors, last_errors, seconds = [], [], []
+        for seed in range(options.seeds):
+            model = network()
+            wanted = targets[:, 3::2] if network is conv_gru else targets
+            history = train(model, x, wanted, options, seed, lr, epochs=epochs)
+            forecast = model.predict(x[VALID])
+            all_errors.append(mse(forecast, wanted[VALID]))
+            last_errors.append(mse(forecast[:, -1], y[VALID]))
+            seconds.append(min(history["seconds"]))
+        epoch = float(np.median(seconds))
+        rows.append(Row(name, what, "MSE, all", all_errors, goal_all, {}, epoch=epoch))
+        rows.append(Row(name, what, "MSE, last", last_errors, goal_last, baselines, epoch=epoch))
+    return rows
+
+
+if __name__ == "__main__":
+    main(example, __doc__)
