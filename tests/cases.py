@@ -24,6 +24,7 @@ class CellRow:
     """What the tests must know of a cell."""
 
     gates: int
+    slots: int  # what layer normalisation takes one by one
     has_c: bool = False
     projects: bool = False
     torch: str | None = None  # the class in torch.nn that computes the same, if any
@@ -31,10 +32,10 @@ class CellRow:
 
 
 CELLS = {
-    "rnn_tanh": CellRow(1, torch="RNN", torch_options={"nonlinearity": "tanh"}),
-    "rnn_relu": CellRow(1, torch="RNN", torch_options={"nonlinearity": "relu"}),
-    "lstm": CellRow(4, has_c=True, projects=True, torch="LSTM"),
-    "gru": CellRow(3, torch="GRU"),
+    "rnn_tanh": CellRow(1, 1, torch="RNN", torch_options={"nonlinearity": "tanh"}),
+    "rnn_relu": CellRow(1, 1, torch="RNN", torch_options={"nonlinearity": "relu"}),
+    "lstm": CellRow(4, 4, has_c=True, projects=True, torch="LSTM"),
+    "gru": CellRow(3, 4, torch="GRU"),
 }
 
 
@@ -54,6 +55,10 @@ class Case:
     lengths: str = ""  # "": none; "ragged": random, 0 and T among them; "full": T; "zero": 0
     dropout: float = 0.0
     state: bool = True  # whether initial states are given
+    norm: bool = False  # layer normalisation
+    recurrent: float = 0.0  # recurrent dropout
+    zone: float = 0.0  # zoneout of h, and half of it of c
+    draw: bool = True  # whether zoneout draws masks; else its expectation
 
     @property
     def row(self) -> CellRow:
@@ -67,6 +72,10 @@ class Case:
     def K(self) -> int:
         """Longest sum that makes one preactivation: inputs, state and two biases."""
         return max(self.F(layer) for layer in range(self.L)) + self.Ho + 2
+
+    @property
+    def zones(self) -> tuple[float, float]:
+        return self.zone, self.zone / 2 * self.row.has_c
 
     def F(self, layer: int) -> int:
         return self.I if layer == 0 else self.D * self.Ho
@@ -92,7 +101,9 @@ class Case:
         parts += [f"L{self.L}"] * (self.L > 1) + [f"D{self.D}"] * (self.D > 1)
         parts += [f"P{self.P}"] * (self.P > 0) + ["nobias"] * (not self.bias)
         parts += [self.lengths] * bool(self.lengths) + ["masks"] * (self.dropout > 0)
-        parts += ["zerostate"] * (not self.state)
+        parts += ["zerostate"] * (not self.state) + ["norm"] * self.norm
+        parts += ["recurrent"] * (self.recurrent > 0) + ["zone"] * (self.zone > 0)
+        parts += ["expected"] * (not self.draw)
         return "-".join(parts)
 
 
@@ -107,7 +118,7 @@ class Problem:
     h0: Array | None
     c0: Array | None
     lengths: Array | None
-    masks: Array | None
+    masks: tuple[Array | None, ...] | None  # as for `forward`
     dy: Array
     dh_n: Array
     dc_n: Array | None
@@ -137,7 +148,9 @@ def make(case: Case, dtype: DTypeLike = np.float64, seed: int = 0) -> Problem:
         for _ in range(D):
             w_ih, w_hh = uniform(GH, case.F(layer)), uniform(GH, Ho)
             b_ih, b_hh = (uniform(GH), uniform(GH)) if case.bias else (None, None)
-            weights.append((w_ih, w_hh, b_ih, b_hh, uniform(P, H) if P else None))
+            w_hr = uniform(P, H) if P else None
+            w_ln = cast(rng.uniform(0.5, 1.5, case.row.slots * H)) if case.norm else None
+            weights.append((w_ih, w_hh, b_ih, b_hh, w_hr, w_ln))
 
     lengths = None
     if case.lengths:
@@ -148,10 +161,18 @@ def make(case: Case, dtype: DTypeLike = np.float64, seed: int = 0) -> Problem:
             lengths[:] = 0 if case.lengths == "zero" else T
         lengths = rng.permutation(lengths)
 
-    masks = None
-    if case.dropout > 0:
-        keep = rng.random((L - 1, T, B, D * Ho)) >= case.dropout
-        masks = cast(keep / (1.0 - case.dropout))
+    def keep(p: float, *shape: int) -> Array | None:
+        return cast((rng.random(shape) >= p) / (1.0 - p)) if p else None
+
+    def zone(p: float, size: int) -> Array | None:
+        return cast(rng.random((L * D, T, B, size)) < p) if p and case.draw else None
+
+    masks = (
+        keep(case.dropout, L - 1, T, B, D * Ho),
+        keep(case.recurrent, L * D, B, Ho),
+        zone(case.zones[0], Ho),
+        zone(case.zones[1], H),
+    )
 
     return Problem(
         case=case,
@@ -161,7 +182,7 @@ def make(case: Case, dtype: DTypeLike = np.float64, seed: int = 0) -> Problem:
         h0=cast(rng.uniform(-1.0, 1.0, (L * D, B, Ho))) if case.state else None,
         c0=normal(L * D, B, H) if case.state and case.row.has_c else None,
         lengths=lengths,
-        masks=masks,
+        masks=None if all(mask is None for mask in masks) else masks,
         dy=normal(T, B, D * Ho),
         dh_n=normal(L * D, B, Ho),
         dc_n=normal(L * D, B, H) if case.row.has_c else None,
@@ -227,6 +248,23 @@ CORRECTNESS = grid(
     dict(B=7, T=4, I=8, H=21, P=17, L=2, D=2, dropout=0.25, lengths="ragged"),
     dict(B=1, T=5, I=12, H=192, P=40, L=2),
     dict(B=3, T=0, I=4, H=6, P=2),
+    # layer normalisation, recurrent dropout and zoneout, alone and together
+    dict(B=13, T=6, I=7, H=33, norm=True),
+    dict(B=3, T=7, I=20, H=100, norm=True, bias=False, state=False),
+    dict(B=6, T=5, I=4, H=9, L=2, D=2, lengths="ragged", norm=True),
+    dict(B=1, T=6, I=300, H=140, norm=True),
+    dict(B=7, T=6, I=5, H=19, recurrent=0.4),
+    dict(B=5, T=7, I=3, H=16, D=2, L=2, lengths="ragged", recurrent=0.3),
+    dict(B=7, T=6, I=5, H=19, zone=0.4),
+    dict(B=5, T=7, I=3, H=34, D=2, L=2, lengths="ragged", zone=0.3),
+    dict(B=4, T=6, I=3, H=12, zone=0.3, draw=False),
+    dict(B=9, T=6, I=7, H=21, L=3, norm=True, recurrent=0.25, zone=0.3, dropout=0.2),
+    dict(B=2, T=5, I=40, H=190, L=2, lengths="ragged", norm=True, recurrent=0.2, zone=0.2),
+    dict(B=7, T=5, I=6, H=20, P=9, recurrent=0.3, zone=0.4),
+    dict(B=6, T=5, I=4, H=17, P=8, L=2, D=2, lengths="ragged", norm=True, recurrent=0.2, zone=0.2),
+    dict(B=1, T=5, I=12, H=192, P=40, norm=True, recurrent=0.2, zone=0.2),
+    dict(B=0, T=5, I=4, H=6, norm=True, recurrent=0.2, zone=0.2),
+    dict(B=3, T=0, I=4, H=6, norm=True, recurrent=0.2, zone=0.2),
 )
 
 # Small enough for finite differences, which run the network twice for each number.
@@ -237,6 +275,12 @@ GRADIENTS = grid(
     dict(B=4, T=5, I=2, H=3, D=2, lengths="ragged"),
     dict(B=3, T=4, I=2, H=4, P=3),
     dict(B=4, T=4, I=2, H=3, P=2, L=2, D=2, dropout=0.25, lengths="ragged"),
+    dict(B=3, T=4, I=2, H=5, norm=True),
+    dict(B=3, T=4, I=2, H=3, recurrent=0.4),
+    dict(B=3, T=4, I=2, H=3, zone=0.4),
+    dict(B=3, T=4, I=2, H=3, zone=0.4, draw=False),
+    dict(B=4, T=4, I=2, H=5, D=2, lengths="ragged", norm=True, recurrent=0.4, zone=0.3),
+    dict(B=3, T=4, I=2, H=5, P=3, L=2, lengths="ragged", norm=True, recurrent=0.4, zone=0.3),
 )
 
 # Large enough that the engine deals them to several threads, over samples, units and gradients.
@@ -249,6 +293,11 @@ THREADS = grid(
     dict(B=5, T=8, I=300, H=130),
     dict(B=31, T=7, I=20, H=90, P=33, L=2),
     dict(B=1, T=9, I=20, H=224, P=50),
+    dict(B=29, T=8, I=16, H=70, norm=True),
+    dict(B=2, T=9, I=24, H=200, L=2, D=2, lengths="ragged", norm=True, recurrent=0.3, zone=0.3),
+    dict(B=37, T=9, I=24, H=50, lengths="ragged", recurrent=0.3, zone=0.3),
+    dict(B=1, T=9, I=24, H=230, recurrent=0.3, zone=0.3),
+    dict(B=3, T=9, I=20, H=224, P=50, norm=True, recurrent=0.3, zone=0.3),
 )
 
 # (B, T, I, H) of the benchmarks.

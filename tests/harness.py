@@ -19,7 +19,7 @@ from rnnfast.reference import dense
 from rnnfast.reference import recurrent as reference
 
 Array = NDArray[Any]
-WEIGHTS = ("w_ih", "w_hh", "b_ih", "b_hh", "w_hr")
+WEIGHTS = ("w_ih", "w_hh", "b_ih", "b_hh", "w_hr", "w_ln")
 
 
 def poisoned(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
@@ -43,7 +43,7 @@ def name_grads(grads: list[tuple[Array | None, ...]]) -> dict[str, Array]:
 def run_forward(module: Any, p: Problem, training: bool = False, y: Any = None) -> Any:
     """Call ``module.pack`` and ``module.forward``; results by name, the pack and the tape."""
     c = p.case
-    packed = module.pack(c.cell, p.weights, c.L, c.D, training)
+    packed = module.pack(c.cell, p.weights, c.L, c.D, training, c.zones)
     y = poisoned((c.T, c.B, c.D * c.Ho), p.dtype) if y is None else y
     h_n = poisoned((c.L * c.D, c.B, c.Ho), p.dtype)
     c_n = poisoned((c.L * c.D, c.B, c.H), p.dtype) if c.row.has_c else None
@@ -115,10 +115,20 @@ def copy_of(problem: Problem) -> Problem:
     return copy.deepcopy(problem)
 
 
+def masks_alone(p: Problem, b: int) -> tuple[Array | None, ...] | None:
+    """The masks of sample `b`, as far as it goes."""
+    if p.masks is None:
+        return None
+    length = slice(p.case.T if p.lengths is None else p.lengths[b])
+    one, (between, recurrent, *zones) = slice(b, b + 1), p.masks
+    in_time = [None if m is None else m[:, length, one].copy() for m in (between, *zones)]
+    return in_time[0], None if recurrent is None else recurrent[:, one].copy(), *in_time[1:]
+
+
 def inputs(p: Problem) -> dict[str, Array]:
     """All arrays that go into a call, by name."""
-    named = dict(x=p.x, h0=p.h0, c0=p.c0, lengths=p.lengths, masks=p.masks)
-    named |= dict(dy=p.dy, dh_n=p.dh_n, dc_n=p.dc_n)
+    named = dict(x=p.x, h0=p.h0, c0=p.c0, lengths=p.lengths, dy=p.dy, dh_n=p.dh_n, dc_n=p.dc_n)
+    named |= {f"masks[{i}]": mask for i, mask in enumerate(p.masks or ())}
     for k, weights in enumerate(p.weights):
         named |= {f"{name}[{k}]": w for name, w in zip(WEIGHTS, weights, strict=True)}
     return {name: array for name, array in named.items() if array is not None}

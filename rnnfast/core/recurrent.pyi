@@ -5,9 +5,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array: TypeAlias = NDArray[Any]
-Weights: TypeAlias = tuple[
-    Array, Array, Array | None, Array | None, Array | None, Array | None
-]
+Weights: TypeAlias = tuple[Array, Array, Array | None, Array | None, Array | None, Array | None]
 Masks: TypeAlias = tuple[Array | None, Array | None, Array | None, Array | None]
 
 class Packed: ...

@@ -16,8 +16,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from .base import Array
-
-    Masks = Callable[[int, int], Array]  # (start, stop) -> (L-1, stop - start, B, D*Ho)
+    from .dropout import Masks
 
 
 class Run:
@@ -29,7 +28,7 @@ class Run:
         packed: Any,
         x: Array,
         lengths: Array | None,
-        masks: Masks | None,
+        masks: Callable[[int, int], Any] | None,
         k: int,
         reverse: bool = False,
     ) -> None:
@@ -95,12 +94,23 @@ class Run:
         lengths, (start, stop) = self.lengths, chunk
         if lengths is not None:
             lengths = np.clip(lengths - start, 0, stop - start)
-        masks = None if self.masks is None else self.masks(start, stop)
+        masks = None if self.masks is None else self._draw(self.masks, *chunk)
         h_n, c_n = np.empty_like(h), None if c is None else np.empty_like(c)
         tape = self.core.forward(
             self.packed, self._read(chunk, self.x), h, c, lengths, masks, y, h_n, c_n, training
         )
         return h_n, c_n, tape
+
+    def _draw(self, masks: Callable[[int, int], Any], start: int, stop: int) -> Any:
+        if not self.reverse:
+            return masks(start, stop)
+        time, _ = self._mirror((start, stop))
+        if time.size:  # each sample reads others of these steps
+            start, stop = int(time.min()), int(time.max()) + 1
+        between, recurrent, *zones = masks(start, stop)
+        rows = np.arange(time.shape[1])
+        zones = [zone if zone is None else zone[:, time - start, rows] for zone in zones]
+        return between, recurrent, *zones
 
     def _read(self, chunk: tuple[int, int], array: Array) -> Array:
         if not self.reverse:
@@ -141,8 +151,8 @@ def forward_by_chunks(
         The packed network, or, for a bidirectional one, a pack for each layer and direction.
     x, h0, c0, lengths, y, h_n, c_n
         As the engine's `forward` takes them.
-    masks : callable or None
-        ``masks(start, stop)`` returns the dropout masks of these steps, the same at every call.
+    masks : Masks or None
+        Of dropout and zoneout, drawn anew whenever steps are run.
     k : int
 
     Returns
@@ -152,7 +162,7 @@ def forward_by_chunks(
         takes them.
     """
     if len(packs) == 1:
-        run = Run(core, packs[0], x, lengths, masks, k)
+        run = Run(core, packs[0], x, lengths, None if masks is None else masks.whole, k)
         run.forward(h0, c0, y, h_n, c_n)
         return partial(backward_as_one, run.backward)
 
@@ -163,7 +173,8 @@ def forward_by_chunks(
         out = y if last else np.empty(y.shape, y.dtype)
         for d in range(2):
             i = 2 * layer + d
-            run = Run(core, packs[i], below, lengths, None, k, reverse=d == 1)
+            drawn = None if masks is None else partial(masks.part, i)
+            run = Run(core, packs[i], below, lengths, drawn, k, reverse=d == 1)
             run.forward(part(h0, i), part(c0, i), half(out, d), h_n[i : i + 1], part(c_n, i))
             runs.append(run)
         if masks is not None and not last:
@@ -222,4 +233,6 @@ def half(sequence: Any, d: int) -> Any:
 def mask_layer(masks: Masks, layer: int, chunks: list[tuple[int, int]], array: Array) -> None:
     """Multiply the dropout mask of `layer` onto `array`, chunk by chunk."""
     for chunk in chunks:
-        array[slice(*chunk)] *= masks(*chunk)[layer]
+        mask = masks.between(range(layer, layer + 1), *chunk)
+        if mask is not None:
+            array[slice(*chunk)] *= mask[0]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class MaskSource:
-    """Dropout masks that depend on (seed, call, index, row) alone.
+    """Random masks that depend on (seed, call, index, row) alone.
 
     A chunk of rows can thus be drawn again without the rows before it. The probability is rounded
     to a multiple of 2**-16, the scale is exact for the rounded one.
@@ -24,11 +25,14 @@ class MaskSource:
     seed : int or None
     p : float
         Probability of a zero.
+    value : float, optional
+        What the others are; default 1 / (1 - p), as for dropout.
     """
 
-    def __init__(self, seed: int | None, p: float) -> None:
+    def __init__(self, seed: int | None, p: float, value: float | None = None) -> None:
         self.entropy = np.random.SeedSequence(seed).entropy
         self.kept = round((1.0 - p) * 65536)
+        self.value = 65536 / max(self.kept, 1) if value is None else value
         self.calls = 0
 
     def next_call(self) -> int:
@@ -37,7 +41,7 @@ class MaskSource:
         return self.calls
 
     def fill(self, call: int, index: int, start: int, out: Array) -> None:
-        """Write the mask of rows start, start + 1, ...: zero or 1 / (1 - p).
+        """Write the mask of rows start, start + 1, ...: zero or `value`.
 
         Parameters
         ----------
@@ -54,7 +58,52 @@ class MaskSource:
         bits.advance(start * words)
         drawn = np.random.Generator(bits).integers(0, 2**64, (len(out), words), np.uint64)
         keep = drawn.view(np.uint16)[:, :size].reshape(out.shape) < self.kept
-        np.multiply(keep, 65536 / max(self.kept, 1), out=out, casting="unsafe")
+        np.multiply(keep, self.value, out=out, casting="unsafe")
+
+
+@dataclass(frozen=True)
+class Masks:
+    """The masks of one call of a recurrent layer: of any of its steps, the same at every draw.
+
+    Letters as in `Recurrent`. The kinds, in the engine's order: dropout between layers, of h in the
+    recurrence, zoneout of h and of c.
+    """
+
+    sources: tuple[MaskSource | None, ...]  # of each kind
+    shapes: tuple[tuple[int, ...], ...]  # of a row: a step's, or, in the recurrence, a sample's
+    call: int
+    num_layers: int
+    num_directions: int
+    batch: int
+    dtype: np.dtype[Any]
+
+    def _draw(self, kind: int, entries: range, start: int, stop: int) -> Array | None:
+        source = self.sources[kind]
+        if source is None:
+            return None
+        out = np.empty((len(entries), stop - start, *self.shapes[kind]), self.dtype)
+        first = kind * self.num_layers * self.num_directions  # kinds of one seed must not be alike
+        for entry, mask in zip(entries, out, strict=True):
+            source.fill(self.call, first + entry, start, mask)
+        return out
+
+    def between(self, layers: range, start: int, stop: int) -> Array | None:
+        """Return the factors on the outputs of `layers`, (layers, steps, B, D*Ho)."""
+        return self._draw(0, layers, start, stop)
+
+    def _recurrence(self, parts: range, start: int, stop: int) -> tuple[Array | None, ...]:
+        zones = [self._draw(kind, parts, start, stop) for kind in (2, 3)]
+        return self._draw(1, parts, 0, self.batch), *zones
+
+    def whole(self, start: int, stop: int) -> tuple[Array | None, ...]:
+        """Return the engine's masks of steps [start, stop) of the whole network."""
+        parts = range(self.num_layers * self.num_directions)
+        between = self.between(range(self.num_layers - 1), start, stop)
+        return between, *self._recurrence(parts, start, stop)
+
+    def part(self, k: int, start: int, stop: int) -> tuple[Array | None, ...]:
+        """Return those of layer and direction `k`, a network of its own."""
+        return None, *self._recurrence(range(k, k + 1), start, stop)
 
 
 class Dropout(Layer):

@@ -31,7 +31,7 @@ from .base import (
     ready,
 )
 from .checkpoint import forward_by_chunks
-from .dropout import MaskSource
+from .dropout import Masks, MaskSource
 
 if TYPE_CHECKING:
     from .base import Array
@@ -49,6 +49,7 @@ class Recurrent(Layer):
     stateful = True
     _changeable = ("checkpoint",)
     _gates = 1
+    _slots = 1  # what layer normalisation takes one by one
     _has_c = False
     _cell: str
     # version, backend, instruction set, whether for training, packed weights
@@ -71,6 +72,9 @@ class Recurrent(Layer):
         dtype: Any,
         seed: int | None,
         checkpoint: int | None,
+        layer_norm: bool,
+        recurrent_dropout: float,
+        zoneout: Any,
     ) -> None:
         name = type(self).__name__
         self.input_size = self.in_size = check_size(name, "input_size", input_size, 0)
@@ -88,6 +92,9 @@ class Recurrent(Layer):
         self.checkpoint = (
             None if checkpoint is None else check_size(name, "checkpoint", checkpoint, 1)
         )
+        self.layer_norm = check_flag(name, "layer_norm", layer_norm)
+        self.recurrent_dropout = check_probability(name, "recurrent_dropout", recurrent_dropout)
+        self.zoneout = self._check_zoneout(zoneout)
         if self.dropout and self.num_layers == 1 and not blank.get():
             warnings.warn(
                 f"{name}: dropout acts between layers, so with num_layers=1 it has no effect",
@@ -98,17 +105,40 @@ class Recurrent(Layer):
         self._stack = self.num_layers * self._directions  # L*D
         self._step_size = self.proj_size or self.hidden_size  # Ho
         self.out_size = self._directions * self._step_size
-        self._masks = MaskSource(self.seed, self.dropout)
+        pair = self.zoneout if isinstance(self.zoneout, tuple) else (self.zoneout, self.zoneout)
+        self._zones = pair if self._has_c else (self.zoneout, 0.0)  # of h and of c
+        self._calls = MaskSource(self.seed, self.dropout)
+        self._sources = (
+            self._calls if self.dropout and self.num_layers > 1 else None,
+            MaskSource(self.seed, self.recurrent_dropout) if self.recurrent_dropout else None,
+            *(MaskSource(self.seed, 1.0 - zone, 1.0) if zone else None for zone in self._zones),
+        )
         bound = 1.0 / math.sqrt(self.hidden_size)
         rng = np.random.default_rng(self.seed)
         entries = self._entries()
         self._names = [[name for name, _ in entry] for entry in entries]
         shapes = {n: s for entry in entries for n, s in entry if n}
-        self._create(shapes, lambda name, shape: rng.uniform(-bound, bound, shape))
+
+        def draw(name: str, shape: tuple[int, ...]) -> Array:
+            if name.startswith("weight_ln"):
+                return np.ones(shape)
+            return rng.uniform(-bound, bound, shape)
+
+        self._create(shapes, draw)
+
+    def _check_zoneout(self, zoneout: Any) -> Any:
+        name = type(self).__name__
+        if not self._has_c or not isinstance(zoneout, (tuple, list)):
+            return check_probability(name, "zoneout", zoneout)
+        if len(zoneout) != 2:
+            raise ValueError(f"{name} expected zoneout as a number or a pair, got {zoneout!r}")
+        h, c = (check_probability(name, "zoneout", zone) for zone in zoneout)
+        return h, c
 
     def _entries(self) -> list[list[tuple[str, tuple[int, ...]]]]:
-        # for each layer and direction the engine's five weights: name ("" for none) and shape
+        # for each layer and direction the engine's six weights: name ("" for none) and shape
         P, H, GH = self.proj_size, self.hidden_size, self._gates * self.hidden_size
+        SH = self._slots * H
         entries = []
         for k in range(self._stack):
             layer, d = divmod(k, self._directions)
@@ -120,6 +150,7 @@ class Recurrent(Layer):
                     (f"bias_ih{suffix}" if self.bias else "", (GH,)),
                     (f"bias_hh{suffix}" if self.bias else "", (GH,)),
                     (f"weight_hr{suffix}" if P else "", (P, H)),
+                    (f"weight_ln{suffix}" if self.layer_norm else "", (SH,)),
                 ]
             )
         return entries
@@ -131,7 +162,7 @@ class Recurrent(Layer):
     # ---- calls
 
     def __call__(self, x: Array, state: State = None, lengths: Any = None) -> tuple[Array, State]:
-        """Run the layer for inference: nothing is stored, no dropout.
+        """Run the layer for inference: nothing is stored, no dropout, zoneout's expectation.
 
         Parameters
         ----------
@@ -163,7 +194,7 @@ class Recurrent(Layer):
     def forward(
         self, x: Array, state: State = None, lengths: Any = None
     ) -> tuple[Array, State, Tape]:
-        """Run the layer for training, with dropout; as a call, but also returns the tape."""
+        """Run the layer for training, with dropout and zoneout; also returns the tape."""
         y, state, tape = self._run(x, state, lengths, training=True)
         assert tape is not None
         return y, state, tape
@@ -219,16 +250,16 @@ class Recurrent(Layer):
         backward: Callable[..., None]
         if self.checkpoint is None:
             packed = self._packed(engine, training)
-            masks = self._draw_masks(T, B)
-            mask = None if masks is None else masks(0, T)
-            saved = engine.recurrent.forward(packed, *arrays, mask, *results, True)
+            masks = self._draw_masks(B)
+            drawn = None if masks is None else masks.whole(0, T)
+            saved = engine.recurrent.forward(packed, *arrays, drawn, *results, True)
             backward = partial(engine.recurrent.backward, packed, saved)
         else:
             backward = forward_by_chunks(
                 engine.recurrent,
                 self._packs(engine),
                 *arrays,
-                self._draw_masks(T, B),
+                self._draw_masks(B),
                 *results,
                 self.checkpoint,
             )
@@ -400,7 +431,7 @@ class Recurrent(Layer):
         ):
             weights = self._tuples(self.params._arrays)
             packed = engine.recurrent.pack(
-                self._cell, weights, self.num_layers, self._directions, training
+                self._cell, weights, self.num_layers, self._directions, training, self._zones
             )
             self._pack = cached = (version, engine, isa, training, packed)
         return cached[4]
@@ -410,22 +441,17 @@ class Recurrent(Layer):
         if not self.bidirectional:
             return [self._packed(engine, True)]
         weights = self._tuples(self.params._arrays)
-        return [engine.recurrent.pack(self._cell, [entry], 1, 1, True) for entry in weights]
+        pack = engine.recurrent.pack
+        return [pack(self._cell, [entry], 1, 1, True, self._zones) for entry in weights]
 
-    def _draw_masks(self, T: int, B: int) -> Callable[[int, int], Array] | None:
-        # -> masks(start, stop) of shape (L-1, stop - start, B, D*Ho), the same at every call
-        if not self.dropout or self.num_layers == 1:
+    def _draw_masks(self, B: int) -> Masks | None:
+        if not any(self._sources):
             return None
         with self._lock:
-            call = self._masks.next_call()
-
-        def masks(start: int, stop: int) -> Array:
-            out = np.empty((self.num_layers - 1, stop - start, B, self.out_size), self.dtype)
-            for layer, mask in enumerate(out):
-                self._masks.fill(call, layer, start, mask)
-            return out
-
-        return masks
+            call = self._calls.next_call()
+        shapes = (B, self.out_size), (self._step_size,), (B, self._step_size), (B, self.hidden_size)
+        sizes = self.num_layers, self._directions, B, self.dtype
+        return Masks(self._sources, shapes, call, *sizes)
 
     def _describe(self) -> str:
         known = inspect.signature(type(self)).parameters
@@ -460,6 +486,16 @@ class RNN(Recurrent):
     checkpoint : int or None
         With k, `forward` stores the state at every k-th step only and `backward` recomputes the
         steps between: less memory for more time (docs/performance.md).
+    layer_norm : bool, default False
+        Whether the H sums are layer normalised before the activation (Ba et al. 2016):
+        ``gamma (u - mean) / sqrt(variance + 1e-5) + bias``, u the sums of x and h without biases,
+        gamma the parameters ``weight_ln_l0`` (and so on) of shape (H,), ones at first.
+    recurrent_dropout : float, default 0
+        Probability of dropping an element of h where it enters the product with ``weight_hh``, in
+        `forward` only: one mask for all steps (Gal and Ghahramani 2016).
+    zoneout : float, default 0
+        Probability with which a unit's h keeps its old value at a step, in `forward`; a plain
+        call takes the expectation (Krueger et al. 2017).
     """
 
     _arguments = (
@@ -473,6 +509,9 @@ class RNN(Recurrent):
         "bidirectional",
         "seed",
         "checkpoint",
+        "layer_norm",
+        "recurrent_dropout",
+        "zoneout",
     )
 
     def __init__(
@@ -489,6 +528,9 @@ class RNN(Recurrent):
         seed: int | None = None,
         *,
         checkpoint: int | None = None,
+        layer_norm: bool = False,
+        recurrent_dropout: float = 0.0,
+        zoneout: float = 0.0,
     ) -> None:
         if not isinstance(nonlinearity, str) or nonlinearity not in ("tanh", "relu"):
             raise ValueError(f"RNN expected nonlinearity 'tanh' or 'relu', got {nonlinearity!r}")
@@ -506,6 +548,9 @@ class RNN(Recurrent):
             dtype,
             seed,
             checkpoint,
+            layer_norm,
+            recurrent_dropout,
+            zoneout,
         )
 
 
@@ -531,9 +576,20 @@ class LSTM(Recurrent):
     checkpoint : int or None
         With k, `forward` stores the state at every k-th step only and `backward` recomputes the
         steps between: less memory for more time (docs/performance.md).
+    layer_norm : bool, default False
+        Whether the H sums of each gate are layer normalised before the activation (Ba et al. 2016):
+        ``gamma (u - mean) / sqrt(variance + 1e-5) + bias``, u the sums of x and h without biases,
+        gamma the parameters ``weight_ln_l0`` (and so on) of shape (4*H,), ones at first.
+    recurrent_dropout : float, default 0
+        Probability of dropping an element of h where it enters the product with ``weight_hh``, in
+        `forward` only: one mask for all steps (Gal and Ghahramani 2016).
+    zoneout : float or pair of float, default 0
+        Probability with which a unit's h, or c, keeps its old value at a step, in `forward`; a
+        plain call takes the expectation (Krueger et al. 2017). A pair is that of h and that of c.
     """
 
     _gates = 4
+    _slots = 4
     _has_c = True
     _cell = "lstm"
     _arguments = (
@@ -547,6 +603,9 @@ class LSTM(Recurrent):
         "proj_size",
         "seed",
         "checkpoint",
+        "layer_norm",
+        "recurrent_dropout",
+        "zoneout",
     )
 
     def __init__(
@@ -563,6 +622,9 @@ class LSTM(Recurrent):
         seed: int | None = None,
         *,
         checkpoint: int | None = None,
+        layer_norm: bool = False,
+        recurrent_dropout: float = 0.0,
+        zoneout: float | tuple[float, float] = 0.0,
     ) -> None:
         self._setup(
             input_size,
@@ -576,6 +638,9 @@ class LSTM(Recurrent):
             dtype,
             seed,
             checkpoint,
+            layer_norm,
+            recurrent_dropout,
+            zoneout,
         )
 
 
@@ -599,9 +664,21 @@ class GRU(Recurrent):
     checkpoint : int or None
         With k, `forward` stores the state at every k-th step only and `backward` recomputes the
         steps between: less memory for more time (docs/performance.md).
+    layer_norm : bool, default False
+        Whether the H sums of each gate are layer normalised before the activation (Ba et al. 2016):
+        ``gamma (u - mean) / sqrt(variance + 1e-5) + bias``, u the sums of x and h without biases,
+        gamma the parameters ``weight_ln_l0`` (and so on) of shape (4*H,), ones at first;
+        n has two, of x and of h, in the order r, z, n_x, n_h.
+    recurrent_dropout : float, default 0
+        Probability of dropping an element of h where it enters the product with ``weight_hh``, in
+        `forward` only: one mask for all steps (Gal and Ghahramani 2016).
+    zoneout : float, default 0
+        Probability with which a unit's h keeps its old value at a step, in `forward`; a plain
+        call takes the expectation (Krueger et al. 2017).
     """
 
     _gates = 3
+    _slots = 4
     _cell = "gru"
     _arguments = (
         "input_size",
@@ -613,6 +690,9 @@ class GRU(Recurrent):
         "bidirectional",
         "seed",
         "checkpoint",
+        "layer_norm",
+        "recurrent_dropout",
+        "zoneout",
     )
 
     def __init__(
@@ -628,6 +708,9 @@ class GRU(Recurrent):
         seed: int | None = None,
         *,
         checkpoint: int | None = None,
+        layer_norm: bool = False,
+        recurrent_dropout: float = 0.0,
+        zoneout: float = 0.0,
     ) -> None:
         self._setup(
             input_size,
@@ -641,4 +724,7 @@ class GRU(Recurrent):
             dtype,
             seed,
             checkpoint,
+            layer_norm,
+            recurrent_dropout,
+            zoneout,
         )

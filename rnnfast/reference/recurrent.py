@@ -1,12 +1,13 @@
 """Recurrent networks forward and backward through time, as plainly as NumPy says it.
 
 The equations of a cell are a pair of functions, the step forward above the step backward; `CELLS`
-names them. The drivers below know time, layers, directions, ragged batches, dropout masks and
-projections, and know no cell.
+names them. The drivers below know time, layers, directions, ragged batches, projections, layer
+normalisation, dropout and zoneout, and know no cell.
 
 Letters: B batch, T time steps, I input size, H hidden size, P projection size (0 without),
 Ho output size (P or H), F input size of a layer, G gates, L layers, D directions; a leading d is a
-gradient. Gate order: LSTM i, f, g, o; GRU r, z, n.
+gradient. Gate order: LSTM i, f, g, o; GRU r, z, n. S slots are what layer normalisation takes one
+by one: the gates, but for a GRU r, z, n_x, n_h, since its n keeps the products of x and h apart.
 """
 
 from __future__ import annotations
@@ -23,8 +24,11 @@ from . import quiet
 __all__ = ["CELLS", "backward", "forward", "pack"]
 
 Array = NDArray[Any]
-# w_ih (G*H, F), w_hh (G*H, Ho), b_ih (G*H,) or None, b_hh (G*H,) or None, w_hr (P, H) or None
-Weights = tuple[Array, Array, Array | None, Array | None, Array | None]
+# w_ih (G*H, F), w_hh (G*H, Ho) and, or None, b_ih (G*H,), b_hh (G*H,), w_hr (P, H), w_ln (S*H,)
+Weights = tuple[Array, Array, Array | None, Array | None, Array | None, Array | None]
+# each or None: between layers (L-1, T, B, D*Ho), of h in the recurrence (L*D, B, Ho), zoneout of h
+# (L*D, T, B, Ho) and of c (L*D, T, B, H)
+Masks = tuple[Array | None, Array | None, Array | None, Array | None]
 Saved = tuple[Array, ...]
 
 
@@ -107,28 +111,86 @@ class Cell:
 
     gates: int
     has_c: bool
+    apart: int  # of the gates, the last ones, where x @ w_ih.T and h @ w_hh.T are not just added
     forward: Callable[[Array, Array, Array, Any], tuple[Array, Any, Saved]]
     backward: Callable[[Array, Any, Saved], tuple[Array, Array, Any, Any]]
 
 
 CELLS = {
-    "rnn_tanh": Cell(1, False, rnn_tanh_forward, rnn_tanh_backward),
-    "rnn_relu": Cell(1, False, rnn_relu_forward, rnn_relu_backward),
-    "lstm": Cell(4, True, lstm_forward, lstm_backward),
-    "gru": Cell(3, False, gru_forward, gru_backward),
+    "rnn_tanh": Cell(1, False, 0, rnn_tanh_forward, rnn_tanh_backward),
+    "rnn_relu": Cell(1, False, 0, rnn_relu_forward, rnn_relu_backward),
+    "lstm": Cell(4, True, 0, lstm_forward, lstm_backward),
+    "gru": Cell(3, False, 1, gru_forward, gru_backward),
 }
+
+
+# ---- layer normalisation: Ba, Kiros and Hinton (2016) ------------------------------------------
+
+NORM_EPS = 1e-5
+
+
+def to_slots(cell: Cell, xw: Array, hw: Array, join: Callable[[Array, Array], Array]) -> Array:
+    # products of x and h, (..., G*H) -> slots (..., S*H); `join` makes one of two that share a slot
+    joint = xw.shape[-1] // cell.gates * (cell.gates - cell.apart)
+    shared = join(xw[..., :joint], hw[..., :joint])
+    return np.concatenate([shared, xw[..., joint:], hw[..., joint:]], axis=-1)
+
+
+def from_slots(cell: Cell, slots: Array) -> tuple[Array, Array]:
+    # (..., S*H) -> what reaches the products of x and of h, (..., G*H) each
+    GH = slots.shape[-1] // (cell.gates + cell.apart) * cell.gates
+    joint = GH // cell.gates * (cell.gates - cell.apart)
+    return slots[..., :GH], np.concatenate([slots[..., :joint], slots[..., GH:]], axis=-1)
+
+
+def norm_forward(cell: Cell, weights: Weights, xw: Array, hw: Array) -> tuple[Array, Array, Saved]:
+    # xw, hw (B, G*H) without biases -> such that the cell finds each slot normalised, then scaled
+    # and shifted by the biases; normalised sums (B, S, H) and 1 / deviation (B, S, 1)
+    _, _, b_ih, b_hh, _, w_ln = weights
+    assert w_ln is not None
+    H = xw.shape[1] // cell.gates
+    sums = to_slots(cell, xw, hw, np.add).reshape(len(xw), cell.gates + cell.apart, H)
+    centred = sums - sums.mean(axis=2, keepdims=True)
+    rstd = 1.0 / np.sqrt((centred**2).mean(axis=2, keepdims=True) + NORM_EPS)
+    normal = centred * rstd
+    xw, hw = from_slots(cell, w_ln * normal.reshape(len(xw), len(w_ln)))
+    hw[:, : (cell.gates - cell.apart) * H] = 0.0  # these xw has
+    if b_ih is not None:
+        xw = xw + b_ih
+    if b_hh is not None:
+        hw = hw + b_hh
+    return xw, hw, (normal, rstd)
+
+
+def norm_backward(cell: Cell, w_ln: Array, dslots: Array, saved: Saved) -> tuple[Array, Array]:
+    # dslots (B, S*H) -> gradients of x @ w_ih.T and h @ w_hh.T
+    normal, rstd = saved
+    dnormal = (dslots * w_ln).reshape(normal.shape)
+    share = dnormal.mean(axis=2, keepdims=True)
+    share = share + normal * (dnormal * normal).mean(axis=2, keepdims=True)
+    return from_slots(cell, ((dnormal - share) * rstd).reshape(dslots.shape))
 
 
 # ---- one layer in one direction ----------------------------------------------------------------
 
 
 @dataclass(frozen=True)
+class Factors:
+    """What changes a direction's recurrence: dropout of h, and zoneout of h and of c."""
+
+    recurrent: Array | None  # (B, Ho)
+    zone_h: Array | None  # (T, B, Ho) or (T, 1, 1)
+    zone_c: Array | None  # (T, B, H) or (T, 1, 1)
+
+
+@dataclass(frozen=True)
 class Record:
     """What one direction of one layer leaves for its backward pass."""
 
-    h: Array  # (T, B, Ho) the state before each step
+    h: Array  # (T, B, Ho) what w_hh multiplied at each step
     u: Array | None  # (T, B, H) the cell's output before the projection
     saved: list[Saved]  # T entries
+    norms: list[Saved]  # T entries, with layer normalisation
 
 
 def affine(x: Array, weight: Array, bias: Array | None) -> Array:
@@ -150,23 +212,35 @@ def direction_forward(
     h: Array,
     c: Any,
     active: Array | None,
+    factors: Factors,
     reverse: bool,
     y: Array,
     training: bool,
 ) -> tuple[Array, Any, Record | None]:
     # x (T, B, F), h (B, Ho), c (B, H) or None, active (T, B, 1) or None, y (T, B, Ho) written
-    w_ih, w_hh, b_ih, b_hh, w_hr = weights
+    w_ih, w_hh, b_ih, b_hh, w_hr, w_ln = weights
     T, B, F = x.shape
-    xw = affine(x.reshape(T * B, F), w_ih, b_ih).reshape(T, B, len(w_ih))
+    if w_ln is not None:
+        b_ih = b_hh = None  # norm_forward adds them
+    xw_all = affine(x.reshape(T * B, F), w_ih, b_ih).reshape(T, B, len(w_ih))
 
-    h_before = np.empty(y.shape, x.dtype) if training else None
+    h_fed = np.empty(y.shape, x.dtype) if training else None
+    norms: list[Saved] = [()] * T
     u_all = np.empty((T, B, w_hr.shape[1]), x.dtype) if training and w_hr is not None else None
     saved_all: list[Saved] = [()] * T
     for t in steps(T, reverse):
-        u, c_next, saved = cell.forward(xw[t], affine(h, w_hh, b_hh), h, c)
+        fed = h if factors.recurrent is None else h * factors.recurrent
+        xw, hw = xw_all[t], affine(fed, w_hh, b_hh)
+        if w_ln is not None:
+            xw, hw, norms[t] = norm_forward(cell, weights, xw, hw)
+        u, c_next, saved = cell.forward(xw, hw, h, c)
         h_next = u if w_hr is None else u @ w_hr.T
-        if h_before is not None:
-            h_before[t] = h
+        if factors.zone_h is not None:
+            h_next = factors.zone_h[t] * h + (1.0 - factors.zone_h[t]) * h_next
+        if factors.zone_c is not None:
+            c_next = factors.zone_c[t] * c + (1.0 - factors.zone_c[t]) * c_next
+        if h_fed is not None:
+            h_fed[t] = fed
             saved_all[t] = saved
         if u_all is not None:
             u_all[t] = u
@@ -180,7 +254,7 @@ def direction_forward(
             c_next = np.where(active[t], c_next, c) if cell.has_c else None
         h, c = h_next, c_next
 
-    return h, c, None if h_before is None else Record(h_before, u_all, saved_all)
+    return h, c, None if h_fed is None else Record(h_fed, u_all, saved_all, norms)
 
 
 def direction_backward(
@@ -192,23 +266,37 @@ def direction_backward(
     dh: Array,
     dc: Any,
     active: Array | None,
+    factors: Factors,
     reverse: bool,
     grads: Sequence[Array | None] | None,
     want_dx: bool,
 ) -> tuple[Array | None, Array, Any]:
     # x (T, B, F), dy (T, B, Ho) or None, dh (B, Ho), dc (B, H) or None; grads are added into
     # -> dx (T, B, F) or None, dh, dc before the first step
-    w_ih, w_hh, _, _, w_hr = weights
+    w_ih, w_hh, _, _, w_hr, w_ln = weights
     T, B, F = x.shape
     GH, Ho = w_hh.shape
     dxw_all = np.empty((T, B, GH), x.dtype)
     dhw_all = np.empty((T, B, GH), x.dtype)
+    dslots_all = None if w_ln is None else np.empty((T, B, len(w_ln)), x.dtype)
     dh_all = np.empty((T, B, Ho), x.dtype) if w_hr is not None else None
     for t in steps(T, not reverse):
-        dh_t = dh if dy is None else dh + dy[t]
+        dh_t, dc_t = dh if dy is None else dh + dy[t], dc
+        dh_kept = dc_kept = 0.0
+        if factors.zone_h is not None:
+            dh_t, dh_kept = (1.0 - factors.zone_h[t]) * dh_t, factors.zone_h[t] * dh_t
+        if factors.zone_c is not None:
+            dc_t, dc_kept = (1.0 - factors.zone_c[t]) * dc_t, factors.zone_c[t] * dc_t
         du = dh_t if w_hr is None else dh_t @ w_hr
-        dxw, dhw, dh_past, dc_past = cell.backward(du, dc, record.saved[t])
-        dh_past = dh_past + dhw @ w_hh
+        dxw, dhw, dh_past, dc_past = cell.backward(du, dc_t, record.saved[t])
+        if dslots_all is not None and w_ln is not None:
+            dslots = to_slots(cell, dxw, dhw, lambda a, _: a)
+            dslots_all[t] = dslots if active is None else np.where(active[t], dslots, 0.0)
+            dxw, dhw = norm_backward(cell, w_ln, dslots, record.norms[t])
+        dfed = dhw @ w_hh
+        dh_past = dh_past + (dfed if factors.recurrent is None else dfed * factors.recurrent)
+        dh_past = dh_past + dh_kept
+        dc_past = dc_past + dc_kept if cell.has_c else None
         if active is not None:
             dxw = np.where(active[t], dxw, 0.0)
             dhw = np.where(active[t], dhw, 0.0)
@@ -223,17 +311,23 @@ def direction_backward(
     dxw_rows = dxw_all.reshape(T * B, GH)
     dhw_rows = dhw_all.reshape(T * B, GH)
     if grads is not None:
-        dw_ih, dw_hh, db_ih, db_hh, dw_hr = grads
+        dw_ih, dw_hh, db_ih, db_hh, dw_hr, dw_ln = grads
+        dxb, dhb = dxw_all, dhw_all
+        if dslots_all is not None:
+            dxb, dhb = from_slots(cell, dslots_all)
         if dw_ih is not None:
             dw_ih += dxw_rows.T @ x.reshape(T * B, F)
         if dw_hh is not None:
             dw_hh += dhw_rows.T @ record.h.reshape(T * B, Ho)
         if db_ih is not None:
-            db_ih += dxw_rows.sum(axis=0)
+            db_ih += dxb.sum(axis=(0, 1))
         if db_hh is not None:
-            db_hh += dhw_rows.sum(axis=0)
+            db_hh += dhb.sum(axis=(0, 1))
         if dw_hr is not None and dh_all is not None and record.u is not None:
             dw_hr += dh_all.reshape(T * B, Ho).T @ record.u.reshape(T * B, dw_hr.shape[1])
+        if dw_ln is not None and dslots_all is not None:
+            for dslots, (normal, _) in zip(dslots_all, record.norms, strict=True):
+                dw_ln += (dslots * normal.reshape(dslots.shape)).sum(axis=0)
     dx = (dxw_rows @ w_ih).reshape(T, B, F) if want_dx else None
     return dx, dh, dc
 
@@ -251,6 +345,7 @@ class Packed:
     num_directions: int
     hidden_size: int
     output_size: int
+    zoneout: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -260,7 +355,7 @@ class Tape:
     inputs: list[Array]  # of each layer, (T, B, F)
     records: list[Record]  # entry layer * D + direction
     active: Array | None
-    masks: Array | None
+    masks: Masks | None
 
 
 def pack(
@@ -269,19 +364,23 @@ def pack(
     num_layers: int,
     num_directions: int,
     training: bool,
+    zoneout: tuple[float, float],
 ) -> Packed:
     """Take a snapshot of the weights of a network.
 
     Parameters
     ----------
     cell : {"rnn_tanh", "rnn_relu", "lstm", "gru"}
-    weights : sequence of L * D 5-tuples, entry ``layer * D + direction``
-        ``(w_ih (G*H, F), w_hh (G*H, Ho), b_ih (G*H,) or None, b_hh (G*H,) or None,
-        w_hr (P, H) or None)``, all float32 or all float64.
+    weights : sequence of L * D 6-tuples, entry ``layer * D + direction``
+        ``(w_ih (G*H, F), w_hh (G*H, Ho), b_ih (G*H,), b_hh (G*H,), w_hr (P, H), w_ln (S*H,))``,
+        all float32 or all float64; all but the first two may be None. With ``w_ln`` the sums are
+        layer normalised, slot by slot.
     num_layers, num_directions : int
         L and D.
     training : bool
         Whether `forward` will be called with ``training=True``.
+    zoneout : (float, float)
+        Of h and c: the share of the old state that is kept, where no masks say which units.
 
     Returns
     -------
@@ -304,7 +403,23 @@ def pack(
         tuple(None if w is None else np.array(w, order="C") for w in entry) for entry in weights
     )
     GH, Ho = snapshot[0][1].shape
-    return Packed(cell, snapshot, num_layers, num_directions, GH // CELLS[cell].gates, Ho)
+    return Packed(cell, snapshot, num_layers, num_directions, GH // CELLS[cell].gates, Ho, zoneout)
+
+
+def factors_of(packed: Packed, masks: Masks | None, k: int, T: int, dtype: Any) -> Factors:
+    # of layer and direction k; zoneout without masks is its expectation
+    _, recurrent, zone_h, zone_c = masks or (None, None, None, None)
+
+    def zone(given: Array | None, share: float) -> Array | None:
+        if given is not None:
+            return given[k]
+        return np.full((T, 1, 1), share, dtype) if share else None
+
+    return Factors(
+        None if recurrent is None else recurrent[k],
+        zone(zone_h, packed.zoneout[0]),
+        zone(zone_c, packed.zoneout[1]),
+    )
 
 
 @quiet
@@ -314,7 +429,7 @@ def forward(
     h0: Array | None,
     c0: Array | None,
     lengths: Array | None,
-    masks: Array | None,
+    masks: Masks | None,
     y: Array,
     h_n: Array,
     c_n: Array | None,
@@ -335,8 +450,11 @@ def forward(
     lengths : (B,) int64 array or None
         Steps of each sample, 0 to T; None means T. The reverse direction of sample b starts at
         step ``lengths[b] - 1``.
-    masks : (L-1, T, B, D*Ho) array or None
-        Factors for the outputs of all layers but the last (dropout).
+    masks : tuple of 4, or None
+        Arrays, or None: ``between`` (L-1, T, B, D*Ho), factors for the outputs of all layers but
+        the last (dropout); ``recurrent`` (L*D, B, Ho), factors for h where w_hh multiplies it
+        (recurrent dropout); ``zone_h`` (L*D, T, B, Ho) and ``zone_c`` (L*D, T, B, H), the share of
+        its old state that each unit keeps (zoneout), None: as `pack` was told.
     y : (T, B, D*Ho) array
         Written: the outputs of the last layer, zero at ``t >= lengths[b]``.
     h_n : (L*D, B, Ho) array
@@ -358,6 +476,7 @@ def forward(
     # the tape owns its input; and padding may be NaN, which zero gradients would not silence
     layer_input = np.array(x, order="C") if active is None else np.where(active, x, 0.0)
 
+    between = None if masks is None else masks[0]
     inputs, records = [], []
     for layer in range(L):
         last = layer == L - 1
@@ -376,6 +495,7 @@ def forward(
                 h,
                 c,
                 active,
+                factors_of(packed, masks, k, T, x.dtype),
                 reverse=d == 1,
                 y=out[:, :, d * Ho : (d + 1) * Ho],
                 training=training,
@@ -384,7 +504,7 @@ def forward(
                 c_n[k] = c
             if record is not None:
                 records.append(record)
-        layer_input = out if last or masks is None else out * masks[layer]
+        layer_input = out if last or between is None else out * between[layer]
 
     return Tape(inputs, records, active, masks) if training else None
 
@@ -430,7 +550,7 @@ def backward(
     """
     cell = CELLS[packed.cell]
     L, D, H, Ho = packed.num_layers, packed.num_directions, packed.hidden_size, packed.output_size
-    B = tape.inputs[0].shape[1]
+    T, B, _ = tape.inputs[0].shape
     dtype = tape.inputs[0].dtype
     if dy is not None and tape.active is not None:
         dy = np.where(tape.active, dy, 0.0)
@@ -453,6 +573,7 @@ def backward(
                 dh,
                 dc,
                 tape.active,
+                factors_of(packed, tape.masks, k, T, dtype),
                 reverse=d == 1,
                 grads=None if grads is None else grads[k],
                 want_dx=want_dx,
@@ -465,7 +586,8 @@ def backward(
                 dc0[k] = dc
         if layer > 0:
             dy = dinput
-            if dy is not None and tape.masks is not None:
-                dy = dy * tape.masks[layer - 1]
+            between = None if tape.masks is None else tape.masks[0]
+            if dy is not None and between is not None:
+                dy = dy * between[layer - 1]
         elif dx is not None:
             dx[...] = dinput

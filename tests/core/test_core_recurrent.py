@@ -14,6 +14,7 @@ from harness import (
     close,
     copy_of,
     inputs,
+    masks_alone,
     name_grads,
     poisoned,
     run,
@@ -33,6 +34,7 @@ every_cell = pytest.mark.parametrize("cell", CELLS)
 def small(cell, **changes):
     """A case with every option at once, and with each of its sizes different."""
     sizes = dict(B=7, T=6, I=5, H=19, L=2, D=2, lengths="ragged", dropout=0.4)
+    sizes |= dict(norm=True, recurrent=0.3, zone=0.3)
     sizes["P"] = 11 if CELLS[cell].projects else 0
     return Case(cell, **{**sizes, **changes})
 
@@ -216,7 +218,7 @@ def test_ragged_batch_equals_each_sample_alone(core, cell, dtype):
         alone = copy_with(problem, lengths=None, case=small(cell, B=1, T=int(length), lengths=""))
         for name in ("x", "dy"):
             setattr(alone, name, getattr(problem, name)[:length, one].copy())
-        alone.masks = problem.masks[:, :length, one].copy()
+        alone.masks = masks_alone(problem, b)
         for name in ("h0", "c0", "dh_n", "dc_n"):
             if getattr(problem, name) is not None:
                 setattr(alone, name, getattr(problem, name)[:, one].copy())
@@ -279,9 +281,11 @@ def test_huge_inputs_saturate(core, cell, dtype):
 def in_float64(problem):
     changed = {
         name: getattr(problem, name).astype(np.float64)
-        for name in ("x", "h0", "c0", "masks", "dy", "dh_n", "dc_n")
+        for name in ("x", "h0", "c0", "dy", "dh_n", "dc_n")
         if getattr(problem, name) is not None
     }
+    if problem.masks is not None:
+        changed["masks"] = tuple(None if m is None else m.astype(np.float64) for m in problem.masks)
     changed["weights"] = [
         tuple(None if w is None else w.astype(np.float64) for w in entry)
         for entry in problem.weights
@@ -294,7 +298,7 @@ def test_one_pack_serves_many_threads_at_once(core, runtime, cell):
     problem = make(small(cell, B=16, H=64), np.float32)
     want = run(core, problem)
     c = problem.case
-    packed = core.pack(c.cell, problem.weights, c.L, c.D, True)
+    packed = core.pack(c.cell, problem.weights, c.L, c.D, True, c.zones)
 
     class OnePack:
         pack = staticmethod(lambda *_: packed)
@@ -316,11 +320,11 @@ def test_either_bias_may_be_missing_alone(core, cell, gates, missing, I):  # noq
     x, dy = rng.standard_normal((4, 3, I)), rng.standard_normal((4, 3, H))
 
     def gradients(recurrent):
-        packed = recurrent.pack(cell, [(*weights, None)], 1, 1, True)
+        packed = recurrent.pack(cell, [(*weights, None, None)], 1, 1, True, (0.0, 0.0))
         c_n = np.empty((1, 3, H)) if cell == "lstm" else None
         y, h_n = np.empty((4, 3, H)), np.empty((1, 3, H))
         tape = recurrent.forward(packed, x, None, None, None, None, y, h_n, c_n, True)
-        grads = [None if w is None else np.zeros_like(w) for w in (*weights, None)]
+        grads = [None if w is None else np.zeros_like(w) for w in (*weights, None, None)]
         recurrent.backward(packed, tape, dy, None, None, None, None, None, [tuple(grads)])
         return grads
 
