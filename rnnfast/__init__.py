@@ -5,7 +5,24 @@ __version__ = "0.1.0"
 from . import backend, datasets, losses, optim
 from .core.runtime import get_num_threads, num_threads, set_num_threads, show_config
 from .io import load, save
-from .layers import GRU, LSTM, RNN, Dropout, Embedding, Last, LayerNorm, Linear, Sequential
+from .layers import (
+    GRU,
+    LSTM,
+    RNN,
+    BatchNorm1d,
+    Conv1d,
+    Dropout,
+    Embedding,
+    Last,
+    LayerNorm,
+    Linear,
+    ReLU,
+    RepeatVector,
+    Sequential,
+    Sigmoid,
+    Tanh,
+    WaveNet,
+)
 from .optim import SGD, Adam, AdamW, RMSprop, clip_grad_norm, clip_grad_value
 from .training import Callback, History, evaluate, fit
 
@@ -16,7 +33,9 @@ __all__ = [
     "SGD",
     "Adam",
     "AdamW",
+    "BatchNorm1d",
     "Callback",
+    "Conv1d",
     "Dropout",
     "Embedding",
     "History",
@@ -24,7 +43,12 @@ __all__ = [
     "LayerNorm",
     "Linear",
     "RMSprop",
+    "ReLU",
+    "RepeatVector",
     "Sequential",
+    "Sigmoid",
+    "Tanh",
+    "WaveNet",
     "__version__",
     "backend",
     "clip_grad_norm",
