@@ -221,13 +221,14 @@ cdef void _conv_share(const rnnfast_kernels* kn, const Conv* c, const rnnfast_ma
     while row < last:
         b, t = row // c.N, row % c.N
         rows = min(c.N - t, last - row)
-        m.out = <char*>whole.out + row * c.M * size
+        m.out, m.bias = <char*>whole.out + row * c.M * size, whole.bias
         j = 0
         while j < c.taps:
             m.a = <char*>whole.a + (b * c.T + t * c.stride + j * c.dilation) * c.K * size
             m.weight = <char*>whole.weight + j * c.K * panels * RNNFAST_VECTORS * kn.lanes * size
-            m.bias = NULL if j else whole.bias
             m.accumulate = j > 0
+            if j:
+                m.bias = NULL
             m.n_runs = 1 if c.windows == 1 else min(c.together, c.taps - j)
             kn.matmul(&m, 0, rows, 0, panels)
             j += c.together
