@@ -335,6 +335,7 @@ class GatedConv1d(Composite):
     def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> Array | None:
         """Add into `grads` and return the gradient of x, None where `input_grad` is False."""
         calls, a, b = self._open(tape)
+        self._check_backward(tape, None)
         dz = calls.backward("mix", dy)
         tape.close()
         dab = np.empty((*a.shape[:-1], 2 * self.channels), self.dtype)
