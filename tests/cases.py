@@ -322,7 +322,10 @@ BENCHMARK = grid(
 
 @dataclass(frozen=True)
 class DenseCase:
-    """A dense function with its sizes: N rows, K inputs (E, V), M outputs."""
+    """A dense function with its sizes: N rows, K inputs (E, V), M outputs.
+
+    Of a convolution N is the number of outputs of each sample.
+    """
 
     function: str
     N: int
@@ -344,6 +347,11 @@ def optimiser(function: str, *choices: dict[str, Any]) -> list[DenseCase]:
     return [DenseCase(function, n, options=tuple(c.items())) for c in choices for n in sizes]
 
 
+def convolution(N: int, K: int, M: int, **options: int) -> DenseCase:
+    chosen = dict(B=3, taps=3, stride=1, dilation=1, spare=0) | options  # spare: steps nobody reads
+    return DenseCase("conv1d", N, K, M, tuple(chosen.items()))
+
+
 DENSE = [
     *(
         DenseCase("linear", n, k, m)
@@ -362,6 +370,15 @@ DENSE = [
             (300, 5, 1),
         ]
     ),
+    convolution(0, 3, 4),
+    convolution(4, 3, 5, B=0),
+    convolution(1, 1, 1, B=1, taps=1),
+    convolution(24, 1, 20, taps=4, stride=2, spare=1),
+    convolution(7, 17, 15, taps=2, dilation=3),
+    convolution(17, 16, 65, taps=6, dilation=2, stride=2),  # more taps than one product takes
+    convolution(9, 70, 3, taps=5, stride=3, spare=2),
+    convolution(5, 9, 130, taps=9, dilation=2, B=1),
+    convolution(150, 5, 9, taps=2, stride=4, dilation=2),  # leaves steps out, and blocks of rows
     *(
         DenseCase("embedding", n, e, v)
         for n, e, v in [(0, 3, 4), (1, 1, 1), (9, 17, 5), (200, 33, 7)]
@@ -394,6 +411,8 @@ DENSE_THREADS = [
     DenseCase("linear", 300, 129, 200),
     DenseCase("linear", 1, 700, 900),
     DenseCase("linear", 2000, 64, 3),
+    convolution(40, 33, 70, B=11),
+    convolution(900, 20, 40, B=1, taps=6, dilation=2, stride=2),
     DenseCase("embedding", 3000, 65, 40),
     DenseCase("layer_norm", 900, 130),
     DenseCase("sgd", 100_003, options=(("momentum", 0.9),)),

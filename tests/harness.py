@@ -165,6 +165,20 @@ def run_linear(module: Any, case: DenseCase, draw: Draw) -> dict[str, Array]:
     return dict(y=y, no_bias=no_bias, dx=dx, dweight=dweight, dbias=dbias)
 
 
+def run_conv1d(module: Any, case: DenseCase, draw: Draw) -> dict[str, Array]:
+    N, K, M, chosen = case.N, case.K, case.M, dict(case.options)
+    B, taps, stride, dilation = (chosen[name] for name in ("B", "taps", "stride", "dilation"))
+    T = max(N - 1, 0) * stride + (taps - 1) * dilation + 1 + chosen["spare"]
+    x, weight, bias, dy = draw(B, T, K), draw(M, K, taps), draw(M), draw(B, N, M)
+    y, no_bias = poisoned((B, N, M), draw.dtype), poisoned((B, N, M), draw.dtype)
+    module.conv1d(x, weight, bias, stride, dilation, y)
+    module.conv1d(x, weight, None, stride, dilation, no_bias)
+    dx, dweight, dbias = poisoned(x.shape, draw.dtype), draw(M, K, taps), draw(M)
+    module.conv1d_backward(x, weight, dy, stride, dilation, dx, dweight, dbias)
+    module.conv1d_backward(x, weight, dy, stride, dilation, None, None, None)
+    return dict(y=y, no_bias=no_bias, dx=dx, dweight=dweight, dbias=dbias)
+
+
 def run_embedding(module: Any, case: DenseCase, draw: Draw) -> dict[str, Array]:
     N, E, V = case.N, case.K, case.M
     weight, dy, dweight = draw(V, E), draw(N, E), draw(V, E)
@@ -220,7 +234,9 @@ def run_norm2(module: Any, case: DenseCase, draw: Draw) -> dict[str, Array]:
     return dict(norm2=np.array(value))
 
 
-RUNNERS = dict(linear=run_linear, embedding=run_embedding, layer_norm=run_layer_norm)
+RUNNERS = dict(
+    linear=run_linear, conv1d=run_conv1d, embedding=run_embedding, layer_norm=run_layer_norm
+)
 RUNNERS |= dict(sgd=run_optimiser, adam=run_optimiser, nadam=run_optimiser)
 RUNNERS |= dict(rmsprop=run_optimiser, norm2=run_norm2)
 

@@ -112,7 +112,7 @@ def test_use_holds_for_one_thread():
     assert seen == ["core"]
 
 
-ENGINE_ONLY = {"activate", "fma_loop", "read_loop"}  # for measuring it
+ENGINE_ONLY = {"fma_loop", "read_loop"}  # for measuring it
 
 
 @pytest.mark.parametrize("module", ["recurrent", "dense"])

@@ -15,7 +15,22 @@ from support import each_engine as each_engine
 from support import small_model
 
 import rnnfast
-from rnnfast import GRU, LSTM, RNN, Dropout, Embedding, Last, LayerNorm, Linear, Sequential
+from rnnfast import (
+    GRU,
+    LSTM,
+    RNN,
+    BatchNorm1d,
+    Conv1d,
+    Dropout,
+    Embedding,
+    Last,
+    LayerNorm,
+    Linear,
+    RepeatVector,
+    Sequential,
+    Tanh,
+    WaveNet,
+)
 
 ENDINGS = [".npz", ".safetensors"]
 
@@ -37,18 +52,26 @@ def path(request, tmp_path):
         Embedding(4, 2, padding_idx=1),
         LayerNorm(3, eps=1e-3),
         Sequential(Dropout(0.25, seed=1), RNN(2, 3, 2, dropout=0.5), Sequential(Last())),
+        Conv1d(2, 3, 4, 2, padding=1, bias=False),
+        WaveNet(2, 3, (1, 2), dtype=np.float64),
+        BatchNorm1d(3, momentum=0.5, batch_first=True),
+        Sequential(BatchNorm1d(3, affine=False), Tanh(), RepeatVector(2)),
     ],
     ids=lambda m: type(m).__name__,
 )
 def test_round_trip(model, path):
+    for name in model.buffers:
+        model.buffers[name] = np.full(model.buffers[name].shape, 7)
     rnnfast.save(model, path)
     twin = rnnfast.load(str(path))
     assert type(twin) is type(model)
+    np.testing.assert_equal(twin.state_dict(), model.state_dict())
     assert twin.config() == model.config()
     np.testing.assert_equal(dict(twin.params), dict(model.params))
     assert [a.dtype for a in twin.params.values()] == [a.dtype for a in model.params.values()]
-    for name in twin.params:  # the arrays are the layer's own
-        twin.params[name] = np.zeros(twin.params[name].shape)
+    for arrays in twin.params, twin.buffers:  # the arrays are the layer's own
+        for name in arrays:
+            arrays[name] = np.zeros(arrays[name].shape, int)
     assert os.listdir(path.parent) == [path.name]
 
 

@@ -50,7 +50,7 @@ KIND = dict(y="state", h_n="state", c_n="state", dx="gradient", dh0="gradient", 
 
 # Roundings behind an element of a dense function beside those of its sums; for an update of
 # parameters, those of one step: squares, square root, division, corrections and decay.
-ROUNDINGS = dict(linear=2, embedding=2, layer_norm=16, norm2=2)
+ROUNDINGS = dict(linear=2, conv1d=2, embedding=2, layer_norm=16, norm2=2)
 ROUNDINGS |= dict(sgd=8, adam=24, adamw=24, nadam=24, rmsprop=24)
 
 # Central differences with step h = eps^(1/3): the third derivative's share, h^2 / 6, and the
@@ -85,6 +85,13 @@ def dense(case: DenseCase, name: str, dtype: DTypeLike, want: Any, absolute: Any
     if function == "linear":
         n = dict(y=K, no_bias=K, dx=M, dweight=N, dbias=N)[name]
         return sums(n, dtype, absolute[name])
+    if function == "conv1d":
+        chosen = dict(case.options)
+        products, rows = K * chosen["taps"], N * chosen["B"]
+        n = dict(y=products, no_bias=products, dx=M * chosen["taps"], dweight=rows, dbias=rows)[
+            name
+        ]
+        return sums(n, dtype, absolute[name], "conv1d")
     if function == "embedding":
         return 0.0 if name == "y" else sums(N, dtype, absolute[name])
     if function == "layer_norm":

@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 import pytest
 from cases import DENSE, DENSE_THREADS, named
-from harness import check_dense, fused_sets, poisoned, run_dense, same_bits
+from harness import check_dense, close, fused_sets, poisoned, run_dense, same_bits
 
 from rnnfast.reference import dense as reference
 
@@ -74,6 +74,48 @@ def test_nan_stays_in_its_row(core_dense, isa, dtype):
 
 
 @both_types
+def test_nan_stays_in_its_sample(core_dense, isa, dtype):
+    rng = np.random.default_rng(0)
+    x, weight, dy = (
+        rng.standard_normal(s).astype(dtype) for s in ((3, 9, 5), (7, 5, 3), (3, 7, 7))
+    )
+    results = []
+    for garbage in (0.0, np.nan, np.inf):
+        x[1, 4, 2] = dy[1, 3, 3] = garbage
+        y, dx = poisoned((3, 7, 7), dtype), poisoned((3, 9, 5), dtype)
+        core_dense.conv1d(x, weight, None, 1, 1, y)
+        core_dense.conv1d_backward(x, weight, dy, 1, 1, dx, None, None)
+        results.append({"before": y[1, :2], "y": y[::2], "dx": dx[::2], "dx before": dx[1, :3]})
+    for got in results[1:]:
+        same_bits(got, results[0], "in other samples and steps")
+
+
+def test_refuses_a_kernel_that_does_not_fit(core_dense):
+    x, weight, y = np.zeros((2, 9, 3)), np.zeros((4, 3, 2)), np.zeros((2, 4, 4))
+    core_dense.conv1d(x, weight, None, 2, 2, y)
+    for stride, dilation in (3, 1), (2, 3), (0, 1), (1, -1):
+        with pytest.raises(ValueError, match="do not fit 9 steps"):
+            core_dense.conv1d(x, weight, None, stride, dilation, y)
+        with pytest.raises(ValueError, match="do not fit 9 steps"):
+            core_dense.conv1d_backward(x, weight, y, stride, dilation, None, None, None)
+
+
+@both_types
+@pytest.mark.parametrize("n", [0, 1, 7, 33, 300_003])
+@pytest.mark.parametrize("name", ["sigmoid", "tanh"])
+def test_activations(core_dense, runtime, isa, name, n, dtype):
+    x = np.linspace(-20, 20, n).astype(dtype)
+    want = np.empty(n, np.float64)
+    reference.activate(name, x.astype(np.float64), want)
+    with runtime.num_threads(1):
+        core_dense.activate(name, x, one := poisoned((n,), dtype))
+    close(name, one, want, 4 * np.spacing(np.abs(want).astype(dtype)), dtype)
+    with runtime.num_threads(3):
+        core_dense.activate(name, x, several := poisoned((n,), dtype))
+    same_bits({name: several}, {name: one}, "with 3 threads instead of 1")
+
+
+@both_types
 def test_inputs_may_be_read_only_and_stay_as_they_are(core_dense, isa, dtype):
     rng = np.random.default_rng(1)
     arrays = [rng.standard_normal(s).astype(dtype) for s in ((9, 21), (35, 21), 35, (9, 35))]
@@ -85,6 +127,18 @@ def test_inputs_may_be_read_only_and_stay_as_they_are(core_dense, isa, dtype):
     y, rows = poisoned((9, 35), dtype), poisoned((9, 21), dtype)
     core_dense.linear(x, weight, bias, y)
     core_dense.linear_backward(x, weight, dy, rows, np.zeros_like(weight), np.zeros_like(bias))
+    core_dense.conv1d(x[None], weight[:, :, None], bias, 1, 1, y[None])
+    core_dense.conv1d_backward(
+        x[None],
+        weight[:, :, None],
+        dy[None],
+        1,
+        1,
+        rows[None],
+        np.zeros_like(weight)[..., None],
+        None,
+    )
+    core_dense.activate("tanh", bias, np.zeros_like(bias))
     core_dense.embedding(ids, weight, rows)
     core_dense.embedding_backward(ids, x, np.zeros_like(weight))
     mean, rstd, out = np.zeros(9, dtype), np.zeros(9, dtype), np.zeros_like(dy)

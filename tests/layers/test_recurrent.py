@@ -733,3 +733,53 @@ def test_no_warnings_from_extreme_numbers():
             layer = cls(1, 3)
             y, _ = layer(np.array([1e30, -1e30, np.nan, np.inf], np.float32).reshape(1, 4, 1))
             assert np.isfinite(y[0, :2]).all()
+
+
+# ---- gates -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("lengths", [None, [3, 5, 0]])
+def test_gates_of_an_lstm_are_those_of_its_equations(batch_first, lengths):
+    layer = LSTM(2, 4, batch_first=batch_first, seed=1, dtype=np.float64, checkpoint=2)
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((3, 5, 2) if batch_first else (5, 3, 2))
+    state = tuple(rng.standard_normal((1, 3, 4)) for _ in "hc")
+    gates = layer.gates(x, state, lengths)
+    assert list(gates) == ["input", "forget", "cell", "output"]
+    y, _ = layer(x, state, lengths)
+    c = state[1][0]
+    for t in range(5):
+        at = (slice(None), t) if batch_first else (t,)
+        i, f, g, o = (values[0][at] for values in gates.values())
+        real = np.ones(3, bool) if lengths is None else t < np.array(lengths)
+        c = np.where(real[:, None], f * c + i * g, c)
+        np.testing.assert_allclose(y[at], np.where(real[:, None], o * np.tanh(c), 0), rtol=1e-12)
+        assert all((abs(values[real]) > 0).all() for values in (i, f, g, o))
+
+
+def test_gates_of_a_gru_are_those_of_its_equations():
+    layer = GRU(2, 4, 2, bidirectional=True, dropout=0.5, seed=1, dtype=np.float64)
+    x = np.random.default_rng(1).standard_normal((5, 3, 2))
+    gates = layer.gates(x)
+    assert list(gates) == ["reset", "update", "new"]
+    assert all(values.shape == (4, 5, 3, 4) for values in gates.values())
+    y, _ = layer(x)
+    for direction, steps in enumerate((range(5), reversed(range(5)))):
+        h = np.zeros((3, 4))
+        for t in steps:
+            z, n = gates["update"][2 + direction, t], gates["new"][2 + direction, t]
+            h = (1 - z) * n + z * h
+            np.testing.assert_allclose(y[t, :, 4 * direction :][:, :4], h, rtol=1e-12)
+    p = layer.params  # what h_0 = 0 leaves of the reset gate
+    want = 1 / (
+        1 + np.exp(-(x[0] @ p["weight_ih_l0"].T + p["bias_ih_l0"] + p["bias_hh_l0"])[:, :4])
+    )
+    np.testing.assert_allclose(gates["reset"][0, 0], want, rtol=1e-12)
+    np.testing.assert_allclose(layer.gates(x[:, 1])["new"], gates["new"][:, :, 1], atol=1e-15)
+
+
+def test_an_rnn_has_no_gates():
+    assert RNN(2, 3).gates(np.ones((4, 1, 2), np.float32)) == {}
+    with pytest.raises(ValueError, match="RNN expected input of size 2"):
+        RNN(2, 3).gates(np.ones((4, 1, 3), np.float32))

@@ -11,7 +11,22 @@ import pytest
 from support import each_engine as each_engine
 from support import same_slope, same_slopes, small_model
 
-from rnnfast import GRU, LSTM, RNN, Dropout, Embedding, Last, LayerNorm, Linear, Sequential
+from rnnfast import (
+    GRU,
+    LSTM,
+    RNN,
+    BatchNorm1d,
+    Conv1d,
+    Dropout,
+    Embedding,
+    Last,
+    LayerNorm,
+    Linear,
+    ReLU,
+    RepeatVector,
+    Sequential,
+    WaveNet,
+)
 
 F8 = {"dtype": np.float64}
 
@@ -148,6 +163,33 @@ def test_summary():
     ]
     assert "4  Last        (B, 3)" in mixed(True).summary()
     assert "0  Dropout  (..., ...)" in Sequential(Dropout()).summary()
+    model = Sequential(
+        BatchNorm1d(1),
+        Conv1d(1, 20, 4, stride=2, batch_first=True),
+        ReLU(),
+        Sequential(Conv1d(20, 5, 3, dilation=2, batch_first=True)),
+        Conv1d(5, 5, 3, padding="same", batch_first=True),
+        Conv1d(5, 5, 2, padding=1, batch_first=True),
+        Last(batch_first=True),
+        RepeatVector(7, batch_first=True),
+        WaveNet(5, 6, (1, 2), batch_first=True),
+    )
+    shapes = [
+        line.split("(", 1)[1].rsplit(")", 1)[0] for line in model.summary().splitlines()[1:-1]
+    ]
+    assert shapes == [
+        "B, T, 1",
+        "B, (T - 2) // 2, 20",
+        "B, (T - 2) // 2, 20",
+        "B, (T - 2) // 2 - 4, 5",
+        "B, (T - 2) // 2 - 4, 5",
+        "B, (T - 2) // 2 - 4 + 1, 5",
+        "B, 5",
+        "B, 7, 5",
+        "B, 7, 6",
+    ]
+    decoder = Sequential(Linear(2, 3), RepeatVector(4), Linear(3, 1)).summary()
+    assert [w in decoder for w in ("  (B, 3) ", "(4, B, 3)", "(4, B, 1)")] == [True] * 3
 
 
 def test_refuses_layers_that_do_not_fit():

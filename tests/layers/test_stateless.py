@@ -1,4 +1,4 @@
-"""Linear, Embedding, LayerNorm, Dropout and Last."""
+"""Linear, Embedding, norms, activations, Dropout, Last and RepeatVector."""
 
 from __future__ import annotations
 
@@ -14,7 +14,20 @@ from hypothesis import strategies as st
 from support import each_engine as each_engine
 from support import odd_layouts, same_slope, same_slopes
 
-from rnnfast import RNN, Dropout, Embedding, Last, LayerNorm, Linear
+from rnnfast import (
+    RNN,
+    BatchNorm1d,
+    Dropout,
+    Embedding,
+    Last,
+    LayerNorm,
+    Linear,
+    ReLU,
+    RepeatVector,
+    Sequential,
+    Sigmoid,
+    Tanh,
+)
 
 SHAPES = [(5,), (4, 5), (3, 4, 5), (2, 0, 5)]
 FLOATS = [
@@ -137,6 +150,9 @@ def test_linear_without_inputs():
         LayerNorm(3, eps=1e-3),
         Dropout(0.25, seed=4),
         Last(batch_first=True),
+        BatchNorm1d(3, eps=1e-3, momentum=0.2, affine=False, dtype=np.float64),
+        RepeatVector(3, batch_first=True),
+        Tanh(),
     ],
     ids=repr,
 )
@@ -166,6 +182,12 @@ def test_constructors_refuse():
         (lambda: Linear(1, 1).load_state_dict(None), TypeError, "state_dict as a mapping"),
         (lambda: LayerNorm((3, 4)), TypeError, "LayerNorm expected normalized_shape as an integer"),
         (lambda: Dropout(-0.1), ValueError, "Dropout expected p from 0 to 1, got -0.1"),
+        (lambda: BatchNorm1d(0), ValueError, "BatchNorm1d expected num_features >= 1, got 0"),
+        (lambda: BatchNorm1d(3, momentum=2), ValueError, "BatchNorm1d expected momentum from 0 to"),
+        (lambda: BatchNorm1d(3, affine=1), TypeError, "affine as True or False, got 1"),
+        (lambda: RepeatVector(0), ValueError, "RepeatVector expected n >= 1, got 0"),
+        (lambda: RepeatVector(2)(np.ones((1, 1, 1))), ValueError, "2 axes, or 1 for one sequence"),
+        (lambda: ReLU()(np.ones(2, int)), TypeError, "ReLU expected input as a NumPy array of fl"),
         (lambda: Last(3), TypeError, "Last expected batch_first as True or False, got 3"),
     ]:
         with pytest.raises(error, match=re.escape(message)):
@@ -281,6 +303,177 @@ def test_last_of_one_sequence_and_of_nothing():
         layer(x, [4])
 
 
+# ---- activations -------------------------------------------------------------------------------
+
+each_activation = pytest.mark.parametrize("kind", [ReLU, Sigmoid, Tanh])
+
+
+@each_activation
+@pytest.mark.parametrize("shape", [(), *SHAPES], ids=str)
+def test_activations(kind, shape):
+    x = np.random.default_rng(0).standard_normal(shape)
+    checked(kind(), np.asarray(x))
+
+
+@each_activation
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_activations_equal_torch(kind, dtype):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    x = np.array([-np.inf, -1e30, -90, -2, -0.0, 0, 1e-30, 0.5, 90, 1e30, np.inf, np.nan], dtype)
+    dy = np.full_like(x, 3)
+    tx = torch.tensor(x, requires_grad=True)
+    ty = getattr(torch.nn, kind.__name__)()(tx)
+    ty.backward(torch.tensor(dy))
+    y, tape = kind().forward(x)
+    assert repr(kind()) == f"{kind.__name__}()"
+    eps = np.finfo(dtype).eps
+    np.testing.assert_allclose(y, ty.detach().numpy(), rtol=4 * eps, atol=2e-38)
+    dx = tape._owner.backward(tape, dy)
+    np.testing.assert_allclose(dx, tx.grad.numpy(), rtol=8 * eps, atol=8 * eps)
+
+
+@each_activation
+def test_activations_of_odd_arrays(kind):
+    x = np.random.default_rng(1).standard_normal((4, 5, 3)).astype(np.float32)
+    layer = kind()
+    y, tape = layer.forward(x)
+    dx = layer.backward(tape, x)
+    for name, odd in odd_layouts(x).items():
+        odd_y, tape = layer.forward(odd)
+        np.testing.assert_array_equal(odd_y, y, err_msg=name)
+        np.testing.assert_array_equal(layer.backward(tape, odd), dx, err_msg=name)
+        np.testing.assert_array_equal(odd, x)
+    y, tape = layer.forward(x)
+    with pytest.raises(ValueError, match=f"{kind.__name__} expected dy of shape"):
+        layer.backward(tape, y[1:])
+    assert layer.backward(tape, y, input_grad=False) is None
+    with pytest.raises(RuntimeError, match="used before"):
+        layer.backward(tape, y)
+
+
+# ---- batch normalisation -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_batch_norm_equals_torch(affine, dtype):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    kind = torch.float32 if dtype == np.float32 else torch.float64
+    theirs = torch.nn.BatchNorm1d(5, 1e-3, 0.2, affine=affine, dtype=kind)
+    ours = BatchNorm1d(5, 1e-3, 0.2, affine=affine, dtype=dtype)
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    rng = np.random.default_rng(1)
+    if affine:
+        theirs.weight.data = torch.tensor(rng.standard_normal(5).astype(dtype))
+    ours.load_state_dict(theirs.state_dict())
+    eps = np.finfo(dtype).eps
+    for step in range(3):
+        x = (2 + 3 * rng.standard_normal((4, 6, 5))).astype(dtype)
+        tx = torch.tensor(x.swapaxes(1, 2).copy(), requires_grad=True)
+        ty = theirs(tx)
+        y, tape = ours.forward(x)
+        dy = rng.standard_normal(y.shape).astype(dtype)
+        dx = ours.backward(tape, dy)
+        ty.backward(torch.tensor(dy.swapaxes(1, 2).copy()))
+        close("y", y, ty.detach().numpy().swapaxes(1, 2), 40 * eps, dtype)
+        close("dx", dx, tx.grad.numpy().swapaxes(1, 2), 40 * eps, dtype)
+        for name, p in theirs.named_parameters():
+            close(name, ours.grads[name], p.grad.numpy(), 200 * eps, dtype)
+        for name, buffer in theirs.named_buffers():
+            np.testing.assert_allclose(ours.buffers[name], buffer.numpy(), rtol=20 * eps)
+        assert ours.buffers["num_batches_tracked"] == step + 1
+    want = theirs.eval()(torch.tensor(x.swapaxes(1, 2).copy())).detach().numpy().swapaxes(1, 2)
+    close("inference", ours(x), want, 40 * eps, dtype)
+    theirs.load_state_dict({n: torch.tensor(a) for n, a in ours.state_dict().items()})
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("lengths", [None, [4, 0, 2]])
+def test_batch_norm_gradients(batch_first, lengths):
+    layer = BatchNorm1d(2, batch_first=batch_first, dtype=np.float64)
+    rng = np.random.default_rng(3)
+    layer.params["weight"], layer.params["bias"] = rng.standard_normal((2, 2))
+    x = rng.standard_normal((3, 4, 2) if batch_first else (4, 3, 2))
+    y, tape = layer.forward(x, lengths)
+    dy = rng.standard_normal(y.shape)
+    dx = layer.backward(tape, dy)
+
+    def loss():
+        return np.vdot(layer.forward(x, lengths)[0], dy)
+
+    same_slope("dx", dx, loss, x)
+    same_slopes(layer, loss)
+
+
+def test_batch_norm_leaves_padding_out():
+    x = np.random.default_rng(4).standard_normal((4, 3, 2))
+    lengths = [4, 1, 2]
+    real = np.arange(4)[:, None] < np.array(lengths)
+    x[~real] = np.nan
+    padded, packed = BatchNorm1d(2, batch_first=False, dtype="f8"), BatchNorm1d(2, dtype="f8")
+    y, tape = padded.forward(x, lengths)
+    want, other = packed.forward(x[real])
+    np.testing.assert_allclose(y[real], want, rtol=1e-12)
+    assert not y[~real].any()
+    dx, wanted = padded.backward(tape, x), packed.backward(other, x[real])
+    np.testing.assert_allclose(dx[real], wanted, atol=1e-12)
+    assert not dx[~real].any()
+    np.testing.assert_equal(dict(padded.buffers), dict(packed.buffers))
+    y = padded(x, lengths)
+    np.testing.assert_allclose(y[real], packed(x[real]), rtol=1e-12)
+    assert not y[~real].any()
+    np.testing.assert_array_equal(padded(x[:2, 2], [2]), packed(x[:2, 2]))
+
+
+def test_batch_norm_layouts_and_errors():
+    x = np.random.default_rng(5).standard_normal((6, 4, 3)).astype(np.float32)
+    layer = BatchNorm1d(3)
+    y, tape = layer.forward(x)
+    dx = layer.backward(tape, x)
+    for kind, odd in odd_layouts(x).items():
+        odd_y, tape = BatchNorm1d(3).forward(odd)
+        np.testing.assert_array_equal(odd_y, y, err_msg=kind)
+        np.testing.assert_array_equal(tape._owner.backward(tape, odd), dx, err_msg=kind)
+    before = layer.state_dict()
+    for call, message in [
+        (lambda: layer.forward(x[0, :1]), "more than one row in a training batch, got 1"),
+        (lambda: layer(x, [1, 2, 3, 4]), "batch_first at construction for lengths"),
+        (lambda: layer(x[..., :2]), "input of size 3 on the last axis, got (6, 4, 2)"),
+        (lambda: BatchNorm1d(3, batch_first=True)(x, [5] * 6), "lengths from 0 to 4"),
+    ]:
+        with pytest.raises(ValueError, match="BatchNorm1d expected " + re.escape(message)):
+            call()
+    nothing, tape = layer.forward(x[:0])
+    assert layer.backward(tape, nothing).shape == (0, 4, 3)
+    np.testing.assert_equal(layer.state_dict(), before)
+    with pytest.raises(ValueError, match="unknown: running_means"):
+        layer.load_state_dict({**before, "running_means": 0})
+    with pytest.raises(ValueError, match="missing: running_mean;"):
+        layer.load_state_dict({n: a for n, a in before.items() if n != "running_mean"})
+
+
+# ---- one vector at many steps ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_repeat_vector(batch_first):
+    layer = RepeatVector(4, batch_first)
+    x = np.random.default_rng(1).standard_normal((3, 2))
+    y = layer(x)
+    assert y.shape == ((3, 4, 2) if batch_first else (4, 3, 2))
+    for t in range(4):
+        np.testing.assert_array_equal(y[:, t] if batch_first else y[t], x)
+    checked(layer, x)
+    checked(layer, x[0])
+    assert layer(x[0]).shape == (4, 2)
+    model = Sequential(
+        Linear(2, 3, dtype="f8"), layer, RNN(3, 5, batch_first=batch_first, dtype="f8")
+    )
+    assert model.predict(x).shape == ((3, 4, 5) if batch_first else (4, 3, 5))
+    with pytest.raises(ValueError, match="step by step: RepeatVector takes or makes several"):
+        model.step(x)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     make=st.sampled_from(
@@ -290,6 +483,11 @@ def test_last_of_one_sequence_and_of_nothing():
             lambda: Embedding(4, 3),
             lambda: Dropout(),
             lambda: Last(),
+            lambda: BatchNorm1d(2),
+            lambda: RepeatVector(2),
+            lambda: ReLU(),
+            lambda: Sigmoid(),
+            lambda: Tanh(),
         ]
     ),
     shape=st.lists(st.integers(0, 3), max_size=4).map(tuple),

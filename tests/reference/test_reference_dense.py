@@ -54,6 +54,30 @@ def test_linear(n, k, m):
     dense.linear_backward(x, weight, dy, None, None, None)
 
 
+@pytest.mark.parametrize(("taps", "stride", "dilation"), [(1, 1, 1), (3, 2, 1), (2, 1, 3)])
+def test_conv1d(taps, stride, dilation):
+    rng = np.random.default_rng(taps)
+    x, weight = rng.standard_normal((2, 9, 3)), rng.standard_normal((4, 3, taps))
+    steps = (9 - 1 - (taps - 1) * dilation) // stride + 1
+    bias, dy = rng.standard_normal(4), rng.standard_normal((2, steps, 4))
+    y = np.full(dy.shape, np.nan)
+
+    def loss():
+        dense.conv1d(x, weight, bias, stride, dilation, y)
+        return np.vdot(y, dy)
+
+    loss()
+    for t in range(steps):
+        window = x[:, t * stride :: dilation][:, :taps]
+        want = np.einsum("bji,oij->bo", window, weight) + bias
+        close("y", y[:, t], want, tolerances.sums(3 * taps, np.float64, 10.0), np.float64)
+    dx, dweight, dbias = np.full(x.shape, np.nan), np.ones(weight.shape), np.ones(4)
+    dense.conv1d_backward(x, weight, dy, stride, dilation, dx, dweight, dbias)
+    same_slope("dx", dx, loss, x)
+    same_slope("dweight", dweight - 1, loss, weight)
+    same_slope("dbias", dbias - 1, loss, bias)
+
+
 @pytest.mark.parametrize("n", [0, 1, 9])
 def test_embedding(n):
     rng = np.random.default_rng(n)
