@@ -24,8 +24,8 @@ from rnnfast.core.backward cimport backward_member, weight_gradient
 from rnnfast.core.forward cimport forward_member
 from rnnfast.core.gradient cimport SUMS_BYTES, tiles_of
 from rnnfast.core.job cimport (
-    WEIGHTS, Job, Tape, Zone, flag_raised, narrow, order_rows, place_backward, place_forward,
-    place_lists, strided, team_for, thresholds,
+    WEIGHTS, Job, Tape, Zone, copy_row, flag_raised, narrow, order_rows, place_backward,
+    place_forward, place_lists, sample_of, strided, team_for, thresholds,
 )
 from rnnfast.core.kernels cimport (
     RNNFAST_VECTORS, omp_get_num_threads, omp_get_thread_num, rnnfast_outer, rnnfast_padded,
