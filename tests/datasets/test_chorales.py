@@ -50,7 +50,8 @@ def target(request, tmp_path):
 def same(splits, wanted):
     for chorales, want in zip(splits, wanted, strict=True):
         for got, notes in zip(chorales, want, strict=True):
-            np.testing.assert_array_equal(got, np.array(notes, np.int64), strict=True)
+            assert got.dtype == np.int64
+            np.testing.assert_array_equal(got, notes)
 
 
 WANTED = (

@@ -34,10 +34,9 @@ def test_ragged(path):
     path.write_text(HEADER.format(equal="false") + "1,2,?:4,5e-1,6:ae\n\n 7 , NaN:-9,10 : O\n")
     x, y = read_ts(path)
     assert isinstance(x, list)
-    np.testing.assert_array_equal(
-        x[0], np.array([[1, 4], [2, 0.5], [np.nan, 6]], "f4"), strict=True
-    )
-    np.testing.assert_array_equal(x[1], np.array([[7, -9], [np.nan, 10]], "f4"), strict=True)
+    np.testing.assert_array_equal(x[0], [[1, 4], [2, 0.5], [np.nan, 6]])
+    np.testing.assert_array_equal(x[1], [[7, -9], [np.nan, 10]])
+    assert x[0].dtype == x[1].dtype == np.float32
     assert y.tolist() == ["ae", "O"]
 
 
@@ -45,7 +44,8 @@ def test_equal_lengths(path):
     path.write_text(HEADER.format(equal="true") + "1,2:4,5:ae\n6,7:8,9.1:O\n")
     x, y = read_ts(str(path), dtype=np.float64)
     want = np.array([[[1, 4], [2, 5]], [[6, 8], [7, 9.1]]])
-    np.testing.assert_array_equal(x, want, strict=True)
+    np.testing.assert_array_equal(x, want)
+    assert x.dtype == np.float64
     assert y.tolist() == ["ae", "O"]
 
 
@@ -53,7 +53,8 @@ def test_targets(path):
     path.write_text("@univariate true\n@targetLabel true\n@data\n1,2:0.25\n3,4:-1\n")
     x, y = read_ts(path)
     assert x.shape == (2, 2, 1)
-    np.testing.assert_array_equal(y, np.array([0.25, -1]), strict=True)
+    np.testing.assert_array_equal(y, [0.25, -1])
+    assert y.dtype == np.float64
 
 
 def test_no_labels(path):
