@@ -128,7 +128,7 @@ def music21_chorales(limit: int | None = None) -> list[Array]:
     Parameters
     ----------
     limit : int, optional
-        Only so many chorales, from the start; reading all of them takes minutes.
+        Only so many chorales, from the start; reading all of them takes a while.
 
     Returns
     -------
