@@ -91,3 +91,20 @@ def small_model(**options: Any) -> Any:
         rnnfast.LayerNorm(4, dtype=options["dtype"]),
         rnnfast.Linear(4, 7, dtype=options["dtype"], seed=3),
     )
+
+
+def damaged(content: bytes, count: int) -> Iterator[bytes]:
+    """Cut the content of a file short, change, remove or repeat bytes of it, `count` times."""
+    rng = np.random.default_rng(0)
+    for _ in range(count):
+        start, stop = sorted(rng.integers(len(content) + 1, size=2))
+        stop = min(stop, start + 8)
+        part = content[start:stop]
+        yield (
+            content[:start],
+            content[:start]
+            + bytes(rng.integers(256, size=len(part), dtype=np.uint8))
+            + content[stop:],
+            content[:start] + content[stop:],
+            content[:stop] + part + content[stop:],
+        )[rng.integers(4)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from math import ceil
 from reprlib import repr as short
 from typing import TYPE_CHECKING, Any
 
@@ -107,7 +108,7 @@ def _parse(place: str, lines: Iterable[bytes]) -> Array:
     notes: list[list[int]] = []
     for number, (where, line) in enumerate(read_lines(place, lines), 1):
         cells = [cell.strip() for cell in line.split(",")]
-        if number == 1 and len(cells) == VOICES and not any(cell in NOTES for cell in cells):
+        if number == 1 and len(cells) == VOICES and all(c[:1].isalpha() for c in cells):
             continue  # column names
         if len(cells) != VOICES or not all(cell in NOTES for cell in cells):
             raise ValueError(
@@ -127,7 +128,7 @@ def music21_chorales(limit: int | None = None) -> list[Array]:
     Parameters
     ----------
     limit : int, optional
-        Only so many chorales, from the start; reading all of them takes minutes.
+        Only so many chorales, from the start; reading all of them takes a while.
 
     Returns
     -------
@@ -143,18 +144,19 @@ def music21_chorales(limit: int | None = None) -> list[Array]:
         limit = check_size("music21_chorales", "limit", limit, 0)
     try:
         from music21.corpus.chorales import Iterator as Scores
-    except ImportError:
-        raise ImportError("the corpus needs music21: pip install 'rnnfast[music]'") from None
+    except ImportError as error:
+        raise ImportError(
+            "music21_chorales needs the music21 library: pip install rnnfast[music]"
+        ) from error
     chorales: list[Array] = []
     for score in Scores() if limit != 0 else ():
         if len(score.parts) != VOICES:
             continue
-        notes = np.zeros((round(score.highestTime * STEPS), VOICES), np.int64)
+        notes = np.zeros((ceil(score.highestTime * STEPS), VOICES), np.int64)
         for voice, part in enumerate(score.parts):
             for note in part.flatten().notes:
-                start, stop = (
-                    round(t * STEPS) for t in (note.offset, note.offset + note.quarterLength)
-                )
+                start = ceil(note.offset * STEPS)
+                stop = ceil((note.offset + note.quarterLength) * STEPS)
                 notes[start:stop, voice] = max(pitch.midi for pitch in note.pitches)
         chorales.append(notes)
         if len(chorales) == limit:

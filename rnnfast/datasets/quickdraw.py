@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from itertools import islice
 from reprlib import repr as short
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -66,13 +67,9 @@ def read_quickdraw(path: str | os.PathLike[str], limit: int | None = None) -> li
     """
     if limit is not None:
         limit = check_size("read_quickdraw", "limit", limit, 0)
-    drawings: list[Drawing] = []
     with open(path, "rb") as file:
-        for place, line in read_lines(os.fspath(path), file):
-            if len(drawings) == limit:
-                break
-            drawings.append(_parse(place, line))
-    return drawings
+        lines = islice(read_lines(os.fspath(path), file), limit)
+        return [_parse(place, line) for place, line in lines]
 
 
 def _parse(place: str, line: str) -> Drawing:
@@ -100,15 +97,13 @@ def _stroke(place: str, stroke: Any) -> Array:
     """Return the (points, 2) array of a stroke [[x...], [y...]] or [[x...], [y...], [t...]]."""
     if not isinstance(stroke, list) or len(stroke) not in (2, 3):
         raise ValueError(f"{place}: expected a stroke as [[x...], [y...]], got {short(stroke)}")
-    try:
-        points = np.array(stroke[:2])
-    except ValueError:  # ragged
-        points = np.empty(0)
-    if points.dtype.kind not in "iuf" or points.ndim != 2 or points.shape[1] == 0:
-        raise ValueError(f"{place}: expected x and y as equally many numbers, got {short(stroke)}")
-    if not (np.abs(points) <= 1e9).all():  # more than a pixel of any screen; no NaN
-        raise ValueError(f"{place}: expected coordinates up to 1e9, got {short(stroke)}")
-    return points.T
+    x, y = stroke[:2]
+    if not (isinstance(x, list) and isinstance(y, list) and 0 < len(x) == len(y)):
+        raise ValueError(f"{place}: expected x and y as lists of one length, got {short(stroke)}")
+    for value in (*x, *y):
+        if type(value) not in (int, float) or not -1e9 <= value <= 1e9:  # NaN is not either
+            raise ValueError(f"{place}: expected coordinates up to 1e9, got {short(value)}")
+    return np.array((x, y), np.float64).T
 
 
 def _steps(strokes: list[Array]) -> Array:
@@ -220,34 +215,24 @@ def _line(*points: tuple[float, float]) -> Array:
 
 def _airplane(rng: np.random.Generator) -> list[Array]:
     body, wing, tail = rng.uniform(0.08, 0.2), rng.uniform(0.5, 0.9), rng.uniform(0.2, 0.4)
-    wings = [
-        _line((0.2, s * body), (-0.3, s * wing), (-0.5, s * wing), (-0.1, s * body))
-        for s in (-1, 1)
-    ]
+    half = np.array([(0.2, body), (-0.3, wing), (-0.5, wing), (-0.1, body)])
     fin = _line((-0.8, -body), (-1.1, -tail), (-1.0, 0))
-    return [_ellipse(0, 0, 1, body), *wings, fin]
+    return [_ellipse(0, 0, 1, body), half, half * (1, -1), fin]
 
 
 def _basketball(rng: np.random.Generator) -> list[Array]:
     bow = rng.uniform(0.3, 0.6)
-    seams = [
-        _ellipse(s, 0, bow, 0.8, *turn) for s, turn in ((-1, (-0.25, 0.25)), (1, (0.25, 0.75)))
-    ]
-    return [
-        _ellipse(0, 0, 1, 1),
-        _line((-1, 0), (0, 0), (1, 0)),
-        _line((0, -1), (0, 0), (0, 1)),
-        *seams,
-    ]
+    seams = [_ellipse(-1, 0, bow, 0.8, -0.25, 0.25), _ellipse(1, 0, bow, 0.8, 0.25, 0.75)]
+    cross = [_line((-1, 0), (0, 0), (1, 0)), _line((0, -1), (0, 0), (0, 1))]
+    return [_ellipse(0, 0, 1, 1), *cross, *seams]
 
 
 def _cat(rng: np.random.Generator) -> list[Array]:
     ear, wide = rng.uniform(1.2, 1.6), rng.uniform(0.9, 1.2)
-    ears = [_line((s * 0.8, -0.6), (s * 0.7, -ear), (s * 0.2, -0.95)) for s in (-1, 1)]
-    eyes = [_ellipse(s * 0.4, -0.2, 0.1, 0.1) for s in (-1, 1)]
-    whiskers = [
-        _line((s * 0.3, y), (s * 1.4, y + slope))
-        for s in (-1, 1)
-        for y, slope in ((0.2, -0.1), (0.35, 0.1))
+    half = [
+        _line((0.8, -0.6), (0.7, -ear), (0.2, -0.95)),
+        _ellipse(0.4, -0.2, 0.1, 0.1),
+        _line((0.3, 0.2), (1.4, 0.1)),
+        _line((0.3, 0.35), (1.4, 0.45)),
     ]
-    return [_ellipse(0, 0, wide, 1), *ears, *eyes, *whiskers]
+    return [_ellipse(0, 0, wide, 1), *half, *(stroke * (-1, 1) for stroke in half)]
