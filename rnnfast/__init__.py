@@ -3,7 +3,7 @@
 __version__ = "0.1.0"
 
 from . import backend, datasets, losses, optim
-from .callbacks import Callback, EarlyStopping, History
+from .callbacks import Callback, Checkpoint, CSVLog, EarlyStopping, History
 from .core.runtime import get_num_threads, num_threads, set_num_threads, show_config
 from .io import load, save
 from .layers import GRU, LSTM, RNN, Dropout, Embedding, Last, LayerNorm, Linear, Sequential
@@ -18,7 +18,9 @@ __all__ = [
     "SGD",
     "Adam",
     "AdamW",
+    "CSVLog",
     "Callback",
+    "Checkpoint",
     "CosineAnnealingLR",
     "Dropout",
     "EarlyStopping",

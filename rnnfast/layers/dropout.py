@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,7 +28,7 @@ class MaskSource:
     """
 
     def __init__(self, seed: int | None, p: float) -> None:
-        self.entropy = np.random.SeedSequence(seed).entropy
+        self.entropy: Any = np.random.SeedSequence(seed).entropy
         self.kept = round((1.0 - p) * 65536)
         self.calls = 0
 
@@ -35,6 +36,14 @@ class MaskSource:
         """Return the number of a new call; the caller holds a lock."""
         self.calls += 1
         return self.calls
+
+    def state_dict(self) -> dict[str, int]:
+        """Return what the next masks depend on."""
+        return {"entropy": self.entropy, "calls": self.calls}
+
+    def load_state_dict(self, state_dict: Mapping[str, int]) -> None:
+        """Continue from what `state_dict` returned."""
+        self.entropy, self.calls = state_dict["entropy"], state_dict["calls"]
 
     def fill(self, call: int, index: int, start: int, out: Array) -> None:
         """Write the mask of rows start, start + 1, ...: zero or 1 / (1 - p).

@@ -411,11 +411,12 @@ def check_chain(layers: tuple[Any, ...]) -> None:
 
 
 def with_parts(layer: Layer) -> Iterator[Layer]:
-    """Iterate over a layer and, in a `Sequential`, all layers in it."""
+    """Iterate over a layer and all layers in it, as in a `Sequential`."""
     yield layer
-    if isinstance(layer, Sequential):
-        for part in layer.layers:
-            yield from with_parts(part)
+    for value in vars(layer).values():
+        for part in value if isinstance(value, list) else [value]:
+            if isinstance(part, Layer):
+                yield from with_parts(part)
 
 
 def build(entry: Any) -> Layer:
