@@ -331,8 +331,14 @@ class _Position:
         _keys("fit", "resume with", state, self.state_dict())
         _keys("fit", "callbacks to resume", self._by_name(), state["callbacks"])
         masks = self._masks()
-        if len(state["masks"]) != len(masks) or (state["shuffle"] is None) != (self.rng is None):
-            raise ValueError("fit expected model and shuffle to be as they were, to resume")
+        if (
+            len(state["masks"]) != len(masks)
+            or state["optimizer"]["type"] != type(self.optimizer).__name__
+            or (state["shuffle"] is None) != (self.rng is None)
+        ):
+            raise ValueError(
+                "fit expected model, optimizer and shuffle to be as they were, to resume"
+            )
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         for name, callback in self._by_name().items():
