@@ -228,7 +228,8 @@ def _opened(path: str | os.PathLike[str], what: str) -> Iterator[tuple[dict[str,
     except MemoryError:
         raise
     except Exception as error:  # of JSON, of zip, of safetensors, of constructors
-        raise ValueError(f"{path} is not {what} that rnnfast can load: {error}") from error
+        why = str(error) or type(error).__name__
+        raise ValueError(f"{path} is not {what} that rnnfast can load: {why}") from error
 
 
 def _read_all(file: _File, size: int) -> Iterator[tuple[str, Array]]:
