@@ -3,7 +3,7 @@
 __version__ = "0.1.0"
 
 from . import backend, datasets, init, losses, optim
-from .callbacks import Callback, EarlyStopping, History
+from .callbacks import Callback, Checkpoint, CSVLog, EarlyStopping, History
 from .core.runtime import get_num_threads, num_threads, set_num_threads, show_config
 from .io import load, save
 from .layers import (
@@ -36,7 +36,9 @@ __all__ = [
     "Adam",
     "AdamW",
     "BatchNorm1d",
+    "CSVLog",
     "Callback",
+    "Checkpoint",
     "Conv1d",
     "CosineAnnealingLR",
     "Dropout",

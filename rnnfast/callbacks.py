@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from .io import check_path, replace_file, save_state
 from .layers.base import Layer, check_flag, check_size
-from .optim import Optimizer, _number
+from .optim import Optimizer, _keys, _number
 
 if TYPE_CHECKING:
     from .layers.base import Array
 
-__all__ = ["Callback", "EarlyStopping", "History"]
+__all__ = ["CSVLog", "Callback", "Checkpoint", "EarlyStopping", "History"]
 
 
 class Callback:
@@ -47,6 +49,9 @@ class Callback:
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Continue from what `state_dict` returned; called after `on_train_begin`."""
+
+    def on_checkpoint(self, epoch: int, state: Callable[[], dict[str, Any]]) -> None:
+        """Epoch `epoch` is over for all callbacks; ``state()`` is what `fit` can resume from."""
 
 
 class History(dict[str, list[float]]):
@@ -126,10 +131,89 @@ class EarlyStopping(Callback):
         self.wait += 1
         return self.wait >= self.patience
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best value, when it was, and its parameters."""
+        return {
+            "best": self.best,
+            "best_epoch": self.best_epoch,
+            "wait": self.wait,
+            "weights": self._weights,
+        }
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Continue from what `state_dict` returned."""
+        _keys("EarlyStopping", "a state", state_dict, self.state_dict())
+        self.best, self.best_epoch = state_dict["best"], state_dict["best_epoch"]
+        self.wait, self._weights = state_dict["wait"], dict(state_dict["weights"])
+
     def on_train_end(self, history: History) -> None:
         """Restore the best parameters."""
         if self._weights:
             self.model.load_state_dict(self._weights)
+
+
+class Checkpoint(Callback):
+    """Write all that training continues from to a file: ``fit(..., resume=path)``.
+
+    That is the parameters, the optimiser's state, those of schedules and all other callbacks, the
+    history and the positions of all random numbers that `fit` and the layers draw. The older file
+    is replaced once the new one is complete, so that a kill at any moment leaves one of the two.
+
+    Parameters
+    ----------
+    path : path
+        Ends in ".safetensors" (needs ``pip install rnnfast[io]``) or ".npz".
+    every : int, default 1
+        Write after every so many epochs.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], every: int = 1) -> None:
+        check_path(path)
+        self.path = path
+        self.every = check_size("Checkpoint", "every", every, 1)
+
+    def on_checkpoint(self, epoch: int, state: Callable[[], dict[str, Any]]) -> None:
+        """Write."""
+        if (epoch + 1) % self.every == 0:
+            save_state(state(), self.path)
+
+
+class CSVLog(Callback):
+    """Write the logs of all epochs to a CSV file, anew after every epoch.
+
+    Parameters
+    ----------
+    path : path
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = os.fspath(path)
+        self.rows: list[dict[str, Any]] = []
+
+    def on_train_begin(self, model: Layer, optimizer: Optimizer) -> None:
+        """Forget an earlier training."""
+        self.rows = []
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        """Write."""
+        import csv
+        from io import StringIO
+
+        self.rows.append({"epoch": epoch + 1, **logs})
+        text = StringIO(newline="")
+        table = csv.DictWriter(text, {name: None for row in self.rows for name in row})
+        table.writeheader()
+        table.writerows(self.rows)
+        replace_file(self.path, lambda file: file.write(text.getvalue().encode()))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the rows."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Continue after these rows."""
+        _keys("CSVLog", "a state", state_dict, ["rows"])
+        self.rows = list(state_dict["rows"])
 
 
 def check_monitor(owner: Callback, monitor: Any) -> str:

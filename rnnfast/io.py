@@ -1,11 +1,12 @@
-"""Save and load models: safetensors or npz, never pickle.
+"""Save and load models and states of training: safetensors or npz, never pickle.
 
-A file holds all parameters under the names of ``state_dict`` and a JSON text that says how to
-rebuild the model. PyTorch opens the safetensors ones too.
+A model's file holds all parameters under the names of ``state_dict`` and a JSON text that says how
+to rebuild the model. PyTorch opens the safetensors ones too.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
@@ -20,11 +21,16 @@ from .layers.sequential import build
 if TYPE_CHECKING:
     from .layers.base import Array
 
-__all__ = ["load", "save"]
+__all__ = ["load", "load_state", "save", "save_state"]
 
 FORMAT = 1
 KEY = "rnnfast"  # of the JSON text: in the metadata (safetensors), or a member of its own (npz)
 LONGEST = 1 << 24  # bytes of the JSON text
+KINDS = {
+    "F32": "float32",
+    "F64": "float64",
+    "I64": "int64",
+}  # of arrays: safetensors' names, NumPy's
 
 
 def save(model: Layer, path: str | os.PathLike[str]) -> None:
@@ -46,38 +52,49 @@ def save(model: Layer, path: str | os.PathLike[str]) -> None:
     ImportError
         Where the safetensors library is missing.
     """
-    import json
-
     if not isinstance(model, Layer):
         raise TypeError(f"save expected model as a layer, got {type(model).__name__}")
-    target = os.path.realpath(os.fspath(path))
-    write = {".safetensors": _write_safetensors, ".npz": _write_npz}[_ending(target)]
     architecture = {"type": type(model).__name__, "config": model.config()}
+    check_path(path)
     _rebuild(architecture)
-    text = json.dumps({"format": FORMAT, **architecture})
+    _write(path, model.state_dict(), architecture)
 
-    # in the same folder, so that the last step is a mere renaming
-    temporary = f"{target}.{os.getpid()}.{os.urandom(4).hex()}.tmp"
-    try:
-        with open(temporary, "xb") as file:
-            if os.name == "posix" and os.path.exists(target):
-                os.fchmod(file.fileno(), stat.S_IMODE(os.stat(target).st_mode))
-            write(file, model.state_dict(), text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException as error:
-        with suppress(OSError):
-            os.unlink(temporary)
-        if isinstance(error, OSError) and error.filename == temporary:
-            raise OSError(error.errno, error.strerror, os.fspath(path)) from None
-        raise
-    if os.name == "posix":
-        folder = os.open(os.path.dirname(target), os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+
+def save_state(state: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+    """Write a mapping of numbers, str, lists, arrays and mappings of these; as `save` otherwise.
+
+    Parameters
+    ----------
+    state : mapping
+        Keys are str without "/". Arrays are of float32, float64 or int64, and in no list.
+    path : path
+
+    Raises
+    ------
+    TypeError, ValueError
+        For anything else in `state`, and for another ending.
+    """
+    arrays: dict[str, Array] = {}
+
+    def without_arrays(tree: Any, at: str) -> Any:
+        if not isinstance(tree, Mapping):
+            return tree
+        rest = {}
+        for key, value in tree.items():
+            if not isinstance(key, str) or "/" in key:
+                raise TypeError(f"save_state expected keys as str without '/', got {key!r}")
+            if isinstance(value, np.ndarray):
+                if value.dtype.name not in KINDS.values():
+                    raise TypeError(
+                        f"save_state expected arrays of {', '.join(KINDS.values())}, "
+                        f"got {value.dtype} at {at}{key}"
+                    )
+                arrays[at + key] = np.require(value, value.dtype.newbyteorder("="), "C")
+            else:
+                rest[key] = without_arrays(value, f"{at}{key}/")
+        return rest
+
+    _write(path, arrays, {"state": without_arrays(state, "")})
 
 
 def load(path: str | os.PathLike[str]) -> Any:
@@ -103,53 +120,126 @@ def load(path: str | os.PathLike[str]) -> Any:
     ImportError
         Where the safetensors library is missing.
     """
+    with _opened(path, "a model") as (architecture, file, size):
+        model = _rebuild(architecture, most_layers=len(file.arrays))
+        owners = dict.fromkeys(model.params, model.params)
+        owners |= dict.fromkeys(model.buffers, model.buffers)
+        wanted = {n: (o[n].shape, o[n].dtype.name) for n, o in owners.items()}
+        for name in wanted.keys() | file.arrays.keys():
+            if wanted.get(name) != file.arrays.get(name):
+                raise ValueError(
+                    f"{name} is {_describe(file.arrays.get(name))} there, "
+                    f"{_describe(wanted.get(name))} in the model"
+                )
+        for name, array in _read_all(file, size):
+            owners[name].adopt(name, array)
+        return model
+
+
+def load_state(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read what `save_state` wrote; raises as `load` does."""
+    with _opened(path, "a state") as (description, file, size):
+        state = description.get("state")
+        if not isinstance(state, dict):
+            raise ValueError("its description is not one of a state")
+        for name, array in _read_all(file, size):
+            *folders, key = name.split("/")
+            inside: Any = state
+            for folder in folders:
+                inside = inside[folder]
+            if not isinstance(inside, dict) or key in inside:
+                raise ValueError(f"there is no place for {name}")
+            inside[key] = array
+        return state
+
+
+def check_path(path: Any) -> str:
+    """Return the ending of `path`, once it is sure that files of its format can be written."""
+    ending = os.path.splitext(os.fspath(path))[1].lower()
+    if ending not in (".safetensors", ".npz"):
+        raise ValueError(f"path expected to end in .safetensors or .npz, got {os.fspath(path)!r}")
+    if ending == ".safetensors":
+        _safetensors()
+    return ending
+
+
+def replace_file(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> None:
+    """Write a file; an older one is replaced only once the new one is complete."""
+    target = os.path.realpath(os.fspath(path))
+    # in the same folder, so that the last step is a mere renaming
+    temporary = f"{target}.{os.getpid()}.{os.urandom(4).hex()}.tmp"
+    try:
+        with open(temporary, "xb") as file:
+            if os.name == "posix" and os.path.exists(target):
+                os.fchmod(file.fileno(), stat.S_IMODE(os.stat(target).st_mode))
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException as error:
+        with suppress(OSError):
+            os.unlink(temporary)
+        if isinstance(error, OSError) and error.filename == temporary:
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from None
+        raise
+    if os.name == "posix":
+        folder = os.open(os.path.dirname(target), os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _write(
+    path: str | os.PathLike[str], arrays: dict[str, Array], description: dict[str, Any]
+) -> None:
+    import json
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, np.generic):
+            return value.item()
+        raise TypeError(f"{path} cannot hold {type(value).__name__} {value!r:.200}")
+
+    write = {".safetensors": _write_safetensors, ".npz": _write_npz}[check_path(path)]
+    text = json.dumps({"format": FORMAT, **description}, default=plain)
+    replace_file(path, lambda file: write(file, arrays, text))
+
+
+@contextmanager
+def _opened(path: str | os.PathLike[str], what: str) -> Iterator[tuple[dict[str, Any], _File, int]]:
+    # the description, the arrays and the size of a file; errors in the block are the file's
     import json
 
     path = os.fspath(path)
-    open_file = {".safetensors": _open_safetensors, ".npz": _open_npz}[_ending(path)]
+    open_file = {".safetensors": _open_safetensors, ".npz": _open_npz}[check_path(path)]
     with open(path, "rb"):  # its errors are plainer than the libraries'
         size = os.path.getsize(path)
-    if open_file is _open_safetensors:
-        _safetensors()
     try:
         with open_file(path) as file:
             try:
-                architecture = json.loads(file.text)
+                description = json.loads(file.text)
             except (ValueError, RecursionError):
                 raise ValueError("its description is not JSON") from None
-            if not isinstance(architecture, dict) or "format" not in architecture:
-                raise ValueError("its description is not one of a model")
-            if architecture["format"] != FORMAT:
+            if not isinstance(description, dict) or "format" not in description:
+                raise ValueError(f"its description is not one of {what}")
+            if description["format"] != FORMAT:
                 raise ValueError(
-                    f"it is of format {architecture['format']}, this version reads {FORMAT}"
+                    f"it is of format {description['format']}, this version reads {FORMAT}"
                 )
-            model = _rebuild(architecture, most_layers=len(file.arrays))
-            owners = dict.fromkeys(model.params, model.params)
-            owners |= dict.fromkeys(model.buffers, model.buffers)
-            wanted = {n: (o[n].shape, o[n].dtype.name) for n, o in owners.items()}
-            for name in wanted.keys() | file.arrays.keys():
-                if wanted.get(name) != file.arrays.get(name):
-                    raise ValueError(
-                        f"{name} is {_describe(file.arrays.get(name))} there, "
-                        f"{_describe(wanted.get(name))} in the model"
-                    )
-            if sum(owner[name].nbytes for name, owner in owners.items()) > size:
-                raise ValueError("it is shorter than its parameters")
-            for name, (_, dtype) in wanted.items():
-                array = np.require(file.read(name), np.dtype(dtype), ["C", "A", "W"])
-                owners[name].adopt(name, array)
-            return model
+            yield description, file, size
     except MemoryError:
         raise
     except Exception as error:  # of JSON, of zip, of safetensors, of constructors
-        raise ValueError(f"{path} is not a model that rnnfast can load: {error}") from error
+        why = str(error) or type(error).__name__
+        raise ValueError(f"{path} is not {what} that rnnfast can load: {why}") from error
 
 
-def _ending(path: str) -> str:
-    ending = os.path.splitext(path)[1].lower()
-    if ending not in (".safetensors", ".npz"):
-        raise ValueError(f"path expected to end in .safetensors or .npz, got {path!r}")
-    return ending
+def _read_all(file: _File, size: int) -> Iterator[tuple[str, Array]]:
+    sizes = [math.prod(shape) * np.dtype(kind).itemsize for shape, kind in file.arrays.values()]
+    if min(sizes, default=0) < 0 or sum(sizes) > size:
+        raise ValueError("it is shorter than its arrays")
+    for name, (_, kind) in file.arrays.items():
+        yield name, np.require(file.read(name), np.dtype(kind), ["C", "A", "W"])
 
 
 def _describe(entry: tuple[tuple[int, ...], str] | None) -> str:
@@ -212,8 +302,7 @@ def _open_safetensors(path: str) -> Iterator[_File]:
         for name in file.keys():  # noqa: SIM118  (not a mapping)
             entry = file.get_slice(name)
             kind = entry.get_dtype()
-            kind = {"F32": "float32", "F64": "float64", "I64": "int64"}.get(kind, kind)
-            arrays[name] = tuple(entry.get_shape()), kind
+            arrays[name] = tuple(entry.get_shape()), KINDS.get(kind, kind)
         yield _File(text, arrays, file.get_tensor)
 
 

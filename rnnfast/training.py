@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -11,8 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .callbacks import Callback, History
+from .io import load_state
 from .layers.base import Layer, check_flag, check_lengths, check_seed, check_size, is_number
-from .optim import Optimizer, _number, clip_grad_norm, clip_grad_value
+from .layers.dropout import MaskSource
+from .layers.sequential import with_parts
+from .optim import Optimizer, _keys, _number, clip_grad_norm, clip_grad_value
 
 if TYPE_CHECKING:
     from .layers.base import Array
@@ -41,7 +45,9 @@ def fit(
     validation_split: float = 0.0,
     metrics: Metrics | None = None,
     callbacks: Sequence[Callback] = (),
+    resume: str | os.PathLike[str] | None = None,
     shuffle: bool = True,
+    bucket: bool = False,
     seed: int | None = None,
     progress: bool | None = None,
     unit: str = "samples",
@@ -79,8 +85,15 @@ def fit(
     metrics : mapping of str to callable, optional
         ``metric(prediction, y) -> float``, keywords as for `loss`; `losses.accuracy` for instance.
     callbacks : sequence of Callback
+    resume : path, optional
+        What a `Checkpoint` wrote: training continues after its last epoch, up to `epochs` in all.
+        With the same arguments otherwise, the result is that of a training that was never
+        interrupted, to the bit; `data` that is a function must not depend on its earlier calls.
     shuffle : bool, default True
         Whether arrays are cut into batches in a new random order each epoch.
+    bucket : bool, default False
+        Whether a batch is made of samples of similar length, for arrays with lengths: it is cut to
+        the longest of them, so that no layer works on more padding than need be.
     seed : int or None
         Of that order.
     progress : bool, optional
@@ -116,9 +129,14 @@ def fit(
         raise TypeError(f"fit expected callbacks as a sequence of Callback, got {callbacks!r}")
     seed = check_seed("fit", seed)
     rng = np.random.default_rng(seed) if check_flag("fit", "shuffle", shuffle) else None
+    bucket = check_flag("fit", "bucket", bucket)
     if not isinstance(unit, str):
         raise TypeError(f"fit expected unit as a str, got {unit!r}")
     batches = _batches("fit", "data", model, data, batch_size, lengths, carry_state, rng)
+    if bucket:
+        if not isinstance(batches, _ArrayBatches) or len(batches.arrays) != 3:
+            raise ValueError("fit expected data as arrays and their lengths with bucket")
+        batches.bucket = True
     if not is_number(validation_split):
         raise TypeError(f"fit expected validation_split as a number, got {validation_split!r}")
     if validation_split:
@@ -136,17 +154,23 @@ def fit(
                 "fit expected validation as a list, or a function that returns an iterator, "
                 "got an iterator, which can be used only once"
             )
-    history = History()
     if progress is not None:
         progress = check_flag("fit", "progress", progress)
     else:
         progress = sys.stderr is not None and sys.stderr.isatty()
     display = _Display(epochs, unit) if progress else None
 
+    position = _Position(model, optimizer, callbacks, rng)
+    history = position.history
+    saved = None if resume is None else load_state(resume)
+
     for callback in callbacks:
         callback.on_train_begin(model, optimizer)
+    if saved is not None:
+        position.load_state_dict(saved)
     try:
-        for epoch in range(epochs):
+        while position.epochs < epochs and not position.stopped:
+            epoch = position.epochs
             started = time.perf_counter()
             for callback in callbacks:
                 callback.on_epoch_begin(epoch)
@@ -185,10 +209,11 @@ def fit(
             stop = [callback.on_epoch_end(epoch, logs) for callback in callbacks]
             for name, value in logs.items():
                 history.setdefault(name, []).append(value)
+            position.epochs, position.stopped = epoch + 1, any(stop)
+            for callback in callbacks:
+                callback.on_checkpoint(epoch, position.state_dict)
             if display:
                 display.finish(logs)
-            if any(stop):
-                break
     finally:
         if display:
             display.close()
@@ -263,6 +288,72 @@ def _check(
     )
 
 
+class _Position:
+    """All that a training continues from, but for its data."""
+
+    def __init__(
+        self,
+        model: Layer,
+        optimizer: Optimizer,
+        callbacks: Sequence[Callback],
+        rng: np.random.Generator | None,
+    ) -> None:
+        self.model, self.optimizer, self.callbacks, self.rng = model, optimizer, callbacks, rng
+        self.epochs = 0  # complete
+        self.stopped = False  # by a callback
+        self.history = History()
+
+    def _masks(self) -> list[MaskSource]:
+        sources = (
+            source
+            for layer in with_parts(self.model)
+            for value in vars(layer).values()
+            for source in (value if isinstance(value, tuple) else (value,))
+            if isinstance(source, MaskSource)
+        )
+        return list(dict.fromkeys(sources))  # each once
+
+    def _by_name(self) -> dict[str, Callback]:
+        return {f"{i} {type(c).__name__}": c for i, c in enumerate(self.callbacks)}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "epochs": self.epochs,
+            "stopped": self.stopped,
+            "history": dict(self.history),
+            "batch_losses": np.array(self.history.batch_losses, np.float64),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "callbacks": {name: c.state_dict() for name, c in self._by_name().items()},
+            "masks": [source.state_dict() for source in self._masks()],
+            "shuffle": self.rng and self.rng.bit_generator.state,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        _keys("fit", "resume with", state, self.state_dict())
+        _keys("fit", "callbacks to resume", self._by_name(), state["callbacks"])
+        masks = self._masks()
+        if (
+            len(state["masks"]) != len(masks)
+            or state["optimizer"]["type"] != type(self.optimizer).__name__
+            or (state["shuffle"] is None) != (self.rng is None)
+        ):
+            raise ValueError(
+                "fit expected model, optimizer and shuffle to be as they were, to resume"
+            )
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        for name, callback in self._by_name().items():
+            callback.load_state_dict(state["callbacks"][name])
+        for source, saved in zip(masks, state["masks"], strict=True):
+            source.load_state_dict(saved)
+        if self.rng is not None:
+            self.rng.bit_generator.state = state["shuffle"]
+        self.history.update(state["history"])
+        self.history.batch_losses.extend(state["batch_losses"].tolist())
+        self.epochs, self.stopped = state["epochs"], state["stopped"]
+
+
 # ---- batches -----------------------------------------------------------------------------------
 
 
@@ -273,11 +364,14 @@ class _ArrayBatches:
         self,
         arrays: Sequence[Any],
         axes: Sequence[int],
+        times: Sequence[int | None],
         batch_size: int,
         rng: np.random.Generator | None,
     ) -> None:
-        self.arrays, self.axes, self.batch_size, self.rng = arrays, axes, batch_size, rng
+        self.arrays, self.batch_size, self.rng = arrays, batch_size, rng
+        self.axes, self.times = axes, times  # of samples and of time steps in each array
         self.samples = np.arange(arrays[0].shape[axes[0]])
+        self.bucket = False  # whether the samples of a batch are of similar length
 
     def split(self, share: float) -> _ArrayBatches:
         """Take the last `share` of the samples away and return batches of them, in order."""
@@ -287,7 +381,7 @@ class _ArrayBatches:
                 "fit expected validation_split from 0 to 1 that leaves samples to learn from, "
                 f"got {share} of {len(self.samples)} samples"
             )
-        last = _ArrayBatches(self.arrays, self.axes, self.batch_size, None)
+        last = _ArrayBatches(self.arrays, self.axes, self.times, self.batch_size, None)
         self.samples, last.samples = self.samples[:cut], self.samples[cut:]
         return last
 
@@ -295,14 +389,27 @@ class _ArrayBatches:
         return -(-len(self.samples) // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Array, ...]]:
-        order = self.samples.copy()
+        order, starts = self.samples.copy(), np.arange(0, len(self.samples), self.batch_size)
         if self.rng is not None:
             self.rng.shuffle(order)
-        for start in range(0, len(order), self.batch_size):
+        arrays = self.arrays
+        if self.bucket:
+            lengths = arrays[2]
+            order = order[lengths[order].argsort(kind="stable")]
+            if self.rng is not None:
+                self.rng.shuffle(starts)
+        for start in starts:
             some = order[start : start + self.batch_size]
-            yield tuple(
-                _take(a, some, axis) for a, axis in zip(self.arrays, self.axes, strict=True)
-            )
+            if self.bucket:
+                arrays = self._cut(max(1, lengths[some].max()))
+            yield tuple(_take(a, some, axis) for a, axis in zip(arrays, self.axes, strict=True))
+
+    def _cut(self, steps: int) -> list[Array]:
+        # the arrays without what follows the first time steps
+        return [
+            a if time is None else a[(slice(None),) * time + (slice(steps),)]
+            for a, time in zip(self.arrays, self.times, strict=True)
+        ]
 
 
 def _take(array: Array, some: Array, axis: int) -> Array:
@@ -366,13 +473,16 @@ def _batches(
             f"got shapes {y.shape} and {x.shape}"
         )
     everything = [x, y]
+    time = 1 - axes[0]
+    times = [time, time if model.keeps_time and y.ndim > time else None]
     if lengths is not None:
         if x.ndim < 2:
             raise ValueError(f"{expected} with a time axis in x for lengths, got shape {x.shape}")
         whose = owner if name == "data" else f"{owner}'s {name}"
-        everything.append(check_lengths(whose, lengths, x.shape[1 - axes[0]], samples))
+        everything.append(check_lengths(whose, lengths, x.shape[time], samples))
         axes.append(0)
-    return _ArrayBatches(everything, axes, batch_size, rng)
+        times.append(None)
+    return _ArrayBatches(everything, axes, times, batch_size, rng)
 
 
 def _check_batch(owner: str, name: str, batch: Any) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import csv
 import math
 import re
 
@@ -9,7 +11,28 @@ import numpy as np
 import pytest
 from support import each_engine as each_engine
 
-from rnnfast import SGD, Callback, EarlyStopping, Linear, fit, losses
+from rnnfast import (
+    LSTM,
+    SGD,
+    Adam,
+    AdamW,
+    Callback,
+    Checkpoint,
+    CSVLog,
+    Dropout,
+    EarlyStopping,
+    Last,
+    Linear,
+    Nadam,
+    ReduceLROnPlateau,
+    RMSprop,
+    Sequential,
+    fit,
+    load,
+    losses,
+    save,
+)
+from rnnfast.io import load_state
 
 
 def line(n=24, seed=0):
@@ -76,14 +99,9 @@ def test_early_stopping_starts_anew_with_each_training():
 
 
 def test_an_interrupted_training_has_its_best_parameters():
-    class Interrupt(Callback):
-        def on_epoch_begin(self, epoch):
-            if epoch == 3:
-                raise KeyboardInterrupt
-
     model, feed = linear(), Feed(3, 1, 2)
     with pytest.raises(KeyboardInterrupt):
-        train(model, feed, EarlyStopping("fed"), Interrupt())
+        train(model, feed, EarlyStopping("fed"), Interrupt(4))
     np.testing.assert_equal(dict(model.params), feed.params[1])
 
 
@@ -100,8 +118,155 @@ def test_early_stopping_watches_held_out_samples():
     assert got == pytest.approx(stop.best, rel=1e-12)
 
 
+# ---- checkpoints
+
+
+class Interrupt(Callback):
+    """Press Ctrl-C after so many batches, unless None."""
+
+    def __init__(self, batches):
+        self.left = batches
+
+    def on_batch_end(self, batch, logs):
+        if self.left is not None:
+            self.left -= 1
+            if not self.left:
+                raise KeyboardInterrupt
+
+
+def network(seed):
+    return Sequential(
+        LSTM(2, 5, 2, dropout=0.4, seed=seed, dtype=np.float64),
+        Sequential(Dropout(0.3, seed=seed)),
+        Last(),
+        Linear(5, 1, seed=seed, dtype=np.float64),
+    )
+
+
+@pytest.fixture(params=[".npz", ".safetensors"])
+def path(request, tmp_path):
+    if request.param == ".safetensors":
+        pytest.importorskip("safetensors", reason="safetensors is not installed")
+    return tmp_path / f"position{request.param}"
+
+
+OPTIMIZERS = [(Adam, {}), (AdamW, {}), (Nadam, {}), (RMSprop, {"momentum": 0.5}), (SGD, {})]
+
+
+@pytest.mark.parametrize(("cls", "options"), OPTIMIZERS, ids=str)
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_resuming_equals_a_training_in_one_go(path, cls, options, shuffle):
+    """With masks, too, whose seed nobody knows."""
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((4, 30, 2)), rng.standard_normal((30, 1))
+    first = network(None)
+
+    def go(model, interrupt=None, **more):
+        optimizer = cls(model, lr=0.01, **options)
+        plateau = ReduceLROnPlateau(optimizer, factor=0.7, patience=0)
+        stop, log = EarlyStopping(patience=4), CSVLog(path.with_suffix(".csv"))
+        history = fit(
+            model,
+            (x, y),
+            loss=losses.squared_error,
+            optimizer=optimizer,
+            epochs=12,
+            batch_size=7,
+            validation_split=0.2,
+            shuffle=shuffle,
+            callbacks=[plateau, stop, Checkpoint(path, every=2), log, Interrupt(interrupt)],
+            **more,
+        )
+        del history["seconds"]
+        states = model, optimizer, plateau, stop
+        return history, history.batch_losses, [s.state_dict() for s in states]
+
+    with pytest.raises(KeyboardInterrupt):
+        go(copy.deepcopy(first), 4 * 5 - 1, seed=3)  # in the fifth epoch
+    got = go(network(None), resume=path, seed=4)
+    rows = path.with_suffix(".csv").read_text().splitlines()
+    want = go(first, seed=3)
+    np.testing.assert_equal(got, want)
+    assert len(rows) == 1 + len(want[0]["loss"])
+    again = go(network(None), resume=path)  # stopped for good, or nothing left to do
+    assert again[0]["loss"] == want[0]["loss"][: len(again[0]["loss"])]
+
+
+def test_a_stopped_training_stays_stopped(path):
+    model, feed = linear(), Feed(3, 1, 2, 2)
+    options = dict(optimizer=SGD(model, lr=0.1))
+    want = train(model, feed, EarlyStopping("fed", 2), Checkpoint(path), **options)
+    other = linear()
+    got = train(other, feed, EarlyStopping("fed", 2), Checkpoint(path), resume=path)
+    assert got == want
+    assert len(got["loss"]) == 4
+    np.testing.assert_equal(dict(other.params), feed.params[1])
+
+
+def test_more_epochs(path):
+    straight, resumed = linear(), linear()
+    want = train(straight, epochs=5)
+    train(resumed, Checkpoint(path, every=3), epochs=4)
+    model = linear()
+    got = train(model, Checkpoint(path), epochs=5, resume=path)
+    assert got["loss"] == want["loss"]
+    np.testing.assert_equal(dict(model.params), dict(straight.params))
+    assert len(load_state(path)["history"]["loss"]) == 5
+
+
+def test_refuses_to_resume(path):
+    train(linear(), Checkpoint(path), epochs=1)
+    save(linear(), path.with_stem("model"))
+    other, dropping = Linear(1, 2, dtype=np.float64), Sequential(linear(), Dropout())
+    for model, options, callbacks, error, message in [
+        (linear(), {}, [], ValueError, "fit expected callbacks to resume ['0 Checkpoint'], got []"),
+        (linear(), {"shuffle": False}, [Checkpoint(path)], ValueError, "to be as they were"),
+        (linear(), {"optimizer": Adam}, [Checkpoint(path)], ValueError, "to be as they were"),
+        (dropping, {}, [Checkpoint(path)], ValueError, "to be as they were"),
+        (other, {}, [Checkpoint(path)], ValueError, "Linear expected"),
+        (
+            linear(),
+            {"resume": path.with_stem("model")},
+            [],
+            ValueError,
+            f"{path.with_stem('model')} is not a state that rnnfast can load",
+        ),
+        (linear(), {"resume": path.with_stem("none")}, [], FileNotFoundError, "none"),
+        (linear(), {"resume": "a.pt"}, [], ValueError, "path expected to end in .safetensors or"),
+    ]:
+        before = model.state_dict()
+        options = {"resume": path, **options}
+        options["optimizer"] = options.get("optimizer", SGD)(model, lr=0.1)
+        with pytest.raises(error, match=re.escape(message)):
+            train(model, *callbacks, **options)
+        np.testing.assert_equal(dict(model.params), before)
+    with pytest.raises(ValueError, match=re.escape("is not a model that rnnfast can load")):
+        load(path)
+
+
+def test_csv_log(tmp_path):
+    path = tmp_path / "log.csv"
+
+    class Late(Callback):
+        def on_epoch_end(self, epoch, logs):
+            if epoch == 1:
+                logs["late"] = np.float32(0.5)
+
+    log = CSVLog(path)
+    for _ in range(2):  # the second training takes the place of the first
+        history = train(linear(), Late(), log, epochs=2)
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row.pop("epoch") for row in rows] == ["1", "2"]
+    assert [float(row["loss"]) for row in rows] == history["loss"]
+    assert [row["late"] for row in rows] == ["", "0.5"]
+    assert rows[0].keys() == history.keys()
+
+
 def test_refuses():
     for call, error, message in [
+        (lambda: Checkpoint("a.pt"), ValueError, "path expected to end in .safetensors or .npz"),
+        (lambda: Checkpoint("a.npz", 0), ValueError, "Checkpoint expected every >= 1, got 0"),
         (lambda: EarlyStopping(3), TypeError, "EarlyStopping expected monitor as a str, got 3"),
         (lambda: EarlyStopping(patience=0), ValueError, "EarlyStopping expected patience >= 1"),
         (lambda: EarlyStopping(min_delta=-1), ValueError, "EarlyStopping expected min_delta >= 0"),

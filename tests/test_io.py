@@ -198,27 +198,6 @@ def test_every_truncation_is_refused(path):
             rnnfast.load(path)
 
 
-def test_damage_is_refused_or_harmless(path):
-    # npz has checksums, so that damage to parameters is found too; safetensors has none
-    model = Sequential(Linear(3, 2, seed=1), LayerNorm(2))
-    rnnfast.save(model, path)
-    whole = path.read_bytes()
-    rng = np.random.default_rng(0)
-    for _ in range(400):
-        damaged = bytearray(whole)
-        for position in rng.integers(0, len(whole), rng.integers(1, 4)):
-            damaged[position] = rng.integers(256)
-        path.write_bytes(damaged)
-        try:
-            loaded = rnnfast.load(path)
-        except ValueError as error:
-            assert str(path) in str(error)
-        else:
-            assert loaded.state_dict().keys() == model.state_dict().keys()
-            if path.suffix == ".npz":
-                np.testing.assert_equal(dict(loaded.params), dict(model.params))
-
-
 def test_wrong_contents_are_refused(path):
     linear = {"weight": np.zeros((2, 3), np.float32), "bias": np.zeros(2, np.float32)}
     config = {"in_features": 3, "out_features": 2, "bias": True, "seed": None, "dtype": "float32"}

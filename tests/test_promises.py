@@ -12,7 +12,9 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from importlib.util import find_spec
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,7 @@ from cases import CELLS, Case, make
 from harness import run, same_bits
 
 import rnnfast
+from rnnfast import io
 
 both_types = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 every_cell = pytest.mark.parametrize("cell", CELLS)
@@ -348,6 +351,7 @@ CALLERS = (
     WORK
     + """
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 def settled(most):
     end = time.monotonic() + 5
@@ -586,6 +590,117 @@ def test_floating_point_state_survives_import_and_calls_in_every_thread(runtime)
         pytest.skip("the engine's OpenMP is not GCC's")
 
 
+# ---- damaged files
+
+NUMBERS = [b"0", b"-1", b"7", b"99999", b"1e9", b"123456789012345678901", b"null", b"[]", b"{}"]
+
+
+def damaged(rng, data):
+    """Return bytes with a fault of some kind."""
+    data, kind = bytearray(data), rng.integers(6)
+    first, last = sorted(rng.integers(0, len(data) + 1, 2))
+    last = min(last, first + 40)
+    if kind == 0:  # bits turn over
+        for i in rng.integers(0, len(data), rng.integers(1, 4)):
+            data[i] ^= 1 << rng.integers(8)
+    elif kind == 1:  # some of it is lost
+        del data[first:last]
+    elif kind == 2:  # is there twice
+        data[first:first] = data[first:last]
+    elif kind == 3:  # is something else
+        data[first:last] = rng.bytes(last - first)
+    elif kind == 4:  # its end is missing
+        del data[first:]
+    else:  # a number is another one
+        digits = [i for i, byte in enumerate(data) if byte in b"0123456789"]
+        i = digits[rng.integers(len(digits))]
+        data[i : i + 1] = NUMBERS[rng.integers(len(NUMBERS))]
+    return bytes(data)
+
+
+def damaged_inside(rng, arrays, text, write):
+    """Return a file that is whole, but its contents are not."""
+    name = list(arrays)[rng.integers(len(arrays))]
+    array, kind = arrays[name], rng.integers(5)
+    if kind == 0:
+        text = damaged(rng, text.encode()).decode(errors="replace")
+    elif kind == 1:
+        arrays = {other: value for other, value in arrays.items() if other != name}
+    elif kind == 2:
+        arrays = {damaged(rng, name.encode() + b"0").decode("ascii", "replace"): array, **arrays}
+    elif kind == 3:
+        shape = rng.permutation([*array.shape, 1, rng.integers(3)])
+        arrays = {**arrays, name: np.resize(array, shape)}
+    else:
+        arrays = {**arrays, name: array.astype(rng.choice(["f2", "f8", "i8", "u1", "?"]))}
+    file = BytesIO()
+    write(file, arrays, text)
+    return file.getvalue()
+
+
+def with_damaged_header(rng, whole):
+    """Return a safetensors file whose header is damaged and has the length that it says."""
+    size = int.from_bytes(whole[:8], "little")
+    header = damaged(rng, whole[8 : 8 + size])
+    return len(header).to_bytes(8, "little") + header + whole[8 + size :]
+
+
+@contextmanager
+def memory_limit(more):
+    """Let this process take `more` bytes than it has, not more; the next one is a MemoryError."""
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + more, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+@needs_proc
+@pytest.mark.parametrize("what", ["model", "state"])
+@pytest.mark.parametrize("ending", [".npz", ".safetensors"])
+def test_damaged_files_are_refused_or_harmless(tmp_path, ending, what):
+    """P14: 10,000 in all. Nothing but ValueError, and no memory for what they claim to be."""
+    path = tmp_path / f"file{ending}"
+    write = io._write_npz
+    if ending == ".safetensors":
+        pytest.importorskip("safetensors", reason="safetensors is not installed")
+        write = io._write_safetensors
+    model = rnnfast.Sequential(
+        rnnfast.GRU(1, 2, seed=1), rnnfast.LayerNorm(2), rnnfast.Linear(2, 1)
+    )
+    if what == "model":
+        rnnfast.save(model, path)
+    else:
+        io.save_state(rnnfast.SGD(model, momentum=0.5).state_dict(), path)
+    read = {"model": rnnfast.load, "state": io.load_state}[what]
+    with io._opened(path, what) as (_, file, size):
+        text, arrays = file.text, dict(io._read_all(file, size))
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    refused = 0
+    with memory_limit(32 << 20):
+        for i in range(2500):
+            if i % 3 == 0:
+                data = damaged(rng, whole)
+            elif i % 3 == 1 or ending == ".npz":
+                data = damaged_inside(rng, arrays, text, write)
+            else:
+                data = with_damaged_header(rng, whole)
+            path.write_bytes(data)
+            try:
+                read(path)
+            except ValueError as error:
+                message = f"{path} is not a {what} that rnnfast can load: "
+                assert str(error).startswith(message)
+                assert len(str(error)) > len(message)
+                refused += 1
+    assert 1000 < refused < 2500
+
+
 # ---- signals
 
 KILLS = """
@@ -622,6 +737,61 @@ def test_kill_while_saving_leaves_a_whole_file(tmp_path, ending):
     if ending == ".safetensors":
         pytest.importorskip("safetensors", reason="safetensors is not installed")
     assert python(KILLS, tmp_path / f"model{ending}") == ["25"]
+
+
+# Each child continues from the checkpoint of the one before, with a model of its own whose weights
+# and masks are other ones until the checkpoint is read.
+RESUME = """
+path = sys.argv[1]
+x, lengths = normal(64, 9, 3), rng.integers(1, 10, 64)
+y = (x.sum(axis=(1, 2)) > 0).astype(int)
+
+def train(seed, resume=None, callbacks=()):
+    model = rnnfast.Sequential(
+        rnnfast.LSTM(3, 12, 2, dropout=0.3, batch_first=True, seed=seed),
+        rnnfast.Dropout(0.2, seed=seed),
+        rnnfast.Last(batch_first=True),
+        rnnfast.Linear(12, 2, seed=seed),
+    )
+    adam = rnnfast.Adam(model, lr=0.02)
+    plateau = rnnfast.ReduceLROnPlateau(adam, factor=0.5, patience=1)
+    stop = rnnfast.EarlyStopping(patience=1000)
+    history = rnnfast.fit(
+        model, (x, y, lengths), loss=rnnfast.losses.softmax_cross_entropy, optimizer=adam,
+        epochs=30, batch_size=8, validation_split=0.25, bucket=True, seed=seed, resume=resume,
+        callbacks=[plateau, stop, *callbacks],
+    )
+    del history["seconds"]
+    results = [dict(history), history.batch_losses, model.state_dict(), adam.state_dict()]
+    return results + [plateau.state_dict(), stop.state_dict()]
+
+want = train(0)
+kills = 0
+while True:
+    child = os.fork()
+    if child == 0:
+        earlier = path if os.path.exists(path) else None
+        train(1 if earlier else 0, earlier, [rnnfast.Checkpoint(path)])
+        os._exit(0)
+    time.sleep(rng.uniform(0.0, 0.04 + 0.004 * kills))  # in the end a child has the time it needs
+    os.kill(child, signal.SIGKILL)
+    if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0:
+        break
+    kills += 1
+got = train(1, path, [rnnfast.Checkpoint(path)])
+np.testing.assert_equal(got, want)
+print(kills)
+"""
+
+
+@needs_fork
+@pytest.mark.parametrize("ending", [".npz", ".safetensors"])
+def test_killed_training_resumes_to_the_same_bits(tmp_path, ending):
+    """P15: whatever the moments at which it was killed."""
+    if ending == ".safetensors":
+        pytest.importorskip("safetensors", reason="safetensors is not installed")
+    (kills,) = python(RESUME, tmp_path / f"position{ending}")
+    assert int(kills) > 1
 
 
 # Forward is interrupted in a call that would take seconds, backward in one that takes longer than

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import re
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -216,6 +217,63 @@ def test_validation_split_takes_the_last_samples(batch_first):
     np.testing.assert_equal(results[0], results[1])
 
 
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize("last", [True, False])
+def test_buckets(batch_first, last):
+    rng = np.random.default_rng(4)
+    lengths = rng.integers(0, 12, 50)
+    x = np.arange(600.0).reshape(50, 12, 1)  # an element says which sample and step it is
+    y = np.arange(50) if last else x[..., 0].astype(int)
+    if not batch_first:
+        x, y = x.swapaxes(0, 1), y if last else y.T
+    layers = [RNN(1, 2, batch_first=batch_first, seed=1, dtype=np.float64)]
+    model = Sequential(*layers, *[Last(batch_first)] * last)
+    forward, seen = model.forward, []
+
+    def spy(x, state, n):
+        seen.append((x, n))
+        return forward(x, state, n)
+
+    def loss(prediction, target, **keywords):
+        x, n = seen[-1]
+        steps = x if batch_first else x.swapaxes(0, 1)
+        samples = steps[:, 0, 0].astype(int) // 12
+        np.testing.assert_array_equal(n, lengths[samples])
+        assert steps.shape[1] == max(1, n.max())
+        np.testing.assert_array_equal(
+            steps, np.arange(600.0).reshape(50, 12, 1)[samples, : n.max() or 1]
+        )
+        np.testing.assert_array_equal(target, samples if last else x[..., 0])
+        epochs[-1].append(samples)
+        return 0.0, np.zeros_like(prediction)
+
+    model.forward = spy
+    options = dict(loss=loss, optimizer=SGD(model), batch_size=8, bucket=True, progress=False)
+    for shuffle in (True, False):
+        epochs = []
+
+        class Epochs(Callback):
+            def on_epoch_begin(self, epoch, epochs=epochs):
+                epochs.append([])
+
+        fit(
+            model,
+            (x, y, lengths),
+            shuffle=shuffle,
+            seed=1,
+            epochs=2,
+            callbacks=[Epochs()],
+            **options,
+        )
+        for batches in epochs:
+            assert sorted(np.concatenate(batches)) == list(range(50))
+            ranges = sorted((lengths[b].min(), lengths[b].max()) for b in batches)
+            assert all(a[1] <= b[0] for a, b in pairwise(ranges))
+        first, second = ([b.tolist() for b in batches] for batches in epochs)
+        longest = [lengths[b].max() for b in first]
+        assert (first != second) == (sorted(longest) != longest) == shuffle
+
+
 def test_callbacks():
     calls = []
 
@@ -372,6 +430,7 @@ def test_refuses_before_anything_is_written():
         ("validation", 3, TypeError, "as (x, y), an iterable of batches or a function, got int"),
         ("validation", [x], ValueError, "of batches (x, y) or (x, y, lengths)"),
         ("validation", iter([data]), ValueError, "as a list, or a function"),
+        ("bucket", 1, TypeError, "as True or False, got 1"),
         ("validation_split", 0.9, ValueError, "from 0 to 1 that leaves"),
         ("validation_split", 1.0, ValueError, "from 0 to 1 that leaves"),
         ("validation_split", -0.5, ValueError, "from 0 to 1 that leaves"),
@@ -387,12 +446,15 @@ def test_refuses_before_anything_is_written():
         options = {"loss": CE, "optimizer": SGD(model), "epochs": 2, name: value}
         with pytest.raises(error, match=re.escape(f"fit expected {name} {message}")):
             fit(model, data, **options)
+    both = {"validation": data, "validation_split": 0.5}
     for given, options, message in [
-        (data, {"validation": data}, "validation or validation_split, got both"),
-        ([data], {}, "data as arrays with validation_split"),
+        (data, both, "validation or validation_split, got both"),
+        ([data], {"validation_split": 0.5}, "data as arrays with validation_split"),
+        ([data], {"bucket": True}, "data as arrays and their lengths with bucket"),
+        (data, {"bucket": True}, "data as arrays and their lengths with bucket"),
     ]:
         with pytest.raises(ValueError, match=f"fit expected {message}"):
-            fit(model, given, loss=CE, optimizer=SGD(model), validation_split=0.5, **options)
+            fit(model, given, loss=CE, optimizer=SGD(model), **options)
     with pytest.raises(TypeError, match="fit expected model as a layer, got None"):
         fit(None, data, loss=CE, optimizer=SGD(model))
     np.testing.assert_equal(model.state_dict(), before)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,7 @@ class MaskSource:
     """
 
     def __init__(self, seed: int | None, p: float, value: float | None = None) -> None:
-        self.entropy = np.random.SeedSequence(seed).entropy
+        self.entropy: Any = np.random.SeedSequence(seed).entropy
         self.kept = round((1.0 - p) * 65536)
         self.value = 65536 / max(self.kept, 1) if value is None else value
         self.calls = 0
@@ -39,6 +40,14 @@ class MaskSource:
         """Return the number of a new call; the caller holds a lock."""
         self.calls += 1
         return self.calls
+
+    def state_dict(self) -> dict[str, int]:
+        """Return what the next masks depend on."""
+        return {"entropy": self.entropy, "calls": self.calls}
+
+    def load_state_dict(self, state_dict: Mapping[str, int]) -> None:
+        """Continue from what `state_dict` returned."""
+        self.entropy, self.calls = state_dict["entropy"], state_dict["calls"]
 
     def fill(self, call: int, index: int, start: int, out: Array) -> None:
         """Write the mask of rows start, start + 1, ...: zero or `value`.
