@@ -6,9 +6,15 @@ from . import backend, datasets, losses, optim
 from .callbacks import Callback, EarlyStopping, History
 from .core.runtime import get_num_threads, num_threads, set_num_threads, show_config
 from .io import load, save
-from .layers import GRU, LSTM, RNN, Dropout, Embedding, Last, LayerNorm, Linear, Sequential
+from .layers import GRU, LSTM, RNN, Dropout, Embedding, Last, LayerNorm, Linear, Pool, Sequential
 from .optim import SGD, Adam, AdamW, RMSprop, clip_grad_norm, clip_grad_value
 from .training import evaluate, fit
+
+_ESTIMATORS = (
+    "SequenceClassifier",
+    "SequenceLabeler",
+    "SequenceRegressor",
+)
 
 __all__ = [
     "GRU",
@@ -25,6 +31,7 @@ __all__ = [
     "Last",
     "LayerNorm",
     "Linear",
+    "Pool",
     "RMSprop",
     "Sequential",
     "__version__",
@@ -43,3 +50,12 @@ __all__ = [
     "set_num_threads",
     "show_config",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # estimators need scikit-learn, which takes a second to import
+    if name in _ESTIMATORS:
+        from . import estimators
+
+        return getattr(estimators, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,6 +4,7 @@ from .dropout import Dropout
 from .embedding import Embedding
 from .linear import Linear
 from .norm import LayerNorm
+from .pooling import Pool
 from .recurrent import GRU, LSTM, RNN
 from .sequential import Last, Sequential
 
@@ -16,5 +17,6 @@ __all__ = [
     "Last",
     "LayerNorm",
     "Linear",
+    "Pool",
     "Sequential",
 ]
