@@ -21,7 +21,7 @@ from ..callbacks import Callback, EarlyStopping, History
 from ..layers import GRU, LSTM, RNN, Dropout, Embedding, Linear, Sequential
 from ..layers.base import Layer
 from ..optim import SGD, Adam, AdamW, Optimizer, RMSprop
-from .sequences import check_ids, check_sequences, is_ragged, real_steps
+from .sequences import axes, check_ids, check_sequences, is_ragged, real_steps
 
 if TYPE_CHECKING:
     from ..layers.base import Array
@@ -403,7 +403,7 @@ class SequenceEstimator(NetworkEstimator):
         else:
             x, lengths = check_sequences(self, X)
         channels = x.shape[2] if x.ndim == 3 else 1
-        columns = x.ndim == 3 and not is_ragged(X) and np.ndim(X) == 2
+        columns = x.ndim == 3 and not is_ragged(X) and axes(X) == 2
         if reset:
             self._columns, self._channels = columns, channels
         if columns and self._columns:

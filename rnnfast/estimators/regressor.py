@@ -66,6 +66,11 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):
     def _head(self, size: int, n_outputs: int) -> list[Layer]:
         return [pool(self, self.pooling), *super()._head(size, n_outputs)]
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
     def predict(self, X: Any) -> Array:
         """Return the numbers of each sequence.
 
@@ -79,5 +84,6 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):
         (samples,) or (samples, targets) array
             As y was.
         """
-        y = self._y_scaler.inverse(self._outputs(X)[0])
+        outputs, _ = self._outputs(X)
+        y = self._y_scaler.inverse(outputs)
         return y[:, 0] if self._single else y

@@ -23,6 +23,11 @@ def is_ragged(X: Any) -> bool:
     return any(isinstance(s, np.ndarray) for s in X) or len({len(s) for s in X}) > 1
 
 
+def axes(X: Any) -> int:
+    """Return the number of axes of an array_like that is not ragged."""
+    return int(X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim)
+
+
 def check_sequences(owner: Any, X: Any, name: str = "X") -> tuple[Array, Array | None]:
     """Check sequences of real numbers.
 
@@ -49,7 +54,7 @@ def check_sequences(owner: Any, X: Any, name: str = "X") -> tuple[Array, Array |
         if not np.isfinite(x).all():
             raise ValueError(f"{_name(owner)} expected {name} of finite numbers, got NaN or inf")
         return x, lengths
-    series = np.ndim(X) == 3
+    series = axes(X) == 3
     x = check_array(X, dtype=FLOATS, allow_nd=series, estimator=owner, input_name=name)
     return (x if series else x[..., np.newaxis]), None
 
