@@ -11,6 +11,9 @@ from .optim import SGD, Adam, AdamW, RMSprop, clip_grad_norm, clip_grad_value
 from .training import evaluate, fit
 
 _ESTIMATORS = (
+    "Forecaster",
+    "LinearForecaster",
+    "NaiveForecaster",
     "SequenceClassifier",
     "SequenceLabeler",
     "SequenceRegressor",

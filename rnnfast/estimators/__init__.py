@@ -9,10 +9,14 @@ except ImportError as error:
     ) from error
 
 from .classifier import SequenceClassifier
+from .forecaster import Forecaster, LinearForecaster, NaiveForecaster
 from .labeler import SequenceLabeler
 from .regressor import SequenceRegressor
 
 __all__ = [
+    "Forecaster",
+    "LinearForecaster",
+    "NaiveForecaster",
     "SequenceClassifier",
     "SequenceLabeler",
     "SequenceRegressor",
