@@ -7,7 +7,8 @@ from .callbacks import Callback, EarlyStopping, History
 from .core.runtime import get_num_threads, num_threads, set_num_threads, show_config
 from .io import load, save
 from .layers import GRU, LSTM, RNN, Dropout, Embedding, Last, LayerNorm, Linear, Pool, Sequential
-from .optim import SGD, Adam, AdamW, RMSprop, clip_grad_norm, clip_grad_value
+from .optim import SGD, Adam, AdamW, Nadam, RMSprop, clip_grad_norm, clip_grad_value
+from .schedules import CosineAnnealingLR, ExponentialLR, OneCycleLR, ReduceLROnPlateau, StepLR
 from .training import evaluate, fit
 
 _ESTIMATORS = (
@@ -27,16 +28,22 @@ __all__ = [
     "Adam",
     "AdamW",
     "Callback",
+    "CosineAnnealingLR",
     "Dropout",
     "EarlyStopping",
     "Embedding",
+    "ExponentialLR",
     "History",
     "Last",
     "LayerNorm",
     "Linear",
+    "Nadam",
+    "OneCycleLR",
     "Pool",
     "RMSprop",
+    "ReduceLROnPlateau",
     "Sequential",
+    "StepLR",
     "__version__",
     "backend",
     "clip_grad_norm",

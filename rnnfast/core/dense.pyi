@@ -57,6 +57,21 @@ def adam(
     decoupled: bool,
     step: int,
 ) -> None: ...
+def nadam(
+    param: Array,
+    grad: Array,
+    m: Array,
+    v: Array,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    mu: float,
+    next_mu: float,
+    product: float,
+    step: int,
+) -> None: ...
 def rmsprop(
     param: Array,
     grad: Array,

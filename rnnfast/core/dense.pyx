@@ -326,10 +326,10 @@ def layer_norm_backward(x, gamma, mean, rstd, dy, dx, dgamma, dbeta):
                                  <double*>dxd, <double*>dgd, <double*>dbd, N, K)
 
 
-# ---- optimisers: csrc/dense.h has the formulas, torch.optim's
+# ---- optimisers: csrc/dense.h has the formulas, torch.optim's. Arrays of any shape
 
 def sgd(param, grad, velocity, double lr, double momentum, double weight_decay, bint nesterov):
-    """Update `param` (n,) and `velocity` (n,), None without momentum, in place."""
+    """Update `param` and `velocity`, None without momentum, in place."""
     cdef int typenum = _real(param, "param")
     cdef const rnnfast_kernels* kn = _table(typenum)
     cdef Py_ssize_t n = param.size
@@ -347,7 +347,7 @@ def sgd(param, grad, velocity, double lr, double momentum, double weight_decay, 
 
 def adam(param, grad, m, v, double lr, double beta1, double beta2, double eps,
          double weight_decay, bint decoupled, double step):
-    """Update `param` and its moments `m`, `v` (n,) in place; `step` counts from 1.
+    """Update `param` and its moments `m`, `v` in place; `step` counts from 1.
 
     `decoupled`: weight decay acts on the parameter and not on the gradient (AdamW).
     """
@@ -367,9 +367,31 @@ def adam(param, grad, m, v, double lr, double beta1, double beta2, double eps,
         k.fp_leave(fp)
 
 
+def nadam(param, grad, m, v, double lr, double beta1, double beta2, double eps,
+          double weight_decay, double mu, double next_mu, double product, double step):
+    """Update `param` and its moments `m`, `v` in place; `step` counts from 1.
+
+    `mu`, `next_mu`: momentum of this step and of the next; `product`: of all steps so far.
+    """
+    cdef int typenum = _real(param, "param")
+    cdef const rnnfast_kernels* kn = _table(typenum)
+    cdef Py_ssize_t n = param.size
+    cdef unsigned long long fp
+    cdef char* pd = _data(param, typenum, n, "param")
+    cdef char* gd = _data(grad, typenum, n, "grad")
+    cdef char* md = _data(m, typenum, n, "m")
+    cdef char* vd = _data(v, typenum, n, "v")
+    with nogil, parallel(num_threads=_team(8.0 * n)):
+        fp = k.fp_enter()
+        kn.nadam(pd, gd, md, vd, _share(n, omp_get_thread_num(), omp_get_num_threads()),
+                 _share(n, omp_get_thread_num() + 1, omp_get_num_threads()), lr, beta1, beta2, eps,
+                 weight_decay, mu, next_mu, product, step)
+        k.fp_leave(fp)
+
+
 def rmsprop(param, grad, square_avg, velocity, double lr, double alpha, double eps,
             double momentum, double weight_decay):
-    """Update `param`, `square_avg` and `velocity` (n,), None without momentum, in place."""
+    """Update `param`, `square_avg` and `velocity`, None without momentum, in place."""
     cdef int typenum = _real(param, "param")
     cdef const rnnfast_kernels* kn = _table(typenum)
     cdef Py_ssize_t n = param.size

@@ -22,6 +22,7 @@ __all__ = [
     "layer_norm_backward",
     "linear",
     "linear_backward",
+    "nadam",
     "norm2",
     "rmsprop",
     "sgd",
@@ -192,10 +193,10 @@ def sgd(
 
     Parameters
     ----------
-    param : (N,) array
-        Updated.
-    grad : (N,) array
-    velocity : (N,) array or None
+    param : array
+        Updated. Any shape, which all arrays have in common.
+    grad : array
+    velocity : array or None
         Updated; zeros before the first step. None where `momentum` is 0.
     lr, momentum, weight_decay : float
     nesterov : bool
@@ -225,10 +226,10 @@ def adam(
 
     Parameters
     ----------
-    param : (N,) array
-        Updated.
-    grad : (N,) array
-    m, v : (N,) array
+    param : array
+        Updated. Any shape, which all arrays have in common.
+    grad : array
+    m, v : array
         Updated: running means of the gradient and of its square; zeros before the first step.
     lr, beta1, beta2, eps, weight_decay : float
     decoupled : bool
@@ -249,6 +250,41 @@ def adam(
 
 
 @quiet
+def nadam(
+    param: Array,
+    grad: Array,
+    m: Array,
+    v: Array,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    mu: float,
+    next_mu: float,
+    product: float,
+    step: int,
+) -> None:
+    """Take one step of Adam with Nesterov's momentum, as ``torch.optim.NAdam``.
+
+    Parameters
+    ----------
+    param, grad, m, v, lr, beta1, beta2, eps, weight_decay, step
+        As for `adam`, not decoupled.
+    mu, next_mu : float
+        The momentum of this step and of the next one.
+    product : float
+        Of the momenta of all steps so far, this one included.
+    """
+    g = grad + weight_decay * param
+    m[...] = beta1 * m + (1.0 - beta1) * g
+    v[...] = beta2 * v + (1.0 - beta2) * g**2
+    m_hat = next_mu * m / (1.0 - product * next_mu) + (1.0 - mu) * g / (1.0 - product)
+    v_hat = v / (1.0 - beta2**step)
+    param -= lr * m_hat / (np.sqrt(v_hat) + eps)
+
+
+@quiet
 def rmsprop(
     param: Array,
     grad: Array,
@@ -264,12 +300,12 @@ def rmsprop(
 
     Parameters
     ----------
-    param : (N,) array
-        Updated.
-    grad : (N,) array
-    square_avg : (N,) array
+    param : array
+        Updated. Any shape, which all arrays have in common.
+    grad : array
+    square_avg : array
         Updated: running mean of the gradient's square; zeros before the first step.
-    velocity : (N,) array or None
+    velocity : array or None
         Updated; zeros before the first step. None where `momentum` is 0.
     lr, alpha, eps, momentum, weight_decay : float
     """
@@ -288,7 +324,8 @@ def norm2(grad: Array) -> float:
 
     Parameters
     ----------
-    grad : (N,) array
+    grad : array
+        Any shape.
 
     Returns
     -------
