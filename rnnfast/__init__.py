@@ -6,7 +6,25 @@ from . import backend, datasets, losses, optim
 from .callbacks import Callback, EarlyStopping, History
 from .core.runtime import get_num_threads, num_threads, set_num_threads, show_config
 from .io import load, save
-from .layers import GRU, LSTM, RNN, Dropout, Embedding, Last, LayerNorm, Linear, Pool, Sequential
+from .layers import (
+    GRU,
+    LSTM,
+    RNN,
+    BatchNorm1d,
+    Conv1d,
+    Dropout,
+    Embedding,
+    Last,
+    LayerNorm,
+    Linear,
+    Pool,
+    ReLU,
+    RepeatVector,
+    Sequential,
+    Sigmoid,
+    Tanh,
+    WaveNet,
+)
 from .optim import SGD, Adam, AdamW, Nadam, RMSprop, clip_grad_norm, clip_grad_value
 from .schedules import CosineAnnealingLR, ExponentialLR, OneCycleLR, ReduceLROnPlateau, StepLR
 from .training import evaluate, fit
@@ -27,7 +45,9 @@ __all__ = [
     "SGD",
     "Adam",
     "AdamW",
+    "BatchNorm1d",
     "Callback",
+    "Conv1d",
     "CosineAnnealingLR",
     "Dropout",
     "EarlyStopping",
@@ -41,9 +61,14 @@ __all__ = [
     "OneCycleLR",
     "Pool",
     "RMSprop",
+    "ReLU",
     "ReduceLROnPlateau",
+    "RepeatVector",
     "Sequential",
+    "Sigmoid",
     "StepLR",
+    "Tanh",
+    "WaveNet",
     "__version__",
     "backend",
     "clip_grad_norm",

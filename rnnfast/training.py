@@ -237,7 +237,7 @@ def _evaluate(
         if model.stateful:
             prediction, state = model(x, state if carry_state else None, n)
         else:
-            prediction = model(x)
+            prediction = model(*_inputs(model, x, n))
         keywords = _loss_keywords(model, n)
         values = {"loss": loss(prediction, y, **keywords)[0]}
         values |= _measure(metrics, prediction, y, keywords)
@@ -408,14 +408,18 @@ def _forward(model: Any, x: Array, state: Any, lengths: Any) -> tuple[Array, Any
     if model.stateful:
         prediction, state, tape = model.forward(x, state, lengths)
         return prediction, state, tape
-    prediction, tape = model.forward(x)
+    prediction, tape = model.forward(*_inputs(model, x, lengths))
     return prediction, None, tape
+
+
+def _inputs(model: Layer, x: Array, lengths: Any) -> tuple[Any, ...]:
+    return (x, lengths) if model.takes_lengths else (x,)
 
 
 def _loss_keywords(model: Layer, lengths: Any) -> dict[str, Any]:
     if lengths is None or not model.keeps_time:
         return {}
-    return {"lengths": lengths, "batch_first": bool(model.batch_first)}
+    return {"lengths": model.out_lengths(lengths), "batch_first": bool(model.batch_first)}
 
 
 def _measure(

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .base import Layer, Parameters, Tape, check_array, check_flag, check_floats, check_lengths
+from .base import (
+    Layer,
+    Tape,
+    check_array,
+    check_flag,
+    check_floats,
+    check_lengths,
+    check_sequence,
+    check_size,
+)
+from .composite import Composite
 
 if TYPE_CHECKING:
     from .base import Array
@@ -25,6 +35,7 @@ class Last(Layer):
     """
 
     keeps_time = False
+    takes_lengths = True
     batch_first: bool
     _arguments = ("batch_first",)
 
@@ -59,10 +70,7 @@ class Last(Layer):
 
     def _run(self, x: Array, lengths: Any) -> tuple[Array, Array]:
         check_floats("Last", "input", x)
-        if x.ndim not in (2, 3):
-            raise ValueError(
-                f"Last expected input with 3 axes, or 2 for one sequence, got {x.shape}"
-            )
+        check_sequence("Last", x)
         steps = self._time_major(x)
         T, B, F = steps.shape
         given = check_lengths("Last", lengths, T, B)
@@ -100,57 +108,89 @@ class Last(Layer):
         return dx
 
 
-class JoinedParameters(Mapping[str, "Array"]):
-    """The parameters of several layers, as `Parameters`, under names such as "0.weight"."""
+class RepeatVector(Layer):
+    """The same vector at n time steps: turns many-to-one into one-to-many.
 
-    def __init__(self, layers: list[Layer]) -> None:
-        self._layers = layers
+    Parameters
+    ----------
+    n : int
+        Number of steps.
+    batch_first : bool, default False
+        As in the recurrent layers.
+    """
 
-    def _find(self, name: str) -> tuple[Parameters, str]:
-        position, _, rest = name.partition(".")
-        if position not in map(str, range(len(self._layers))):
-            raise KeyError(f"Sequential has no parameter {name!r}, only {', '.join(self)}")
-        return self._layers[int(position)].params, rest
+    keeps_time = False
+    stepwise = False
+    batch_first: bool
+    _arguments = ("n", "batch_first")
 
-    def __getitem__(self, name: str) -> Array:
-        """Return a read-only view."""
-        params, rest = self._find(name)
-        return params[rest]
+    def __init__(self, n: int, batch_first: bool = False) -> None:
+        self.n = check_size("RepeatVector", "n", n, 1)
+        self.batch_first = check_flag("RepeatVector", "batch_first", batch_first)
+        self._create({})
 
-    def __setitem__(self, name: str, value: Any) -> None:
-        """Copy an array in."""
-        params, rest = self._find(name)
-        params[rest] = value
+    def __call__(self, x: Array) -> Array:
+        """Return x at every step.
 
-    def __iter__(self) -> Iterator[str]:
-        """Iterate over the names."""
-        return (f"{i}.{name}" for i, layer in enumerate(self._layers) for name in layer.params)
+        Parameters
+        ----------
+        x : (B, F) array, or (F,) for one sequence
 
-    def __len__(self) -> int:
-        """Return how many there are."""
-        return sum(len(layer.params) for layer in self._layers)
+        Returns
+        -------
+        y : (n, B, F) array, (B, n, F) with ``batch_first``, or (n, F)
 
-    def check(self, name: str, value: Any) -> Array:
-        """As `Parameters.check`."""
-        params, rest = self._find(name)
-        return params.check(rest, value)
+        Raises
+        ------
+        TypeError, ValueError
+            For a wrong dtype or shape.
+        """
+        check_floats("RepeatVector", "input", x)
+        if x.ndim not in (1, 2):
+            raise ValueError(
+                f"RepeatVector expected input with 2 axes, or 1 for one sequence, got {x.shape}"
+            )
+        return np.repeat(np.expand_dims(x, self._axis(x.ndim)), self.n, self._axis(x.ndim))
 
-    def adopt(self, name: str, array: Array) -> None:
-        """As `Parameters.adopt`."""
-        params, rest = self._find(name)
-        params.adopt(rest, array)
+    def forward(self, x: Array) -> tuple[Array, Tape]:
+        """Return x at every step and the tape; as a call otherwise."""
+        y = self(x)
+        return y, Tape(self, (y.shape, y.dtype))
 
-    @property
-    def version(self) -> int:
-        """Grows with every change."""
-        return sum(layer.params.version for layer in self._layers)
+    def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> Array | None:
+        """Return the gradient of x, the sum of dy over the steps.
+
+        Parameters
+        ----------
+        tape : Tape
+            From `forward`; used up.
+        dy : array of the shape of y
+        input_grad : bool, default True
+            Whether the gradient of x is wanted.
+
+        Returns
+        -------
+        dx : array of the shape of x, or None
+        """
+        shape, dtype = self._open(tape)
+        check_array("RepeatVector", "dy", dy, dtype, shape)
+        tape.close()
+        return dy.sum(axis=self._axis(len(shape) - 1)) if input_grad else None
+
+    def _axis(self, ndim: int) -> int:
+        # of time in y, for x with so many axes
+        return int(self.batch_first and ndim == 2)
+
+    def _out_steps(self, steps: str) -> str:
+        return str(self.n)
 
 
-class Sequential(Layer):
+class Sequential(Composite):
     """Any mix of layers one after another, called as a recurrent layer is.
 
     The state is a list with an entry for each layer, None for those without a state. ``lengths``
-    reach all layers that know them, up to `Last`.
+    reach all layers that know them, up to `Last`, and change where a layer changes the number of
+    steps.
 
     Parameters
     ----------
@@ -176,8 +216,7 @@ class Sequential(Layer):
         self.in_size = next((x.in_size for x in layers if x.in_size or x.out_size), None)
         self.out_size = next((x.out_size for x in reversed(layers) if x.out_size), None)
         self.keeps_time = all(layer.keeps_time for layer in layers)
-        self._create({})
-        self.params = JoinedParameters(self.layers)
+        self._join({str(i): layer for i, layer in enumerate(self.layers)})
 
     def __len__(self) -> int:
         """Return the number of layers."""
@@ -212,11 +251,9 @@ class Sequential(Layer):
         for layer, s in zip(self.layers, self._states("state", state), strict=True):
             if layer.stateful:
                 x, s = layer(x, s, lengths)
-            elif layer.keeps_time:
-                x = layer(x)
             else:
-                x = layer(x, lengths)
-            lengths = lengths if layer.keeps_time else None
+                x = layer(x, lengths) if layer.takes_lengths else layer(x)
+            lengths = layer.out_lengths(lengths)
             out.append(s)
         return x, out
 
@@ -232,11 +269,9 @@ class Sequential(Layer):
         for layer, s in zip(self.layers, self._states("state", state), strict=True):
             if layer.stateful:
                 x, s, tape = layer.forward(x, s, lengths)
-            elif layer.keeps_time:
-                x, tape = layer.forward(x)
             else:
-                x, tape = layer.forward(x, lengths)
-            lengths = lengths if layer.keeps_time else None
+                x, tape = layer.forward(x, lengths) if layer.takes_lengths else layer.forward(x)
+            lengths = layer.out_lengths(lengths)
             out.append(s)
             tapes.append(tape)
         return x, out, Tape(self, tapes)
@@ -297,9 +332,19 @@ class Sequential(Layer):
         y_t : array
             `Last` passes every step on.
         state : list
+
+        Raises
+        ------
+        ValueError
+            For layers that need other steps than the one given, such as `Conv1d`.
         """
         out = []
         for layer, s in zip(self.layers, self._states("state", state), strict=True):
+            if not layer.stepwise:
+                raise ValueError(
+                    f"Sequential cannot run step by step: {type(layer).__name__} takes or makes "
+                    "several steps at once"
+                )
             if layer.stateful:
                 x_t, s = layer.step(x_t, s)
             elif layer.keeps_time:
@@ -307,35 +352,41 @@ class Sequential(Layer):
             out.append(s)
         return x_t, out
 
-    # ---- parameters
-
-    @property
-    def grads(self) -> dict[str, Array]:
-        """Gradients of all layers; a new dict of the layers' own arrays."""
-        return {
-            f"{i}.{n}": g for i, layer in enumerate(self.layers) for n, g in layer.grads.items()
-        }
-
-    def _trainable(self) -> Iterator[tuple[str, Array, Array, Callable[[], None]]]:
-        for i, layer in enumerate(self.layers):
-            for name, param, grad, bump in layer._trainable():
-                yield f"{i}.{name}", param, grad, bump
+    # ---- configuration
 
     def config(self) -> dict[str, Any]:
         """Return the layers' types and configurations, JSON-able."""
         return {"config": [{"type": type(x).__name__, "config": x.config()} for x in self.layers]}
 
+    # ---- time
+
+    def out_lengths(self, lengths: Any) -> Any:
+        """Return the steps that outputs have where inputs have `lengths`, None or (B,) integers."""
+        for layer in self.layers:
+            lengths = layer.out_lengths(lengths)
+        return lengths
+
+    def _out_steps(self, steps: str) -> str:
+        for layer in self.layers:
+            steps = layer._out_steps(steps)
+        return steps
+
     # ---- views
 
     def summary(self) -> str:
         """Return a table of the layers, their output shapes and numbers of parameters."""
-        time = "" if self.batch_first is None else "B, T, " if self.batch_first else "T, B, "
+        # a vector that is repeated over time has none before
+        cut = next((layer for layer in self.layers if not layer.keeps_time), None)
+        steps = "" if isinstance(cut, RepeatVector) else "T"
         rows = [("", "layer", "output", "parameters")]
         size = self.in_size
         for i, layer in enumerate(self.layers):
             size = layer.out_size or size
-            time = time if layer.keeps_time else "B, "
-            shape = f"({time or '..., '}{size or '...'})"
+            steps = layer._out_steps(steps)
+            axes = ["B", steps] if self.batch_first else [steps, "B"]
+            if self.batch_first is None:
+                axes = ["..."]
+            shape = f"({', '.join(filter(None, [*axes, str(size or '...')]))})"
             count = sum(param.size for param in layer.params.values())
             rows.append((str(i), type(layer).__name__, shape, f"{count:,}"))
         total = sum(param.size for param in self.params.values())
@@ -406,10 +457,10 @@ def check_chain(layers: tuple[Any, ...]) -> None:
 
 
 def with_parts(layer: Layer) -> Iterator[Layer]:
-    """Iterate over a layer and, in a `Sequential`, all layers in it."""
+    """Iterate over a layer and all layers in it."""
     yield layer
-    if isinstance(layer, Sequential):
-        for part in layer.layers:
+    if isinstance(layer, Composite):
+        for part in layer.parts.values():
             yield from with_parts(part)
 
 

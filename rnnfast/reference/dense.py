@@ -1,8 +1,8 @@
 """The layers without time and the optimisers' updates, as plainly as NumPy says it.
 
 Each forward function stands above its backward. Letters: N rows, K inputs, M outputs,
-V vocabulary, E embedding size; a leading d is a gradient. Arrays of parameter gradients are added
-into, all other results are written.
+V vocabulary, E embedding size, B batch, T steps; a leading d is a gradient. Arrays of parameter
+gradients are added into, all other results are written.
 """
 
 from __future__ import annotations
@@ -13,9 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import quiet
+from .recurrent import sigmoid
 
 __all__ = [
+    "activate",
     "adam",
+    "conv1d",
+    "conv1d_backward",
     "embedding",
     "embedding_backward",
     "layer_norm",
@@ -77,6 +81,87 @@ def linear_backward(
         dweight += dy.T @ x
     if dbias is not None:
         dbias += dy.sum(axis=0)
+
+
+@quiet
+def conv1d(
+    x: Array, weight: Array, bias: Array | None, stride: int, dilation: int, y: Array
+) -> None:
+    """Write the convolution (cross-correlation) of each sample of `x` over its steps.
+
+    ``y[b, t] = bias + sum over j of weight[:, :, j] @ x[b, t * stride + j * dilation]``, as
+    ``torch.nn.functional.conv1d`` with features last and without padding.
+
+    Parameters
+    ----------
+    x : (B, T, K) array
+    weight : (M, K, taps) array
+    bias : (M,) array or None
+    stride, dilation : int
+        Steps of x between outputs, and between taps.
+    y : (B, N, M) array
+        Written, N steps; ``(N - 1) * stride + (taps - 1) * dilation < T``.
+    """
+    y[...] = 0.0 if bias is None else bias
+    for j, steps in taps(weight, stride, dilation, y.shape[1]):
+        y += x[:, steps] @ weight[:, :, j].T
+
+
+@quiet
+def conv1d_backward(
+    x: Array,
+    weight: Array,
+    dy: Array,
+    stride: int,
+    dilation: int,
+    dx: Array | None,
+    dweight: Array | None,
+    dbias: Array | None,
+) -> None:
+    """Carry gradients back through `conv1d`.
+
+    Parameters
+    ----------
+    x : (B, T, K) array
+    weight : (M, K, taps) array
+    dy : (B, N, M) array
+    stride, dilation : int
+    dx : (B, T, K) array or None
+        Written unless None.
+    dweight : (M, K, taps) array or None
+        Added into unless None.
+    dbias : (M,) array or None
+        Added into unless None.
+    """
+    if dx is not None:
+        dx[...] = 0.0
+    for j, steps in taps(weight, stride, dilation, dy.shape[1]):
+        if dx is not None:
+            dx[:, steps] += dy @ weight[:, :, j]
+        if dweight is not None:
+            dweight[:, :, j] += np.tensordot(dy, x[:, steps], ([0, 1], [0, 1]))
+    if dbias is not None:
+        dbias += dy.sum(axis=(0, 1))
+
+
+def taps(weight: Array, stride: int, dilation: int, outputs: int) -> list[tuple[int, Array]]:
+    # each tap with the steps of x that it takes to the outputs
+    starts = stride * np.arange(outputs)
+    return [(j, starts + j * dilation) for j in range(weight.shape[2])]
+
+
+@quiet
+def activate(name: str, x: Array, y: Array) -> None:
+    """Write the activation of each element.
+
+    Parameters
+    ----------
+    name : {"sigmoid", "tanh"}
+    x : (N,) array
+    y : (N,) array
+        Written.
+    """
+    y[...] = np.tanh(x) if name == "tanh" else sigmoid(x)
 
 
 def embedding(ids: Array, weight: Array, y: Array) -> None:
