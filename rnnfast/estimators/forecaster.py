@@ -270,12 +270,17 @@ class LinearForecaster(WindowEstimator):
         """Solve for the weights; as `Forecaster.fit` otherwise. Windows must be of one length."""
         horizon = check_size(_name(self), "horizon", self.horizon, 1)
         series, extra = self._check_series(X, exogenous, 0, reset=True)
-        x, y = (np.concatenate(pieces) for pieces in self._lessons(series, extra, horizon))
-        self.coef_ = np.linalg.lstsq(_design(x), y[:, -1], rcond=None)[0]
+        xs, ys = self._lessons(series, extra, horizon)
+        if len({x.shape[1] for x in xs}) > 1:
+            raise ValueError(f"{_name(self)} expected a window, or series of one length")
+        rows, truth = _design(np.concatenate(xs)), np.concatenate([y[:, -1] for y in ys])
+        self.coef_ = np.linalg.lstsq(rows, truth, rcond=None)[0]
+        self._steps = xs[0].shape[1]
         return self
 
     def _forecast(self, series: Series, extra: Series | None) -> Array:
-        x = np.stack(self._recent(self._inputs(series, extra, self.horizon)))
+        self._check_steps(series, self._steps)
+        x = np.stack([s[-self._steps :] for s in self._inputs(series, extra, self.horizon)])
         return (_design(x) @ self.coef_).reshape(len(x), self.horizon, -1)
 
 
@@ -483,13 +488,17 @@ class Forecaster(WindowEstimator, NetworkEstimator):
         """Return x, y and, where they differ, lengths, for `rnnfast.fit`."""
         xs, ys = self._lessons(*self._scaled(series, extra), self._ahead())
         x, lengths = _join(xs)
-        y, _ = _join(ys if self.strategy == "seq2seq" else [piece[:, -1:] for piece in ys])
-        if self.strategy != "seq2seq":
-            y = y[:, 0]
+        if self.strategy == "seq2seq":
+            y, _ = _join(ys)
+            # a convolution may give outputs at some steps only: each at the step it comes after
+            outputs = self.model_.out_lengths(np.arange(1, y.shape[1] + 1))
+            y = y[:, np.searchsorted(outputs, np.arange(1, outputs[-1] + 1))]
+        else:
+            y = np.concatenate([piece[:, -1] for piece in ys])
         return (x, y) if lengths is None else (x, y, lengths)
 
     def _hold_out(self, name: str, series: Series, extra: Series | None) -> Any:
-        """Split series into a part to train on and a part held out: two pairs, flat."""
+        """Return series and extra ones to train on, and those held out: a list of four."""
         fraction = getattr(self, name)
         if not is_number(fraction) or not 0.0 < fraction < 1.0:
             raise ValueError(f"Forecaster expected {name} between 0 and 1, got {fraction!r}")
@@ -500,22 +509,20 @@ class Forecaster(WindowEstimator, NetworkEstimator):
                 raise ValueError(
                     f"Forecaster expected {name} to leave some of {n} series, got {fraction}"
                 )
-
-            def pick(which: Array, values: Series | None) -> Series | None:
-                return None if values is None else [values[i] for i in which]
-
-            return *(pick(order[n:], v) for v in (series, extra)), *(
-                pick(order[:n], v) for v in (series, extra)
-            )
-        if self.window is None:
-            raise ValueError(f"Forecaster expected a window to hold out {name} of a single series")
-        # the steps forecast there are the last ones; the first windows reach back before them
-        end = len(series[0]) - math.ceil(fraction * len(series[0]))
-        start = max(end - self.window, 0)
-        pairs = [None if v is None else [v[0]] for v in (series, extra)]
-        return *([v[0][:end]] if v else None for v in pairs), *(
-            [v[0][start:]] if v else None for v in pairs
-        )
+            parts = [
+                [None if v is None else [v[i] for i in which] for v in (series, extra)]
+                for which in (order[n:], order[:n])
+            ]
+        elif self.window is None:
+            raise ValueError(f"Forecaster expected a window, for {name} of a single series")
+        else:
+            # the steps forecast there are the last ones; their windows reach back before them
+            end = len(series[0]) - math.ceil(fraction * len(series[0]))
+            parts = [
+                [None if v is None else [v[0][cut]] for v in (series, extra)]
+                for cut in (slice(end), slice(max(end - self.window, 0), None))
+            ]
+        return parts[0] + parts[1]
 
     def _calibrate(self, series: Series, extra: Series | None) -> None:
         def cut(values: Series) -> Series:
@@ -550,7 +557,14 @@ class Forecaster(WindowEstimator, NetworkEstimator):
         outputs = predict(self.model_, x, lengths)
         if self.strategy != "seq2seq":
             return outputs
-        return outputs[np.arange(len(x)), -1 if lengths is None else lengths - 1]
+        ends = np.full(len(x), x.shape[1]) if lengths is None else lengths
+        last = self.model_.out_lengths(ends)
+        if (last == self.model_.out_lengths(ends - 1)).any():
+            raise ValueError(
+                "Forecaster expected network to give an output at the last step of series, got "
+                f"{last[:5]} outputs from {ends[:5]} steps (the first ones)"
+            )
+        return outputs[np.arange(len(x)), last - 1]
 
 
 def _following(series: Array, ahead: int) -> Array:
