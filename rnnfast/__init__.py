@@ -17,6 +17,7 @@ from .layers import (
     Last,
     LayerNorm,
     Linear,
+    Pool,
     ReLU,
     RepeatVector,
     Sequential,
@@ -27,6 +28,15 @@ from .layers import (
 from .optim import SGD, Adam, AdamW, Nadam, RMSprop, clip_grad_norm, clip_grad_value
 from .schedules import CosineAnnealingLR, ExponentialLR, OneCycleLR, ReduceLROnPlateau, StepLR
 from .training import evaluate, fit
+
+_ESTIMATORS = (
+    "Forecaster",
+    "LinearForecaster",
+    "NaiveForecaster",
+    "SequenceClassifier",
+    "SequenceLabeler",
+    "SequenceRegressor",
+)
 
 __all__ = [
     "GRU",
@@ -51,6 +61,7 @@ __all__ = [
     "Linear",
     "Nadam",
     "OneCycleLR",
+    "Pool",
     "RMSprop",
     "ReLU",
     "ReduceLROnPlateau",
@@ -77,3 +88,12 @@ __all__ = [
     "set_num_threads",
     "show_config",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # estimators need scikit-learn, which takes a second to import
+    if name in _ESTIMATORS:
+        from . import estimators
+
+        return getattr(estimators, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,6 +6,7 @@ from .dropout import Dropout
 from .embedding import Embedding
 from .linear import Linear
 from .norm import BatchNorm1d, LayerNorm
+from .pooling import Pool
 from .recurrent import GRU, LSTM, RNN
 from .sequential import Last, RepeatVector, Sequential
 
@@ -21,6 +22,7 @@ __all__ = [
     "Last",
     "LayerNorm",
     "Linear",
+    "Pool",
     "ReLU",
     "RepeatVector",
     "Sequential",
