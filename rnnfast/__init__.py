@@ -5,7 +5,21 @@ __version__ = "0.1.0"
 from . import backend, datasets, losses, optim
 from .core.runtime import get_num_threads, num_threads, set_num_threads, show_config
 from .io import load, save
-from .layers import GRU, LSTM, RNN, Dropout, Embedding, Last, LayerNorm, Linear, Sequential
+from .layers import (
+    GRU,
+    LSTM,
+    RNN,
+    BahdanauAttention,
+    Dropout,
+    Embedding,
+    EncoderDecoder,
+    JoinedEmbedding,
+    Last,
+    LayerNorm,
+    Linear,
+    LuongAttention,
+    Sequential,
+)
 from .optim import SGD, Adam, AdamW, RMSprop, clip_grad_norm, clip_grad_value
 from .training import Callback, History, evaluate, fit
 
@@ -16,13 +30,17 @@ __all__ = [
     "SGD",
     "Adam",
     "AdamW",
+    "BahdanauAttention",
     "Callback",
     "Dropout",
     "Embedding",
+    "EncoderDecoder",
     "History",
+    "JoinedEmbedding",
     "Last",
     "LayerNorm",
     "Linear",
+    "LuongAttention",
     "RMSprop",
     "Sequential",
     "__version__",

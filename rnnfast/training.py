@@ -95,7 +95,8 @@ def fit(
         Arrays ``(x, y)`` or ``(x, y, lengths)`` of all samples, cut into batches here; the samples
         are on the axis where the model has its batch. Or an iterable of batches ``(x, y)`` or
         ``(x, y, lengths)``, such as a list or `datasets.text_batches`; or a function without
-        arguments that returns one for each epoch.
+        arguments that returns one for each epoch. x is an array, or for a model of several
+        inputs a tuple of them: ``model.forward(*x)``.
     loss : callable
         ``loss(prediction, y) -> (value, dprediction)``, from `rnnfast.losses` for instance. For
         ragged batches of a model that keeps the time axis, ``lengths`` and ``batch_first`` are
@@ -265,7 +266,7 @@ def _evaluate(
         if model.stateful:
             prediction, state = model(x, state if carry_state else None, n)
         else:
-            prediction = model(x)
+            prediction = model(*_inputs(x))
         keywords = _loss_keywords(model, n)
         values = {"loss": loss(prediction, y, **keywords)[0]}
         values |= _measure(metrics, prediction, y, keywords)
@@ -397,7 +398,8 @@ def _check_batch(owner: str, name: str, batch: Any) -> None:
             f"{owner} expected {name} of batches (x, y) or (x, y, lengths), or arrays of all "
             f"samples as a tuple (x, y), got a batch that is {_kind(batch)}"
         )
-    if not isinstance(batch[0], np.ndarray):
+    x = _inputs(batch[0])
+    if not x or not all(isinstance(array, np.ndarray) for array in x):
         raise TypeError(
             f"{owner} expected {name} with x as a NumPy array, got {_kind(batch[0])} in a batch"
         )
@@ -424,8 +426,12 @@ def _forward(model: Any, x: Array, state: Any, lengths: Any) -> tuple[Array, Any
     if model.stateful:
         prediction, state, tape = model.forward(x, state, lengths)
         return prediction, state, tape
-    prediction, tape = model.forward(x)
+    prediction, tape = model.forward(*_inputs(x))
     return prediction, None, tape
+
+
+def _inputs(x: Any) -> tuple[Array, ...]:
+    return x if isinstance(x, tuple) else (x,)
 
 
 def _loss_keywords(model: Layer, lengths: Any) -> dict[str, Any]:
@@ -442,6 +448,7 @@ def _measure(
 
 def _amount(model: Layer, x: Array, lengths: Any, unit: str) -> int:
     # samples, or else time steps, of a batch
+    x = _inputs(x)[0]
     if unit == "samples" or model.batch_first is None:
         return x.shape[int(model.batch_first is False)]
     return int(np.sum(lengths)) if lengths is not None else math.prod(x.shape[:2])

@@ -11,6 +11,7 @@ from .base import (
     Layer,
     Tape,
     check_array,
+    check_features,
     check_float_dtype,
     check_seed,
     check_size,
@@ -35,7 +36,7 @@ class Embedding(Layer):
         Weights are drawn from the standard normal distribution.
     """
 
-    _arguments = ("num_embeddings", "embedding_dim", "padding_idx", "seed")
+    _arguments: tuple[str, ...] = ("num_embeddings", "embedding_dim", "padding_idx", "seed")
     dtype: np.dtype[Any]
     out_size: int
 
@@ -131,3 +132,50 @@ class Embedding(Layer):
     def _describe(self) -> str:
         padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
         return f"{self.num_embeddings}, {self.embedding_dim}{padding}"
+
+
+class JoinedEmbedding(Embedding):
+    """Embeddings of the symbols on the last axis side by side: of several voices, say.
+
+    All symbols share one table; y has the axes of x, the last with ``symbols * embedding_dim``
+    features.
+
+    Parameters
+    ----------
+    num_embeddings, embedding_dim : int
+        Number of rows, and their size.
+    symbols : int
+        Size of the last axis of x.
+    padding_idx, dtype, seed
+        As for `Embedding`.
+    """
+
+    _arguments = ("num_embeddings", "embedding_dim", "symbols", "padding_idx", "seed")
+
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        symbols: int,
+        padding_idx: int | None = None,
+        dtype: Any = np.float32,
+        seed: int | None = None,
+    ) -> None:
+        self.symbols = check_size("JoinedEmbedding", "symbols", symbols, 1)
+        super().__init__(num_embeddings, embedding_dim, padding_idx, dtype, seed)
+        self.out_size = self.symbols * self.embedding_dim
+
+    def _run(self, x: Array) -> tuple[Array, Array]:
+        if isinstance(x, np.ndarray):
+            check_features("JoinedEmbedding", x, self.symbols)
+        y, ids = super()._run(x)
+        return y.reshape(*x.shape[:-1], self.out_size), ids
+
+    def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> None:
+        """As `Embedding.backward`, for dy of the shape of y."""
+        _, shape = self._open(tape)
+        check_array("JoinedEmbedding", "dy", dy, self.dtype, (*shape[:-1], self.out_size))
+        super().backward(tape, dy.reshape(*shape, self.embedding_dim), input_grad)
+
+    def _describe(self) -> str:
+        return f"{super()._describe()}, symbols={self.symbols}"

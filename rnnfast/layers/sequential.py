@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .base import Layer, Parameters, Tape, check_array, check_flag, check_floats, check_lengths
+from .base import Layer, Tape, check_array, check_flag, check_floats, check_lengths
+from .composite import Composite
 
 if TYPE_CHECKING:
     from .base import Array
@@ -105,53 +106,7 @@ class Last(Layer):
         return x.swapaxes(0, 1) if self.batch_first else x
 
 
-class JoinedParameters(Mapping[str, "Array"]):
-    """The parameters of several layers, as `Parameters`, under names such as "0.weight"."""
-
-    def __init__(self, layers: list[Layer]) -> None:
-        self._layers = layers
-
-    def _find(self, name: str) -> tuple[Parameters, str]:
-        position, _, rest = name.partition(".")
-        if position not in map(str, range(len(self._layers))):
-            raise KeyError(f"Sequential has no parameter {name!r}, only {', '.join(self)}")
-        return self._layers[int(position)].params, rest
-
-    def __getitem__(self, name: str) -> Array:
-        """Return a read-only view."""
-        params, rest = self._find(name)
-        return params[rest]
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        """Copy an array in."""
-        params, rest = self._find(name)
-        params[rest] = value
-
-    def __iter__(self) -> Iterator[str]:
-        """Iterate over the names."""
-        return (f"{i}.{name}" for i, layer in enumerate(self._layers) for name in layer.params)
-
-    def __len__(self) -> int:
-        """Return how many there are."""
-        return sum(len(layer.params) for layer in self._layers)
-
-    def check(self, name: str, value: Any) -> Array:
-        """As `Parameters.check`."""
-        params, rest = self._find(name)
-        return params.check(rest, value)
-
-    def adopt(self, name: str, array: Array) -> None:
-        """As `Parameters.adopt`."""
-        params, rest = self._find(name)
-        params.adopt(rest, array)
-
-    @property
-    def version(self) -> int:
-        """Grows with every change."""
-        return sum(layer.params.version for layer in self._layers)
-
-
-class Sequential(Layer):
+class Sequential(Composite):
     """Any mix of layers one after another, called as a recurrent layer is.
 
     The state is a list with an entry for each layer, None for those without a state. ``lengths``
@@ -181,8 +136,7 @@ class Sequential(Layer):
         self.in_size = next((x.in_size for x in layers if x.in_size or x.out_size), None)
         self.out_size = next((x.out_size for x in reversed(layers) if x.out_size), None)
         self.keeps_time = all(layer.keeps_time for layer in layers)
-        self._create({})
-        self.params = JoinedParameters(self.layers)
+        self._join({str(i): layer for i, layer in enumerate(self.layers)})
 
     def __len__(self) -> int:
         """Return the number of layers."""
@@ -312,19 +266,7 @@ class Sequential(Layer):
             out.append(s)
         return x_t, out
 
-    # ---- parameters
-
-    @property
-    def grads(self) -> dict[str, Array]:
-        """Gradients of all layers; a new dict of the layers' own arrays."""
-        return {
-            f"{i}.{n}": g for i, layer in enumerate(self.layers) for n, g in layer.grads.items()
-        }
-
-    def _trainable(self) -> Iterator[tuple[str, Array, Array, Callable[[], None]]]:
-        for i, layer in enumerate(self.layers):
-            for name, param, grad, bump in layer._trainable():
-                yield f"{i}.{name}", param, grad, bump
+    # ---- configuration
 
     def config(self) -> dict[str, Any]:
         """Return the layers' types and configurations, JSON-able."""
@@ -411,10 +353,10 @@ def check_chain(layers: tuple[Any, ...]) -> None:
 
 
 def with_parts(layer: Layer) -> Iterator[Layer]:
-    """Iterate over a layer and, in a `Sequential`, all layers in it."""
+    """Iterate over a layer and all layers in it."""
     yield layer
-    if isinstance(layer, Sequential):
-        for part in layer.layers:
+    if isinstance(layer, Composite):
+        for part in layer.parts.values():
             yield from with_parts(part)
 
 
