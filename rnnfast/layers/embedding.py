@@ -91,15 +91,16 @@ class Embedding(Layer):
     def forward(self, x: Array) -> tuple[Array, Tape]:
         """Return the rows and the tape; as a call otherwise."""
         y, ids = self._run(x)
-        return y, Tape(self, (ids, x.shape))
+        return y, Tape(self, (ids, y.shape))
 
     def _run(self, x: Array) -> tuple[Array, Array]:
+        name = type(self).__name__
         if not isinstance(x, np.ndarray) or x.dtype.kind not in "iu":
             got = x.dtype if isinstance(x, np.ndarray) else type(x).__name__
-            raise TypeError(f"Embedding expected input as a NumPy array of integers, got {got}")
+            raise TypeError(f"{name} expected input as a NumPy array of integers, got {got}")
         if x.size and not 0 <= x.min() <= x.max() < self.num_embeddings:
             raise ValueError(
-                f"Embedding expected ids from 0 to {self.num_embeddings - 1}, "
+                f"{name} expected ids from 0 to {self.num_embeddings - 1}, "
                 f"got {x.min()} to {x.max()}"
             )
         ids = contiguous(x, np.dtype(np.int64)).reshape(-1)
@@ -119,7 +120,7 @@ class Embedding(Layer):
             Ignored.
         """
         ids, shape = self._open(tape)
-        check_array("Embedding", "dy", dy, self.dtype, (*shape, self.embedding_dim))
+        check_array(type(self).__name__, "dy", dy, self.dtype, shape)
         dweight = self._checked_grads()["weight"]
         tape.close()
         drows = contiguous(dy, self.dtype).reshape(len(ids), self.embedding_dim)
@@ -170,12 +171,6 @@ class JoinedEmbedding(Embedding):
             check_features("JoinedEmbedding", x, self.symbols)
         y, ids = super()._run(x)
         return y.reshape(*x.shape[:-1], self.out_size), ids
-
-    def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> None:
-        """As `Embedding.backward`, for dy of the shape of y."""
-        _, shape = self._open(tape)
-        check_array("JoinedEmbedding", "dy", dy, self.dtype, (*shape[:-1], self.out_size))
-        super().backward(tape, dy.reshape(*shape, self.embedding_dim), input_grad)
 
     def _describe(self) -> str:
         return f"{super()._describe()}, symbols={self.symbols}"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from support import each_engine as each_engine
 from support import odd_layouts, same_slope, same_slopes
 
-from rnnfast import RNN, Dropout, Embedding, Last, LayerNorm, Linear
+from rnnfast import RNN, Dropout, Embedding, JoinedEmbedding, Last, LayerNorm, Linear
 
 SHAPES = [(5,), (4, 5), (3, 4, 5), (2, 0, 5)]
 FLOATS = [
@@ -134,6 +134,7 @@ def test_linear_without_inputs():
     [
         Linear(3, 4, bias=False, seed=2, dtype=np.float64),
         Embedding(5, 2, padding_idx=1, seed=3),
+        JoinedEmbedding(5, 2, 3, seed=3),
         LayerNorm(3, eps=1e-3),
         Dropout(0.25, seed=4),
         Last(batch_first=True),
@@ -218,6 +219,27 @@ def test_embedding_refuses():
             layer(ids)
 
 
+def test_joined_embedding():
+    layer = JoinedEmbedding(6, 2, 3, padding_idx=4, dtype=np.float64, seed=1)
+    ids = np.array([[[0, 5, 0], [3, 4, 3]]])
+    y, tape = layer.forward(ids)
+    np.testing.assert_array_equal(y, layer.params["weight"][ids].reshape(1, 2, 6))
+    dy = np.random.default_rng(5).standard_normal(y.shape)
+    layer.backward(tape, dy)
+    kept = layer.grads["weight"].copy()
+    one = Embedding(6, 2, padding_idx=4, dtype=np.float64, seed=1)
+    _, tape = one.forward(ids)
+    one.backward(tape, dy.reshape(1, 2, 3, 2))
+    np.testing.assert_array_equal(kept, one.grads["weight"])
+    assert layer(ids[:, :0]).shape == (1, 0, 6)
+    with pytest.raises(ValueError, match="JoinedEmbedding expected input of size 3 on the last"):
+        layer(ids[..., :2])
+    _, tape = layer.forward(ids)
+    with pytest.raises(ValueError, match=r"JoinedEmbedding expected dy of shape \(1, 2, 6\)"):
+        layer.backward(tape, dy[..., :2])
+    np.testing.assert_array_equal(layer.grads["weight"], kept)
+
+
 # ---- dropout -----------------------------------------------------------------------------------
 
 
@@ -288,6 +310,7 @@ def test_last_of_one_sequence_and_of_nothing():
             lambda: Linear(2, 3),
             lambda: LayerNorm(2),
             lambda: Embedding(4, 3),
+            lambda: JoinedEmbedding(4, 3, 2),
             lambda: Dropout(),
             lambda: Last(),
         ]
