@@ -3,6 +3,7 @@
 __version__ = "0.1.0"
 
 from . import backend, datasets, losses, optim
+from .callbacks import Callback, EarlyStopping, History
 from .core.runtime import get_num_threads, num_threads, set_num_threads, show_config
 from .io import load, save
 from .layers import (
@@ -18,10 +19,19 @@ from .layers import (
     LayerNorm,
     Linear,
     LuongAttention,
+    Pool,
     Sequential,
 )
 from .optim import SGD, Adam, AdamW, RMSprop, clip_grad_norm, clip_grad_value
-from .training import Callback, History, evaluate, fit
+from .training import evaluate, fit
+
+_ESTIMATORS = (
+    "LanguageModel",
+    "Seq2Seq",
+    "SequenceClassifier",
+    "SequenceLabeler",
+    "SequenceRegressor",
+)
 
 __all__ = [
     "GRU",
@@ -33,6 +43,7 @@ __all__ = [
     "BahdanauAttention",
     "Callback",
     "Dropout",
+    "EarlyStopping",
     "Embedding",
     "EncoderDecoder",
     "History",
@@ -41,6 +52,7 @@ __all__ = [
     "LayerNorm",
     "Linear",
     "LuongAttention",
+    "Pool",
     "RMSprop",
     "Sequential",
     "__version__",
@@ -59,3 +71,12 @@ __all__ = [
     "set_num_threads",
     "show_config",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # estimators need scikit-learn, which takes a second to import
+    if name in _ESTIMATORS:
+        from . import estimators
+
+        return getattr(estimators, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from . import backend
+from .callbacks import Callback, History
 from .core import runtime
 from .datasets import pydoc_text, text_batches
 from .generation import Position, Vocabulary, read, symbol_bits, write
@@ -25,7 +26,7 @@ from .io import load, save
 from .layers import LSTM, Dropout, Embedding, Linear, Sequential
 from .losses import softmax_cross_entropy
 from .optim import AdamW, clip_grad_norm
-from .training import Callback, History, fit
+from .training import fit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

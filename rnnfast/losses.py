@@ -13,12 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .layers.base import check_lengths
+from .layers.base import check_lengths, check_positive, check_probability, check_size
 
 if TYPE_CHECKING:
     from .layers.base import Array
 
-__all__ = ["accuracy", "logistic", "softmax_cross_entropy", "squared_error"]
+__all__ = [
+    "absolute_error",
+    "accuracy",
+    "huber",
+    "logistic",
+    "softmax_cross_entropy",
+    "squared_error",
+    "top_k_accuracy",
+]
 
 
 def softmax_cross_entropy(
@@ -27,6 +35,7 @@ def softmax_cross_entropy(
     lengths: Any = None,
     weights: Any = None,
     *,
+    label_smoothing: float = 0.0,
     steps: str = "all",
     batch_first: bool = False,
 ) -> tuple[float, Array]:
@@ -43,6 +52,9 @@ def softmax_cross_entropy(
     weights : array_like, optional
         Non-negative weights of the leading axes of `prediction`; a mask for instance. The result
         is the weighted mean.
+    label_smoothing : float, default 0
+        Share of each step's target that is spread evenly over all classes (Szegedy et al., 2016),
+        as in ``torch.nn.functional.cross_entropy``.
     steps : {"all", "last"}
     batch_first : bool, default False
 
@@ -62,10 +74,12 @@ def softmax_cross_entropy(
     _check_prediction(name, prediction)
     _check_classes(name, prediction)
     target = _class_target(name, prediction, target)
+    spread = check_probability(name, "label_smoothing", label_smoothing)
     rows = _Rows(name, prediction, True, lengths, weights, steps, batch_first)
     scores = rows.select(prediction)
     labels = _labels(name, rows, prediction, target)
     indexed = labels.ndim == 1
+    even = spread / prediction.shape[-1]  # of each class
 
     scores -= scores.max(axis=1, keepdims=True)
     p = np.exp(scores)
@@ -74,9 +88,14 @@ def softmax_cross_entropy(
     log_total = np.log(total[:, 0])
     if indexed:
         here = np.arange(len(labels)), labels
-        losses = log_total - scores[here]
-        p[here] -= 1.0
+        losses = log_total - (1.0 - spread) * scores[here]
+        p[here] -= 1.0 - spread
+        if spread:
+            losses -= even * scores.sum(axis=1)
+            p -= even
     else:
+        if spread:
+            labels = (1.0 - spread) * labels + even
         mass = labels.sum(axis=1)
         # 0 * -inf is 0 here: a class of probability 0 does not count, however small its score
         products = np.multiply(labels, scores, where=labels != 0.0, out=np.zeros_like(p))
@@ -109,15 +128,80 @@ def squared_error(
     value : float
     dprediction : array of the shape of `prediction`
     """
-    name = "squared_error"
-    target = _same_shape(name, prediction, target)
-    rows = _Rows(name, prediction, False, lengths, weights, steps, batch_first)
-    error = rows.select(prediction)
-    error -= rows.select(target, error.dtype)
-    features = max(error.shape[1], 1)
+    rows, error, features = _errors(
+        "squared_error", prediction, target, lengths, weights, steps, batch_first
+    )
     losses = np.square(error).sum(axis=1) / features
     error *= 2.0 / features
     return rows.mean(losses), rows.spread(error)
+
+
+def absolute_error(
+    prediction: Array,
+    target: Any,
+    lengths: Any = None,
+    weights: Any = None,
+    *,
+    steps: str = "all",
+    batch_first: bool = False,
+) -> tuple[float, Array]:
+    """Mean absolute error over steps, samples and features; of an error of 0 the gradient is 0.
+
+    Parameters
+    ----------
+    prediction : array of float32 or float64
+    target : array of the same shape
+    lengths, weights, steps, batch_first
+        As for `softmax_cross_entropy`.
+
+    Returns
+    -------
+    value : float
+    dprediction : array of the shape of `prediction`
+    """
+    rows, error, features = _errors(
+        "absolute_error", prediction, target, lengths, weights, steps, batch_first
+    )
+    losses = np.abs(error).sum(axis=1) / features
+    return rows.mean(losses), rows.spread(np.sign(error) / features)
+
+
+def huber(
+    prediction: Array,
+    target: Any,
+    lengths: Any = None,
+    weights: Any = None,
+    *,
+    delta: float = 1.0,
+    steps: str = "all",
+    batch_first: bool = False,
+) -> tuple[float, Array]:
+    """Half the squared error up to an error of `delta`, a straight line beyond (Huber, 1964).
+
+    The mean over steps, samples and features, as ``torch.nn.functional.huber_loss``.
+
+    Parameters
+    ----------
+    prediction : array of float32 or float64
+    target : array of the same shape
+    delta : float, default 1
+        Above 0; with another one in `fit`: ``loss=functools.partial(huber, delta=0.1)``.
+    lengths, weights, steps, batch_first
+        As for `softmax_cross_entropy`.
+
+    Returns
+    -------
+    value : float
+    dprediction : array of the shape of `prediction`
+    """
+    delta = check_positive("huber", "delta", delta)
+    rows, error, features = _errors(
+        "huber", prediction, target, lengths, weights, steps, batch_first
+    )
+    slope = np.clip(error, -delta, delta)
+    losses = (slope * (error - 0.5 * slope)).sum(axis=1) / features
+    slope /= features
+    return rows.mean(losses), rows.spread(slope)
 
 
 def logistic(
@@ -182,15 +266,79 @@ def accuracy(
     -------
     float
     """
-    name = "accuracy"
+    rows, scores, labels = _ranked(
+        "accuracy", prediction, target, lengths, weights, steps, batch_first
+    )
+    return rows.mean(scores.argmax(axis=1) == labels)
+
+
+def top_k_accuracy(
+    prediction: Array,
+    target: Any,
+    lengths: Any = None,
+    weights: Any = None,
+    *,
+    k: int = 5,
+    steps: str = "all",
+    batch_first: bool = False,
+) -> float:
+    """Share of steps whose target is among the `k` highest scores: a metric, not a loss.
+
+    Of equal scores the first counts as the highest; with ``k=1`` this is `accuracy`.
+
+    Parameters
+    ----------
+    prediction, target, lengths, weights, steps, batch_first
+        As for `softmax_cross_entropy`.
+    k : int, default 5
+
+    Returns
+    -------
+    float
+    """
+    k = check_size("top_k_accuracy", "k", k, 1)
+    rows, scores, labels = _ranked(
+        "top_k_accuracy", prediction, target, lengths, weights, steps, batch_first
+    )
+    own = scores[np.arange(len(labels)), labels][:, None]
+    first = np.arange(scores.shape[1]) < labels[:, None]
+    ahead = ~(scores <= own) | ((scores == own) & first)  # NaN is ahead of all, as for argmax
+    return rows.mean(ahead.sum(axis=1) < k)
+
+
+def _ranked(
+    name: str,
+    prediction: Array,
+    target: Any,
+    lengths: Any,
+    weights: Any,
+    steps: str,
+    batch_first: bool,
+) -> tuple[_Rows, Array, Array]:
+    # the rows that count, their scores and class indices
     _check_prediction(name, prediction)
     _check_classes(name, prediction)
     target = _class_target(name, prediction, target)
     rows = _Rows(name, prediction, True, lengths, weights, steps, batch_first)
     labels = _labels(name, rows, prediction, target)
-    if labels.ndim == 2:
-        labels = labels.argmax(axis=1)
-    return rows.mean(rows.select(prediction).argmax(axis=1) == labels)
+    return rows, rows.select(prediction), labels.argmax(axis=1) if labels.ndim == 2 else labels
+
+
+def _errors(
+    name: str,
+    prediction: Array,
+    target: Any,
+    lengths: Any,
+    weights: Any,
+    steps: str,
+    batch_first: bool,
+) -> tuple[_Rows, Array, int]:
+    # the rows that count, prediction - target of these, and the number of features
+    target = _same_shape(name, prediction, target)
+    rows = _Rows(name, prediction, False, lengths, weights, steps, batch_first)
+    error = rows.select(prediction)
+    error -= rows.select(target, error.dtype)
+    return rows, error, max(error.shape[1], 1)
 
 
 def _check_prediction(name: str, prediction: Any) -> None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .layers.base import Layer, check_flag, check_lengths, check_seed, check_size
+from .callbacks import Callback, History
+from .layers.base import Layer, check_flag, check_lengths, check_seed, check_size, is_number
 from .optim import Optimizer, _number, clip_grad_norm, clip_grad_value
 
 if TYPE_CHECKING:
@@ -21,48 +22,7 @@ if TYPE_CHECKING:
     # (x, y), or an iterable of batches (x, y[, lengths]), or a function that returns one
     Data = Any
 
-__all__ = ["Callback", "History", "evaluate", "fit"]
-
-
-class Callback:
-    """What `fit` calls; override any of these."""
-
-    def on_train_begin(self, model: Layer, optimizer: Optimizer) -> None:
-        """Training starts."""
-
-    def on_epoch_begin(self, epoch: int) -> None:
-        """Epoch `epoch`, counted from 0, starts."""
-
-    def on_batch_end(self, batch: int, logs: dict[str, float]) -> None:
-        """Batch `batch` has been learnt.
-
-        `logs` holds the means of loss and metrics over the epoch so far; what is added to it is
-        shown in the progress display.
-        """
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> bool | None:
-        """Epoch `epoch` ends; return True to stop training.
-
-        `logs` holds the epoch's loss, metrics, their "val_..." counterparts and seconds; what is
-        added to it enters the `History`.
-        """
-
-    def on_train_end(self, history: History) -> None:
-        """Training has ended, or was interrupted."""
-
-
-class History(dict[str, list[float]]):
-    """What `fit` returns: ``history["loss"]``, "val_loss", "seconds", metrics: one value an epoch.
-
-    Attributes
-    ----------
-    batch_losses : list of float
-        The loss of every batch of all epochs.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.batch_losses: list[float] = []
+__all__ = ["evaluate", "fit"]
 
 
 def fit(
@@ -78,6 +38,7 @@ def fit(
     clip_norm: float | None = None,
     clip_value: float | None = None,
     validation: Data = None,
+    validation_split: float = 0.0,
     metrics: Metrics | None = None,
     callbacks: Sequence[Callback] = (),
     shuffle: bool = True,
@@ -96,7 +57,7 @@ def fit(
         are on the axis where the model has its batch. Or an iterable of batches ``(x, y)`` or
         ``(x, y, lengths)``, such as a list or `datasets.text_batches`; or a function without
         arguments that returns one for each epoch. x is an array, or for a model of several
-        inputs a tuple of them: ``model.forward(*x)``.
+        inputs a tuple that starts with one: ``model.forward(*x)``.
     loss : callable
         ``loss(prediction, y) -> (value, dprediction)``, from `rnnfast.losses` for instance. For
         ragged batches of a model that keeps the time axis, ``lengths`` and ``batch_first`` are
@@ -113,6 +74,9 @@ def fit(
         Limit of the gradients' norm, and of each element.
     validation : optional
         Like `data`; evaluated after every epoch.
+    validation_split : float, default 0
+        Share of the samples of arrays that is held out in place of `validation`: the last ones,
+        before shuffling.
     metrics : mapping of str to callable, optional
         ``metric(prediction, y) -> float``, keywords as for `loss`; `losses.accuracy` for instance.
     callbacks : sequence of Callback
@@ -156,7 +120,15 @@ def fit(
     if not isinstance(unit, str):
         raise TypeError(f"fit expected unit as a str, got {unit!r}")
     batches = _batches("fit", "data", model, data, batch_size, lengths, carry_state, rng)
-    if validation is not None:
+    if not is_number(validation_split):
+        raise TypeError(f"fit expected validation_split as a number, got {validation_split!r}")
+    if validation_split:
+        if validation is not None:
+            raise ValueError("fit expected validation or validation_split, got both")
+        if not isinstance(batches, _ArrayBatches):
+            raise ValueError("fit expected data as arrays with validation_split")
+        validation = batches.split(validation_split)
+    elif validation is not None:
         validation = _batches(
             "fit", "validation", model, validation, batch_size, None, carry_state, None
         )
@@ -306,16 +278,28 @@ class _ArrayBatches:
         rng: np.random.Generator | None,
     ) -> None:
         self.arrays, self.axes, self.batch_size, self.rng = arrays, axes, batch_size, rng
-        self.samples = arrays[0].shape[axes[0]]
+        self.samples = np.arange(arrays[0].shape[axes[0]])
+
+    def split(self, share: float) -> _ArrayBatches:
+        """Take the last `share` of the samples away and return batches of them, in order."""
+        cut = math.floor(len(self.samples) * (1.0 - share)) if 0.0 < share < 1.0 else 0
+        if not cut:
+            raise ValueError(
+                "fit expected validation_split from 0 to 1 that leaves samples to learn from, "
+                f"got {share} of {len(self.samples)} samples"
+            )
+        last = _ArrayBatches(self.arrays, self.axes, self.batch_size, None)
+        self.samples, last.samples = self.samples[:cut], self.samples[cut:]
+        return last
 
     def __len__(self) -> int:
-        return -(-self.samples // self.batch_size)
+        return -(-len(self.samples) // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Array, ...]]:
-        order = np.arange(self.samples)
+        order = self.samples.copy()
         if self.rng is not None:
             self.rng.shuffle(order)
-        for start in range(0, self.samples, self.batch_size):
+        for start in range(0, len(order), self.batch_size):
             some = order[start : start + self.batch_size]
             yield tuple(
                 _take(a, some, axis) for a, axis in zip(self.arrays, self.axes, strict=True)
@@ -398,8 +382,7 @@ def _check_batch(owner: str, name: str, batch: Any) -> None:
             f"{owner} expected {name} of batches (x, y) or (x, y, lengths), or arrays of all "
             f"samples as a tuple (x, y), got a batch that is {_kind(batch)}"
         )
-    x = _inputs(batch[0])
-    if not x or not all(isinstance(array, np.ndarray) for array in x):
+    if not isinstance(next(iter(_inputs(batch[0])), None), np.ndarray):
         raise TypeError(
             f"{owner} expected {name} with x as a NumPy array, got {_kind(batch[0])} in a batch"
         )

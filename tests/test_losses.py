@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,9 +13,19 @@ from hypothesis import strategies as st
 from support import same_slope
 
 from rnnfast.datasets import sine_waves, text_batches
-from rnnfast.losses import accuracy, logistic, softmax_cross_entropy, squared_error
+from rnnfast.losses import (
+    absolute_error,
+    accuracy,
+    huber,
+    logistic,
+    softmax_cross_entropy,
+    squared_error,
+    top_k_accuracy,
+)
 
 T, B, C = 4, 3, 5
+LOSSES = [softmax_cross_entropy, squared_error, absolute_error, huber, logistic]
+smoothed = partial(softmax_cross_entropy, label_smoothing=0.2)
 MASKS = [
     {},
     {"lengths": [4, 0, 2]},
@@ -33,14 +44,19 @@ def targets(rng):
         (softmax_cross_entropy, rng.integers(0, C, (T, B))),
         (softmax_cross_entropy, np.eye(C, dtype=int)[rng.integers(0, C, (T, B))]),
         (softmax_cross_entropy, soft),
+        (smoothed, rng.integers(0, C, (T, B))),
+        (smoothed, soft),
         (squared_error, rng.standard_normal((T, B, C))),
+        (absolute_error, rng.standard_normal((T, B, C))),
+        (huber, rng.standard_normal((T, B, C))),
+        (partial(huber, delta=2.5), rng.standard_normal((T, B, C))),
         (logistic, rng.integers(0, 2, (T, B, C))),
         (logistic, soft),
     ]
 
 
 @pytest.mark.parametrize("options", MASKS, ids=str)
-@pytest.mark.parametrize("case", range(6))
+@pytest.mark.parametrize("case", range(11))
 def test_finite_differences(case, options):
     rng = np.random.default_rng(case)
     loss, target = targets(rng)[case]
@@ -70,7 +86,12 @@ def test_torch(dtype):
     for ours, theirs, target in [
         (softmax_cross_entropy, f.cross_entropy, classes),
         (softmax_cross_entropy, f.cross_entropy, soft),
+        (smoothed, partial(f.cross_entropy, label_smoothing=0.2), classes),
+        (smoothed, partial(f.cross_entropy, label_smoothing=0.2), soft),
         (squared_error, f.mse_loss, soft),
+        (absolute_error, f.l1_loss, soft),
+        (huber, f.huber_loss, soft),
+        (partial(huber, delta=2.5), partial(f.huber_loss, delta=2.5), soft),
         (logistic, f.binary_cross_entropy_with_logits, soft),
     ]:
         x = torch.tensor(scores, requires_grad=True)
@@ -105,7 +126,26 @@ def test_means_over_valid_steps():
     assert accuracy(prediction, np.eye(C)[target], lengths) == pytest.approx(np.mean(hits))
 
 
-@pytest.mark.parametrize("loss", [softmax_cross_entropy, squared_error, logistic])
+def test_top_k_accuracy():
+    rng = np.random.default_rng(1)
+    prediction = rng.integers(0, 4, (T, B, C)).astype(float)  # with ties
+    target, lengths = rng.integers(0, C, (T, B)), [4, 0, 2]
+    for k in range(1, C + 2):
+        hits = [
+            target[t, b] in np.argsort(-prediction[t, b], kind="stable")[:k]
+            for b, n in enumerate(lengths)
+            for t in range(n)
+        ]
+        got = top_k_accuracy(prediction, target, lengths, k=k)
+        assert got == pytest.approx(np.mean(hits))
+        assert top_k_accuracy(prediction, np.eye(C)[target], lengths, k=k) == got
+    got = top_k_accuracy(prediction, target, lengths, k=1)
+    assert got == accuracy(prediction, target, lengths) < 1.0
+    prediction[...] = np.nan
+    assert top_k_accuracy(prediction, target, k=C - 1) == 0.0
+
+
+@pytest.mark.parametrize("loss", LOSSES)
 def test_padding_never_leaks(loss):
     rng = np.random.default_rng(2)
     prediction = rng.standard_normal((T, B, C))
@@ -151,7 +191,7 @@ def test_values_are_summed_in_double():
 
 
 def test_nothing_counts():
-    for loss in (softmax_cross_entropy, squared_error, logistic):
+    for loss in LOSSES:
         indexed = loss is softmax_cross_entropy
         for shape, lengths in [((0, 3, 2), None), ((2, 3, 2), [0, 0, 0]), ((3, 0, 2), [])]:
             target = np.zeros(shape[:-1], int) if indexed else np.zeros(shape)
@@ -222,6 +262,15 @@ def test_refuses():
         (lambda: sine_waves(1, -2), ValueError, "n_steps >= 0, got -2"),
         (lambda: text_batches(ids[0], 1, 2.0), TypeError, "steps as an integer, got 2.0"),
         (lambda: accuracy(p, ids[0]), ValueError, "target of shape (4, 3) (class indices)"),
+        (lambda: top_k_accuracy(p, ids, k=0), ValueError, "k >= 1, got 0"),
+        (lambda: huber(p, p, delta=0), ValueError, "delta > 0 and finite, got 0"),
+        (lambda: huber(p, p[0]), ValueError, "target of shape (4, 3, 5), got (3, 5)"),
+        (lambda: absolute_error(p, ids), ValueError, "target of shape (4, 3, 5), got (4, 3)"),
+        (
+            lambda: softmax_cross_entropy(p, ids, label_smoothing=1.5),
+            ValueError,
+            "label_smoothing from 0 to 1, got 1.5",
+        ),
     ]:
         with pytest.raises(error, match=f"expected.* {re.escape(message)}"):
             call()
@@ -229,7 +278,7 @@ def test_refuses():
 
 @settings(max_examples=100, deadline=None)
 @given(
-    loss=st.sampled_from([softmax_cross_entropy, squared_error, logistic]),
+    loss=st.sampled_from(LOSSES),
     shape=st.lists(st.integers(0, 3), max_size=4).map(tuple),
     target_shape=st.lists(st.integers(0, 3), max_size=4).map(tuple),
     dtype=st.sampled_from(["f4", "f8", "i4", "?", "U1"]),

@@ -145,7 +145,7 @@ def test_models_of_several_inputs():
     assert history["loss"] == [pytest.approx(value)]
     assert history["val_loss"] == [pytest.approx(CE(twin(*batch[0]), batch[1])[0])]
     with pytest.raises(TypeError, match="x as a NumPy array, got tuple of 2 in a batch"):
-        fit(model, [((source, [1]), target)], loss=CE, optimizer=SGD(model))
+        fit(model, [(([1], source), target)], loss=CE, optimizer=SGD(model))
 
 
 def test_carried_state():
@@ -209,6 +209,29 @@ def test_shuffling_is_seeded():
     assert orders[0] == orders[1] != orders[2]
     assert orders[0][:20] != orders[0][20:]
     assert orders[3] == [*range(20)] * 2
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_validation_split_takes_the_last_samples(batch_first):
+    x, y = sums(21)
+    lengths = np.random.default_rng(5).integers(1, 7, 21)
+    if not batch_first:
+        x = x.swapaxes(0, 1)
+    parts = [
+        (x[s] if batch_first else x[:, s], y[s], lengths[s])
+        for s in (slice(0, 14), slice(14, 21))  # floor(21 * (1 - 0.3))
+    ]
+    results = []
+    for data, options in [
+        ((x, y, lengths), {"validation_split": 0.3}),
+        (parts[0], {"validation": parts[1]}),
+    ]:
+        model = classifier(batch_first)
+        options |= dict(loss=CE, optimizer=Adam(model), epochs=2, batch_size=4, seed=1)
+        history = fit(model, data, **options)
+        del history["seconds"]
+        results.append((history, model.state_dict()))
+    np.testing.assert_equal(results[0], results[1])
 
 
 def test_callbacks():
@@ -367,6 +390,10 @@ def test_refuses_before_anything_is_written():
         ("validation", 3, TypeError, "as (x, y), an iterable of batches or a function, got int"),
         ("validation", [x], ValueError, "of batches (x, y) or (x, y, lengths)"),
         ("validation", iter([data]), ValueError, "as a list, or a function"),
+        ("validation_split", 0.9, ValueError, "from 0 to 1 that leaves"),
+        ("validation_split", 1.0, ValueError, "from 0 to 1 that leaves"),
+        ("validation_split", -0.5, ValueError, "from 0 to 1 that leaves"),
+        ("validation_split", True, TypeError, "as a number, got True"),
         ("callbacks", Callback(), TypeError, "as a sequence of Callback, got <"),
         ("callbacks", [print], TypeError, "as a sequence of Callback, got [<"),
         ("seed", -1, ValueError, ">= 0, got -1"),
@@ -378,6 +405,12 @@ def test_refuses_before_anything_is_written():
         options = {"loss": CE, "optimizer": SGD(model), "epochs": 2, name: value}
         with pytest.raises(error, match=re.escape(f"fit expected {name} {message}")):
             fit(model, data, **options)
+    for given, options, message in [
+        (data, {"validation": data}, "validation or validation_split, got both"),
+        ([data], {}, "data as arrays with validation_split"),
+    ]:
+        with pytest.raises(ValueError, match=f"fit expected {message}"):
+            fit(model, given, loss=CE, optimizer=SGD(model), validation_split=0.5, **options)
     with pytest.raises(TypeError, match="fit expected model as a layer, got None"):
         fit(None, data, loss=CE, optimizer=SGD(model))
     np.testing.assert_equal(model.state_dict(), before)

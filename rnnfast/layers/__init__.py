@@ -5,6 +5,7 @@ from .dropout import Dropout
 from .embedding import Embedding, JoinedEmbedding
 from .linear import Linear
 from .norm import LayerNorm
+from .pooling import Pool
 from .recurrent import GRU, LSTM, RNN
 from .seq2seq import EncoderDecoder
 from .sequential import Last, Sequential
@@ -22,5 +23,6 @@ __all__ = [
     "LayerNorm",
     "Linear",
     "LuongAttention",
+    "Pool",
     "Sequential",
 ]

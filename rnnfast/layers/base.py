@@ -431,6 +431,14 @@ class Layer:
     def _describe(self) -> str:
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in self._arguments)
 
+    # ---- layouts
+
+    def _time_major(self, array: Array) -> Array:
+        # a view (T, B, F) of a sequence in the user's layout
+        if array.ndim == 2:
+            return array[:, None]
+        return array.swapaxes(0, 1) if self.batch_first else array
+
     # ---- backward passes
 
     def _open(self, tape: Any) -> Any:

@@ -329,12 +329,6 @@ class Recurrent(Layer):
 
     # ---- layouts and states
 
-    def _time_major(self, array: Array) -> Array:
-        # a view (T, B, F) of a sequence in the user's layout
-        if array.ndim == 2:
-            return array[:, None]
-        return array.swapaxes(0, 1) if self.batch_first else array
-
     def _rows(self, array: Array) -> Array:
         # the array, or its copy where the engine cannot read it: the last axis must be dense
         if (

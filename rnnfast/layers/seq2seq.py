@@ -192,7 +192,7 @@ class EncoderDecoder(Composite):
             raise ValueError(
                 f"{name} expected target as an array with 2 axes, got {_shape_of(target)}"
             )
-        target = self._time_major(target)
+        target = self._swapped(target)
         if target.shape[1] != B:
             raise ValueError(
                 f"{name} expected as many targets as sources, {B}, got {target.shape[1]}"
@@ -202,7 +202,7 @@ class EncoderDecoder(Composite):
         state, memory = self._encode(calls, source, source_lengths)
         h, _ = calls("decoder", calls("target", target), state, lengths)
         scores, mixed = self._score(calls, h, memory, source_lengths)
-        scores = self._time_major(scores)
+        scores = self._swapped(scores)
         return scores, Tape(self, (calls, scores.shape, mixed))
 
     def backward(self, tape: Tape, dscores: Array, input_grad: bool = True) -> Array | None:
@@ -225,7 +225,7 @@ class EncoderDecoder(Composite):
         check_array(type(self).__name__, "dscores", dscores, self.dtype, shape)
         self._check_backward(tape, None)
         tape.close()
-        dh = calls.backward("output", self._time_major(dscores))
+        dh = calls.backward("output", self._swapped(dscores))
         dh = calls.backward("dropout", dh)
         dmemory = None
         if mixed is not None:
@@ -253,7 +253,7 @@ class EncoderDecoder(Composite):
             parts = flat.reshape(len(flat), self._state_parts, self.num_layers, self.hidden_size)
             states = tuple(np.ascontiguousarray(parts.transpose(1, 2, 0, 3)))
             return states if len(states) == 2 else states[0], None
-        memory, state = calls("encoder", calls("source", self._time_major(source)), None, lengths)
+        memory, state = calls("encoder", calls("source", self._swapped(source)), None, lengths)
         return _each(self._join_directions, state), memory
 
     def _score(
@@ -366,11 +366,11 @@ class EncoderDecoder(Composite):
             if lengths is not None:
                 raise ValueError(f"{name} expected no source_lengths for vectors, got {lengths!r}")
             return len(source)
-        steps, samples = self._time_major(source).shape
+        steps, samples = self._swapped(source).shape
         check_lengths(name, lengths, steps, samples)
         return samples
 
-    def _time_major(self, array: Array) -> Array:
+    def _swapped(self, array: Array) -> Array:
         return array.swapaxes(0, 1) if self.batch_first else array
 
     def _join_directions(self, part: Array) -> Array:

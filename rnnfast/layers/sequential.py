@@ -100,11 +100,6 @@ class Last(Layer):
         self._time_major(dx)[last[real], real] = (dy if batched else dy[None])[real]
         return dx
 
-    def _time_major(self, x: Array) -> Array:
-        if x.ndim == 2:
-            return x[:, None]
-        return x.swapaxes(0, 1) if self.batch_first else x
-
 
 class Sequential(Composite):
     """Any mix of layers one after another, called as a recurrent layer is.

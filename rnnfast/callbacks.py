@@ -1,0 +1,148 @@
+"""What `fit` calls after batches and epochs, and what it returns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from .layers.base import Layer, check_flag, check_size
+from .optim import Optimizer, _number
+
+if TYPE_CHECKING:
+    from .layers.base import Array
+
+__all__ = ["Callback", "EarlyStopping", "History"]
+
+
+class Callback:
+    """What `fit` calls; override any of these."""
+
+    def on_train_begin(self, model: Layer, optimizer: Optimizer) -> None:
+        """Training starts."""
+
+    def on_epoch_begin(self, epoch: int) -> None:
+        """Epoch `epoch`, counted from 0, starts."""
+
+    def on_batch_end(self, batch: int, logs: dict[str, float]) -> None:
+        """Batch `batch` has been learnt.
+
+        `logs` holds the means of loss and metrics over the epoch so far; what is added to it is
+        shown in the progress display.
+        """
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> bool | None:
+        """Epoch `epoch` ends; return True to stop training.
+
+        `logs` holds the epoch's loss, metrics, their "val_..." counterparts and seconds; what is
+        added to it enters the `History`.
+        """
+
+    def on_train_end(self, history: History) -> None:
+        """Training has ended, or was interrupted."""
+
+
+class History(dict[str, list[float]]):
+    """What `fit` returns: ``history["loss"]``, "val_loss", "seconds", metrics: one value an epoch.
+
+    Attributes
+    ----------
+    batch_losses : list of float
+        The loss of every batch of all epochs.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batch_losses: list[float] = []
+
+
+class EarlyStopping(Callback):
+    """Stop training when a value of the logs has not improved for some epochs.
+
+    Parameters
+    ----------
+    monitor : str, default "val_loss"
+        Name of the value: "val_loss", "val_accuracy", ...
+    patience : int, default 5
+        Stop after so many epochs in a row without improvement.
+    min_delta : float, default 0
+        A smaller change is no improvement.
+    mode : {"min", "max"}
+        Whether lower or higher is better.
+    restore_best : bool, default True
+        Whether the model gets the parameters of its best epoch back when training ends, for
+        whatever reason it does.
+
+    Attributes
+    ----------
+    best : float
+        The best value so far.
+    best_epoch : int or None
+        Its epoch, counted from 0.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        patience: int = 5,
+        min_delta: float = 0.0,
+        mode: str = "min",
+        restore_best: bool = True,
+    ) -> None:
+        self.monitor = check_monitor(self, monitor)
+        self.patience = check_size("EarlyStopping", "patience", patience, 1)
+        self.min_delta = _number(self, "min_delta", min_delta)
+        self.mode = check_mode(self, mode)
+        self.restore_best = check_flag("EarlyStopping", "restore_best", restore_best)
+        self._reset()
+
+    def _reset(self) -> None:
+        self.best = math.inf if self.mode == "min" else -math.inf
+        self.best_epoch: int | None = None
+        self.wait = 0  # epochs since
+        self._weights: dict[str, Array] = {}
+
+    def on_train_begin(self, model: Layer, optimizer: Optimizer) -> None:
+        """Forget an earlier training."""
+        self.model = model
+        self._reset()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> bool:
+        """Look at the value."""
+        value = monitored(self, self.monitor, logs)
+        gain = self.best - value if self.mode == "min" else value - self.best
+        if gain > self.min_delta:
+            self.best, self.best_epoch, self.wait = value, epoch, 0
+            if self.restore_best:
+                self._weights = self.model.state_dict()
+            return False
+        self.wait += 1
+        return self.wait >= self.patience
+
+    def on_train_end(self, history: History) -> None:
+        """Restore the best parameters."""
+        if self._weights:
+            self.model.load_state_dict(self._weights)
+
+
+def check_monitor(owner: Callback, monitor: Any) -> str:
+    """Return `monitor`, the name of a value in the logs."""
+    if not isinstance(monitor, str):
+        raise TypeError(f"{type(owner).__name__} expected monitor as a str, got {monitor!r}")
+    return monitor
+
+
+def check_mode(owner: Callback, mode: Any) -> str:
+    """Return `mode`, "min" or "max"."""
+    if mode not in ("min", "max"):
+        raise ValueError(f"{type(owner).__name__} expected mode 'min' or 'max', got {mode!r}")
+    return str(mode)
+
+
+def monitored(owner: Callback, monitor: str, logs: Mapping[str, float]) -> float:
+    """Return the value named `monitor` of an epoch's logs."""
+    if monitor not in logs:
+        raise ValueError(
+            f"{type(owner).__name__} expected monitor as one of {', '.join(logs)}, got {monitor!r}"
+        )
+    return float(logs[monitor])

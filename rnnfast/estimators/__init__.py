@@ -1,0 +1,23 @@
+"""Estimators with scikit-learn's conventions; they need ``pip install rnnfast[sklearn]``."""
+
+try:
+    import sklearn  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        "rnnfast.estimators needs the scikit-learn library: pip install rnnfast[sklearn]; "
+        "rnnfast.fit trains without it"
+    ) from error
+
+from .classifier import SequenceClassifier
+from .labeler import SequenceLabeler
+from .language import LanguageModel
+from .regressor import SequenceRegressor
+from .seq2seq import Seq2Seq
+
+__all__ = [
+    "LanguageModel",
+    "Seq2Seq",
+    "SequenceClassifier",
+    "SequenceLabeler",
+    "SequenceRegressor",
+]

@@ -1,0 +1,110 @@
+"""A class for each step of each sequence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from scipy.special import softmax
+
+from .classifier import ClassEstimator
+from .sequences import pad, unpad
+
+if TYPE_CHECKING:
+    from ..layers.base import Array
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class SequenceLabeler(ClassEstimator):
+    """A class for each step of each sequence; softmax cross-entropy at all steps.
+
+    ``y`` is a (samples, time) array, or for sequences of any lengths a list of 1-D arrays, a label
+    for each step of X.
+
+    Parameters
+    ----------
+    **parameters
+        As for `SequenceEstimator` and `NetworkEstimator`. What `network` returns keeps the axis of
+        time.
+
+    Attributes
+    ----------
+    classes_ : (classes,) array
+
+    Examples
+    --------
+    >>> from rnnfast import SequenceLabeler
+    >>> X = [[0.0, 1.0, 1.0, 0.0], [1.0, 0.0, 0.0, 1.0]]
+    >>> y = [["a", "b", "b", "a"], ["b", "a", "a", "b"]]
+    >>> SequenceLabeler(max_iter=100, random_state=0).fit(X, y).predict(X).tolist()
+    [['a', 'b', 'b', 'a'], ['b', 'a', 'a', 'b']]
+    """
+
+    _keeps_time: ClassVar[bool] = True
+
+    def _check_y(
+        self, y: Any, x: Array, lengths: Array | None, reset: bool, classes: Any
+    ) -> tuple[Array, int]:
+        owner = type(self).__name__
+        if y is None:
+            raise ValueError(f"{owner} requires y to be passed, but the target y is None")
+        labels = [np.asarray(sample) for sample in y]
+        ends = np.full(len(x), x.shape[1]) if lengths is None else lengths
+        if [label.shape for label in labels] != [(n,) for n in ends]:
+            raise ValueError(
+                f"{owner} expected y with a label for each step of X, got "
+                f"{[label.shape for label in labels][:5]} for {ends[:5]} steps in the first samples"
+            )
+        codes = self._encode(np.concatenate(labels), reset, classes)
+        return pad(np.split(codes, np.cumsum(ends)[:-1]))[0], len(self.classes_)
+
+    def predict_proba(self, X: Any) -> Any:
+        """Return the probability of each class at each step.
+
+        Parameters
+        ----------
+        X : sequences
+            See the class.
+
+        Returns
+        -------
+        (samples, time, classes) array, or list of (time, classes) arrays for a list
+        """
+        scores, lengths = self._outputs(X)
+        return unpad(softmax(scores.astype(np.float64), axis=-1), lengths, X)
+
+    def predict(self, X: Any) -> Any:
+        """Return the most probable class at each step.
+
+        Parameters
+        ----------
+        X : sequences
+            See the class.
+
+        Returns
+        -------
+        (samples, time) array, or list of (time,) arrays for a list
+        """
+        scores, lengths = self._outputs(X)
+        return unpad(self.classes_[scores.argmax(axis=-1)], lengths, X)
+
+    def score(self, X: Any, y: Any) -> float:
+        """Return the share of all steps whose class is predicted.
+
+        Parameters
+        ----------
+        X : sequences
+        y : (samples, time) array_like, or list of 1-D arrays
+
+        Returns
+        -------
+        float
+        """
+        steps = [np.concatenate(list(labels)) for labels in (self.predict(X), y)]
+        if steps[0].shape != steps[1].shape:
+            raise ValueError(
+                f"{type(self).__name__} expected y with a label for each of {len(steps[0])} steps, "
+                f"got shape {steps[1].shape}"
+            )
+        return float(np.mean(steps[0] == steps[1]))

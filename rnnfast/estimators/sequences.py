@@ -1,0 +1,128 @@
+"""Sequences as users give them, and as the engine takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.utils import check_array
+
+if TYPE_CHECKING:
+    from ..layers.base import Array
+
+FLOATS = (np.float64, np.float32)  # converted to float32 only once they are standardised
+
+
+def is_ragged(X: Any) -> bool:
+    """Whether X is a list of sequences rather than one array, or nested lists of one."""
+    if isinstance(X, np.ndarray):
+        return X.dtype == object and X.ndim == 1 and len(X) > 0 and np.ndim(X[0]) > 0
+    if not isinstance(X, (list, tuple)) or not all(hasattr(s, "__len__") for s in X):
+        return False
+    return any(isinstance(s, np.ndarray) for s in X) or len({len(s) for s in X}) > 1
+
+
+def axes(X: Any) -> int:
+    """Return the number of axes of an array_like that is not ragged."""
+    return int(X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim)
+
+
+def check_sequences(owner: Any, X: Any, name: str = "X") -> tuple[Array, Array | None]:
+    """Check sequences of real numbers.
+
+    Parameters
+    ----------
+    owner : estimator
+        For error messages.
+    X : (samples, time, features) or (samples, time) array_like, or list of sequences
+
+    Returns
+    -------
+    x : (samples, time, features) array of float32 or float64
+        Zero past each sample's end.
+    lengths : (samples,) array of int, or None
+        None where all are equal.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For anything else, sequences without steps and numbers that are not finite.
+    """
+    if is_ragged(X):
+        x, lengths = pad([_steps(owner, f"{name}[{i}]", s, "fiub") for i, s in enumerate(X)])
+        if not np.isfinite(x).all():
+            raise ValueError(f"{_name(owner)} expected {name} of finite numbers, got NaN or inf")
+        return x, lengths
+    series = axes(X) == 3
+    x = check_array(X, dtype=FLOATS, allow_nd=series, estimator=owner, input_name=name)
+    return (x if series else x[..., np.newaxis]), None
+
+
+def check_ids(owner: Any, X: Any, size: int) -> tuple[Array, Array | None]:
+    """Check sequences of token ids from 0 to size - 1; as `check_sequences` otherwise.
+
+    Returns
+    -------
+    ids : (samples, time) array of int
+    lengths : (samples,) array of int, or None
+    """
+    X = X if isinstance(X, np.ndarray) and X.dtype != object else list(X)
+    steps = [_steps(owner, f"X[{i}]", s, "iu") for i, s in enumerate(X)]
+    if not steps:
+        raise ValueError(f"{_name(owner)} expected at least one sample, got none")
+    x, lengths = pad(steps)
+    if x.shape[2] != 1:
+        raise ValueError(
+            f"{_name(owner)} expected a token id for each step, got {x.shape[2]} features"
+        )
+    if not 0 <= x.min() <= x.max() < size:
+        raise ValueError(
+            f"{_name(owner)} expected token ids from 0 to {size - 1}, got {x.min()} to {x.max()}"
+        )
+    return x[..., 0], lengths
+
+
+def pad(arrays: Sequence[Array]) -> tuple[Array, Array | None]:
+    """Return sequences (time, ...) as one array (samples, time, ...), and their lengths."""
+    lengths = np.array([len(a) for a in arrays])
+    x = np.zeros((len(arrays), lengths.max(), *arrays[0].shape[1:]), np.result_type(*arrays))
+    for row, array in zip(x, arrays, strict=True):
+        if array.shape[1:] != x.shape[2:]:
+            raise ValueError(
+                f"expected sequences of {x.shape[2:]} features each, got {array.shape[1:]}"
+            )
+        row[: len(array)] = array
+    return x, (None if (lengths == x.shape[1]).all() else lengths)
+
+
+def real_steps(x: Array, lengths: Array | None) -> Array:
+    """Return the steps of all samples, (steps, ...)."""
+    if lengths is None:
+        return x.reshape(-1, *x.shape[2:])
+    return x[np.arange(x.shape[1]) < lengths[:, np.newaxis]]
+
+
+def unpad(y: Array, lengths: Array | None, like: Any) -> Any:
+    """Return (samples, time, ...) as the sequences `like` were given: an array or a list."""
+    if not is_ragged(like):
+        return y
+    ends = [y.shape[1]] * len(y) if lengths is None else lengths
+    return [sample[:n] for sample, n in zip(y, ends, strict=True)]
+
+
+def _steps(owner: Any, name: str, sequence: Any, kinds: str) -> Array:
+    array = np.asarray(sequence)
+    if array.dtype.kind not in kinds:
+        wanted = "token ids (integers)" if kinds == "iu" else "real numbers"
+        raise TypeError(f"{_name(owner)} expected {name} as {wanted}, got {array.dtype}")
+    if array.ndim not in (1, 2) or len(array) == 0:
+        raise ValueError(
+            f"{_name(owner)} expected {name} as (time, features) or (time,) with at least one "
+            f"step, got shape {array.shape}"
+        )
+    return array[:, np.newaxis] if array.ndim == 1 else array
+
+
+def _name(owner: Any) -> str:
+    return type(owner).__name__

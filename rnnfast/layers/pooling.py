@@ -1,0 +1,114 @@
+"""Mean or maximum over time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .base import Layer, Tape, check_array, check_flag, check_floats, check_lengths
+
+if TYPE_CHECKING:
+    from .base import Array
+
+
+class Pool(Layer):
+    """Mean or maximum over each sample's time steps, as Keras's global pooling.
+
+    A sample of length 0 gives zeros. Where several steps have the maximum, the first one gets the
+    gradient.
+
+    Parameters
+    ----------
+    kind : {"mean", "max"}
+    batch_first : bool, default False
+        As in the recurrent layers.
+    """
+
+    keeps_time = False
+    batch_first: bool
+    _arguments = ("kind", "batch_first")
+
+    def __init__(self, kind: str = "mean", batch_first: bool = False) -> None:
+        if kind not in ("mean", "max"):
+            raise ValueError(f"Pool expected kind 'mean' or 'max', got {kind!r}")
+        self.kind = kind
+        self.batch_first = check_flag("Pool", "batch_first", batch_first)
+        self._create({})
+
+    def __call__(self, x: Array, lengths: Any = None) -> Array:
+        """Return the mean or the maximum.
+
+        Parameters
+        ----------
+        x : (T, B, F) array, (B, T, F) with ``batch_first``, or (T, F) for one sequence
+        lengths : (B,) array_like of int, optional
+            Steps of each sample, 0 to T; default T. What x holds past them is ignored.
+
+        Returns
+        -------
+        y : (B, F) or (F,) array
+
+        Raises
+        ------
+        TypeError, ValueError
+            For wrong shapes or lengths.
+        """
+        y, _ = self._run(x, lengths)
+        return y if x.ndim == 3 else y[0]
+
+    def forward(self, x: Array, lengths: Any = None) -> tuple[Array, Tape]:
+        """Return the mean or the maximum, and the tape; as a call otherwise."""
+        y, real = self._run(x, lengths)
+        if self.kind == "mean":
+            share = real / np.maximum(real.sum(axis=0), 1)
+        else:
+            share = (self._time_major(x) == y) & real
+            share &= share.cumsum(axis=0) == 1  # the first of equals
+        return (y if x.ndim == 3 else y[0]), Tape(self, (x.shape, y.dtype, share))
+
+    def _run(self, x: Array, lengths: Any) -> tuple[Array, Array]:
+        # y (B, F), and whether a step is there, (T, B, 1)
+        check_floats("Pool", "input", x)
+        if x.ndim not in (2, 3):
+            raise ValueError(
+                f"Pool expected input with 3 axes, or 2 for one sequence, got {x.shape}"
+            )
+        steps = self._time_major(x)
+        T, B, _ = steps.shape
+        given = check_lengths("Pool", lengths, T, B)
+        counts = np.full(B, T) if given is None else given
+        real = (np.arange(T)[:, None] < counts)[..., None]
+        if self.kind == "mean":
+            sums = np.where(real, steps, 0).sum(axis=0)
+            y = sums / np.maximum(counts, 1)[:, None]
+        else:
+            y = np.where(real, steps, -np.inf).max(axis=0, initial=-np.inf)
+            y[counts == 0] = 0
+        return y.astype(x.dtype.newbyteorder("=")), real
+
+    def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> Array | None:
+        """Return the gradient of x.
+
+        Parameters
+        ----------
+        tape : Tape
+            From `forward`; used up.
+        dy : array of the shape of y
+        input_grad : bool, default True
+            Whether the gradient of x is wanted.
+
+        Returns
+        -------
+        dx : array of the shape of x, or None
+        """
+        shape, dtype, share = self._open(tape)
+        batched = len(shape) == 3
+        wanted = (share.shape[1], shape[2]) if batched else (shape[1],)
+        check_array("Pool", "dy", dy, dtype, wanted)
+        tape.close()
+        if not input_grad:
+            return None
+        dx = np.empty(shape, dtype)
+        self._time_major(dx)[...] = share * (dy if batched else dy[None])
+        return dx
