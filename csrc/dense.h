@@ -215,15 +215,12 @@ INLINE vec NAME(square_root)(vec a)
     return y;
 }
 
-/* Kingma and Ba (2015), bias corrected; decoupled: Loshchilov and Hutter (2019). As torch.optim. */
-static void NAME(adam)(void *param, const void *grad, void *m, void *v, ptrdiff_t i0, ptrdiff_t i1,
-                       double lr, double beta1, double beta2, double eps, double weight_decay,
-                       int decoupled, double step)
+/* p = decay p - (rate m + direct g) / (root sqrt(v) + eps) with the running means m of g and v of
+ * its square; g = grad + coupled p. */
+INLINE void NAME(moments)(void *param, const void *grad, void *m, void *v, ptrdiff_t i0,
+                          ptrdiff_t i1, double beta1, double beta2, double eps, real root,
+                          real coupled, real decay, real rate, real direct)
 {
-    const real rate = (real)(lr / (1 - pow(beta1, step)));
-    const real root = (real)(1 / sqrt(1 - pow(beta2, step)));
-    const real decay = (real)(decoupled ? 1 - lr * weight_decay : 1);
-    const real coupled = (real)(decoupled ? 0 : weight_decay);
     for (ptrdiff_t i = i0; i < i1; i += LANES) {
         real *p = (real *)param + i, *mean = (real *)m + i, *square = (real *)v + i;
         const vec w = load_n(p, i1 - i);
@@ -234,8 +231,33 @@ static void NAME(adam)(void *param, const void *grad, void *m, void *v, ptrdiff_
         const vec s = (real)beta2 * load_n(square, i1 - i) + gg;
         store_n(mean, a, i1 - i);
         store_n(square, s, i1 - i);
-        store_n(p, decay * w - rate * a / (NAME(square_root)(s) * root + (real)eps), i1 - i);
+        const vec step = rate * a + direct * g;
+        store_n(p, decay * w - step / (NAME(square_root)(s) * root + (real)eps), i1 - i);
     }
+}
+
+/* Kingma and Ba (2015), bias corrected; decoupled: Loshchilov and Hutter (2019). As torch.optim. */
+static void NAME(adam)(void *param, const void *grad, void *m, void *v, ptrdiff_t i0, ptrdiff_t i1,
+                       double lr, double beta1, double beta2, double eps, double weight_decay,
+                       int decoupled, double step)
+{
+    const real rate = (real)(lr / (1 - pow(beta1, step)));
+    const real root = (real)(1 / sqrt(1 - pow(beta2, step)));
+    const real decay = (real)(decoupled ? 1 - lr * weight_decay : 1);
+    const real coupled = (real)(decoupled ? 0 : weight_decay);
+    NAME(moments)(param, grad, m, v, i0, i1, beta1, beta2, eps, root, coupled, decay, rate, 0);
+}
+
+/* Dozat (2016). As torch.optim.NAdam. */
+static void NAME(nadam)(void *param, const void *grad, void *m, void *v, ptrdiff_t i0, ptrdiff_t i1,
+                        double lr, double beta1, double beta2, double eps, double weight_decay,
+                        double mu, double next_mu, double product, double step)
+{
+    const real rate = (real)(lr * next_mu / (1 - product * next_mu));
+    const real direct = (real)(lr * (1 - mu) / (1 - product));
+    const real root = (real)(1 / sqrt(1 - pow(beta2, step)));
+    const real coupled = (real)weight_decay;
+    NAME(moments)(param, grad, m, v, i0, i1, beta1, beta2, eps, root, coupled, 1, rate, direct);
 }
 
 /* Tieleman and Hinton (2012), not centred. As torch.optim.RMSprop. velocity NULL: no momentum. */

@@ -277,6 +277,7 @@ const rnnfast_kernels NAME(rnnfast_table) = {
     .activate = NAME(activate),
     .sgd = NAME(sgd),
     .adam = NAME(adam),
+    .nadam = NAME(nadam),
     .rmsprop = NAME(rmsprop),
     .fma_loop = NAME(fma_loop),
     .read_loop = NAME(read_loop),

@@ -159,6 +159,9 @@ typedef struct {
     void (*adam)(void *param, const void *grad, void *m, void *v, ptrdiff_t i0, ptrdiff_t i1,
                  double lr, double beta1, double beta2, double eps, double weight_decay,
                  int decoupled, double step);
+    void (*nadam)(void *param, const void *grad, void *m, void *v, ptrdiff_t i0, ptrdiff_t i1,
+                  double lr, double beta1, double beta2, double eps, double weight_decay, double mu,
+                  double next_mu, double product, double step);
     void (*rmsprop)(void *param, const void *grad, void *square_avg, void *velocity, ptrdiff_t i0,
                     ptrdiff_t i1, double lr, double alpha, double eps, double momentum,
                     double weight_decay);

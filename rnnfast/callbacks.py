@@ -41,6 +41,13 @@ class Callback:
     def on_train_end(self, history: History) -> None:
         """Training has ended, or was interrupted."""
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed training must know: numbers, str, lists and dicts of arrays."""
+        return {}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Continue from what `state_dict` returned; called after `on_train_begin`."""
+
 
 class History(dict[str, list[float]]):
     """What `fit` returns: ``history["loss"]``, "val_loss", "seconds", metrics: one value an epoch.

@@ -124,18 +124,20 @@ def load(path: str | os.PathLike[str]) -> Any:
                     f"it is of format {architecture['format']}, this version reads {FORMAT}"
                 )
             model = _rebuild(architecture, most_layers=len(file.arrays))
-            wanted = {name: (p.shape, p.dtype.name) for name, p in model.params.items()}
+            owners = dict.fromkeys(model.params, model.params)
+            owners |= dict.fromkeys(model.buffers, model.buffers)
+            wanted = {n: (o[n].shape, o[n].dtype.name) for n, o in owners.items()}
             for name in wanted.keys() | file.arrays.keys():
                 if wanted.get(name) != file.arrays.get(name):
                     raise ValueError(
                         f"{name} is {_describe(file.arrays.get(name))} there, "
                         f"{_describe(wanted.get(name))} in the model"
                     )
-            if sum(param.nbytes for param in model.params.values()) > size:
+            if sum(owner[name].nbytes for name, owner in owners.items()) > size:
                 raise ValueError("it is shorter than its parameters")
             for name, (_, dtype) in wanted.items():
                 array = np.require(file.read(name), np.dtype(dtype), ["C", "A", "W"])
-                model.params.adopt(name, array)
+                owners[name].adopt(name, array)
             return model
     except MemoryError:
         raise
@@ -209,7 +211,8 @@ def _open_safetensors(path: str) -> Iterator[_File]:
         arrays = {}
         for name in file.keys():  # noqa: SIM118  (not a mapping)
             entry = file.get_slice(name)
-            kind = {"F32": "float32", "F64": "float64"}.get(entry.get_dtype(), entry.get_dtype())
+            kind = entry.get_dtype()
+            kind = {"F32": "float32", "F64": "float64", "I64": "int64"}.get(kind, kind)
             arrays[name] = tuple(entry.get_shape()), kind
         yield _File(text, arrays, file.get_tensor)
 

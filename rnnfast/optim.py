@@ -18,7 +18,16 @@ from .layers.base import Layer, check_flag, check_size
 if TYPE_CHECKING:
     from .layers.base import Array
 
-__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "clip_grad_norm", "clip_grad_value"]
+__all__ = [
+    "SGD",
+    "Adam",
+    "AdamW",
+    "Nadam",
+    "Optimizer",
+    "RMSprop",
+    "clip_grad_norm",
+    "clip_grad_value",
+]
 
 
 class Optimizer:
@@ -62,9 +71,9 @@ class Optimizer:
         everything = list(self.model._trainable())  # checks all gradients before any is used
         self.steps += 1
         for name, param, grad, bump in everything:
-            slots = [values[name].reshape(-1) for values in self._slots.values()]
+            slots = [values[name] for values in self._slots.values()]
             try:
-                self._update(dense, param.reshape(-1), grad.reshape(-1), *slots)
+                self._update(dense, param, grad, *slots)
             finally:
                 bump()
 
@@ -176,7 +185,7 @@ class Adam(Optimizer):
     weight_decay : float, default 0
     """
 
-    _settings = ("betas", "eps", "weight_decay")
+    _settings: tuple[str, ...] = ("betas", "eps", "weight_decay")
     _decoupled = False
 
     def __init__(
@@ -234,6 +243,59 @@ class AdamW(Adam):
         weight_decay: float = 1e-2,
     ) -> None:
         super().__init__(model, lr, betas, eps, weight_decay)
+
+
+class Nadam(Adam):
+    """Adam with Nesterov's momentum (Dozat, 2016), as ``torch.optim.NAdam``.
+
+    The momentum grows to ``betas[0]``: in step t it is
+    ``betas[0] * (1 - 0.5 * 0.96 ** (t * momentum_decay))``.
+
+    Parameters
+    ----------
+    model : Layer
+    lr : float
+    betas, eps, weight_decay
+        As for `Adam`.
+    momentum_decay : float, default 4e-3
+    """
+
+    _settings = ("betas", "eps", "weight_decay", "momentum_decay")
+
+    def __init__(
+        self,
+        model: Layer,
+        lr: float = 2e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        momentum_decay: float = 4e-3,
+    ) -> None:
+        super().__init__(model, lr, betas, eps, weight_decay)
+        self.momentum_decay = _number(self, "momentum_decay", momentum_decay)
+        self._multiplied = 0  # steps whose momenta `_product` holds
+        self._product = 1.0
+
+    def _momentum(self, step: int) -> float:
+        return self.betas[0] * (1.0 - 0.5 * 0.96 ** (step * self.momentum_decay))
+
+    def _update(self, dense: Any, param: Array, grad: Array, *slots: Array) -> None:
+        while self._multiplied < self.steps:  # more than one only after load_state_dict
+            self._multiplied += 1
+            self._product *= self._momentum(self._multiplied)
+        dense.nadam(
+            param,
+            grad,
+            *slots,
+            self.lr,
+            *self.betas,
+            self.eps,
+            self.weight_decay,
+            self._momentum(self.steps),
+            self._momentum(self.steps + 1),
+            self._product,
+            self.steps,
+        )
 
 
 class RMSprop(Optimizer):
@@ -300,7 +362,7 @@ def clip_grad_norm(model: Layer, max_norm: float) -> float:
     limit = _number("clip_grad_norm", "max_norm", max_norm, finite=False)
     dense = backend.active().dense
     gradients = [grad for _, _, grad, _ in model._trainable()]
-    norm = math.sqrt(sum(dense.norm2(grad.reshape(-1)) for grad in gradients))
+    norm = math.sqrt(sum(dense.norm2(grad) for grad in gradients))
     scale = limit / (norm + 1e-6)
     if limit < math.inf and not scale >= 1.0:
         for grad in gradients:

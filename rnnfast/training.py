@@ -238,7 +238,7 @@ def _evaluate(
         if model.stateful:
             prediction, state = model(x, state if carry_state else None, n)
         else:
-            prediction = model(*_inputs(x))
+            prediction = model(*_inputs(model, x, n))
         keywords = _loss_keywords(model, n)
         values = {"loss": loss(prediction, y, **keywords)[0]}
         values |= _measure(metrics, prediction, y, keywords)
@@ -382,7 +382,9 @@ def _check_batch(owner: str, name: str, batch: Any) -> None:
             f"{owner} expected {name} of batches (x, y) or (x, y, lengths), or arrays of all "
             f"samples as a tuple (x, y), got a batch that is {_kind(batch)}"
         )
-    if not isinstance(next(iter(_inputs(batch[0])), None), np.ndarray):
+    x = batch[0]
+    first = x[0] if isinstance(x, tuple) and x else x
+    if not isinstance(first, np.ndarray):
         raise TypeError(
             f"{owner} expected {name} with x as a NumPy array, got {_kind(batch[0])} in a batch"
         )
@@ -409,18 +411,20 @@ def _forward(model: Any, x: Array, state: Any, lengths: Any) -> tuple[Array, Any
     if model.stateful:
         prediction, state, tape = model.forward(x, state, lengths)
         return prediction, state, tape
-    prediction, tape = model.forward(*_inputs(x))
+    prediction, tape = model.forward(*_inputs(model, x, lengths))
     return prediction, None, tape
 
 
-def _inputs(x: Any) -> tuple[Array, ...]:
-    return x if isinstance(x, tuple) else (x,)
+def _inputs(model: Layer, x: Any, lengths: Any) -> tuple[Any, ...]:
+    if isinstance(x, tuple):
+        return x
+    return (x, lengths) if model.takes_lengths else (x,)
 
 
 def _loss_keywords(model: Layer, lengths: Any) -> dict[str, Any]:
     if lengths is None or not model.keeps_time:
         return {}
-    return {"lengths": lengths, "batch_first": bool(model.batch_first)}
+    return {"lengths": model.out_lengths(lengths), "batch_first": bool(model.batch_first)}
 
 
 def _measure(
@@ -429,9 +433,9 @@ def _measure(
     return {name: metric(prediction, y, **keywords) for name, metric in (metrics or {}).items()}
 
 
-def _amount(model: Layer, x: Array, lengths: Any, unit: str) -> int:
+def _amount(model: Layer, x: Any, lengths: Any, unit: str) -> int:
     # samples, or else time steps, of a batch
-    x = _inputs(x)[0]
+    x = x[0] if isinstance(x, tuple) else x
     if unit == "samples" or model.batch_first is None:
         return x.shape[int(model.batch_first is False)]
     return int(np.sum(lengths)) if lengths is not None else math.prod(x.shape[:2])

@@ -335,6 +335,7 @@ DENSE = [
         dict(weight_decay=0.1, decoupled=True),
         dict(beta1=0.5, beta2=0.9, decoupled=True),
     ),
+    *optimiser("nadam", dict(), dict(weight_decay=0.1, eps=1e-3), dict(beta1=0.5, beta2=0.9)),
     *optimiser("rmsprop", dict(), dict(momentum=0.9, weight_decay=0.1), dict(alpha=0.5, eps=1e-2)),
     *(DenseCase("norm2", n) for n in (0, 1, 7, 16, 33, 1000)),
 ]
@@ -348,6 +349,7 @@ DENSE_THREADS = [
     DenseCase("layer_norm", 900, 130),
     DenseCase("sgd", 100_003, options=(("momentum", 0.9),)),
     DenseCase("adam", 100_003),
+    DenseCase("nadam", 100_003),
     DenseCase("rmsprop", 100_003, options=(("momentum", 0.9),)),
     DenseCase("norm2", 100_003),
 ]

@@ -178,7 +178,7 @@ def run_layer_norm(module: Any, case: DenseCase, draw: Draw) -> dict[str, Array]
 def run_optimiser(module: Any, case: DenseCase, draw: Draw) -> dict[str, Array]:
     chosen = dict(case.options)
     state = {name: np.zeros(case.N, draw.dtype) for name in ("first", "second")}
-    param = draw(case.N)
+    param, product = draw(case.N), 1.0
     decay, momentum = chosen.get("weight_decay", 0.0), chosen.get("momentum", 0.0)
     for step in range(1, case.steps + 1):
         grad = draw(case.N)
@@ -186,12 +186,15 @@ def run_optimiser(module: Any, case: DenseCase, draw: Draw) -> dict[str, Array]:
         velocity = state["first"] if momentum else None
         if case.function == "sgd":
             module.sgd(param, grad, velocity, 0.1, momentum, decay, chosen.get("nesterov", False))
-        elif case.function == "adam":
+        elif case.function in ("adam", "nadam"):
             beta1, beta2 = chosen.get("beta1", 0.9), chosen.get("beta2", 0.999)
-            eps, decoupled = chosen.get("eps", 1e-8), chosen.get("decoupled", False)
-            module.adam(
-                param, grad, *state.values(), 0.05, beta1, beta2, eps, decay, decoupled, step
-            )
+            given = param, grad, *state.values(), 0.05, beta1, beta2, chosen.get("eps", 1e-8), decay
+            if case.function == "adam":
+                module.adam(*given, chosen.get("decoupled", False), step)
+            else:
+                mu, next_mu = (beta1 * (1 - 0.5**s) for s in (step, step + 1))
+                product *= mu
+                module.nadam(*given, mu, next_mu, product, step)
         else:
             alpha, eps = chosen.get("alpha", 0.99), chosen.get("eps", 1e-8)
             module.rmsprop(
@@ -208,7 +211,8 @@ def run_norm2(module: Any, case: DenseCase, draw: Draw) -> dict[str, Array]:
 
 
 RUNNERS = dict(linear=run_linear, embedding=run_embedding, layer_norm=run_layer_norm)
-RUNNERS |= dict(sgd=run_optimiser, adam=run_optimiser, rmsprop=run_optimiser, norm2=run_norm2)
+RUNNERS |= dict(sgd=run_optimiser, adam=run_optimiser, nadam=run_optimiser)
+RUNNERS |= dict(rmsprop=run_optimiser, norm2=run_norm2)
 
 
 def run_dense(module: Any, case: DenseCase, dtype: DTypeLike) -> dict[str, Array]:

@@ -8,7 +8,17 @@ from harness import close
 from support import each_engine as each_engine
 from support import small_model
 
-from rnnfast import SGD, Adam, AdamW, Linear, RMSprop, backend, clip_grad_norm, clip_grad_value
+from rnnfast import (
+    SGD,
+    Adam,
+    AdamW,
+    Linear,
+    Nadam,
+    RMSprop,
+    backend,
+    clip_grad_norm,
+    clip_grad_value,
+)
 
 CASES = [
     (SGD, {"lr": 0.1}),
@@ -19,10 +29,16 @@ CASES = [
     (Adam, {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-4, "weight_decay": 0.1}),
     (AdamW, {"lr": 0.02}),
     (AdamW, {"lr": 0.02, "weight_decay": 0.3}),
+    (Nadam, {}),
+    (Nadam, {"lr": 0.02, "betas": (0.8, 0.95), "weight_decay": 0.1, "momentum_decay": 0.3}),
     (RMSprop, {}),
     (RMSprop, {"lr": 0.02, "alpha": 0.9, "eps": 1e-3, "momentum": 0.8, "weight_decay": 0.1}),
 ]
 each_case = pytest.mark.parametrize(("cls", "options"), CASES, ids=str)
+
+
+def torch_class(torch, cls):
+    return getattr(torch.optim, {Nadam: "NAdam"}.get(cls, cls.__name__))
 
 
 def set_grads(model, step):
@@ -37,24 +53,28 @@ def test_torch(cls, options, dtype):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     model = small_model(dtype=dtype)
     params = [torch.nn.Parameter(torch.tensor(p.copy())) for p in model.params.values()]
-    theirs = getattr(torch.optim, cls.__name__)(params, **options)
+    theirs = torch_class(torch, cls)(params, **options)
     ours = cls(model, **options)
     assert ours.lr == theirs.param_groups[0]["lr"]
-    for step in range(4):
-        set_grads(model, step)
-        for p, grad in zip(params, model.grads.values(), strict=True):
-            p.grad = torch.tensor(grad)
-        ours.step()
-        theirs.step()
+    torch.set_default_dtype(torch.float64)  # which NAdam keeps its product of momenta in
+    try:
+        for step in range(4):
+            set_grads(model, step)
+            for p, grad in zip(params, model.grads.values(), strict=True):
+                p.grad = torch.tensor(grad)
+            ours.step()
+            theirs.step()
+    finally:
+        torch.set_default_dtype(torch.float32)
     for p, (name, array) in zip(params, model.params.items(), strict=True):
         close(name, array, p.detach().numpy(), 100 * np.finfo(dtype).eps, dtype)
 
 
 def test_defaults_are_pytorch_defaults():
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-    for cls in (SGD, Adam, AdamW, RMSprop):
+    for cls in (SGD, Adam, AdamW, Nadam, RMSprop):
         ours = cls(Linear(2, 2))
-        theirs = getattr(torch.optim, cls.__name__)(torch.nn.Linear(2, 2).parameters())
+        theirs = torch_class(torch, cls)(torch.nn.Linear(2, 2).parameters())
         for name in ("lr", *ours._settings):
             if (cls, name) != (SGD, "lr"):
                 assert getattr(ours, name) == theirs.defaults[name], name
@@ -157,6 +177,7 @@ def test_refuses_settings():
         (lambda: SGD(model, nesterov=True), ValueError, "SGD expected momentum > 0 with nesterov"),
         (lambda: Adam(model, betas=(0.9, 1.0)), ValueError, r"betas\[1\] >= 0 and < 1, got 1.0"),
         (lambda: AdamW(model, weight_decay=-1), ValueError, "AdamW expected weight_decay >= 0"),
+        (lambda: Nadam(model, momentum_decay=-1), ValueError, "Nadam expected momentum_decay >="),
         (lambda: RMSprop(model, alpha=2), ValueError, "RMSprop expected alpha >= 0 and < 1"),
         (lambda: clip_grad_norm(model, -1), ValueError, "clip_grad_norm expected max_norm >= 0"),
         (lambda: clip_grad_value(model, None), TypeError, "clip_grad_value expected value as a"),

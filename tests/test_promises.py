@@ -506,6 +506,8 @@ def on_denormals(module, function, dtype):
         module.sgd(*given, first, 0.1, 0.9, 0.0, False)
     elif function == "adam":
         module.adam(*given, first, second, 1e-3, 0.9, 0.999, 1e-8, 0.0, False, 9)
+    elif function == "nadam":
+        module.nadam(*given, first, second, 1e-3, 0.9, 0.999, 1e-8, 0.0, 0.5, 0.6, 0.5, 9)
     else:
         module.rmsprop(*given, first, second, 1e-3, 0.9, 1e-8, 0.9, 0.0)
     return {"first": first, "second": second if function != "sgd" else first}
@@ -514,7 +516,10 @@ def on_denormals(module, function, dtype):
 @both_types
 @pytest.mark.parametrize(
     "function",
-    ["linear", "linear_backward", "layer_norm", "layer_norm_backward", "sgd", "adam", "rmsprop"],
+    [
+        *("linear", "linear_backward", "layer_norm", "layer_norm_backward"),
+        *("sgd", "adam", "nadam", "rmsprop"),
+    ],
 )
 def test_dense_functions_leave_no_denormals(core_dense, runtime, isa, function, dtype):
     """P6: as the moments of weights that get no gradient, which would decay to a denormal."""

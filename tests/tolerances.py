@@ -51,7 +51,7 @@ KIND = dict(y="state", h_n="state", c_n="state", dx="gradient", dh0="gradient", 
 # Roundings behind an element of a dense function beside those of its sums; for an update of
 # parameters, those of one step: squares, square root, division, corrections and decay.
 ROUNDINGS = dict(linear=2, embedding=2, layer_norm=16, norm2=2)
-ROUNDINGS |= dict(sgd=8, adam=24, adamw=24, rmsprop=24)
+ROUNDINGS |= dict(sgd=8, adam=24, adamw=24, nadam=24, rmsprop=24)
 
 # Central differences with step h = eps^(1/3): the third derivative's share, h^2 / 6, and the
 # rounding of the two values, eps / h, are both about eps^(2/3); the loss, a sum of some hundred
@@ -91,7 +91,7 @@ def dense(case: DenseCase, name: str, dtype: DTypeLike, want: Any, absolute: Any
         return layer_norm(N, K, name, dtype, want, absolute)
     if function == "norm2":
         return sums(N, np.float64, absolute[name])
-    # sgd, adam, rmsprop: a few steps; the running mean of squares cannot cancel, the others can
+    # optimisers: a few steps; the running mean of squares cannot cancel, the others can
     truth = np.abs(want[name])
     scale = truth if name == "second" else max(1.0, truth.max(initial=0.0))
     return sums(ROUNDINGS[function] * case.steps, dtype, scale, function)

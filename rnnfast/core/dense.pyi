@@ -14,6 +14,20 @@ def linear_backward(
     dweight: Array | None,
     dbias: Array | None,
 ) -> None: ...
+def conv1d(
+    x: Array, weight: Array, bias: Array | None, stride: int, dilation: int, y: Array
+) -> None: ...
+def conv1d_backward(
+    x: Array,
+    weight: Array,
+    dy: Array,
+    stride: int,
+    dilation: int,
+    dx: Array | None,
+    dweight: Array | None,
+    dbias: Array | None,
+) -> None: ...
+def activate(name: str, x: Array, y: Array) -> None: ...
 def embedding(ids: NDArray[np.int64], weight: Array, y: Array) -> None: ...
 def embedding_backward(ids: NDArray[np.int64], dy: Array, dweight: Array) -> None: ...
 def layer_norm(
@@ -57,6 +71,21 @@ def adam(
     decoupled: bool,
     step: int,
 ) -> None: ...
+def nadam(
+    param: Array,
+    grad: Array,
+    m: Array,
+    v: Array,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    mu: float,
+    next_mu: float,
+    product: float,
+    step: int,
+) -> None: ...
 def rmsprop(
     param: Array,
     grad: Array,
@@ -70,7 +99,6 @@ def rmsprop(
 ) -> None: ...
 def norm2(grad: Array) -> float: ...
 
-# Of the engine alone: for tests of its accuracy and for measuring the processor's peak.
-def activate(name: str, x: Array) -> Array: ...
+# Of the engine alone: for measuring the processor's peak.
 def fma_loop(dtype: DTypeLike, loops: int) -> float: ...
 def read_loop(x: Array, loops: int) -> float: ...

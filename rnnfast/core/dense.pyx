@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # cython: initializedcheck=False
-"""Products, lookups, normalisation and optimiser updates: arrays in, arrays out.
+"""Products, convolutions, lookups, normalisation, optimiser updates: arrays in, arrays out.
 
 The same functions as rnnfast.reference.dense, which is their specification. Threads own rows or
 columns of what is written, so results do not depend on their number.
@@ -17,8 +17,8 @@ from libc.string cimport memcpy, memset
 from rnnfast.core cimport kernels as k
 from rnnfast.core.gradient cimport Rows, SUMS_BYTES, sum_tiles, tiles_end, tiles_of
 from rnnfast.core.kernels cimport (
-    RNNFAST_VECTORS, omp_get_num_threads, omp_get_thread_num, rnnfast_kernels, rnnfast_matmul,
-    rnnfast_outer, rnnfast_panels,
+    RNNFAST_BLOCK_ROWS, RNNFAST_VECTORS, omp_get_num_threads, omp_get_thread_num, rnnfast_kernels,
+    rnnfast_matmul, rnnfast_outer, rnnfast_panels, rnnfast_run,
 )
 
 cnp.import_array()
@@ -124,6 +124,24 @@ cdef void _outer(const rnnfast_kernels* kn, const rnnfast_outer* o, const Rows* 
             _outer_share(kn, o, rows, sums)
 
 
+cdef int _column_sums(const rnnfast_kernels* kn, char* a, Py_ssize_t N, Py_ssize_t M,
+                      char* out) except -1:
+    # out (M,) += the sums of a's columns, a (N, M): the product with a column of ones.
+    cdef int team = _team(<double>N * M)
+    cdef rnnfast_outer o
+    cdef Rows rows
+    cdef float one = 1
+    cdef double one64 = 1
+    cdef char* sums = <char*>k.take(<size_t>team * SUMS_BYTES)
+    rows.T, rows.B, rows.active = 1, N, &N
+    memset(&o, 0, sizeof(o))
+    o.a, o.n_a = <char*>&one if kn.itemsize == 4 else <char*>&one64, 1
+    o.g, o.ldg, o.n_runs, o.run_length, o.out = a, M, 1, M, out
+    _outer(kn, &o, &rows, sums, team)
+    k.give(sums)
+    return 0
+
+
 def linear(x, weight, bias, y):
     """y (N, M) = x (N, K) weight^T + bias; weight (M, K), bias (M,) or None; y is written."""
     cdef int typenum = _real(x, "x")
@@ -144,8 +162,6 @@ def linear_backward(x, weight, dy, dx, dweight, dbias):
     cdef int team = _team(<double>N * K * M)
     cdef rnnfast_outer o
     cdef Rows rows
-    cdef float one = 1
-    cdef double one64 = 1
     cdef char* sums
     cdef char* x_data = _data(x, typenum, N * K, "x")
     cdef char* dy_data = _data(dy, typenum, N * M, "dy")
@@ -156,17 +172,247 @@ def linear_backward(x, weight, dy, dx, dweight, dbias):
     memset(&o, 0, sizeof(o))
     o.a, o.lda, o.n_a = x_data, K, K
     o.g, o.ldg, o.n_runs, o.run_length, o.out = dy_data, M, 1, M, dweight_data
-    sums = <char*>k.take(<size_t>team * SUMS_BYTES)
-    try:
-        if dx_data != NULL:
-            _matmul(kn, dy_data, _data(weight, typenum, M * K, "weight"), 1, K, NULL, dx_data, N, M, K)
-        if dweight_data != NULL:
-            _outer(kn, &o, &rows, sums, team)
-        if dbias_data != NULL:  # the product with a column of ones
-            o.a, o.lda, o.n_a, o.out = <char*>&one if kn.itemsize == 4 else <char*>&one64, 0, 1, dbias_data
-            _outer(kn, &o, &rows, sums, team)
-    finally:
+    if dx_data != NULL:
+        _matmul(kn, dy_data, _data(weight, typenum, M * K, "weight"), 1, K, NULL, dx_data, N, M, K)
+    if dweight_data != NULL:
+        sums = <char*>k.take(<size_t>team * SUMS_BYTES)
+        _outer(kn, &o, &rows, sums, team)
         k.give(sums)
+    if dbias_data != NULL:
+        _column_sums(kn, dy_data, N, M, dbias_data)
+
+
+# ---- convolution over time
+#
+# A row of x is a sample at one step, K numbers, and a row of y is the sum over taps of a row of x
+# times W_j (K, M). Where the taps are neighbours (dilation 1) they lie side by side in x: one window
+# of taps * K numbers. Else there is a window for each tap. Nothing is copied for either.
+
+cdef struct Conv:
+    Py_ssize_t B, T, K  # x (B, T, K)
+    Py_ssize_t N, M  # y (B, N, M)
+    Py_ssize_t taps, stride, dilation
+    Py_ssize_t windows, width  # windows * width = taps * K
+    Py_ssize_t together  # taps of one product: all of a window, or a run for each of a few windows
+
+
+cdef Conv _conv(object x, object weight, object y, Py_ssize_t stride, Py_ssize_t dilation) except *:
+    cdef Conv c
+    c.B, c.T, c.K = x.shape
+    c.N, c.M = y.shape[1:]
+    c.taps, c.stride, c.dilation = weight.shape[2], stride, dilation
+    if min(stride, dilation) < 1 or (c.N and (c.N - 1) * stride + (c.taps - 1) * dilation >= c.T):
+        raise ValueError(f"{c.N} outputs of {c.taps} taps, stride {stride} and dilation {dilation} "
+                         f"do not fit {c.T} steps")
+    c.windows, c.width, c.together = c.taps, c.K, RNNFAST_VECTORS
+    if dilation == 1:
+        c.windows, c.width, c.together = 1, c.taps * c.K, c.taps
+    return c
+
+
+cdef void _conv_share(const rnnfast_kernels* kn, const Conv* c, const rnnfast_matmul* whole,
+                      Py_ssize_t panels) noexcept nogil:
+    # Outputs are shared out.
+    cdef int i = omp_get_thread_num(), n = omp_get_num_threads()
+    cdef Py_ssize_t row = _share(c.B * c.N, i, n), last = _share(c.B * c.N, i + 1, n)
+    cdef Py_ssize_t b, t, j, rows, size = kn.itemsize
+    cdef rnnfast_matmul m = whole[0]
+    cdef unsigned long long fp = k.fp_enter()
+    while row < last:
+        b, t = row // c.N, row % c.N
+        rows = min(c.N - t, last - row)
+        m.out = <char*>whole.out + row * c.M * size
+        j = 0
+        while j < c.taps:
+            m.a = <char*>whole.a + (b * c.T + t * c.stride + j * c.dilation) * c.K * size
+            m.weight = <char*>whole.weight + j * c.K * panels * RNNFAST_VECTORS * kn.lanes * size
+            m.bias = NULL if j else whole.bias
+            m.accumulate = j > 0
+            m.n_runs = 1 if c.windows == 1 else min(c.together, c.taps - j)
+            kn.matmul(&m, 0, rows, 0, panels)
+            j += c.together
+        row += rows
+    k.fp_leave(fp)
+
+
+def conv1d(x, weight, bias, Py_ssize_t stride, Py_ssize_t dilation, y):
+    """y (B, N, M)[b, t] = bias + sum over taps j of x[b, t stride + j dilation] weight[:, :, j]^T.
+
+    x (B, T, K); weight (M, K, taps); bias (M,) or None; y is written. The caller has padded x.
+    """
+    cdef int typenum = _real(x, "x")
+    cdef const rnnfast_kernels* kn = _table(typenum)
+    cdef Conv c = _conv(x, weight, y, stride, dilation)
+    cdef Py_ssize_t panels = rnnfast_panels(c.M, 1, kn.lanes), size = kn.itemsize, j, at, n
+    cdef Py_ssize_t width = panels * RNNFAST_VECTORS * kn.lanes
+    cdef char* weight_data = _data(weight, typenum, c.M * c.K * c.taps, "weight")
+    cdef char* bias_data = _data(bias, typenum, c.M, "bias")
+    cdef char* packed
+    cdef rnnfast_matmul m
+    memset(&m, 0, sizeof(m))
+    m.a, m.lda = _data(x, typenum, c.B * c.T * c.K, "x"), c.stride * c.K
+    m.run_length, m.run_pitch = c.width, c.dilation * c.K
+    m.out, m.ldo, m.n_out = _data(y, typenum, c.B * c.N * c.M, "y"), c.M, c.M
+    packed = <char*>k.take(k.product(width * size, c.taps * c.K + 1))
+    m.weight = packed
+    if bias_data != NULL:
+        m.bias = packed + width * c.taps * c.K * size
+        memset(packed + width * c.taps * c.K * size, 0, width * size)
+        memcpy(packed + width * c.taps * c.K * size, bias_data, c.M * size)
+    for j in range(c.taps):
+        at = j % c.together  # place in its product
+        n = min(c.together, c.taps - (j - at))
+        kn.pack(packed + (j - at) * c.K * width * size, weight_data + j * size, c.K * c.taps,
+                c.taps, c.M, c.K, at * c.K, n * c.K, 1, NULL, 0, panels)
+    with nogil, parallel(num_threads=_team(<double>c.B * c.N * c.M * c.taps * c.K)):
+        _conv_share(kn, &c, &m, panels)
+    k.give(packed)
+
+
+cdef inline Py_ssize_t _outputs_before(const Conv* c, Py_ssize_t step,
+                                       Py_ssize_t tap) noexcept nogil:
+    # How many outputs have this tap before that step of x.
+    return min(c.N, (max(step - tap * c.dilation, 0) + c.stride - 1) // c.stride)
+
+
+cdef void _conv_dx_share(const rnnfast_kernels* kn, const Conv* c, const rnnfast_matmul* whole,
+                         Py_ssize_t panels) noexcept nogil:
+    # Steps of x are shared out: each tap adds the rows of dy times W_j that reach them.
+    cdef int i = omp_get_thread_num(), n = omp_get_num_threads()
+    cdef Py_ssize_t row = _share(c.B * c.T, i, n), last = _share(c.B * c.T, i + 1, n)
+    cdef Py_ssize_t b, t, j, rows, size = kn.itemsize
+    cdef rnnfast_matmul m = whole[0]
+    cdef unsigned long long fp = k.fp_enter()
+    memset(<char*>whole.out + row * c.K * size, 0, (last - row) * c.K * size)
+    while row < last:
+        b, t = row // c.T, row % c.T
+        rows = min(c.T - t, last - row)
+        m.a = <char*>whole.a + b * c.N * c.M * size
+        for j in range(c.taps):
+            m.out = <char*>whole.out + (b * c.T + j * c.dilation) * c.K * size
+            m.weight = <char*>whole.weight + j * c.M * panels * RNNFAST_VECTORS * kn.lanes * size
+            kn.matmul(&m, _outputs_before(c, t, j), _outputs_before(c, t + rows, j), 0, panels)
+        row += rows
+    k.fp_leave(fp)
+
+
+cdef int _conv_dx(const rnnfast_kernels* kn, const Conv* c, char* weight, char* dy,
+                  char* dx) except -1:
+    cdef Py_ssize_t panels = rnnfast_panels(c.K, 1, kn.lanes), size = kn.itemsize, j
+    cdef Py_ssize_t width = panels * RNNFAST_VECTORS * kn.lanes
+    cdef char* packed = <char*>k.take(k.product(width * size, c.taps * c.M + 1))
+    cdef rnnfast_matmul m
+    memset(&m, 0, sizeof(m))
+    m.a, m.lda, m.n_runs, m.run_length = dy, c.M, 1, c.M
+    m.weight, m.out, m.ldo, m.n_out, m.accumulate = packed, dx, c.stride * c.K, c.K, 1
+    for j in range(c.taps):
+        kn.pack(packed + j * c.M * width * size, weight + j * size, c.taps, c.K * c.taps, c.K, c.M,
+                0, c.M, 1, NULL, 0, panels)
+    with nogil, parallel(num_threads=_team(<double>c.B * c.N * c.M * c.taps * c.K)):
+        _conv_dx_share(kn, c, &m, panels)
+    k.give(packed)
+    return 0
+
+
+cdef void _conv_dweight_share(const rnnfast_kernels* kn, const Conv* c, const rnnfast_outer* whole,
+                              char* sums) noexcept nogil:
+    # Tiles are shared out; sums grow sample by sample, in blocks of rows as in `sum_tiles`.
+    cdef int i = omp_get_thread_num(), n = omp_get_num_threads(), fresh
+    cdef Py_ssize_t tiles = tiles_of(kn, whole), last = _share(tiles, i + 1, n), size = kn.itemsize
+    cdef Py_ssize_t window, q, end, b
+    cdef rnnfast_outer o = whole[0]
+    cdef rnnfast_run run
+    cdef unsigned long long fp = k.fp_enter()
+    o.sums = sums + i * SUMS_BYTES
+    for window in range(c.windows):
+        o.out = <char*>whole.out + window * c.M * c.width * size
+        q = _share(tiles, i, n)
+        while q < last:
+            end = tiles_end(kn, &o, q, last)
+            fresh = 1
+            for b in range(c.B):
+                o.a = <char*>whole.a + (b * c.T + window * c.dilation) * c.K * size
+                o.g = <char*>whole.g + b * c.N * c.M * size
+                run.start = 0
+                while run.start < c.N:
+                    run.count = min(RNNFAST_BLOCK_ROWS, c.N - run.start)
+                    kn.outer(&o, &run, 1, fresh, q, end)
+                    fresh = 0
+                    run.start += run.count
+            if not fresh:
+                kn.outer_add(&o, q, end)
+            q = end
+    k.fp_leave(fp)
+
+
+cdef int _conv_dweight(const rnnfast_kernels* kn, const Conv* c, char* x, char* dy,
+                       char* dweight) except -1:
+    # Formed window by window as (windows, M, width), then added to dweight (M, K, taps).
+    cdef int team = _team(<double>c.B * c.N * c.M * c.taps * c.K)
+    cdef Py_ssize_t size = kn.itemsize, o, j, bytes = c.M * c.taps * c.K * size
+    cdef char* sums = <char*>k.take(<size_t>team * SUMS_BYTES)
+    cdef char* formed
+    cdef rnnfast_outer outer
+    try:
+        formed = <char*>k.take(bytes + 1)
+    except MemoryError:
+        k.give(sums)
+        raise
+    memset(formed, 0, bytes)
+    memset(&outer, 0, sizeof(outer))
+    outer.a, outer.lda, outer.n_a = x, c.stride * c.K, c.width
+    outer.g, outer.ldg, outer.n_runs, outer.run_length, outer.out = dy, c.M, 1, c.M, formed
+    with nogil, parallel(num_threads=team):
+        _conv_dweight_share(kn, c, &outer, sums)
+    for o in range(c.M):
+        for j in range(c.taps):
+            kn.add(dweight + (o * c.K * c.taps + j) * size, c.taps,
+                   formed + (o * c.taps + j if c.windows == 1 else j * c.M + o) * c.K * size, c.K)
+    k.give(formed)
+    k.give(sums)
+    return 0
+
+
+def conv1d_backward(x, weight, dy, Py_ssize_t stride, Py_ssize_t dilation, dx, dweight, dbias):
+    """Gradients of `conv1d`: dx (B, T, K) written, dweight (M, K, taps), dbias (M,) added into.
+
+    Each of the three may be None: not wanted.
+    """
+    cdef int typenum = _real(x, "x")
+    cdef const rnnfast_kernels* kn = _table(typenum)
+    cdef Conv c = _conv(x, weight, dy, stride, dilation)
+    cdef char* x_data = _data(x, typenum, c.B * c.T * c.K, "x")
+    cdef char* weight_data = _data(weight, typenum, c.M * c.K * c.taps, "weight")
+    cdef char* dy_data = _data(dy, typenum, c.B * c.N * c.M, "dy")
+    cdef char* dx_data = _data(dx, typenum, c.B * c.T * c.K, "dx")
+    cdef char* dweight_data = _data(dweight, typenum, c.M * c.K * c.taps, "dweight")
+    cdef char* dbias_data = _data(dbias, typenum, c.M, "dbias")
+    if dx_data != NULL:
+        _conv_dx(kn, &c, weight_data, dy_data, dx_data)
+    if dweight_data != NULL:
+        _conv_dweight(kn, &c, x_data, dy_data, dweight_data)
+    if dbias_data != NULL:
+        _column_sums(kn, dy_data, c.B * c.N, c.M, dbias_data)
+
+
+# ---- activations
+
+def activate(str name, x, y):
+    """y (n,) = the sigmoid or tanh of x (n,); y is written."""
+    cdef int typenum = _real(x, "x"), f = {"sigmoid": 0, "tanh": 1}[name]
+    cdef const rnnfast_kernels* kn = _table(typenum)
+    cdef Py_ssize_t n = x.size
+    cdef char* xd = _data(x, typenum, n, "x")
+    cdef char* yd = _data(y, typenum, n, "y")
+    with nogil, parallel(num_threads=_team(8.0 * n)):
+        _activate_share(kn, f, xd, yd, n)
+
+
+cdef void _activate_share(const rnnfast_kernels* kn, int f, const char* x, char* y,
+                          Py_ssize_t n) noexcept nogil:
+    cdef int i = omp_get_thread_num(), parts = omp_get_num_threads()
+    cdef Py_ssize_t at = _share(n, i, parts), size = kn.itemsize
+    kn.activate(f, x + at * size, y + at * size, _share(n, i + 1, parts) - at)
 
 
 # ---- embedding
@@ -326,10 +572,10 @@ def layer_norm_backward(x, gamma, mean, rstd, dy, dx, dgamma, dbeta):
                                  <double*>dxd, <double*>dgd, <double*>dbd, N, K)
 
 
-# ---- optimisers: csrc/dense.h has the formulas, torch.optim's
+# ---- optimisers: csrc/dense.h has the formulas, torch.optim's. Arrays of any shape
 
 def sgd(param, grad, velocity, double lr, double momentum, double weight_decay, bint nesterov):
-    """Update `param` (n,) and `velocity` (n,), None without momentum, in place."""
+    """Update `param` and `velocity`, None without momentum, in place."""
     cdef int typenum = _real(param, "param")
     cdef const rnnfast_kernels* kn = _table(typenum)
     cdef Py_ssize_t n = param.size
@@ -347,7 +593,7 @@ def sgd(param, grad, velocity, double lr, double momentum, double weight_decay, 
 
 def adam(param, grad, m, v, double lr, double beta1, double beta2, double eps,
          double weight_decay, bint decoupled, double step):
-    """Update `param` and its moments `m`, `v` (n,) in place; `step` counts from 1.
+    """Update `param` and its moments `m`, `v` in place; `step` counts from 1.
 
     `decoupled`: weight decay acts on the parameter and not on the gradient (AdamW).
     """
@@ -367,9 +613,31 @@ def adam(param, grad, m, v, double lr, double beta1, double beta2, double eps,
         k.fp_leave(fp)
 
 
+def nadam(param, grad, m, v, double lr, double beta1, double beta2, double eps,
+          double weight_decay, double mu, double next_mu, double product, double step):
+    """Update `param` and its moments `m`, `v` in place; `step` counts from 1.
+
+    `mu`, `next_mu`: momentum of this step and of the next; `product`: of all steps so far.
+    """
+    cdef int typenum = _real(param, "param")
+    cdef const rnnfast_kernels* kn = _table(typenum)
+    cdef Py_ssize_t n = param.size
+    cdef unsigned long long fp
+    cdef char* pd = _data(param, typenum, n, "param")
+    cdef char* gd = _data(grad, typenum, n, "grad")
+    cdef char* md = _data(m, typenum, n, "m")
+    cdef char* vd = _data(v, typenum, n, "v")
+    with nogil, parallel(num_threads=_team(8.0 * n)):
+        fp = k.fp_enter()
+        kn.nadam(pd, gd, md, vd, _share(n, omp_get_thread_num(), omp_get_num_threads()),
+                 _share(n, omp_get_thread_num() + 1, omp_get_num_threads()), lr, beta1, beta2, eps,
+                 weight_decay, mu, next_mu, product, step)
+        k.fp_leave(fp)
+
+
 def rmsprop(param, grad, square_avg, velocity, double lr, double alpha, double eps,
             double momentum, double weight_decay):
-    """Update `param`, `square_avg` and `velocity` (n,), None without momentum, in place."""
+    """Update `param`, `square_avg` and `velocity`, None without momentum, in place."""
     cdef int typenum = _real(param, "param")
     cdef const rnnfast_kernels* kn = _table(typenum)
     cdef Py_ssize_t n = param.size
@@ -398,16 +666,6 @@ def norm2(grad):
 
 
 # ---- what the tests and benchmarks look at
-
-def activate(str name, x):
-    """The engine's sigmoid or tanh of a contiguous array, as a new array."""
-    cdef int typenum = _real(x, "x")
-    y = np.empty_like(x)
-    cdef char* xd = _data(x, typenum, x.size, "x")
-    cdef char* yd = _data(y, typenum, x.size, "y")
-    _table(typenum).activate({"sigmoid": 0, "tanh": 1}[name], xd, yd, x.size)
-    return y
-
 
 def fma_loop(dtype, Py_ssize_t loops):
     """Run `loops` rounds of the tile's multiply-adds on registers in every thread.

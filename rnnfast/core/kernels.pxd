@@ -99,6 +99,8 @@ cdef extern from "rnnfast.h" nogil:
         void (*sgd)(void*, const void*, void*, Py_ssize_t, Py_ssize_t, double, double, double, int) noexcept nogil
         void (*adam)(void*, const void*, void*, void*, Py_ssize_t, Py_ssize_t, double, double,
                      double, double, double, int, double) noexcept nogil
+        void (*nadam)(void*, const void*, void*, void*, Py_ssize_t, Py_ssize_t, double, double,
+                      double, double, double, double, double, double, double) noexcept nogil
         void (*rmsprop)(void*, const void*, void*, void*, Py_ssize_t, Py_ssize_t, double, double,
                         double, double, double) noexcept nogil
         double (*fma_loop)(Py_ssize_t) noexcept nogil

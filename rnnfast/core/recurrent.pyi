@@ -32,6 +32,7 @@ def forward(
 def infer(
     packed: Packed, x: Any, h0: Any, c0: Any, axes: int, batch_first: bool
 ) -> tuple[Array, Array, Array | None] | None: ...
+def gates(packed: Packed, tape: Tape) -> Array: ...
 def backward(
     packed: Packed,
     tape: Tape,

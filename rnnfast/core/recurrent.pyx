@@ -13,6 +13,8 @@ are the rows [0, active[t]). Time is natural in every array, for reverse directi
 has T + 1 places, and step t leads from place t to t + 1 (forward) or from t + 1 to t (reverse).
 """
 
+import numpy as np
+
 cimport numpy as cnp
 from cython.parallel cimport parallel
 from libc.string cimport memset
@@ -674,6 +676,39 @@ def forward(Packed packed, x, h0, c0, lengths, masks, y, h_n, c_n, bint training
 
     _run(net, tape, lengths)
     return tape if training else None
+
+
+def gates(Packed packed, Tape tape):
+    """What the gates of an LSTM or a GRU did in a call of `forward`.
+
+    Parameters
+    ----------
+    packed : Packed
+        The weights that `forward` was given.
+    tape : Tape
+        That no `backward` has used.
+
+    Returns
+    -------
+    (L*D, G, T, B, H) array
+        In PyTorch's order of gates; zero past the end of a sample.
+    """
+    cdef Packed net = packed
+    cdef Job* job = &tape.job
+    cdef Py_ssize_t H = net.hidden, size = net.itemsize, index, t, r, s, slot
+    cdef int G = net.info.gates
+    out = np.zeros((net.layers * net.directions, G, job.T, job.B, H), f"f{size}")
+    cdef char* to = <char*>cnp.PyArray_DATA(out)
+    for index in range(net.layers * net.directions):
+        for s in range(G):
+            slot = net.info.x_slot + s
+            for t in range(job.T):
+                for r in range(job.active[t]):
+                    copy_row(to + (((index * G + net.info.order[slot]) * job.T + t) * job.B
+                                   + sample_of(job, r)) * H * size,
+                             job.states[index].gates
+                             + ((t * job.B + r) * job.ldg + slot * job.slot) * size, H * size)
+    return out
 
 
 def backward(Packed packed, Tape tape, dy, dh_n, dc_n, dx, dh0, dc0, grads):

@@ -18,9 +18,10 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .. import training
 from ..callbacks import Callback, EarlyStopping, History
-from ..layers import GRU, LSTM, RNN, Dropout, Embedding, Linear, Sequential
+from ..layers import Dropout, Embedding, Linear, Sequential
 from ..layers.base import Layer
-from ..optim import SGD, Adam, AdamW, Optimizer, RMSprop
+from ..layers.seq2seq import CELLS
+from ..optim import SGD, Adam, AdamW, Nadam, Optimizer, RMSprop
 from .sequences import axes, check_ids, check_sequences, is_ragged, real_steps
 
 if TYPE_CHECKING:
@@ -28,8 +29,7 @@ if TYPE_CHECKING:
 
     Network = Callable[[int, int], Layer]
 
-CELLS = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
-OPTIMIZERS = {c.__name__.lower(): c for c in (SGD, Adam, AdamW, RMSprop)}
+OPTIMIZERS = {c.__name__.lower(): c for c in (SGD, Adam, AdamW, Nadam, RMSprop)}
 ROWS = 256  # samples in a call at inference: bounds the memory of all steps' outputs
 
 

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .activation import Tanh
 from .base import (
+    Layer,
     Tape,
     check_array,
     check_dtype,
@@ -61,9 +63,10 @@ class Attention(Composite):
 
         if self.additive:
             A = check_size(name, "attention_size", attention_size, 1)
-            parts = {
+            parts: dict[str, Layer] = {
                 "query": linear(self.query_size, A),
                 "memory": linear(self.memory_size, A),
+                "tanh": Tanh(),
                 "score": linear(A, 1),
             }
         elif score == "general":
@@ -132,12 +135,11 @@ class Attention(Composite):
 
         calls = Calls(self.parts, training)
         if self.additive:
-            hidden = calls("query", q)[:, :, None] + calls("memory", m)[:, None]
-            matched = np.tanh(hidden, out=hidden)  # (B, Tq, Tk, A)
-            scores = calls("score", matched)[..., 0]
+            hidden = calls("query", q)[:, :, None] + calls("memory", m)[:, None]  # (B, Tq, Tk, A)
+            scores = calls("score", calls("tanh", hidden))[..., 0]
         else:
-            matched = calls("query", q) if "query" in self.parts else q
-            scores = np.matmul(matched, m.swapaxes(1, 2))
+            q = calls("query", q) if "query" in self.parts else q
+            scores = np.matmul(q, m.swapaxes(1, 2))
         if past is not None:
             np.copyto(scores, -np.inf, where=past[:, None])
         # the least finite number: a sample without memory has no step whose score it could take
@@ -145,7 +147,7 @@ class Attention(Composite):
         weights = np.exp(scores, out=scores)
         weights /= np.maximum(weights.sum(axis=2, keepdims=True), 1)  # at least exp(0)
         context = np.matmul(weights, m)
-        tape = Tape(self, (calls, matched, m, weights))
+        tape = Tape(self, (calls, q, m, weights))
         return self._laid_out(context), self._laid_out(weights), tape
 
     @np.errstate(all="ignore")
@@ -168,7 +170,7 @@ class Attention(Composite):
         dmemory : array of the shape of the memory, or None
             Zero past each sample's end.
         """
-        calls, matched, m, weights = self._open(tape)
+        calls, q, m, weights = self._open(tape)
         (B, Tq, _), M = weights.shape, self.memory_size
         shape = (B, Tq, M) if self.batch_first else (Tq, B, M)
         check_array(type(self).__name__, "dcontext", dcontext, self.dtype, shape)
@@ -180,13 +182,12 @@ class Attention(Composite):
         dscores -= (dscores * weights).sum(axis=2, keepdims=True)
         dscores *= weights
         if self.additive:
-            dhidden = calls.backward("score", dscores[..., None])
-            dhidden *= 1 - matched * matched
+            dhidden = calls.backward("tanh", calls.backward("score", dscores[..., None]))
             dq = calls.backward("query", dhidden.sum(axis=2), input_grad=input_grad)
             dkeys = calls.backward("memory", dhidden.sum(axis=1), input_grad=input_grad)
         else:
             dq = np.matmul(dscores, m)
-            dkeys = np.matmul(dscores.swapaxes(1, 2), matched)
+            dkeys = np.matmul(dscores.swapaxes(1, 2), q)
             if "query" in self.parts:
                 dq = calls.backward("query", dq, input_grad=input_grad)
         if not input_grad:

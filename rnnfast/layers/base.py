@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from numbers import Real
 from threading import Lock
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -118,6 +119,14 @@ def check_features(owner: str, array: Array, size: int) -> None:
         )
 
 
+def check_sequence(owner: str, x: Array) -> None:
+    """Raise ValueError unless `x` has the axes of a batch of sequences, or of a single one."""
+    if x.ndim not in (2, 3):
+        raise ValueError(
+            f"{owner} expected input with 3 axes, or 2 for one sequence, got {x.shape}"
+        )
+
+
 def check_lengths(owner: str, lengths: Any, steps: int, batch: int) -> Array | None:
     """Return `lengths` as a fresh (B,) int64 array with entries in [0, T], or None."""
     if lengths is None:
@@ -138,6 +147,11 @@ def check_lengths(owner: str, lengths: Any, steps: int, batch: int) -> Array | N
             f"got {given.min()} to {given.max()}"
         )
     return given.astype(np.int64)
+
+
+def past_end(lengths: Array | None, steps: int) -> Array | None:
+    """Return a (B, T) mask of the steps past each sample's end, or None where there are none."""
+    return None if lengths is None else np.arange(steps) >= lengths[:, None]
 
 
 def ready(array: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> bool:
@@ -294,6 +308,8 @@ class Layer:
     ----------
     params : Parameters
         Read-only views by name, PyTorch's names; assign to change one.
+    buffers : Parameters
+        What belongs to the layer's state but is not learnt by gradients, such as running means.
     grads : dict of str to ndarray
         Gradients with the same names and shapes, written in place.
     dtype : numpy.dtype or None
@@ -302,12 +318,15 @@ class Layer:
 
     stateful = False  # calls take and return a state, as recurrent layers and Sequential do
     keeps_time = True  # the output has a time axis where the input has one
+    takes_lengths = False  # calls take lengths, but no state
+    stepwise = True  # each step can be computed without those after it
     batch_first: bool | None = None
     in_size: int | None = None  # of the last axis; None: any
     out_size: int | None = None  # None: as the input
     dtype: np.dtype[Any] | None = None
 
     params: Any
+    buffers: Any
     __call__: Callable[..., Any]
     forward: Callable[..., Any]
     backward: Callable[..., Any]
@@ -318,6 +337,7 @@ class Layer:
         self,
         shapes: dict[str, tuple[int, ...]],
         draw: Callable[[str, tuple[int, ...]], Array] | None = None,
+        buffers: Mapping[str, Array] = MappingProxyType({}),
     ) -> None:
         # the last act of every constructor
         arrays: dict[str, Array] = {}
@@ -326,7 +346,9 @@ class Layer:
                 arrays[name] = np.broadcast_to(np.zeros((), self.dtype), shape)
             else:
                 arrays[name] = np.ascontiguousarray(draw(name, shape), self.dtype)
+        kept = {n: array if blank.get() else array.copy() for n, array in buffers.items()}
         self.params = Parameters(type(self).__name__, arrays)
+        self.buffers = Parameters(type(self).__name__, kept)
         self._grads: dict[str, Array] | None = None
         self._lock = Lock()
         _layers.add(self)
@@ -378,16 +400,17 @@ class Layer:
     # ---- state dict, configuration, copies
 
     def state_dict(self) -> dict[str, Array]:
-        """Return copies of all parameters under PyTorch's names."""
-        return {name: array.copy() for name, array in self.params.items()}
+        """Return copies of all parameters and buffers under PyTorch's names."""
+        return {name: array.copy() for name, array in {**self.params, **self.buffers}.items()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Copy parameters in from arrays or CPU tensors under PyTorch's names.
+        """Copy parameters and buffers in from arrays or CPU tensors under PyTorch's names.
 
         Parameters
         ----------
         state_dict : mapping of str to array_like
-            Exactly the names in `params`, with their shapes; converted to the layer's dtype.
+            Exactly the names in `params` and `buffers`, with their shapes; converted to their
+            dtypes.
 
         Raises
         ------
@@ -399,16 +422,17 @@ class Layer:
                 f"{type(self).__name__} expected state_dict as a mapping of names to arrays, "
                 f"got {type(state_dict).__name__}"
             )
-        missing = [name for name in self.params if name not in state_dict]
-        unknown = [name for name in state_dict if name not in self.params]
+        owners = dict.fromkeys(self.params, self.params) | dict.fromkeys(self.buffers, self.buffers)
+        missing = [name for name in owners if name not in state_dict]
+        unknown = [name for name in state_dict if name not in owners]
         if missing or unknown:
             raise ValueError(
                 f"{type(self).__name__} expected a state dict with its own parameter names; "
                 f"missing: {', '.join(missing) or 'none'}; unknown: {', '.join(unknown) or 'none'}"
             )
-        checked = {name: self.params.check(name, value) for name, value in state_dict.items()}
+        checked = {name: owners[name].check(name, value) for name, value in state_dict.items()}
         for name, array in checked.items():
-            self.params[name] = array
+            owners[name][name] = array
 
     def config(self) -> dict[str, Any]:
         """Return the constructor's arguments, JSON-able: ``type(layer)(**layer.config())``."""
@@ -431,12 +455,26 @@ class Layer:
     def _describe(self) -> str:
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in self._arguments)
 
-    # ---- layouts
+    # ---- time
+
+    def out_lengths(self, lengths: Any) -> Any:
+        """Return the steps that outputs have where inputs have `lengths`, None or (B,) integers."""
+        return lengths if self.keeps_time else None
+
+    def _out_steps(self, steps: str) -> str:
+        # the same as a formula, for `Sequential.summary`; "" without a time axis
+        return steps if self.keeps_time else ""
 
     def _time_major(self, array: Array) -> Array:
         # a view (T, B, F) of a sequence in the user's layout
         if array.ndim == 2:
             return array[:, None]
+        return array.swapaxes(0, 1) if self.batch_first else array
+
+    def _as_given(self, array: Array, like: Array) -> Array:
+        # the inverse of _time_major for an array that has the axes of `like`
+        if like.ndim == 2:
+            return array[:, 0]
         return array.swapaxes(0, 1) if self.batch_first else array
 
     # ---- backward passes

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 class JoinedParameters(Mapping[str, "Array"]):
-    """The parameters of several layers, as `Parameters`, under names such as "0.weight"."""
+    """The parameters (or buffers) of several layers under names such as "0.weight"."""
 
-    def __init__(self, owner: str, parts: Mapping[str, Layer]) -> None:
+    def __init__(self, owner: str, parts: Mapping[str, Parameters]) -> None:
         self._owner = owner
         self._parts = parts
 
@@ -22,7 +22,7 @@ class JoinedParameters(Mapping[str, "Array"]):
         part, _, rest = name.partition(".")
         if part not in self._parts:
             raise KeyError(f"{self._owner} has no parameter {name!r}, only {', '.join(self)}")
-        return self._parts[part].params, rest
+        return self._parts[part], rest
 
     def __getitem__(self, name: str) -> Array:
         """Return a read-only view."""
@@ -36,11 +36,11 @@ class JoinedParameters(Mapping[str, "Array"]):
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names."""
-        return (f"{part}.{name}" for part, layer in self._parts.items() for name in layer.params)
+        return (f"{part}.{name}" for part, params in self._parts.items() for name in params)
 
     def __len__(self) -> int:
         """Return how many there are."""
-        return sum(len(layer.params) for layer in self._parts.values())
+        return sum(map(len, self._parts.values()))
 
     def check(self, name: str, value: Any) -> Array:
         """As `Parameters.check`."""
@@ -55,7 +55,7 @@ class JoinedParameters(Mapping[str, "Array"]):
     @property
     def version(self) -> int:
         """Grows with every change."""
-        return sum(layer.params.version for layer in self._parts.values())
+        return sum(params.version for params in self._parts.values())
 
 
 class Composite(Layer):
@@ -74,7 +74,9 @@ class Composite(Layer):
         # the last act of the constructor, in place of _create
         self._create({})
         self.parts = parts
-        self.params = JoinedParameters(type(self).__name__, parts)
+        name = type(self).__name__
+        self.params = JoinedParameters(name, {n: part.params for n, part in parts.items()})
+        self.buffers = JoinedParameters(name, {n: part.buffers for n, part in parts.items()})
 
     @property
     def grads(self) -> dict[str, Array]:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 class Linear(Layer):
     """``y = x @ weight.T + bias`` on the last axis, as ``torch.nn.Linear``.
 
+    On a batch of sequences it acts on every time step alike: Keras's ``TimeDistributed(Dense)``.
+
     Parameters
     ----------
     in_features, out_features : int

@@ -1,4 +1,4 @@
-"""Layer normalisation."""
+"""Layer and batch normalisation."""
 
 from __future__ import annotations
 
@@ -13,10 +13,15 @@ from .base import (
     check_array,
     check_dtype,
     check_features,
+    check_flag,
     check_float_dtype,
+    check_lengths,
     check_positive,
+    check_probability,
+    check_sequence,
     check_size,
     contiguous,
+    past_end,
 )
 
 if TYPE_CHECKING:
@@ -115,3 +120,187 @@ class LayerNorm(Layer):
 
     def _describe(self) -> str:
         return f"({self.normalized_shape},), eps={self.eps}"
+
+
+class BatchNorm1d(Layer):
+    """Mean 0 and variance 1 of each feature over a batch, times weight, plus bias.
+
+    As ``torch.nn.BatchNorm1d`` (Ioffe and Szegedy 2015), but the features are the last axis; mean
+    and variance are taken over all other axes, without what lies past the ends of samples.
+    `forward` uses those of its batch and moves the running ones towards them; a plain call uses
+    the running ones.
+
+    Parameters
+    ----------
+    num_features : int
+        Size of the last axis.
+    eps : float, default 1e-5
+        Added to the variance.
+    momentum : float, default 0.1
+        Share of each batch in the running mean and variance.
+    affine : bool, default True
+        Whether there are weight and bias.
+    batch_first : bool, optional
+        As in the recurrent layers; needed only where `lengths` are given.
+    dtype : {float32, float64}
+    """
+
+    takes_lengths = True
+    _arguments = ("num_features", "eps", "momentum", "affine", "batch_first")
+    dtype: np.dtype[Any]
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+        affine: bool = True,
+        batch_first: bool | None = None,
+        dtype: Any = np.float32,
+    ) -> None:
+        self.num_features = check_size("BatchNorm1d", "num_features", num_features, 1)
+        self.in_size = self.out_size = self.num_features
+        self.eps = check_positive("BatchNorm1d", "eps", eps)
+        self.momentum = check_probability("BatchNorm1d", "momentum", momentum)
+        self.affine = check_flag("BatchNorm1d", "affine", affine)
+        if batch_first is not None:
+            batch_first = check_flag("BatchNorm1d", "batch_first", batch_first)
+        self.batch_first = batch_first
+        self.dtype = check_float_dtype("BatchNorm1d", dtype)
+        shape = (self.num_features,)
+        zeros = np.broadcast_to(np.zeros((), self.dtype), shape)
+        self._create(
+            {"weight": shape, "bias": shape} if affine else {},
+            lambda name, shape: np.full(shape, float(name == "weight")),
+            {
+                "running_mean": zeros,
+                "running_var": np.broadcast_to(np.ones((), self.dtype), shape),
+                "num_batches_tracked": np.zeros((), np.int64),
+            },
+        )
+
+    def __call__(self, x: Array, lengths: Any = None) -> Array:
+        """Return y, by the running mean and variance.
+
+        Parameters
+        ----------
+        x : (..., num_features) array of the layer's dtype
+            With `lengths` (T, B, num_features), or (B, T, num_features) with ``batch_first``.
+        lengths : (B,) array_like of int, optional
+            Steps of each sample, 0 to T; what x holds past them is ignored, and y is zero there.
+
+        Returns
+        -------
+        y : array of the shape of x
+
+        Raises
+        ------
+        TypeError, ValueError
+            For wrong dtypes, shapes or lengths.
+        """
+        rows, real = self._rows(x, lengths)
+        with self._lock:
+            mean, var = (self.buffers[n].copy() for n in ("running_mean", "running_var"))
+        with np.errstate(all="ignore"):  # NaN and Inf pass silently, as through the engine
+            normal = (rows - mean) / np.sqrt(var + self.dtype.type(self.eps))
+            return self._scaled(normal, real, x.shape)
+
+    def forward(self, x: Array, lengths: Any = None) -> tuple[Array, Tape]:
+        """Return y, by mean and variance of the batch, and the tape.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As a call; and ValueError for a single row, which has no variance.
+        """
+        version = self.params.version
+        rows, real = self._rows(x, lengths)
+        n = len(rows)
+        if n == 1:
+            raise ValueError("BatchNorm1d expected more than one row in a training batch, got 1")
+        with np.errstate(all="ignore"):
+            mean = rows.sum(axis=0, dtype=np.float64) / max(n, 1)
+            centred = rows - mean.astype(self.dtype)
+            var = np.square(centred).sum(axis=0, dtype=np.float64) / max(n, 1)
+            rstd = (1 / np.sqrt(var + self.eps)).astype(self.dtype)
+            normal = centred * rstd
+            y = self._scaled(normal, real, x.shape)
+            if n:
+                self._track(mean, var * (n / (n - 1)))
+        return y, Tape(self, (normal, rstd, real, x.shape), version)
+
+    def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> Array | None:
+        """Add into `grads` and return the gradient of x.
+
+        Parameters
+        ----------
+        tape : Tape
+            From `forward`; used up.
+        dy : array of the shape of y
+            Ignored past each sample's end.
+        input_grad : bool, default True
+            Whether the gradient of x is wanted.
+
+        Returns
+        -------
+        dx : array of the shape of x, or None
+            Zero past each sample's end.
+        """
+        normal, rstd, real, shape = self._open(tape)
+        check_array("BatchNorm1d", "dy", dy, self.dtype, shape)
+        grads = self._checked_grads()
+        tape.close()
+        rows = (dy if real is None else dy[real]).reshape(normal.shape)
+        with np.errstate(all="ignore"):
+            dweight = (rows * normal).sum(axis=0, dtype=np.float64).astype(self.dtype)
+            dbias = rows.sum(axis=0, dtype=np.float64).astype(self.dtype)
+            if self.affine:
+                with self._lock:
+                    grads["weight"] += dweight
+                    grads["bias"] += dbias
+            if not input_grad:
+                return None
+            # mean and variance depend on every row: their share is taken off
+            share = (dbias + normal * dweight) / max(len(rows), 1)
+            scale = rstd * self.params["weight"] if self.affine else rstd
+            return self._spread((rows - share) * scale, real, shape)
+
+    def _rows(self, x: Array, lengths: Any) -> tuple[Array, Array | None]:
+        # the rows that count (N, F), and a mask of them over x, None for all
+        check_dtype("BatchNorm1d", "input", x, self.dtype)
+        check_features("BatchNorm1d", x, self.num_features)
+        real = None
+        if lengths is not None:
+            check_sequence("BatchNorm1d", x)
+            if self.batch_first is None and x.ndim == 3:
+                raise ValueError("BatchNorm1d expected batch_first at construction for lengths")
+            T, B, _ = self._time_major(x).shape
+            past = past_end(check_lengths("BatchNorm1d", lengths, T, B), T)
+            assert past is not None
+            real = ~(past if self.batch_first else past.T).reshape(x.shape[:-1])
+            x = x[real]
+        return contiguous(x, self.dtype).reshape(-1, self.num_features), real
+
+    def _track(self, mean: Array, var: Array) -> None:
+        with self._lock:
+            for name, value in ("running_mean", mean), ("running_var", var):
+                kept = (1 - self.momentum) * self.buffers[name]
+                self.buffers[name] = kept + self.momentum * value
+            self.buffers["num_batches_tracked"] = self.buffers["num_batches_tracked"] + 1
+
+    def _scaled(self, normal: Array, real: Array | None, shape: tuple[int, ...]) -> Array:
+        if self.affine:
+            normal = normal * self.params["weight"] + self.params["bias"]
+        return self._spread(normal, real, shape)
+
+    def _spread(self, rows: Array, real: Array | None, shape: tuple[int, ...]) -> Array:
+        if real is None:
+            return rows.reshape(shape)
+        out = np.zeros(shape, self.dtype)
+        out[real] = rows
+        return out
+
+    def _describe(self) -> str:
+        return (
+            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}"
+        )

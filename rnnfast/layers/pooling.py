@@ -26,6 +26,8 @@ class Pool(Layer):
     """
 
     keeps_time = False
+    takes_lengths = True
+    stepwise = False
     batch_first: bool
     _arguments = ("kind", "batch_first")
 

@@ -26,6 +26,7 @@ from .base import (
     check_lengths,
     check_probability,
     check_seed,
+    check_sequence,
     check_size,
     contiguous,
     ready,
@@ -49,6 +50,7 @@ class Recurrent(Layer):
     stateful = True
     _changeable = ("checkpoint",)
     _gates = 1
+    _gate_names: tuple[str, ...] = ()
     _has_c = False
     _cell: str
     # version, backend, instruction set, whether for training, packed weights
@@ -189,14 +191,17 @@ class Recurrent(Layer):
         return y, (h if c is None else (h, c))
 
     def _run(
-        self, x: Array, state: State, lengths: Any, training: bool
+        self,
+        x: Array,
+        state: State,
+        lengths: Any,
+        training: bool,
+        gates: list[Array] | None = None,
     ) -> tuple[Array, State, Tape | None]:
+        # `gates`, a list, is given their values
         name = type(self).__name__
         check_dtype(name, "input", x, self.dtype)
-        if x.ndim not in (2, 3):
-            raise ValueError(
-                f"{name} expected input with 3 axes, or 2 for one sequence, got {x.shape}"
-            )
+        check_sequence(name, x)
         check_features(name, x, self.input_size)
         batched = x.ndim == 3
         T, B, _ = self._time_major(x).shape
@@ -213,8 +218,10 @@ class Recurrent(Layer):
         arrays = self._time_major(self._rows(x)), h0, c0, lengths
         results = self._time_major(y), h_n, c_n
         if not training:
-            packed = self._packed(engine, training)
-            engine.recurrent.forward(packed, *arrays, None, *results, False)
+            packed = self._packed(engine, gates is not None)
+            saved = engine.recurrent.forward(packed, *arrays, None, *results, gates is not None)
+            if gates is not None:
+                gates.append(engine.recurrent.gates(packed, saved))
             return y, self._join_state(h_n, c_n, batched), None
         backward: Callable[..., None]
         if self.checkpoint is None:
@@ -326,6 +333,34 @@ class Recurrent(Layer):
         packed = self._packed(engine, False)
         engine.recurrent.forward(packed, x, h0, c0, None, None, y, h_n, c_n, False)
         return (y[0] if batched else y[0, 0]), self._join_state(h_n, c_n, batched)
+
+    def gates(self, x: Array, state: State = None, lengths: Any = None) -> dict[str, Array]:
+        """Return what the gates did at every step of an inference call: 0 closed, 1 open.
+
+        Parameters
+        ----------
+        x, state, lengths
+            As for a call.
+
+        Returns
+        -------
+        dict of str to array
+            Of an LSTM "input", "forget", "cell" (the candidate for the cell state, -1 to 1) and
+            "output"; of a GRU "reset", "update" and "new" (the candidate for the state, -1 to 1);
+            empty for an RNN. Each (L*D, T, B, H) with T and B in the order of x, without B for one
+            sequence; zero past each sample's end.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As a call.
+        """
+        values: list[Array] = []
+        self._run(x, state, lengths, False, values if self._gate_names else None)
+        return {
+            name: np.stack([self._as_given(part, x) for part in values[0][:, g]])
+            for g, name in enumerate(self._gate_names)
+        }
 
     # ---- layouts and states
 
@@ -528,6 +563,7 @@ class LSTM(Recurrent):
     """
 
     _gates = 4
+    _gate_names = ("input", "forget", "cell", "output")
     _has_c = True
     _cell = "lstm"
     _arguments = (
@@ -596,6 +632,7 @@ class GRU(Recurrent):
     """
 
     _gates = 3
+    _gate_names = ("reset", "update", "new")
     _cell = "gru"
     _arguments = (
         "input_size",

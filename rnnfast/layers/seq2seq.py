@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .activation import Tanh
 from .attention import SCORES, LuongAttention
 from .base import (
     Tape,
@@ -145,6 +146,7 @@ class EncoderDecoder(Composite):
         if attention:
             parts["attention"] = make(LuongAttention, size, size, attention)
             parts["combine"] = make(Linear, 2 * size, size)
+            parts["tanh"] = Tanh()
         parts["dropout"] = Dropout(self.dropout, seed=seeds.pop())
         parts["output"] = make(Linear, size, target_size)
         self._join(parts)
@@ -201,9 +203,8 @@ class EncoderDecoder(Composite):
         calls = Calls(self.parts, training)
         state, memory = self._encode(calls, source, source_lengths)
         h, _ = calls("decoder", calls("target", target), state, lengths)
-        scores, mixed = self._score(calls, h, memory, source_lengths)
-        scores = self._swapped(scores)
-        return scores, Tape(self, (calls, scores.shape, mixed))
+        scores = self._swapped(self._score(calls, h, memory, source_lengths))
+        return scores, Tape(self, (calls, scores.shape))
 
     def backward(self, tape: Tape, dscores: Array, input_grad: bool = True) -> Array | None:
         """Add into `grads`; return the gradient of a vector, None for symbols.
@@ -221,16 +222,16 @@ class EncoderDecoder(Composite):
         -------
         dsource : (B, features) array or None
         """
-        calls, shape, mixed = self._open(tape)
+        calls, shape = self._open(tape)
         check_array(type(self).__name__, "dscores", dscores, self.dtype, shape)
         self._check_backward(tape, None)
         tape.close()
         dh = calls.backward("output", self._swapped(dscores))
         dh = calls.backward("dropout", dh)
         dmemory = None
-        if mixed is not None:
-            dmixed = calls.backward("combine", dh * (1 - mixed * mixed))
-            dcontext, dh = np.split(dmixed, 2, axis=-1)
+        if self.attention:
+            dboth = calls.backward("combine", calls.backward("tanh", dh))
+            dcontext, dh = np.split(dboth, 2, axis=-1)
             dquery, dmemory = calls.backward("attention", dcontext)
             dh = dh + dquery
         dx, dstate = calls.backward("decoder", dh)
@@ -256,15 +257,11 @@ class EncoderDecoder(Composite):
         memory, state = calls("encoder", calls("source", self._swapped(source)), None, lengths)
         return _each(self._join_directions, state), memory
 
-    def _score(
-        self, calls: Calls, h: Array, memory: Array | None, lengths: Any
-    ) -> tuple[Array, Array | None]:
-        # the scores, and what attention makes of h
-        mixed = None
+    def _score(self, calls: Calls, h: Array, memory: Array | None, lengths: Any) -> Any:
         if self.attention:
             context, _ = calls("attention", h, memory, lengths)
-            h = mixed = np.tanh(calls("combine", np.concatenate([context, h], axis=-1)))
-        return calls("output", calls("dropout", h)), mixed
+            h = calls("tanh", calls("combine", np.concatenate([context, h], axis=-1)))
+        return calls("output", calls("dropout", h))
 
     # ---- decoding
 
@@ -330,7 +327,7 @@ class EncoderDecoder(Composite):
         for _ in range(max_steps):
             x = self.parts["target"](symbols.reshape(-1))
             h, state = self.parts["decoder"].step(x, state)
-            scores, _ = self._score(calls, h.reshape(W, B, h.shape[1]), memory, source_lengths)
+            scores = self._score(calls, h.reshape(W, B, h.shape[1]), memory, source_lengths)
             gains = log_softmax(scores)
             gains[done] = -np.inf
             gains[done, end] = 0.0  # finished targets stay as they are

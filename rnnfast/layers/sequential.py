@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .base import Layer, Tape, check_array, check_flag, check_floats, check_lengths
+from .base import (
+    Layer,
+    Tape,
+    check_array,
+    check_flag,
+    check_floats,
+    check_lengths,
+    check_sequence,
+    check_size,
+)
 from .composite import Composite
 
 if TYPE_CHECKING:
@@ -26,6 +35,7 @@ class Last(Layer):
     """
 
     keeps_time = False
+    takes_lengths = True
     batch_first: bool
     _arguments = ("batch_first",)
 
@@ -60,10 +70,7 @@ class Last(Layer):
 
     def _run(self, x: Array, lengths: Any) -> tuple[Array, Array]:
         check_floats("Last", "input", x)
-        if x.ndim not in (2, 3):
-            raise ValueError(
-                f"Last expected input with 3 axes, or 2 for one sequence, got {x.shape}"
-            )
+        check_sequence("Last", x)
         steps = self._time_major(x)
         T, B, F = steps.shape
         given = check_lengths("Last", lengths, T, B)
@@ -101,11 +108,89 @@ class Last(Layer):
         return dx
 
 
+class RepeatVector(Layer):
+    """The same vector at n time steps: turns many-to-one into one-to-many.
+
+    Parameters
+    ----------
+    n : int
+        Number of steps.
+    batch_first : bool, default False
+        As in the recurrent layers.
+    """
+
+    keeps_time = False
+    stepwise = False
+    batch_first: bool
+    _arguments = ("n", "batch_first")
+
+    def __init__(self, n: int, batch_first: bool = False) -> None:
+        self.n = check_size("RepeatVector", "n", n, 1)
+        self.batch_first = check_flag("RepeatVector", "batch_first", batch_first)
+        self._create({})
+
+    def __call__(self, x: Array) -> Array:
+        """Return x at every step.
+
+        Parameters
+        ----------
+        x : (B, F) array, or (F,) for one sequence
+
+        Returns
+        -------
+        y : (n, B, F) array, (B, n, F) with ``batch_first``, or (n, F)
+
+        Raises
+        ------
+        TypeError, ValueError
+            For a wrong dtype or shape.
+        """
+        check_floats("RepeatVector", "input", x)
+        if x.ndim not in (1, 2):
+            raise ValueError(
+                f"RepeatVector expected input with 2 axes, or 1 for one sequence, got {x.shape}"
+            )
+        return np.repeat(np.expand_dims(x, self._axis(x.ndim)), self.n, self._axis(x.ndim))
+
+    def forward(self, x: Array) -> tuple[Array, Tape]:
+        """Return x at every step and the tape; as a call otherwise."""
+        y = self(x)
+        return y, Tape(self, (y.shape, y.dtype))
+
+    def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> Array | None:
+        """Return the gradient of x, the sum of dy over the steps.
+
+        Parameters
+        ----------
+        tape : Tape
+            From `forward`; used up.
+        dy : array of the shape of y
+        input_grad : bool, default True
+            Whether the gradient of x is wanted.
+
+        Returns
+        -------
+        dx : array of the shape of x, or None
+        """
+        shape, dtype = self._open(tape)
+        check_array("RepeatVector", "dy", dy, dtype, shape)
+        tape.close()
+        return dy.sum(axis=self._axis(len(shape) - 1)) if input_grad else None
+
+    def _axis(self, ndim: int) -> int:
+        # of time in y, for x with so many axes
+        return int(self.batch_first and ndim == 2)
+
+    def _out_steps(self, steps: str) -> str:
+        return str(self.n)
+
+
 class Sequential(Composite):
     """Any mix of layers one after another, called as a recurrent layer is.
 
     The state is a list with an entry for each layer, None for those without a state. ``lengths``
-    reach all layers that know them, up to `Last`.
+    reach all layers that know them, up to `Last`, and change where a layer changes the number of
+    steps.
 
     Parameters
     ----------
@@ -166,11 +251,9 @@ class Sequential(Composite):
         for layer, s in zip(self.layers, self._states("state", state), strict=True):
             if layer.stateful:
                 x, s = layer(x, s, lengths)
-            elif layer.keeps_time:
-                x = layer(x)
             else:
-                x = layer(x, lengths)
-            lengths = lengths if layer.keeps_time else None
+                x = layer(x, lengths) if layer.takes_lengths else layer(x)
+            lengths = layer.out_lengths(lengths)
             out.append(s)
         return x, out
 
@@ -186,11 +269,9 @@ class Sequential(Composite):
         for layer, s in zip(self.layers, self._states("state", state), strict=True):
             if layer.stateful:
                 x, s, tape = layer.forward(x, s, lengths)
-            elif layer.keeps_time:
-                x, tape = layer.forward(x)
             else:
-                x, tape = layer.forward(x, lengths)
-            lengths = lengths if layer.keeps_time else None
+                x, tape = layer.forward(x, lengths) if layer.takes_lengths else layer.forward(x)
+            lengths = layer.out_lengths(lengths)
             out.append(s)
             tapes.append(tape)
         return x, out, Tape(self, tapes)
@@ -251,9 +332,19 @@ class Sequential(Composite):
         y_t : array
             `Last` passes every step on.
         state : list
+
+        Raises
+        ------
+        ValueError
+            For layers that need other steps than the one given, such as `Conv1d`.
         """
         out = []
         for layer, s in zip(self.layers, self._states("state", state), strict=True):
+            if not layer.stepwise:
+                raise ValueError(
+                    f"Sequential cannot run step by step: {type(layer).__name__} takes or makes "
+                    "several steps at once"
+                )
             if layer.stateful:
                 x_t, s = layer.step(x_t, s)
             elif layer.keeps_time:
@@ -267,17 +358,35 @@ class Sequential(Composite):
         """Return the layers' types and configurations, JSON-able."""
         return {"config": [{"type": type(x).__name__, "config": x.config()} for x in self.layers]}
 
+    # ---- time
+
+    def out_lengths(self, lengths: Any) -> Any:
+        """Return the steps that outputs have where inputs have `lengths`, None or (B,) integers."""
+        for layer in self.layers:
+            lengths = layer.out_lengths(lengths)
+        return lengths
+
+    def _out_steps(self, steps: str) -> str:
+        for layer in self.layers:
+            steps = layer._out_steps(steps)
+        return steps
+
     # ---- views
 
     def summary(self) -> str:
         """Return a table of the layers, their output shapes and numbers of parameters."""
-        time = "" if self.batch_first is None else "B, T, " if self.batch_first else "T, B, "
+        # a vector that is repeated over time has none before
+        cut = next((layer for layer in self.layers if not layer.keeps_time), None)
+        steps = "" if isinstance(cut, RepeatVector) else "T"
         rows = [("", "layer", "output", "parameters")]
         size = self.in_size
         for i, layer in enumerate(self.layers):
             size = layer.out_size or size
-            time = time if layer.keeps_time else "B, "
-            shape = f"({time or '..., '}{size or '...'})"
+            steps = layer._out_steps(steps)
+            axes = ["B", steps] if self.batch_first else [steps, "B"]
+            if self.batch_first is None:
+                axes = ["..."]
+            shape = f"({', '.join(filter(None, [*axes, str(size or '...')]))})"
             count = sum(param.size for param in layer.params.values())
             rows.append((str(i), type(layer).__name__, shape, f"{count:,}"))
         total = sum(param.size for param in self.params.values())

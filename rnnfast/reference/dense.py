@@ -1,8 +1,8 @@
 """The layers without time and the optimisers' updates, as plainly as NumPy says it.
 
 Each forward function stands above its backward. Letters: N rows, K inputs, M outputs,
-V vocabulary, E embedding size; a leading d is a gradient. Arrays of parameter gradients are added
-into, all other results are written.
+V vocabulary, E embedding size, B batch, T steps; a leading d is a gradient. Arrays of parameter
+gradients are added into, all other results are written.
 """
 
 from __future__ import annotations
@@ -13,15 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import quiet
+from .recurrent import sigmoid
 
 __all__ = [
+    "activate",
     "adam",
+    "conv1d",
+    "conv1d_backward",
     "embedding",
     "embedding_backward",
     "layer_norm",
     "layer_norm_backward",
     "linear",
     "linear_backward",
+    "nadam",
     "norm2",
     "rmsprop",
     "sgd",
@@ -76,6 +81,87 @@ def linear_backward(
         dweight += dy.T @ x
     if dbias is not None:
         dbias += dy.sum(axis=0)
+
+
+@quiet
+def conv1d(
+    x: Array, weight: Array, bias: Array | None, stride: int, dilation: int, y: Array
+) -> None:
+    """Write the convolution (cross-correlation) of each sample of `x` over its steps.
+
+    ``y[b, t] = bias + sum over j of weight[:, :, j] @ x[b, t * stride + j * dilation]``, as
+    ``torch.nn.functional.conv1d`` with features last and without padding.
+
+    Parameters
+    ----------
+    x : (B, T, K) array
+    weight : (M, K, taps) array
+    bias : (M,) array or None
+    stride, dilation : int
+        Steps of x between outputs, and between taps.
+    y : (B, N, M) array
+        Written, N steps; ``(N - 1) * stride + (taps - 1) * dilation < T``.
+    """
+    y[...] = 0.0 if bias is None else bias
+    for j, steps in taps(weight, stride, dilation, y.shape[1]):
+        y += x[:, steps] @ weight[:, :, j].T
+
+
+@quiet
+def conv1d_backward(
+    x: Array,
+    weight: Array,
+    dy: Array,
+    stride: int,
+    dilation: int,
+    dx: Array | None,
+    dweight: Array | None,
+    dbias: Array | None,
+) -> None:
+    """Carry gradients back through `conv1d`.
+
+    Parameters
+    ----------
+    x : (B, T, K) array
+    weight : (M, K, taps) array
+    dy : (B, N, M) array
+    stride, dilation : int
+    dx : (B, T, K) array or None
+        Written unless None.
+    dweight : (M, K, taps) array or None
+        Added into unless None.
+    dbias : (M,) array or None
+        Added into unless None.
+    """
+    if dx is not None:
+        dx[...] = 0.0
+    for j, steps in taps(weight, stride, dilation, dy.shape[1]):
+        if dx is not None:
+            dx[:, steps] += dy @ weight[:, :, j]
+        if dweight is not None:
+            dweight[:, :, j] += np.tensordot(dy, x[:, steps], ([0, 1], [0, 1]))
+    if dbias is not None:
+        dbias += dy.sum(axis=(0, 1))
+
+
+def taps(weight: Array, stride: int, dilation: int, outputs: int) -> list[tuple[int, Array]]:
+    # each tap with the steps of x that it takes to the outputs
+    starts = stride * np.arange(outputs)
+    return [(j, starts + j * dilation) for j in range(weight.shape[2])]
+
+
+@quiet
+def activate(name: str, x: Array, y: Array) -> None:
+    """Write the activation of each element.
+
+    Parameters
+    ----------
+    name : {"sigmoid", "tanh"}
+    x : (N,) array
+    y : (N,) array
+        Written.
+    """
+    y[...] = np.tanh(x) if name == "tanh" else sigmoid(x)
 
 
 def embedding(ids: Array, weight: Array, y: Array) -> None:
@@ -192,10 +278,10 @@ def sgd(
 
     Parameters
     ----------
-    param : (N,) array
-        Updated.
-    grad : (N,) array
-    velocity : (N,) array or None
+    param : array
+        Updated. Any shape, which all arrays have in common.
+    grad : array
+    velocity : array or None
         Updated; zeros before the first step. None where `momentum` is 0.
     lr, momentum, weight_decay : float
     nesterov : bool
@@ -225,10 +311,10 @@ def adam(
 
     Parameters
     ----------
-    param : (N,) array
-        Updated.
-    grad : (N,) array
-    m, v : (N,) array
+    param : array
+        Updated. Any shape, which all arrays have in common.
+    grad : array
+    m, v : array
         Updated: running means of the gradient and of its square; zeros before the first step.
     lr, beta1, beta2, eps, weight_decay : float
     decoupled : bool
@@ -249,6 +335,41 @@ def adam(
 
 
 @quiet
+def nadam(
+    param: Array,
+    grad: Array,
+    m: Array,
+    v: Array,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    mu: float,
+    next_mu: float,
+    product: float,
+    step: int,
+) -> None:
+    """Take one step of Adam with Nesterov's momentum, as ``torch.optim.NAdam``.
+
+    Parameters
+    ----------
+    param, grad, m, v, lr, beta1, beta2, eps, weight_decay, step
+        As for `adam`, not decoupled.
+    mu, next_mu : float
+        The momentum of this step and of the next one.
+    product : float
+        Of the momenta of all steps so far, this one included.
+    """
+    g = grad + weight_decay * param
+    m[...] = beta1 * m + (1.0 - beta1) * g
+    v[...] = beta2 * v + (1.0 - beta2) * g**2
+    m_hat = next_mu * m / (1.0 - product * next_mu) + (1.0 - mu) * g / (1.0 - product)
+    v_hat = v / (1.0 - beta2**step)
+    param -= lr * m_hat / (np.sqrt(v_hat) + eps)
+
+
+@quiet
 def rmsprop(
     param: Array,
     grad: Array,
@@ -264,12 +385,12 @@ def rmsprop(
 
     Parameters
     ----------
-    param : (N,) array
-        Updated.
-    grad : (N,) array
-    square_avg : (N,) array
+    param : array
+        Updated. Any shape, which all arrays have in common.
+    grad : array
+    square_avg : array
         Updated: running mean of the gradient's square; zeros before the first step.
-    velocity : (N,) array or None
+    velocity : array or None
         Updated; zeros before the first step. None where `momentum` is 0.
     lr, alpha, eps, momentum, weight_decay : float
     """
@@ -288,7 +409,8 @@ def norm2(grad: Array) -> float:
 
     Parameters
     ----------
-    grad : (N,) array
+    grad : array
+        Any shape.
 
     Returns
     -------

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from . import quiet
 
-__all__ = ["CELLS", "backward", "forward", "pack"]
+__all__ = ["CELLS", "backward", "forward", "gates", "pack"]
 
 Array = NDArray[Any]
 # w_ih (G*H, F), w_hh (G*H, Ho), b_ih (G*H,) or None, b_hh (G*H,) or None, w_hr (P, H) or None
@@ -392,6 +392,30 @@ def forward(
 @quiet
 def infer(packed: Packed, x: Any, h0: Any, c0: Any, axes: int, batch_first: bool) -> None:
     """Return None: there is no short way here."""
+
+
+def gates(packed: Packed, tape: Tape) -> Array:
+    """Return what the gates of an LSTM or a GRU did in a call of `forward`.
+
+    Parameters
+    ----------
+    packed : Packed
+        The one given to `forward`.
+    tape : Tape
+        From `forward`.
+
+    Returns
+    -------
+    (L*D, G, T, B, H) array
+        In PyTorch's order of gates; zero at ``t >= lengths[b]``.
+    """
+    G, H = CELLS[packed.cell].gates, packed.hidden_size
+    T, B, _ = tape.inputs[0].shape
+    out = np.zeros((len(tape.records), G, T, B, H), tape.inputs[0].dtype)
+    for k, record in enumerate(tape.records):
+        for t, saved in enumerate(record.saved):
+            out[k, :, t] = saved[:G]  # a cell's gates are the first that it saves
+    return out if tape.active is None else np.where(tape.active, out, out.dtype.type(0))
 
 
 def backward(

@@ -92,12 +92,15 @@ def test_inputs_may_be_read_only_and_stay_as_they_are(core_dense, isa, dtype):
     core_dense.layer_norm_backward(
         dy, bias, mean, rstd, dy, out, np.zeros_like(bias), np.zeros_like(bias)
     )
-    for state in ("sgd", "adam", "rmsprop"):
+    for state in ("sgd", "adam", "nadam", "rmsprop"):
         param, first, second = (np.zeros_like(bias) for _ in range(3))
         if state == "sgd":
             core_dense.sgd(param, bias, first, 0.1, 0.9, 0.0, False)
         elif state == "adam":
             core_dense.adam(param, bias, first, second, 0.1, 0.9, 0.999, 1e-8, 0.0, False, 1)
+        elif state == "nadam":
+            betas, momenta = (0.9, 0.999), (0.5, 0.6, 0.5)
+            core_dense.nadam(param, bias, first, second, 0.1, *betas, 1e-8, 0.0, *momenta, 1)
         else:
             core_dense.rmsprop(param, bias, first, second, 0.1, 0.99, 1e-8, 0.9, 0.0)
     core_dense.norm2(bias)

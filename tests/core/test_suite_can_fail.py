@@ -179,6 +179,13 @@ def decouple_the_decay(dense):
     return dict(adam=adam)
 
 
+def forget_the_next_momentum(dense):
+    def nadam(param, grad, m, v, lr, beta1, beta2, eps, weight_decay, mu, next_mu, product, step):
+        dense.nadam(param, grad, m, v, lr, beta1, beta2, eps, weight_decay, mu, mu, product, step)
+
+    return dict(nadam=nadam)
+
+
 def leave_eps_out(dense):
     def rmsprop(param, grad, square_avg, velocity, lr, alpha, eps, momentum, weight_decay):
         dense.rmsprop(param, grad, square_avg, velocity, lr, alpha, 0.0, momentum, weight_decay)
@@ -202,6 +209,7 @@ def sum_magnitudes_instead(dense):
         ("sgd", drop_the_velocity),
         ("adam", forget_the_bias_correction),
         ("adam", decouple_the_decay),
+        ("nadam", forget_the_next_momentum),
         ("rmsprop", leave_eps_out),
         ("norm2", sum_magnitudes_instead),
     ],

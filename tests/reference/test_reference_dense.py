@@ -132,6 +132,21 @@ def adamw(options):
     return adam(options, decoupled=True)
 
 
+def nadam(options):
+    def step(param, grad, state, count):
+        m = state.setdefault("m", np.zeros_like(param))
+        v = state.setdefault("v", np.zeros_like(param))
+        beta1, beta2 = options.get("betas", (0.9, 0.999))
+        decay, eps = options.get("weight_decay", 0.0), options.get("eps", 1e-8)
+        growth = 0.96 ** options.get("momentum_decay", 4e-3)
+        mu, next_mu = (beta1 * (1 - 0.5 * growth**c) for c in (count, count + 1))
+        state["product"] = state.get("product", 1.0) * mu
+        momenta = mu, next_mu, state["product"]
+        dense.nadam(param, grad, m, v, options["lr"], beta1, beta2, eps, decay, *momenta, count)
+
+    return step
+
+
 def rmsprop(options):
     def step(param, grad, state, _):
         momentum = options.get("momentum", 0.0)
@@ -155,6 +170,8 @@ def rmsprop(options):
         (adam, "Adam", dict(lr=0.05, betas=(0.7, 0.95), eps=1e-3, weight_decay=0.1)),
         (adamw, "AdamW", dict(lr=0.05)),
         (adamw, "AdamW", dict(lr=0.05, betas=(0.7, 0.95), eps=1e-3, weight_decay=0.3)),
+        (nadam, "NAdam", dict(lr=0.05)),
+        (nadam, "NAdam", dict(lr=0.05, betas=(0.7, 0.95), weight_decay=0.1, momentum_decay=0.2)),
         (rmsprop, "RMSprop", dict(lr=0.05)),
         (rmsprop, "RMSprop", dict(lr=0.05, momentum=0.9)),
         (rmsprop, "RMSprop", dict(lr=0.05, alpha=0.8, eps=1e-3, momentum=0.5, weight_decay=0.2)),
@@ -167,15 +184,19 @@ def test_optimisers_equal_torch(ours, theirs, options):
     tensor = torch.nn.Parameter(torch.from_numpy(param.copy()))
     optimiser = getattr(torch.optim, theirs)([tensor], **options)
     step, state = ours(options), {}
-    for count in range(1, 8):
-        grad = rng.standard_normal(23)
-        kept = grad.copy()
-        step(param, grad, state, count)
-        assert np.array_equal(grad, kept)
-        tensor.grad = torch.from_numpy(grad.copy())
-        optimiser.step()
-        bound = tolerances.sums(8 * count, np.float64, np.abs(param).max(), theirs.lower())
-        close(f"step {count}", param, tensor.detach().numpy(), bound, np.float64)
+    torch.set_default_dtype(torch.float64)  # which NAdam keeps its product of momenta in
+    try:
+        for count in range(1, 8):
+            grad = rng.standard_normal(23)
+            kept = grad.copy()
+            step(param, grad, state, count)
+            assert np.array_equal(grad, kept)
+            tensor.grad = torch.from_numpy(grad.copy())
+            optimiser.step()
+            bound = tolerances.sums(8 * count, np.float64, np.abs(param).max(), theirs.lower())
+            close(f"step {count}", param, tensor.detach().numpy(), bound, np.float64)
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 def test_norm2():

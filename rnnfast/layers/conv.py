@@ -1,0 +1,489 @@
+"""Convolution over time, and the gated WaveNet."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import backend
+from .activation import Sigmoid, Tanh
+from .base import (
+    Layer,
+    Tape,
+    check_array,
+    check_dtype,
+    check_features,
+    check_flag,
+    check_float_dtype,
+    check_lengths,
+    check_seed,
+    check_sequence,
+    check_size,
+    contiguous,
+    past_end,
+)
+from .composite import Calls, Composite
+from .linear import Linear
+
+if TYPE_CHECKING:
+    from .base import Array
+
+
+class Conv1d(Layer):
+    """Convolution over time, as ``torch.nn.Conv1d`` on features last.
+
+    ``y[t] = bias + sum over j of weight[:, :, j] @ x[t * stride + j * dilation - left]``, where x
+    is zero outside [0, T), and in ragged batches past each sample's own end too.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+        Features of x and of y.
+    kernel_size : int
+        Number of taps j.
+    stride : int, default 1
+        Steps of x from one output to the next.
+    padding : {"valid", "same", "causal"} or int
+        Zeros around x: none; so many that y has as many steps as x, for stride 1; all of these
+        before x, so that no output sees later steps than its own; or a number at either end.
+    dilation : int, default 1
+        Steps of x from one tap to the next.
+    bias : bool, default True
+    batch_first : bool, default False
+        As in the recurrent layers.
+    dtype : {float32, float64}
+    seed : int or None
+        Weights and bias are drawn from uniform(-k, k), ``k = 1/sqrt(in_channels * kernel_size)``.
+    """
+
+    takes_lengths = True
+    stepwise = False
+    _arguments = (
+        "in_channels",
+        "out_channels",
+        "kernel_size",
+        "stride",
+        "padding",
+        "dilation",
+        "bias",
+        "batch_first",
+        "seed",
+    )
+    dtype: np.dtype[Any]
+    batch_first: bool
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        padding: str | int = "valid",
+        dilation: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dtype: Any = np.float32,
+        seed: int | None = None,
+    ) -> None:
+        self.in_channels = self.in_size = check_size("Conv1d", "in_channels", in_channels, 1)
+        self.out_channels = self.out_size = check_size("Conv1d", "out_channels", out_channels, 1)
+        self.kernel_size = check_size("Conv1d", "kernel_size", kernel_size, 1)
+        self.stride = check_size("Conv1d", "stride", stride, 1)
+        self.dilation = check_size("Conv1d", "dilation", dilation, 1)
+        self._reach = (self.kernel_size - 1) * self.dilation  # steps from the first tap to the last
+        self.padding = padding
+        self._left, self._right = self._check_padding(padding)
+        self.bias = check_flag("Conv1d", "bias", bias)
+        self.batch_first = check_flag("Conv1d", "batch_first", batch_first)
+        self.dtype = check_float_dtype("Conv1d", dtype)
+        self.seed = check_seed("Conv1d", seed)
+        bound = 1.0 / math.sqrt(self.in_channels * self.kernel_size)
+        rng = np.random.default_rng(self.seed)
+        shapes: dict[str, tuple[int, ...]] = {
+            "weight": (self.out_channels, self.in_channels, self.kernel_size)
+        }
+        if self.bias:
+            shapes["bias"] = (self.out_channels,)
+        self._create(shapes, lambda name, shape: rng.uniform(-bound, bound, shape))
+
+    def _check_padding(self, padding: Any) -> tuple[int, int]:
+        if not isinstance(padding, str):
+            size = check_size("Conv1d", "padding", padding, 0)
+            return size, size
+        if padding not in ("valid", "same", "causal"):
+            raise ValueError(
+                f"Conv1d expected padding 'valid', 'same', 'causal' or an integer, got {padding!r}"
+            )
+        if padding == "same" and self.stride > 1:
+            raise ValueError(f"Conv1d expected stride 1 with padding 'same', got {self.stride}")
+        left = {"valid": 0, "same": self._reach // 2, "causal": self._reach}[padding]
+        return left, 0 if padding == "valid" else self._reach - left
+
+    # ---- steps
+
+    def out_lengths(self, lengths: Any) -> Any:
+        """Return the steps that outputs have where inputs have `lengths`, None or (B,) integers."""
+        if lengths is None:
+            return None
+        given = np.asarray(lengths, np.int64)
+        fitting = given + self._left + self._right - self._reach + self.stride - 1
+        return np.where(given > 0, np.maximum(fitting // self.stride, 0), 0)
+
+    def _out_steps(self, steps: str) -> str:
+        more = self._left + self._right - self._reach + self.stride - 1
+        shifted = f"{steps} {'-+'[more > 0]} {abs(more)}" if more else steps
+        if self.stride == 1:
+            return shifted
+        return f"({shifted}) // {self.stride}" if more else f"{shifted} // {self.stride}"
+
+    # ---- calls
+
+    def __call__(self, x: Array, lengths: Any = None) -> Array:
+        """Return y.
+
+        Parameters
+        ----------
+        x : (T, B, in_channels) array, (B, T, in_channels) with ``batch_first``, or (T, in_channels)
+            Of the layer's dtype and any memory layout.
+        lengths : (B,) array_like of int, optional
+            Steps of each sample, 0 to T. What x holds past them is ignored; outputs from
+            ``out_lengths(lengths)`` on are zero.
+
+        Returns
+        -------
+        y : array
+            In the layout of x, with ``out_lengths(T)`` steps of out_channels features.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For wrong dtypes, shapes or lengths, or where the kernel does not fit T steps.
+        """
+        return self._run(x, lengths)[0]
+
+    def forward(self, x: Array, lengths: Any = None) -> tuple[Array, Tape]:
+        """Return y and the tape; as a call otherwise."""
+        version = self.params.version
+        y, padded, given = self._run(x, lengths)
+        return y, Tape(self, (y.shape, padded, given), version)
+
+    def _run(self, x: Array, lengths: Any) -> tuple[Array, Array, Array | None]:
+        check_dtype("Conv1d", "input", x, self.dtype)
+        check_sequence("Conv1d", x)
+        check_features("Conv1d", x, self.in_channels)
+        samples = self._sample_major(x)
+        B, T, _ = samples.shape
+        given = check_lengths("Conv1d", lengths, T, B)
+        steps = int(self.out_lengths(T))
+        if T and not steps:
+            raise ValueError(
+                f"Conv1d expected input of at least {self._reach + 1} steps with its padding, "
+                f"got {T + self._left + self._right}"
+            )
+        padded = self._pad(samples, past_end(given, T))
+        y = np.empty((B, steps, self.out_channels), self.dtype)
+        arrays = self.params._arrays
+        backend.active().dense.conv1d(
+            padded, arrays["weight"], arrays.get("bias"), self.stride, self.dilation, y
+        )
+        past = past_end(self.out_lengths(given), steps)
+        if past is not None:
+            y[past] = 0
+        return self._as_given(y.swapaxes(0, 1), x), padded, given
+
+    def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> Array | None:
+        """Add into `grads` and return the gradient of x.
+
+        Parameters
+        ----------
+        tape : Tape
+            From `forward`; used up.
+        dy : array of the shape of y
+            Ignored past each sample's end.
+        input_grad : bool, default True
+            Whether the gradient of x is wanted.
+
+        Returns
+        -------
+        dx : array of the shape of x, or None
+            Zero past each sample's end.
+        """
+        y_shape, padded, lengths = self._open(tape)
+        check_array("Conv1d", "dy", dy, self.dtype, y_shape)
+        grads = self._checked_grads()
+        tape.close()
+        samples = self._sample_major(dy)
+        past = past_end(self.out_lengths(lengths), samples.shape[1])
+        if past is None:
+            rows = contiguous(samples, self.dtype)
+        else:
+            rows = np.where(past[:, :, None], self.dtype.type(0), samples)
+        dpadded = np.empty_like(padded) if input_grad else None
+        weight = self.params._arrays["weight"]
+        with self._lock:
+            backend.active().dense.conv1d_backward(
+                padded,
+                weight,
+                rows,
+                self.stride,
+                self.dilation,
+                dpadded,
+                grads["weight"],
+                grads.get("bias"),
+            )
+        if dpadded is None:
+            return None
+        dx = dpadded[:, self._left : padded.shape[1] - self._right]
+        past = past_end(lengths, dx.shape[1])
+        if past is not None:
+            dx[past] = 0
+        return self._as_given(dx.swapaxes(0, 1), dy)
+
+    # ---- layouts
+
+    def _sample_major(self, x: Array) -> Array:
+        # a view (B, T, F)
+        return self._time_major(x).swapaxes(0, 1)
+
+    def _pad(self, samples: Array, past: Array | None) -> Array:
+        # (B, left + T + right, F), which is `samples` itself where nothing is in the way
+        if not self._left and not self._right and past is None:
+            return contiguous(samples, self.dtype)
+        B, T, F = samples.shape
+        padded = np.zeros((B, self._left + T + self._right, F), self.dtype)
+        inner = padded[:, self._left : self._left + T]
+        inner[...] = samples
+        if past is not None:
+            inner[past] = 0
+        return padded
+
+    def _describe(self) -> str:
+        text = f"{self.in_channels}, {self.out_channels}, kernel_size=({self.kernel_size},)"
+        text += f", stride=({self.stride},)"
+        if self.padding not in ("valid", 0):
+            given = self.padding if isinstance(self.padding, str) else (self._left,)
+            text += f", padding={given}"
+        if self.dilation > 1:
+            text += f", dilation=({self.dilation},)"
+        return text if self.bias else f"{text}, bias=False"
+
+
+class GatedConv1d(Composite):
+    """``W (tanh(a) * sigmoid(b)) + bias``, with a and b causal convolutions of x: WaveNet's unit.
+
+    Parameters
+    ----------
+    channels, kernel_size, dilation : int
+        Features of x and of y, taps, and steps between them.
+    batch_first : bool, default False
+    dtype : {float32, float64}
+    seed : int or None
+    """
+
+    takes_lengths = True
+    stepwise = False
+    _arguments = ("channels", "kernel_size", "dilation", "batch_first", "seed")
+    dtype: np.dtype[Any]
+
+    def __init__(
+        self,
+        channels: int,
+        kernel_size: int,
+        dilation: int,
+        batch_first: bool = False,
+        dtype: Any = np.float32,
+        seed: int | None = None,
+    ) -> None:
+        self.channels = check_size("GatedConv1d", "channels", channels, 1)
+        self.in_size = self.out_size = self.channels
+        self.seed = check_seed("GatedConv1d", seed)
+        seeds = draw_seeds(self.seed, 2)
+        conv = Conv1d(
+            channels,
+            2 * self.channels,
+            kernel_size,
+            padding="causal",
+            dilation=dilation,
+            batch_first=batch_first,
+            dtype=dtype,
+            seed=seeds[0],
+        )
+        self.kernel_size, self.dilation = conv.kernel_size, conv.dilation
+        self.batch_first, self.dtype = conv.batch_first, conv.dtype
+        mix = Linear(channels, channels, dtype=dtype, seed=seeds[1])
+        self._join({"conv": conv, "tanh": Tanh(), "sigmoid": Sigmoid(), "mix": mix})
+
+    def __call__(self, x: Array, lengths: Any = None) -> Array:
+        """Return y; arguments as of `Conv1d`."""
+        return self._run(x, lengths, False)[0]
+
+    def forward(self, x: Array, lengths: Any = None) -> tuple[Array, Tape]:
+        """Return y and the tape; as a call otherwise."""
+        y, saved = self._run(x, lengths, True)
+        return y, Tape(self, saved)
+
+    def _run(self, x: Array, lengths: Any, training: bool) -> tuple[Array, Any]:
+        calls = Calls(self.parts, training)
+        ab = calls("conv", x, lengths)
+        a = calls("tanh", ab[..., : self.channels])
+        b = calls("sigmoid", ab[..., self.channels :])
+        return calls("mix", a * b), (calls, a, b)
+
+    def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> Array | None:
+        """Add into `grads` and return the gradient of x, None where `input_grad` is False."""
+        calls, a, b = self._open(tape)
+        dz = calls.backward("mix", dy)
+        tape.close()
+        dab = np.empty((*a.shape[:-1], 2 * self.channels), self.dtype)
+        dab[..., : self.channels] = calls.backward("tanh", dz * b)
+        dab[..., self.channels :] = calls.backward("sigmoid", dz * a)
+        dx: Array | None = calls.backward("conv", dab, input_grad=input_grad)
+        return dx
+
+
+class WaveNet(Composite):
+    """The gated WaveNet: causal convolutions whose reach grows with the dilations.
+
+    ``x = conv(input)``; then for each dilation ``z = gated(x)`` and ``x = x + z``, where ``gated``
+    is a `GatedConv1d`; y is the sum of all z. Each z thus serves as its block's residual and as its
+    share of the output (van den Oord et al. 2016, where each of the two has a matrix of its own; in
+    this form Géron, Hands-On Machine Learning, 2nd ed., chapter 15). What follows is up to the
+    caller, for instance ``ReLU()`` and two `Linear`.
+
+    Parameters
+    ----------
+    in_channels, channels : int
+        Features of the input, and of all convolutions and y.
+    dilations : sequence of int
+        One for each block, such as ``(1, 2, 4, 8) * 2``. An output sees
+        ``(kernel_size - 1) * (1 + sum(dilations)) + 1`` steps.
+    kernel_size : int, default 2
+    batch_first : bool, default False
+        As in the recurrent layers.
+    dtype : {float32, float64}
+    seed : int or None
+    """
+
+    takes_lengths = True
+    stepwise = False
+    _arguments = ("in_channels", "channels", "dilations", "kernel_size", "batch_first", "seed")
+    dtype: np.dtype[Any]
+    batch_first: bool
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        dilations: Iterable[int],
+        kernel_size: int = 2,
+        batch_first: bool = False,
+        dtype: Any = np.float32,
+        seed: int | None = None,
+    ) -> None:
+        self.in_channels = self.in_size = check_size("WaveNet", "in_channels", in_channels, 1)
+        self.channels = self.out_size = check_size("WaveNet", "channels", channels, 1)
+        if not isinstance(dilations, Iterable):
+            raise TypeError(f"WaveNet expected dilations as integers, got {dilations!r}")
+        self.dilations = tuple(check_size("WaveNet", "dilations", d, 1) for d in dilations)
+        if not self.dilations:
+            raise ValueError("WaveNet expected at least one dilation")
+        self.kernel_size = check_size("WaveNet", "kernel_size", kernel_size, 1)
+        self.batch_first = check_flag("WaveNet", "batch_first", batch_first)
+        self.dtype = check_float_dtype("WaveNet", dtype)
+        self.seed = check_seed("WaveNet", seed)
+        first, *seeds = draw_seeds(self.seed, 1 + len(self.dilations))
+        options: dict[str, Any] = {"batch_first": self.batch_first, "dtype": self.dtype}
+        parts: dict[str, Layer] = {
+            "input": Conv1d(
+                in_channels, channels, kernel_size, padding="causal", seed=first, **options
+            )
+        }
+        self._blocks = [str(i) for i in range(len(self.dilations))]
+        for name, dilation, part_seed in zip(self._blocks, self.dilations, seeds, strict=True):
+            parts[name] = GatedConv1d(channels, kernel_size, dilation, seed=part_seed, **options)
+        self._join(parts)
+
+    def __call__(self, x: Array, lengths: Any = None) -> Array:
+        """Return y.
+
+        Parameters
+        ----------
+        x : (T, B, in_channels) array, (B, T, in_channels) with ``batch_first``, or (T, in_channels)
+            Of the layer's dtype and any memory layout.
+        lengths : (B,) array_like of int, optional
+            Steps of each sample, 0 to T. What x holds past them is ignored; outputs there are zero.
+
+        Returns
+        -------
+        y : array
+            In the layout of x, with ``channels`` features.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For wrong dtypes, shapes or lengths.
+        """
+        return self._run(x, lengths, False)[0]
+
+    def forward(self, x: Array, lengths: Any = None) -> tuple[Array, Tape]:
+        """Return y and the tape; as a call otherwise."""
+        y, saved = self._run(x, lengths, True)
+        return y, Tape(self, saved)
+
+    def _run(self, x: Array, lengths: Any, training: bool) -> tuple[Array, Any]:
+        check_dtype("WaveNet", "input", x, self.dtype)
+        check_sequence("WaveNet", x)
+        check_features("WaveNet", x, self.in_channels)
+        T, B, _ = self._time_major(x).shape
+        given = check_lengths("WaveNet", lengths, T, B)
+        calls = Calls(self.parts, training)
+        x = calls("input", x, given)
+        y = np.zeros(x.shape, self.dtype)
+        for block in self._blocks:
+            z = calls(block, x, given)
+            x = x + z
+            y += z
+        self._clear(y, given)
+        return y, (calls, y.shape, given)
+
+    def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> Array | None:
+        """Add into `grads` and return the gradient of x.
+
+        Parameters
+        ----------
+        tape : Tape
+            From `forward`; used up.
+        dy : array of the shape of y
+            Ignored past each sample's end.
+        input_grad : bool, default True
+            Whether the gradient of x is wanted.
+
+        Returns
+        -------
+        dx : array of the shape of x, or None
+            Zero past each sample's end.
+        """
+        calls, shape, lengths = self._open(tape)
+        check_array("WaveNet", "dy", dy, self.dtype, shape)
+        self._check_backward(tape, None)
+        tape.close()
+        dy = np.array(dy, self.dtype)
+        self._clear(dy, lengths)
+        dx = np.zeros(shape, self.dtype)  # of what the last block hands on: nobody reads it
+        for block in reversed(self._blocks):
+            dx += calls.backward(block, dx + dy)
+        result: Array | None = calls.backward("input", dx, input_grad=input_grad)
+        return result
+
+    def _clear(self, array: Array, lengths: Array | None) -> None:
+        past = past_end(lengths, self._time_major(array).shape[0])
+        if past is not None:
+            self._time_major(array)[past.T] = 0
+
+
+def draw_seeds(seed: int | None, count: int) -> list[int]:
+    """Return seeds for the parts of a layer."""
+    return [int(s) for s in np.random.SeedSequence(seed).generate_state(count)]

@@ -1,0 +1,326 @@
+"""Learning-rate schedules with the names and formulas of ``torch.optim.lr_scheduler``.
+
+A schedule is a callback of `fit`, or advanced by hand::
+
+    schedule = rf.CosineAnnealingLR(adam, T_max=20)
+    rf.fit(model, data, loss=loss, optimizer=adam, epochs=20, callbacks=[schedule])
+
+An optimiser has one schedule at a time: each step sets the rate anew, from the one that the
+optimiser had at first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from .callbacks import Callback, check_mode, check_monitor, monitored
+from .layers.base import Layer, check_positive, check_probability, check_size, is_number
+from .optim import Optimizer, _keys, _number
+
+__all__ = [
+    "CosineAnnealingLR",
+    "ExponentialLR",
+    "OneCycleLR",
+    "ReduceLROnPlateau",
+    "Schedule",
+    "StepLR",
+]
+
+
+class Schedule(Callback):
+    """What all schedules share. As callbacks they step once an epoch and log the rate as "lr".
+
+    Attributes
+    ----------
+    optimizer : Optimizer
+    base_lr : float
+        The optimiser's rate at first.
+    steps : int
+        Calls of `step` so far.
+    """
+
+    _state: tuple[str, ...] = ("base_lr", "steps")
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(
+                f"{type(self).__name__} expected optimizer as an Optimizer, got {optimizer!r}"
+            )
+        self.optimizer = optimizer
+        self.base_lr = optimizer.lr
+        self.steps = 0
+
+    def step(self) -> None:
+        """Advance, and set the optimiser's rate."""
+        self.steps += 1
+        self.optimizer.lr = self._rate(self.steps)
+
+    def _rate(self, step: int) -> float:
+        raise NotImplementedError
+
+    def on_train_begin(self, model: Layer, optimizer: Optimizer) -> None:
+        """Check that it is this schedule's optimiser that trains."""
+        if optimizer is not self.optimizer:
+            raise ValueError(
+                f"{type(self).__name__} expected to schedule the optimizer given to fit, "
+                "got another's schedule"
+            )
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        """Log the rate, and step."""
+        logs["lr"] = self.optimizer.lr
+        self.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where the schedule stands; the rate itself is in the optimiser's state."""
+        return {name: getattr(self, name) for name in self._state}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Continue from where a schedule of the same type and settings stood.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For the state of another; nothing has changed then.
+        """
+        _keys(type(self).__name__, "a state", state_dict, self._state)
+        for name, value in state_dict.items():
+            if not is_number(value):
+                raise TypeError(f"{type(self).__name__} expected {name} as a number, got {value!r}")
+        self.__dict__.update(state_dict)
+
+
+class StepLR(Schedule):
+    """Multiply the rate by `gamma` every `step_size` epochs.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+    step_size : int
+    gamma : float, default 0.1
+    """
+
+    def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
+        super().__init__(optimizer)
+        self.step_size = check_size("StepLR", "step_size", step_size, 1)
+        self.gamma = _number(self, "gamma", gamma)
+
+    def _rate(self, step: int) -> float:
+        return self.base_lr * self.gamma ** (step // self.step_size)
+
+
+class ExponentialLR(Schedule):
+    """Multiply the rate by `gamma` every epoch.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+    gamma : float
+    """
+
+    def __init__(self, optimizer: Optimizer, gamma: float) -> None:
+        super().__init__(optimizer)
+        self.gamma = _number(self, "gamma", gamma)
+
+    def _rate(self, step: int) -> float:
+        return self.base_lr * self.gamma**step
+
+
+class CosineAnnealingLR(Schedule):
+    """Lower the rate to `eta_min` along half a cosine wave (Loshchilov and Hutter, 2017).
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+    T_max : int
+        Epochs until it is there; after these it rises again.
+    eta_min : float, default 0
+    """
+
+    def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0) -> None:
+        super().__init__(optimizer)
+        self.T_max = check_size("CosineAnnealingLR", "T_max", T_max, 1)
+        self.eta_min = _number(self, "eta_min", eta_min)
+
+    def _rate(self, step: int) -> float:
+        return _cosine(self.base_lr, self.eta_min, step / self.T_max)
+
+
+class OneCycleLR(Schedule):
+    """Raise the rate to `max_lr` and lower it to almost nothing (Smith and Topin, 2019).
+
+    Steps once a batch. The momentum stays as it is, as with PyTorch's ``cycle_momentum=False``.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        Its rate is set at once.
+    max_lr : float
+    total_steps : int
+        Batches of the whole training.
+    pct_start : float, default 0.3
+        Share of the steps in which the rate rises.
+    anneal_strategy : {"cos", "linear"}
+    div_factor : float, default 25
+        The first rate is ``max_lr / div_factor``.
+    final_div_factor : float, default 1e4
+        The last rate is the first one over `final_div_factor`.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        max_lr: float,
+        total_steps: int,
+        pct_start: float = 0.3,
+        anneal_strategy: str = "cos",
+        div_factor: float = 25.0,
+        final_div_factor: float = 1e4,
+    ) -> None:
+        super().__init__(optimizer)
+        self.max_lr = _number(self, "max_lr", max_lr)
+        self.total_steps = check_size("OneCycleLR", "total_steps", total_steps, 1)
+        self.pct_start = check_probability("OneCycleLR", "pct_start", pct_start)
+        if anneal_strategy not in ("cos", "linear"):
+            raise ValueError(
+                f"OneCycleLR expected anneal_strategy 'cos' or 'linear', got {anneal_strategy!r}"
+            )
+        self.anneal_strategy = anneal_strategy
+        self.div_factor = check_positive("OneCycleLR", "div_factor", div_factor)
+        self.final_div_factor = check_positive("OneCycleLR", "final_div_factor", final_div_factor)
+        self.optimizer.lr = self._rate(0)
+
+    def step(self) -> None:
+        """Advance, and set the optimiser's rate.
+
+        Raises
+        ------
+        ValueError
+            After more than `total_steps` steps.
+        """
+        if self.steps == self.total_steps:
+            raise ValueError(f"OneCycleLR expected {self.total_steps} steps, as total_steps says")
+        super().step()
+
+    def _rate(self, step: int) -> float:
+        anneal = _cosine if self.anneal_strategy == "cos" else _line
+        first = self.max_lr / self.div_factor
+        peak, last = self.pct_start * self.total_steps - 1.0, self.total_steps - 1.0
+        step = min(step, self.total_steps - 1)  # after the last batch the rate stays
+        if step <= peak and peak > 0.0:
+            return anneal(first, self.max_lr, step / peak)
+        return anneal(self.max_lr, first / self.final_div_factor, (step - peak) / (last - peak))
+
+    def on_batch_end(self, batch: int, logs: dict[str, float]) -> None:
+        """Step."""
+        self.step()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        """Log the rate."""
+        logs["lr"] = self.optimizer.lr
+
+
+class ReduceLROnPlateau(Schedule):
+    """Multiply the rate by `factor` when a value has not improved for some epochs.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+    mode : {"min", "max"}
+        Whether lower or higher is better.
+    factor : float, default 0.1
+        Below 1.
+    patience : int, default 10
+        Epochs in a row without improvement that are allowed.
+    threshold : float, default 1e-4
+        A smaller change is no improvement.
+    threshold_mode : {"rel", "abs"}
+        Whether `threshold` is a share of the best value.
+    cooldown : int, default 0
+        Epochs after a reduction that do not count.
+    min_lr : float, default 0
+    eps : float, default 1e-8
+        A reduction by no more than this is left out.
+    monitor : str, default "val_loss"
+        Name of the value in the logs of `fit`.
+    """
+
+    _state = ("base_lr", "steps", "best", "bad_epochs", "cooldown_left")
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        mode: str = "min",
+        factor: float = 0.1,
+        patience: int = 10,
+        threshold: float = 1e-4,
+        threshold_mode: str = "rel",
+        cooldown: int = 0,
+        min_lr: float = 0.0,
+        eps: float = 1e-8,
+        monitor: str = "val_loss",
+    ) -> None:
+        super().__init__(optimizer)
+        self.mode = check_mode(self, mode)
+        self.factor = _number(self, "factor", factor, 1.0)
+        self.patience = check_size("ReduceLROnPlateau", "patience", patience, 0)
+        self.threshold = _number(self, "threshold", threshold)
+        if threshold_mode not in ("rel", "abs"):
+            raise ValueError(
+                f"ReduceLROnPlateau expected threshold_mode 'rel' or 'abs', got {threshold_mode!r}"
+            )
+        self.threshold_mode = threshold_mode
+        self.cooldown = check_size("ReduceLROnPlateau", "cooldown", cooldown, 0)
+        self.min_lr = _number(self, "min_lr", min_lr)
+        self.eps = _number(self, "eps", eps)
+        self.monitor = check_monitor(self, monitor)
+        self.best = math.inf if mode == "min" else -math.inf
+        self.bad_epochs = 0
+        self.cooldown_left = 0
+
+    def step(self, metric: float) -> None:  # type: ignore[override]
+        """Look at a new value, and reduce the rate if it is time.
+
+        Parameters
+        ----------
+        metric : float
+        """
+        if not is_number(metric):
+            raise TypeError(f"ReduceLROnPlateau expected metric as a number, got {metric!r}")
+        self.steps += 1
+        if self._is_better(metric):
+            self.best, self.bad_epochs = float(metric), 0
+        else:
+            self.bad_epochs += 1
+        if self.cooldown_left:
+            self.cooldown_left -= 1
+            self.bad_epochs = 0
+        if self.bad_epochs > self.patience:
+            reduced = max(self.optimizer.lr * self.factor, self.min_lr)
+            if self.optimizer.lr - reduced > self.eps:
+                self.optimizer.lr = reduced
+            self.cooldown_left, self.bad_epochs = self.cooldown, 0
+
+    def _is_better(self, metric: float) -> bool:
+        sign = -1.0 if self.mode == "min" else 1.0
+        if self.threshold_mode == "rel":
+            bound = self.best * (1.0 + sign * self.threshold)
+        else:
+            bound = self.best + sign * self.threshold
+        return metric < bound if self.mode == "min" else metric > bound
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        """Log the rate, and step."""
+        metric = monitored(self, self.monitor, logs)
+        logs["lr"] = self.optimizer.lr
+        self.step(metric)
+
+
+def _cosine(first: float, last: float, share: float) -> float:
+    return last + (first - last) * (1.0 + math.cos(math.pi * share)) / 2.0
+
+
+def _line(first: float, last: float, share: float) -> float:
+    return first + (last - first) * share
