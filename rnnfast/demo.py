@@ -11,6 +11,7 @@ import tempfile
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass, fields
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +21,7 @@ from . import backend
 from .callbacks import Callback, History
 from .core import runtime
 from .datasets import pydoc_text, text_batches
+from .generation import Position, Vocabulary, read, symbol_bits, write
 from .io import load, save
 from .layers import LSTM, Dropout, Embedding, Linear, Sequential
 from .losses import softmax_cross_entropy
@@ -234,7 +236,7 @@ class Text(NamedTuple):
     @property
     def symbols(self) -> int:
         """How many there are."""
-        return len(self.chars) + 1
+        return Vocabulary(self.chars).size
 
     @property
     def held_out(self) -> int:
@@ -243,8 +245,7 @@ class Text(NamedTuple):
 
     def encode(self, text: str) -> Array:
         """Return the symbols of a text."""
-        table = {char: i for i, char in enumerate(self.chars)}
-        return np.array([table.get(char, len(self.chars)) for char in text], np.int64)
+        return Vocabulary(self.chars).encode(text)
 
     def identity_bits(self) -> Array:
         """Return what it costs to say which character it was, for each one held out."""
@@ -318,10 +319,7 @@ def held_out_bits(
     for t in range(0, len(bits), chunk):
         x, y = columns[:-1][t : t + chunk], columns[1:][t : t + chunk]
         scores, state = model(x, state)
-        scores = scores.astype(np.float64)
-        scores -= scores.max(axis=-1, keepdims=True)
-        chosen = np.take_along_axis(scores, y[..., None], axis=-1)[..., 0]
-        bits[t : t + chunk] = np.log2(np.exp(scores).sum(axis=-1)) - chosen / math.log(2)
+        bits[t : t + chunk] = symbol_bits(scores, y)
     return bits[context - 1 :].T.reshape(-1)[: len(ids) - cut]
 
 
@@ -599,13 +597,6 @@ class Display:
 TEMPERATURE = 0.7
 
 
-class Position(NamedTuple):
-    """Where a text stands: the model's state, and its scores for the next symbol."""
-
-    state: Any
-    scores: Array
-
-
 def generate(
     model: Sequential, text: Text, start: Array | Position, length: int, rng: np.random.Generator
 ) -> tuple[str, Position]:
@@ -628,23 +619,11 @@ def generate(
         To continue from.
     """
     if isinstance(start, Position):
-        state, scores = start
+        position = start
     else:
-        state, scores = None, np.zeros(text.symbols, np.float32)
-        for symbol in start:
-            y, state = model.step(np.array([symbol]), state)
-            scores = y[0]
-    chars = []
-    for _ in range(length):
-        known = scores[:-1].astype(np.float64) / TEMPERATURE  # the last one has no character
-        limits = np.cumsum(np.exp(known - known.max()))
-        symbol = min(
-            int(np.searchsorted(limits, rng.random() * limits[-1], "right")), len(known) - 1
-        )
-        chars.append(text.chars[symbol])
-        y, state = model.step(np.array([symbol]), state)
-        scores = y[0]
-    return "".join(chars), Position(state, scores)
+        position = read(model, start, Position(None, np.zeros(text.symbols, np.float32)))
+    written = list(islice(write(model, position, rng, TEMPERATURE), length))
+    return "".join(text.chars[symbol] for symbol, _ in written), written[-1][1]
 
 
 def draw(course: Course, gram: float, lstm: float, path: Path) -> str:

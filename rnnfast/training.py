@@ -62,7 +62,8 @@ def fit(
         Arrays ``(x, y)`` or ``(x, y, lengths)`` of all samples, cut into batches here; the samples
         are on the axis where the model has its batch. Or an iterable of batches ``(x, y)`` or
         ``(x, y, lengths)``, such as a list or `datasets.text_batches`; or a function without
-        arguments that returns one for each epoch.
+        arguments that returns one for each epoch. x is an array, or for a model of several
+        inputs a tuple that starts with one: ``model.forward(*x)``.
     loss : callable
         ``loss(prediction, y) -> (value, dprediction)``, from `rnnfast.losses` for instance. For
         ragged batches of a model that keeps the time axis, ``lengths`` and ``batch_first`` are
@@ -491,7 +492,9 @@ def _check_batch(owner: str, name: str, batch: Any) -> None:
             f"{owner} expected {name} of batches (x, y) or (x, y, lengths), or arrays of all "
             f"samples as a tuple (x, y), got a batch that is {_kind(batch)}"
         )
-    if not isinstance(batch[0], np.ndarray):
+    x = batch[0]
+    first = x[0] if isinstance(x, tuple) and x else x
+    if not isinstance(first, np.ndarray):
         raise TypeError(
             f"{owner} expected {name} with x as a NumPy array, got {_kind(batch[0])} in a batch"
         )
@@ -522,7 +525,9 @@ def _forward(model: Any, x: Array, state: Any, lengths: Any) -> tuple[Array, Any
     return prediction, None, tape
 
 
-def _inputs(model: Layer, x: Array, lengths: Any) -> tuple[Any, ...]:
+def _inputs(model: Layer, x: Any, lengths: Any) -> tuple[Any, ...]:
+    if isinstance(x, tuple):
+        return x
     return (x, lengths) if model.takes_lengths else (x,)
 
 
@@ -538,8 +543,9 @@ def _measure(
     return {name: metric(prediction, y, **keywords) for name, metric in (metrics or {}).items()}
 
 
-def _amount(model: Layer, x: Array, lengths: Any, unit: str) -> int:
+def _amount(model: Layer, x: Any, lengths: Any, unit: str) -> int:
     # samples, or else time steps, of a batch
+    x = x[0] if isinstance(x, tuple) else x
     if unit == "samples" or model.batch_first is None:
         return x.shape[int(model.batch_first is False)]
     return int(np.sum(lengths)) if lengths is not None else math.prod(x.shape[:2])

@@ -18,6 +18,7 @@ from rnnfast import (
     SGD,
     Adam,
     Callback,
+    EncoderDecoder,
     Last,
     Linear,
     Sequential,
@@ -129,6 +130,23 @@ def test_models_without_time():
     model = Linear(3, 1, dtype=np.float64, seed=1)
     history = fit(model, (x, y), loss=MSE, optimizer=SGD(model, lr=0.1), epochs=30, seed=0)
     assert history["loss"][-1] < 1e-3
+
+
+def test_models_of_several_inputs():
+    rng = np.random.default_rng(0)
+    source, target = rng.integers(0, 5, (6, 8)), rng.integers(0, 5, (4, 8))
+    batch = (source, target, np.full(8, 6), np.full(8, 4)), (target + 1) % 5, np.full(8, 4)
+    model, twin = (EncoderDecoder(5, 5, 3, 4, dtype=np.float64, seed=1) for _ in range(2))
+    history = fit(model, [batch], loss=CE, optimizer=SGD(model, lr=0.1), validation=[batch])
+    scores, tape = twin.forward(*batch[0])
+    value, gradient = CE(scores, batch[1])
+    twin.backward(tape, gradient)
+    SGD(twin, lr=0.1).step()
+    np.testing.assert_equal(dict(model.params), dict(twin.params))
+    assert history["loss"] == [pytest.approx(value)]
+    assert history["val_loss"] == [pytest.approx(CE(twin(*batch[0]), batch[1])[0])]
+    with pytest.raises(TypeError, match="x as a NumPy array, got tuple of 2 in a batch"):
+        fit(model, [(([1], source), target)], loss=CE, optimizer=SGD(model))
 
 
 def test_carried_state():
@@ -464,6 +482,16 @@ def test_refuses_before_anything_is_written():
 
 
 # ---- data --------------------------------------------------------------------------------------
+
+
+def test_batches_of_several_voices():
+    ids = np.arange(26).reshape(13, 2)
+    (x, y), (x2, _) = datasets.text_batches(ids, 3, 3)
+    np.testing.assert_array_equal(x[:, 1], ids[4:7])
+    np.testing.assert_array_equal(y[:, 1], ids[5:8])
+    np.testing.assert_array_equal(x2[:, 1], ids[7:8])
+    (x_first, _), _ = datasets.text_batches(ids, 3, 3, batch_first=True)
+    np.testing.assert_array_equal(x_first.swapaxes(0, 1), x)
 
 
 @pytest.mark.parametrize("batch_first", [False, True])

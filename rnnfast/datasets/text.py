@@ -47,8 +47,8 @@ class text_batches:
 
     Parameters
     ----------
-    ids : (N,) array of int
-        The text as symbols.
+    ids : (N,) or (N, voices) array of int
+        The text as symbols, one or several at each step.
     batch_size : int
         Number of streams, B.
     steps : int
@@ -58,7 +58,7 @@ class text_batches:
     Yields
     ------
     x, y : (steps, batch_size) array, or (batch_size, steps) with ``batch_first``
-        y holds, for each symbol of x, the next one.
+        For several voices, with one axis more. y holds, for each symbol of x, the next one.
 
     Raises
     ------
@@ -71,9 +71,10 @@ class text_batches:
         self.steps = check_size("text_batches", "batch_size and steps", steps, 1)
         self.batch_first = check_flag("text_batches", "batch_first", batch_first)
         ids = np.asarray(ids)
-        if ids.ndim != 1 or ids.dtype.kind not in "iu":
+        if ids.ndim not in (1, 2) or ids.dtype.kind not in "iu":
             raise TypeError(
-                f"text_batches expected ids as integers on one axis, got {ids.dtype} {ids.shape}"
+                "text_batches expected ids as integers on one axis, or two for several voices, "
+                f"got {ids.dtype} {ids.shape}"
             )
         self.length = (len(ids) - 1) // batch_size  # of each stream
         if self.length < 1:
@@ -82,8 +83,9 @@ class text_batches:
                 f"streams, got {len(ids)}"
             )
         used = self.length * batch_size
-        self.x = ids[:used].reshape(batch_size, self.length)
-        self.y = ids[1 : used + 1].reshape(batch_size, self.length)
+        shape = (batch_size, self.length, *ids.shape[1:])
+        self.x = ids[:used].reshape(shape)
+        self.y = ids[1 : used + 1].reshape(shape)
 
     def __len__(self) -> int:
         """Return the number of batches."""
@@ -93,7 +95,7 @@ class text_batches:
         """Iterate over the batches."""
         for start in range(0, self.length, self.steps):
             x, y = (stream[:, start : start + self.steps] for stream in (self.x, self.y))
-            yield (x, y) if self.batch_first else (x.T, y.T)
+            yield (x, y) if self.batch_first else (x.swapaxes(0, 1), y.swapaxes(0, 1))
 
 
 def date_pairs(

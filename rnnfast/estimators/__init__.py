@@ -11,12 +11,16 @@ except ImportError as error:
 from .classifier import SequenceClassifier
 from .forecaster import Forecaster, LinearForecaster, NaiveForecaster
 from .labeler import SequenceLabeler
+from .language import LanguageModel
 from .regressor import SequenceRegressor
+from .seq2seq import Seq2Seq
 
 __all__ = [
     "Forecaster",
+    "LanguageModel",
     "LinearForecaster",
     "NaiveForecaster",
+    "Seq2Seq",
     "SequenceClassifier",
     "SequenceLabeler",
     "SequenceRegressor",

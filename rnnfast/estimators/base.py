@@ -18,8 +18,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .. import training
 from ..callbacks import Callback, EarlyStopping, History
-from ..layers import GRU, LSTM, RNN, Dropout, Embedding, Linear, Sequential
+from ..layers import Dropout, Embedding, Linear, Sequential
 from ..layers.base import Layer
+from ..layers.seq2seq import CELLS
 from ..optim import SGD, Adam, AdamW, Nadam, Optimizer, RMSprop
 from .sequences import axes, check_ids, check_sequences, is_ragged, real_steps
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
     Network = Callable[[int, int], Layer]
 
-CELLS = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
 OPTIMIZERS = {c.__name__.lower(): c for c in (SGD, Adam, AdamW, Nadam, RMSprop)}
 ROWS = 256  # samples in a call at inference: bounds the memory of all steps' outputs
 
@@ -116,8 +116,8 @@ class NetworkEstimator(BaseEstimator):
 
     Attributes
     ----------
-    model_ : Sequential
-        The network, batch first.
+    model_ : Layer
+        The network, batch first; a `Sequential` but for `Seq2Seq`.
     optimizer_ : Optimizer
     history_ : History
         Losses, metrics and seconds of every epoch.
@@ -186,7 +186,7 @@ class NetworkEstimator(BaseEstimator):
             in_size = layer.out_size
         return layers
 
-    def _start(self, model: Sequential) -> None:
+    def _start(self, model: Layer) -> None:
         """Take a new network; `_train` then trains it."""
         make = OPTIMIZERS.get(self.optimizer) if isinstance(self.optimizer, str) else self.optimizer
         if not callable(make):
@@ -195,7 +195,7 @@ class NetworkEstimator(BaseEstimator):
                 f"function, got {self.optimizer!r}"
             )
         self.optimizer_ = make(model, self.learning_rate_init)
-        self.model_ = model
+        self.model_: Any = model
         self.history_ = History()
 
     def _train(

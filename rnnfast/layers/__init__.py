@@ -1,27 +1,33 @@
 """Layers: parameters and calls."""
 
 from .activation import ReLU, Sigmoid, Tanh
+from .attention import BahdanauAttention, LuongAttention
 from .conv import Conv1d, GatedConv1d, WaveNet
 from .dropout import Dropout
-from .embedding import Embedding
+from .embedding import Embedding, JoinedEmbedding
 from .linear import Linear
 from .norm import BatchNorm1d, LayerNorm
 from .pooling import Pool
 from .recurrent import GRU, LSTM, RNN
+from .seq2seq import EncoderDecoder
 from .sequential import Last, RepeatVector, Sequential
 
 __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "BahdanauAttention",
     "BatchNorm1d",
     "Conv1d",
     "Dropout",
     "Embedding",
+    "EncoderDecoder",
     "GatedConv1d",
+    "JoinedEmbedding",
     "Last",
     "LayerNorm",
     "Linear",
+    "LuongAttention",
     "Pool",
     "ReLU",
     "RepeatVector",

@@ -11,6 +11,7 @@ from .base import (
     Layer,
     Tape,
     check_array,
+    check_features,
     check_float_dtype,
     check_seed,
     check_size,
@@ -35,7 +36,7 @@ class Embedding(Layer):
         Weights are drawn from the standard normal distribution.
     """
 
-    _arguments = ("num_embeddings", "embedding_dim", "padding_idx", "seed")
+    _arguments: tuple[str, ...] = ("num_embeddings", "embedding_dim", "padding_idx", "seed")
     dtype: np.dtype[Any]
     out_size: int
 
@@ -90,15 +91,16 @@ class Embedding(Layer):
     def forward(self, x: Array) -> tuple[Array, Tape]:
         """Return the rows and the tape; as a call otherwise."""
         y, ids = self._run(x)
-        return y, Tape(self, (ids, x.shape))
+        return y, Tape(self, (ids, y.shape))
 
     def _run(self, x: Array) -> tuple[Array, Array]:
+        name = type(self).__name__
         if not isinstance(x, np.ndarray) or x.dtype.kind not in "iu":
             got = x.dtype if isinstance(x, np.ndarray) else type(x).__name__
-            raise TypeError(f"Embedding expected input as a NumPy array of integers, got {got}")
+            raise TypeError(f"{name} expected input as a NumPy array of integers, got {got}")
         if x.size and not 0 <= x.min() <= x.max() < self.num_embeddings:
             raise ValueError(
-                f"Embedding expected ids from 0 to {self.num_embeddings - 1}, "
+                f"{name} expected ids from 0 to {self.num_embeddings - 1}, "
                 f"got {x.min()} to {x.max()}"
             )
         ids = contiguous(x, np.dtype(np.int64)).reshape(-1)
@@ -118,7 +120,7 @@ class Embedding(Layer):
             Ignored.
         """
         ids, shape = self._open(tape)
-        check_array("Embedding", "dy", dy, self.dtype, (*shape, self.embedding_dim))
+        check_array(type(self).__name__, "dy", dy, self.dtype, shape)
         dweight = self._checked_grads()["weight"]
         tape.close()
         drows = contiguous(dy, self.dtype).reshape(len(ids), self.embedding_dim)
@@ -131,3 +133,44 @@ class Embedding(Layer):
     def _describe(self) -> str:
         padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
         return f"{self.num_embeddings}, {self.embedding_dim}{padding}"
+
+
+class JoinedEmbedding(Embedding):
+    """Embeddings of the symbols on the last axis side by side: of several voices, say.
+
+    All symbols share one table; y has the axes of x, the last with ``symbols * embedding_dim``
+    features.
+
+    Parameters
+    ----------
+    num_embeddings, embedding_dim : int
+        Number of rows, and their size.
+    symbols : int
+        Size of the last axis of x.
+    padding_idx, dtype, seed
+        As for `Embedding`.
+    """
+
+    _arguments = ("num_embeddings", "embedding_dim", "symbols", "padding_idx", "seed")
+
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        symbols: int,
+        padding_idx: int | None = None,
+        dtype: Any = np.float32,
+        seed: int | None = None,
+    ) -> None:
+        self.symbols = check_size("JoinedEmbedding", "symbols", symbols, 1)
+        super().__init__(num_embeddings, embedding_dim, padding_idx, dtype, seed)
+        self.out_size = self.symbols * self.embedding_dim
+
+    def _run(self, x: Array) -> tuple[Array, Array]:
+        if isinstance(x, np.ndarray):
+            check_features("JoinedEmbedding", x, self.symbols)
+        y, ids = super()._run(x)
+        return y.reshape(*x.shape[:-1], self.out_size), ids
+
+    def _describe(self) -> str:
+        return f"{super()._describe()}, symbols={self.symbols}"

@@ -19,6 +19,7 @@ from rnnfast import (
     BatchNorm1d,
     Dropout,
     Embedding,
+    JoinedEmbedding,
     Last,
     LayerNorm,
     Linear,
@@ -147,6 +148,7 @@ def test_linear_without_inputs():
     [
         Linear(3, 4, bias=False, seed=2, dtype=np.float64),
         Embedding(5, 2, padding_idx=1, seed=3),
+        JoinedEmbedding(5, 2, 3, seed=3),
         LayerNorm(3, eps=1e-3),
         Dropout(0.25, seed=4),
         Last(batch_first=True),
@@ -238,6 +240,27 @@ def test_embedding_refuses():
     ]:
         with pytest.raises(error, match=f"Embedding expected {message}"):
             layer(ids)
+
+
+def test_joined_embedding():
+    layer = JoinedEmbedding(6, 2, 3, padding_idx=4, dtype=np.float64, seed=1)
+    ids = np.array([[[0, 5, 0], [3, 4, 3]]])
+    y, tape = layer.forward(ids)
+    np.testing.assert_array_equal(y, layer.params["weight"][ids].reshape(1, 2, 6))
+    dy = np.random.default_rng(5).standard_normal(y.shape)
+    layer.backward(tape, dy)
+    kept = layer.grads["weight"].copy()
+    one = Embedding(6, 2, padding_idx=4, dtype=np.float64, seed=1)
+    _, tape = one.forward(ids)
+    one.backward(tape, dy.reshape(1, 2, 3, 2))
+    np.testing.assert_array_equal(kept, one.grads["weight"])
+    assert layer(ids[:, :0]).shape == (1, 0, 6)
+    with pytest.raises(ValueError, match="JoinedEmbedding expected input of size 3 on the last"):
+        layer(ids[..., :2])
+    _, tape = layer.forward(ids)
+    with pytest.raises(ValueError, match=r"JoinedEmbedding expected dy of shape \(1, 2, 6\)"):
+        layer.backward(tape, dy[..., :2])
+    np.testing.assert_array_equal(layer.grads["weight"], kept)
 
 
 # ---- dropout -----------------------------------------------------------------------------------
@@ -481,6 +504,7 @@ def test_repeat_vector(batch_first):
             lambda: Linear(2, 3),
             lambda: LayerNorm(2),
             lambda: Embedding(4, 3),
+            lambda: JoinedEmbedding(4, 3, 2),
             lambda: Dropout(),
             lambda: Last(),
             lambda: BatchNorm1d(2),

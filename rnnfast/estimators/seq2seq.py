@@ -1,0 +1,295 @@
+"""Sequences of symbols from other sequences, or from vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_array
+from sklearn.utils.validation import check_is_fitted
+
+from ..generation import Vocabulary
+from ..layers import EncoderDecoder
+from ..layers.base import check_size
+from ..losses import softmax_cross_entropy
+from .base import ROWS, NetworkEstimator, Scaler
+from .sequences import FLOATS, pad
+
+if TYPE_CHECKING:
+    from ..layers.base import Array
+
+    Source = tuple[Array, Array | None]  # ids and lengths, or vectors
+    Target = tuple[Array, Array, Array]  # what is read, what is to be written, lengths
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class Seq2Seq(NetworkEstimator):
+    """A sequence of symbols from another one: translation, or from a vector: captions.
+
+    An encoder and a decoder, trained by teacher forcing; see `EncoderDecoder`.
+
+    ``X`` may be a list of texts (str), whose symbols are characters; a list of sequences of any
+    symbols, words or numbers say, of any lengths; or a (samples, features) array of floats,
+    vectors that each start a sequence. ``y`` is a list of texts or of sequences. A source symbol
+    that `fit` has not seen counts as the one symbol "unknown".
+
+    Parameters
+    ----------
+    hidden_size : int
+        Units of each layer; a bidirectional encoder's decoder has twice as many.
+    embedding_size : int
+        Numbers for each symbol.
+    bidirectional : bool
+        Whether the encoder also reads backwards.
+    attention : {"dot", "general", "concat"} or None
+        Score of Luong's attention over the encoder's outputs.
+    standardize : bool
+        Whether features of vectors are brought to mean 0 and variance 1 over the samples of `fit`.
+    max_length : int, optional
+        Most symbols of a prediction; default twice the longest target of `fit`.
+    **parameters
+        As for `NetworkEstimator`.
+
+    Attributes
+    ----------
+    model_ : EncoderDecoder
+    source_vocabulary_ : Vocabulary or None
+        None for vectors.
+    target_vocabulary_ : Vocabulary
+    max_length_ : int
+    validation_scores_ : list of float
+        With `early_stopping`: minus the loss on the part held out.
+
+    Examples
+    --------
+    >>> from rnnfast import Seq2Seq
+    >>> X = ["one two", "two", "two one", "one", "two two", "one one"]
+    >>> y = ["12", "2", "21", "1", "22", "11"]
+    >>> Seq2Seq(learning_rate_init=0.01, max_iter=100, random_state=0).fit(X, y).predict(X[:2])
+    ['12', '2']
+    """
+
+    hidden_size: int = 64
+    embedding_size: int = 32
+    bidirectional: bool = False
+    attention: str | None = None
+    standardize: bool = True
+    max_length: int | None = None
+
+    # ---- training
+
+    def fit(self, X: Any, y: Any) -> Seq2Seq:
+        """Train on pairs of sequences.
+
+        Parameters
+        ----------
+        X : list of sequences, or (samples, features) array of float
+            See the class.
+        y : list of sequences
+            As many.
+
+        Returns
+        -------
+        self
+        """
+        return self._fit(X, y, self._continues())
+
+    def partial_fit(self, X: Any, y: Any) -> Seq2Seq:
+        """Train for one epoch; symbols of y must be known from the first call.
+
+        Parameters
+        ----------
+        X, y
+            As for `fit`.
+
+        Returns
+        -------
+        self
+        """
+        return self._fit(X, y, self._continues(partial=True), partial=True)
+
+    def _fit(self, X: Any, y: Any, goes_on: bool, partial: bool = False) -> Seq2Seq:
+        sources, targets = self._check_X(X), _check_sequences("y", y)
+        if len(sources) != len(targets):
+            raise ValueError(
+                f"Seq2Seq expected as many sequences in y as in X, {len(sources)}, "
+                f"got {len(targets)}"
+            )
+        if not goes_on:
+            self._reset()
+            self._learn_symbols(sources, targets)
+            self._start(self._network())
+        data = self._encode(sources), self._encode_targets(targets)
+        some, others = np.arange(len(targets)), None
+        if self.early_stopping and not partial:
+            some, others = train_test_split(
+                some, test_size=self.validation_fraction, random_state=self._seed()
+            )
+        rng = np.random.RandomState(self._seed())
+        self._train(
+            lambda: self._batches(*data, rng.permutation(some)),
+            softmax_cross_entropy,
+            validation=None if others is None else lambda: self._batches(*data, others),
+            epochs=1 if partial else None,
+        )
+        if others is not None:
+            self.validation_scores_ = [-loss for loss in self.history_["val_loss"]]
+        return self
+
+    def _network(self) -> EncoderDecoder:
+        vocabulary = self.source_vocabulary_
+        return EncoderDecoder(
+            self.n_features_in_ if vocabulary is None else vocabulary.size,
+            self.target_vocabulary_.size,
+            self.embedding_size,
+            self.hidden_size,
+            num_layers=self.num_layers,
+            cell=self.cell,
+            bidirectional=self.bidirectional,
+            attention=self.attention,
+            dropout=self.dropout,
+            source="vector" if vocabulary is None else "symbols",
+            batch_first=True,
+            seed=self._seed(),
+        )
+
+    def _batches(self, source: Source, target: Target, order: Array) -> Iterator[Any]:
+        read, written, lengths = target
+        for start in range(0, len(order), self.batch_size):
+            some = order[start : start + self.batch_size]
+            x, source_lengths = _take(source, some)
+            n = lengths[some]
+            T = n.max()
+            yield (x, read[some, :T], source_lengths, n), written[some, :T], n
+
+    # ---- prediction
+
+    def predict(self, X: Any, beam_width: int = 1, length_penalty: float = 0.0) -> list[Any]:
+        """Return the target of each source.
+
+        Parameters
+        ----------
+        X : list of sequences, or (samples, features) array of float
+            See the class.
+        beam_width : int, default 1
+            Targets that the search keeps for each source; 1 is greedy.
+        length_penalty : float, default 0
+            See `EncoderDecoder.decode`.
+
+        Returns
+        -------
+        list of str, or of lists
+            As the y of `fit`.
+        """
+        check_is_fitted(self)
+        source = self._encode(self._check_X(X))
+        end = self.target_vocabulary_.end
+        targets: list[Array] = []
+        for start in range(0, len(source[0]), ROWS):
+            rows, _ = self.model_.decode(
+                *_take(source, np.arange(start, min(start + ROWS, len(source[0])))),
+                start=end,
+                end=end,
+                max_steps=self.max_length_ + 1,
+                beam_width=beam_width,
+                length_penalty=length_penalty,
+            )
+            targets += rows
+        # what has not ended by then is one symbol longer
+        decoded = [self.target_vocabulary_.decode(ids[: self.max_length_]) for ids in targets]
+        return ["".join(symbols) for symbols in decoded] if self._texts else decoded
+
+    def score(self, X: Any, y: Any) -> float:
+        """Return the share of predictions that equal their targets exactly.
+
+        Parameters
+        ----------
+        X, y
+            As for `fit`.
+
+        Returns
+        -------
+        float
+        """
+        predictions, targets = self.predict(X), _check_sequences("y", y)
+        if len(predictions) != len(targets):
+            raise ValueError(
+                f"Seq2Seq expected as many sequences in y as in X, {len(predictions)}, "
+                f"got {len(targets)}"
+            )
+        equal = [list(a) == list(b) for a, b in zip(predictions, targets, strict=True)]
+        return float(np.mean(equal))
+
+    # ---- symbols
+
+    def _check_X(self, X: Any) -> Any:
+        # a list of sequences, or an array of vectors
+        if not (isinstance(X, np.ndarray) and X.dtype.kind == "f"):
+            return _check_sequences("X", X)
+        return check_array(X, dtype=FLOATS, estimator=self, input_name="X")
+
+    def _learn_symbols(self, sources: Any, targets: list[Any]) -> None:
+        self.source_vocabulary_: Vocabulary | None = None
+        self._scaler = Scaler()
+        if not isinstance(sources, np.ndarray):
+            self.source_vocabulary_ = Vocabulary(sorted(set(chain.from_iterable(sources))))
+        else:
+            self.n_features_in_ = sources.shape[1]
+            if self.standardize:
+                self._scaler.fit(sources)
+        symbols = sorted(set(chain.from_iterable(targets)))
+        self.target_vocabulary_ = Vocabulary(symbols, ends=True, unknown=False)
+        self._texts = all(isinstance(target, str) for target in targets)
+        longest = max(map(len, targets))
+        self.max_length_ = check_size(
+            "Seq2Seq", "max_length", 2 * longest if self.max_length is None else self.max_length, 0
+        )
+
+    def _encode(self, sources: Any) -> Source:
+        vectors = self.source_vocabulary_ is None
+        if isinstance(sources, np.ndarray) != vectors:
+            kinds = ("lists of symbols", "vectors (an array of floats)")
+            raise TypeError(
+                f"Seq2Seq expected X of {kinds[vectors]}, as in fit, got {kinds[not vectors]}"
+            )
+        if self.source_vocabulary_ is not None:
+            return pad([self.source_vocabulary_.encode(source) for source in sources])
+        if sources.shape[1] != self.n_features_in_:
+            raise ValueError(
+                f"Seq2Seq expected X of {self.n_features_in_} features, as in fit, "
+                f"got {sources.shape[1]}"
+            )
+        return self._scaler(sources), None
+
+    def _encode_targets(self, targets: list[Any]) -> Target:
+        # the decoder reads the target one step late; the end is also the start
+        end = np.array([self.target_vocabulary_.end])
+        ids = [self.target_vocabulary_.encode(target) for target in targets]
+        read, _ = pad([np.concatenate([end, target]) for target in ids])
+        written, _ = pad([np.concatenate([target, end]) for target in ids])
+        return read, written, np.array([len(target) + 1 for target in ids])
+
+
+def _check_sequences(name: str, sequences: Any) -> list[Any]:
+    if isinstance(sequences, str) or not hasattr(sequences, "__len__") or len(sequences) == 0:
+        raise ValueError(f"Seq2Seq expected {name} as a list of sequences, got {sequences!r:.80}")
+    checked = [s.tolist() if isinstance(s, np.ndarray) else s for s in sequences]
+    for sequence in checked:
+        if not isinstance(sequence, (str, list, tuple)):
+            raise TypeError(
+                f"Seq2Seq expected {name} as a list of sequences, got one with {sequence!r:.80}"
+            )
+    return checked
+
+
+def _take(source: Source, some: Array) -> Source:
+    # no longer than the longest of them: attention looks at all steps
+    x, lengths = source
+    if lengths is None:
+        return x[some], None
+    n = lengths[some]
+    return x[some, : n.max()], n

@@ -1,0 +1,167 @@
+"""Symbols and their ids, sampling, and what symbols cost a model that predicts the next one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from .layers.base import check_positive, check_size
+from .layers.seq2seq import log_softmax
+
+if TYPE_CHECKING:
+    from .layers.base import Array
+
+__all__ = ["Position", "Vocabulary", "read", "sample", "symbol_bits", "write"]
+
+
+class Vocabulary:
+    """Symbols and their ids: characters, words, notes, anything hashable.
+
+    Parameters
+    ----------
+    symbols : sequence
+        Each has its place for id.
+    ends : bool, default False
+        Whether the next id, `end`, is the end of a sequence.
+    unknown : bool, default True
+        Whether the last id, `unknown`, stands for all other symbols.
+
+    Attributes
+    ----------
+    size : int
+        Number of ids.
+    end, unknown : int or None
+    """
+
+    def __init__(
+        self, symbols: Sequence[Hashable], ends: bool = False, unknown: bool = True
+    ) -> None:
+        self.symbols = symbols
+        self.end = len(symbols) if ends else None
+        self.unknown = len(symbols) + ends if unknown else None
+        self.size = len(symbols) + ends + unknown
+        self._ids = {symbol: i for i, symbol in enumerate(symbols)}
+
+    def encode(self, sequence: Iterable[Hashable]) -> Array:
+        """Return the ids of a sequence, (N,) int64.
+
+        Raises
+        ------
+        ValueError
+            For a symbol that is not there, where `unknown` is None.
+        """
+        ids = [self._ids.get(symbol, self.unknown) for symbol in sequence]
+        if None in ids:
+            raise ValueError("Vocabulary expected symbols that it knows, got others")
+        return np.array(ids, np.int64)
+
+    def decode(self, ids: Iterable[int]) -> list[Any]:
+        """Return the symbols of ids; `end` and `unknown` have none."""
+        return [self.symbols[i] for i in ids]
+
+
+def sample(scores: Array, rng: Any, temperature: float = 1.0, top_k: int | None = None) -> Array:
+    """Draw ids from the softmax of ``scores / temperature``.
+
+    Parameters
+    ----------
+    scores : (..., V) array
+    rng : numpy.random.Generator or RandomState
+    temperature : float, default 1
+        Below 1 likely ids become likelier, above 1 all become more alike.
+    top_k : int, optional
+        Draw from the ids of the k highest scores only; 1 is greedy: always the highest, the first
+        of several.
+
+    Returns
+    -------
+    (...) array of int64
+    """
+    check_positive("sample", "temperature", temperature)
+    given = scores.astype(np.float64) / temperature
+    if top_k is not None:
+        kept = check_size("sample", "top_k", top_k, 1)
+        others = np.argsort(-given, axis=-1, kind="stable")[..., kept:]
+        np.put_along_axis(given, others, -np.inf, axis=-1)
+    limits = np.cumsum(np.exp(given - given.max(axis=-1, keepdims=True)), axis=-1)
+    total = limits[..., -1]
+    # a product that is rounded up to the total would pass the last id that may be drawn
+    drawn = np.minimum(rng.random(total.shape) * total, np.nextafter(total, 0.0))
+    return np.count_nonzero(limits <= drawn[..., np.newaxis], axis=-1)
+
+
+class Position(NamedTuple):
+    """Where a sequence stands: the model's state, and its scores for the next symbol."""
+
+    state: Any
+    scores: Array
+
+
+def read(model: Any, ids: Array, position: Position) -> Position:
+    """Let a model read symbols, step by step.
+
+    Parameters
+    ----------
+    model : Layer
+        With `step`; ids in, scores out.
+    ids : (N,) or (N, voices) array of int
+    position : Position
+
+    Returns
+    -------
+    Position
+        After them; with scores (V,), or (voices, V).
+    """
+    state, scores = position
+    for t in range(len(ids)):
+        y, state = model.step(ids[t : t + 1], state)
+        scores = y[0].reshape(*ids.shape[1:], -1)
+    return Position(state, scores)
+
+
+def write(
+    model: Any,
+    position: Position,
+    rng: Any,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+) -> Iterator[tuple[Array, Position]]:
+    """Let a model go on for ever.
+
+    Parameters
+    ----------
+    model, position
+        As for `read`.
+    rng, temperature, top_k
+        As for `sample`. The last id, which stands for unknown symbols, is never drawn.
+
+    Yields
+    ------
+    symbol : int array of shape () or (voices,)
+    position : Position
+        After it.
+    """
+    while True:
+        symbol = np.asarray(sample(position.scores[..., :-1], rng, temperature, top_k))
+        position = read(model, symbol[np.newaxis], position)
+        yield symbol, position
+
+
+def symbol_bits(scores: Array, symbols: Array) -> Array:
+    """Return what each symbol costs a model that gives it a score.
+
+    Parameters
+    ----------
+    scores : (..., V) array
+    symbols : (...) array of int
+
+    Returns
+    -------
+    (...) array of float64
+        Negative log-probability to base 2.
+    """
+    chosen = np.take_along_axis(log_softmax(scores), symbols[..., np.newaxis], axis=-1)
+    return -chosen[..., 0] / math.log(2)
