@@ -33,13 +33,12 @@ INLINE real NAME(line_total)(const vec *sums)
             for (ptrdiff_t v = 0, at = s * pitch + u, left = H - u; v < LINE_VECTORS;              \
                  v++, at += LANES, left -= LANES)
 
-/* In place; and rstd[s] = 1 / sqrt(variance + eps). */
-INLINE void NAME(normalise)(const int slots, ptrdiff_t H, real *row, real *rstd)
+/* mean[s] and rstd[s] = 1 / sqrt(variance + eps) of a row's slots. */
+INLINE void NAME(statistics)(const int slots, ptrdiff_t H, const real *row, real *mean, real *rstd)
 {
     const ptrdiff_t pitch = rnnfast_padded(H, sizeof(real));
-    vec sums[RNNFAST_VECTORS][LINE_VECTORS] = {{{0}}},
-        squares[RNNFAST_VECTORS][LINE_VECTORS] = {{{0}}};
-    real mean[RNNFAST_VECTORS];
+    vec sums[RNNFAST_VECTORS][LINE_VECTORS] = {{{0}}};
+    vec squares[RNNFAST_VECTORS][LINE_VECTORS] = {{{0}}};
     EACH_VECTOR sums[s][v] += first_lanes(load(row + at), left);
     for (int s = 0; s < slots; s++) mean[s] = line_total(sums[s]) / (real)H;
     EACH_VECTOR
@@ -49,7 +48,6 @@ INLINE void NAME(normalise)(const int slots, ptrdiff_t H, real *row, real *rstd)
     }
     for (int s = 0; s < slots; s++)
         rstd[s] = 1 / REAL_SQRT(line_total(squares[s]) / (real)H + (real)RNNFAST_NORM_EPS);
-    EACH_VECTOR store(row + at, (load(row + at) - mean[s]) * rstd[s]);
 }
 
 /* n rows from b on: from sums to what `finish` makes of them, as in gate_sums. */
@@ -58,16 +56,18 @@ INLINE void NAME(norm_rows)(const rnnfast_step *step, const rnnfast_norm *m, con
 {
     const ptrdiff_t H = step->hidden, pitch = rnnfast_padded(H, sizeof(real));
     const real *gamma = m->gamma, *beta = m->beta;
-    real *normal = (real *)m->normal + b * m->ld;
-    EACH(e)
-    NAME(normalise)(slots, H, normal + e * m->ld, (real *)m->rstd + (b + e) * slots);
+    real *normal = (real *)m->normal + b * m->ld, *rstd = (real *)m->rstd + b * slots;
+    real mean[GROUP][RNNFAST_VECTORS];
+    EACH(e) NAME(statistics)(slots, H, normal + e * m->ld, mean[e], rstd + e * slots);
     for (ptrdiff_t u = 0; u < H; u += LANES) {
         vec acc[GROUP * RNNFAST_VECTORS];
         EACH(e)
         for (int s = 0; s < slots; s++) {
             const ptrdiff_t at = s * pitch + u;
-            acc[e * RNNFAST_VECTORS + s] =
-                load(gamma + at) * load(normal + e * m->ld + at) + load(beta + at);
+            real *sum = normal + e * m->ld + at;
+            const vec y = (load(sum) - mean[e][s]) * rstd[e * slots + s];
+            store(sum, y);
+            acc[e * RNNFAST_VECTORS + s] = load(gamma + at) * y + load(beta + at);
         }
         finish(step, n, &(group){b, u, 1, 0}, acc, RNNFAST_VECTORS);
     }
@@ -103,19 +103,15 @@ INLINE void NAME(norm_gradient)(const rnnfast_norm *m, const int slots, ptrdiff_
             d_mean[s] = line_total(sums[s]) / (real)H;
             dn_mean[s] = line_total(products[s]) / (real)H;
         }
-        if (m->dgamma) {
-            real *dgamma = (real *)m->dgamma + b * m->ld, *dbeta = (real *)m->dbeta + b * m->ld;
-            EACH_VECTOR
-            {
-                const vec da = load(gates + at);
-                store(dgamma + at, load(dgamma + at) + da * load(normal + at));
-                store(dbeta + at, load(dbeta + at) + da);
-            }
-        }
+        real *dgamma = (real *)m->dgamma + b * m->ld, *dbeta = (real *)m->dbeta + b * m->ld;
         EACH_VECTOR
         {
-            const vec d = load(gamma + at) * load(gates + at);
-            store(gates + at, (d - d_mean[s] - load(normal + at) * dn_mean[s]) * rstd[s]);
+            const vec da = load(gates + at), n = load(normal + at);
+            if (m->dgamma) {
+                store(dgamma + at, load(dgamma + at) + da * n);
+                store(dbeta + at, load(dbeta + at) + da);
+            }
+            store(gates + at, (load(gamma + at) * da - d_mean[s] - n * dn_mean[s]) * rstd[s]);
         }
     }
 }
