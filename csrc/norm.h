@@ -29,25 +29,26 @@ INLINE real NAME(line_total)(const vec *sums)
  * (`at`) and how many of its lanes are units (`left`). */
 #define EACH_VECTOR                                                                                \
     for (ptrdiff_t u = 0; u < H; u += LINE)                                                        \
-        for (int s = 0; s < slots; s++)                                                            \
-            for (ptrdiff_t v = 0, at = s * pitch + u, left = H - u; v < LINE_VECTORS;              \
-                 v++, at += LANES, left -= LANES)
+    UNROLL for (int s = 0; s < slots; s++)                                                         \
+        UNROLL for (ptrdiff_t v = 0, at = s * pitch + u, left = H - u; v < LINE_VECTORS;           \
+                    v++, at += LANES, left -= LANES)
 
 /* mean[s] and rstd[s] = 1 / sqrt(variance + eps) of a row's slots. */
 INLINE void NAME(statistics)(const int slots, ptrdiff_t H, const real *row, real *mean, real *rstd)
 {
     const ptrdiff_t pitch = rnnfast_padded(H, sizeof(real));
+    const real per_unit = 1 / (real)H;
     vec sums[RNNFAST_VECTORS][LINE_VECTORS] = {{{0}}};
     vec squares[RNNFAST_VECTORS][LINE_VECTORS] = {{{0}}};
     EACH_VECTOR sums[s][v] += first_lanes(load(row + at), left);
-    for (int s = 0; s < slots; s++) mean[s] = line_total(sums[s]) / (real)H;
+    for (int s = 0; s < slots; s++) mean[s] = line_total(sums[s]) * per_unit;
     EACH_VECTOR
     {
         const vec centred = first_lanes(load(row + at) - mean[s], left);
         squares[s][v] += centred * centred;
     }
     for (int s = 0; s < slots; s++)
-        rstd[s] = 1 / REAL_SQRT(line_total(squares[s]) / (real)H + (real)RNNFAST_NORM_EPS);
+        rstd[s] = 1 / REAL_SQRT(line_total(squares[s]) * per_unit + (real)RNNFAST_NORM_EPS);
 }
 
 /* n rows from b on: from sums to what `finish` makes of them, as in gate_sums. */
@@ -86,6 +87,7 @@ INLINE void NAME(norm_gradient)(const rnnfast_norm *m, const int slots, ptrdiff_
 {
     const ptrdiff_t H = m->hidden, pitch = rnnfast_padded(H, sizeof(real));
     const real *gamma = m->gamma;
+    const real per_unit = 1 / (real)H;
     for (ptrdiff_t b = b0; b < b1; b++) {
         const real *normal = (const real *)m->normal + b * m->ld;
         const real *rstd = (const real *)m->rstd + b * slots;
@@ -100,16 +102,17 @@ INLINE void NAME(norm_gradient)(const rnnfast_norm *m, const int slots, ptrdiff_
             products[s][v] += first_lanes(d * load(normal + at), left);
         }
         for (int s = 0; s < slots; s++) {
-            d_mean[s] = line_total(sums[s]) / (real)H;
-            dn_mean[s] = line_total(products[s]) / (real)H;
+            d_mean[s] = line_total(sums[s]) * per_unit;
+            dn_mean[s] = line_total(products[s]) * per_unit;
         }
-        real *dgamma = (real *)m->dgamma + b * m->ld, *dbeta = (real *)m->dbeta + b * m->ld;
         EACH_VECTOR
         {
             const vec da = load(gates + at), n = load(normal + at);
             if (m->dgamma) {
-                store(dgamma + at, load(dgamma + at) + da * n);
-                store(dbeta + at, load(dbeta + at) + da);
+                real *dgamma = (real *)m->dgamma + b * m->ld + at;
+                real *dbeta = (real *)m->dbeta + b * m->ld + at;
+                store(dgamma, load(dgamma) + da * n);
+                store(dbeta, load(dbeta) + da);
             }
             store(gates + at, (load(gamma + at) * da - d_mean[s] - n * dn_mean[s]) * rstd[s]);
         }
