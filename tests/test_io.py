@@ -47,7 +47,8 @@ def path(request, tmp_path):
     [
         LSTM(3, 4, 2, bidirectional=True, proj_size=2, batch_first=True, dtype=np.float64),
         GRU(0, 1, bias=False, checkpoint=3, seed=4),
-        RNN(2, 3, nonlinearity="relu"),
+        RNN(2, 3, nonlinearity="relu", layer_norm=True, recurrent_dropout=0.5),
+        LSTM(2, 3, zoneout=(0.1, 0.5), layer_norm=True),
         Linear(3, 2, bias=False),
         Embedding(4, 2, padding_idx=1),
         LayerNorm(3, eps=1e-3),
