@@ -380,6 +380,7 @@ def test_bar(capsys):
     assert out == ""
     for word in ("epoch 1/2", "epoch 2/2", "2/2", "loss ", "val_loss ", "characters/s"):
         assert word in err
+    assert re.search(r"\d\d:\d\d<\d\d:\d\d", err), "time passed, and time left"
 
 
 def test_lines_without_tqdm(capsys, monkeypatch):
@@ -391,7 +392,7 @@ def test_lines_without_tqdm(capsys, monkeypatch):
         return real(name, *args)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    monkeypatch.setattr("rnnfast.training._Display.seconds_between_lines", 0.0)
+    monkeypatch.setattr("rnnfast.progress.Display.seconds_between_lines", 0.0)
     model = classifier()
     fit(model, sums(4), loss=CE, optimizer=SGD(model), batch_size=2, progress=True)
     lines = capsys.readouterr().err.splitlines()
