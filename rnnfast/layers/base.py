@@ -465,6 +465,8 @@ class Layer:
         # the same as a formula, for `Sequential.summary`; "" without a time axis
         return steps if self.keeps_time else ""
 
+    # ---- layouts
+
     def _time_major(self, array: Array) -> Array:
         # a view (T, B, F) of a sequence in the user's layout
         if array.ndim == 2:
