@@ -217,12 +217,10 @@ class Conv1d(Layer):
         check_array("Conv1d", "dy", dy, self.dtype, y_shape)
         grads = self._checked_grads()
         tape.close()
-        samples = self._sample_major(dy)
-        past = past_end(self.out_lengths(lengths), samples.shape[1])
-        if past is None:
-            rows = contiguous(samples, self.dtype)
-        else:
-            rows = np.where(past[:, :, None], self.dtype.type(0), samples)
+        rows = contiguous(self._sample_major(dy), self.dtype)
+        past = past_end(self.out_lengths(lengths), rows.shape[1])
+        if past is not None:
+            rows = np.where(past[:, :, None], self.dtype.type(0), rows)
         dpadded = np.empty_like(padded) if input_grad else None
         weight = self.params._arrays["weight"]
         with self._lock:
