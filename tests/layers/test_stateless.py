@@ -489,6 +489,11 @@ def test_repeat_vector(batch_first):
     checked(layer, x)
     checked(layer, x[0])
     assert layer(x[0]).shape == (4, 2)
+    for kind, odd in odd_layouts(x).items():
+        odd_y, tape = layer.forward(odd)
+        assert odd_y.dtype == np.float64
+        np.testing.assert_array_equal(odd_y, y, err_msg=kind)
+        np.testing.assert_array_equal(layer.backward(tape, y), 4 * x, err_msg=kind)
     model = Sequential(
         Linear(2, 3, dtype="f8"), layer, RNN(3, 5, batch_first=batch_first, dtype="f8")
     )
