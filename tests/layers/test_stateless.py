@@ -1,4 +1,4 @@
-"""Linear, Embedding, LayerNorm, Dropout and Last."""
+"""Linear, Embedding, LayerNorm, Dropout, Last and Pool."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from support import each_engine as each_engine
 from support import odd_layouts, same_slope, same_slopes
 
-from rnnfast import RNN, Dropout, Embedding, JoinedEmbedding, Last, LayerNorm, Linear
+from rnnfast import RNN, Dropout, Embedding, JoinedEmbedding, Last, LayerNorm, Linear, Pool
 
 SHAPES = [(5,), (4, 5), (3, 4, 5), (2, 0, 5)]
 FLOATS = [
@@ -138,6 +138,7 @@ def test_linear_without_inputs():
         LayerNorm(3, eps=1e-3),
         Dropout(0.25, seed=4),
         Last(batch_first=True),
+        Pool("max", batch_first=True),
     ],
     ids=repr,
 )
@@ -303,6 +304,40 @@ def test_last_of_one_sequence_and_of_nothing():
         layer(x, [4])
 
 
+# ---- the mean and the maximum over time ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["mean", "max"])
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("lengths", [None, [4, 1, 0]])
+def test_pool(kind, batch_first, lengths):
+    layer = Pool(kind, batch_first)
+    x = np.random.default_rng(1).standard_normal((4, 3, 2))
+    of = np.mean if kind == "mean" else np.max
+    want = [of(x[:n, b], axis=0) if n else [0, 0] for b, n in enumerate(lengths or [4, 4, 4])]
+    for b, n in enumerate(lengths or []):
+        x[n:, b] = 9.0  # what must not be seen
+    if batch_first:
+        x = np.ascontiguousarray(x.swapaxes(0, 1))
+    np.testing.assert_allclose(layer(x, lengths), want, rtol=1e-14)
+    checked(layer, x, lengths)
+
+
+def test_pool_of_one_sequence_of_nothing_and_of_equals():
+    x = np.array([[1, 5], [3, 5], [2, 5]], np.float32)
+    np.testing.assert_array_equal(Pool("mean")(x), [2, 5])
+    layer = Pool("max")
+    np.testing.assert_array_equal(layer(x, [1]), x[0])
+    y, tape = layer.forward(x)
+    np.testing.assert_array_equal(layer.backward(tape, y), [[0, 5], [3, 0], [0, 0]])
+    for kind in ("mean", "max"):
+        np.testing.assert_array_equal(Pool(kind)(np.ones((0, 2, 3))), np.zeros((2, 3)))
+    with pytest.raises(ValueError, match="kind 'mean' or 'max', got 'min'"):
+        Pool("min")
+    with pytest.raises(ValueError, match="3 axes, or 2 for one sequence"):
+        layer(x[0])
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     make=st.sampled_from(
@@ -313,6 +348,8 @@ def test_last_of_one_sequence_and_of_nothing():
             lambda: JoinedEmbedding(4, 3, 2),
             lambda: Dropout(),
             lambda: Last(),
+            lambda: Pool(),
+            lambda: Pool("max"),
         ]
     ),
     shape=st.lists(st.integers(0, 3), max_size=4).map(tuple),
