@@ -47,8 +47,8 @@ def run(name: str, arguments: list[str]) -> dict[str, Any] | None:
 
 def place(section: str) -> tuple[str, int]:
     """Sections in the order of their first rows: A2 before B1 before B10."""
-    letter, number = re.search(r"^\| ([A-Z])(\d+)", section, re.MULTILINE).groups()  # type: ignore[union-attr]
-    return letter, int(number)
+    found = re.search(r"^\| ([A-Z])(\d+)", section, re.MULTILINE)
+    return (found[1], int(found[2])) if found else ("", 0)
 
 
 def section(name: str, record: dict[str, Any]) -> str:
