@@ -328,8 +328,8 @@ BENCHMARK = grid(
 
 BENCHMARK_OPTIONS = grid(
     *(
-        dict(B=B, T=T, I=I, H=H, state=False, **option)  # noqa: E741
-        for B, T, I, H in [(32, 50, 1, 20), (64, 100, 64, 128), (64, 100, 128, 256)]
+        dict(B=B, T=T, I=I, H=H, state=False, **option)
+        for B, T, I, H in [(32, 50, 1, 20), (64, 100, 64, 128), (64, 100, 128, 256)]  # noqa: E741
         for option in (dict(norm=True), dict(recurrent=0.2), dict(zone=0.1))
     )
 )
