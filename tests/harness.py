@@ -19,7 +19,7 @@ from rnnfast.reference import dense
 from rnnfast.reference import recurrent as reference
 
 Array = NDArray[Any]
-WEIGHTS = ("w_ih", "w_hh", "b_ih", "b_hh", "w_hr", "w_ln")
+WEIGHTS = ("w_ih", "w_hh", "b_ih", "b_hh", "w_hr", "w_ln", "b_ln")
 
 
 def poisoned(shape: tuple[int, ...], dtype: DTypeLike) -> Array:

@@ -335,20 +335,20 @@ cdef void _narrow_gradients(Job* job, Packed net, Member* me, int index, const R
     cdef State* state = job.states + index
     cdef const char* g = state.gates + c0 * size
     cdef char* dgamma = sums + (I + 1) * width * size
+    cdef char* dbeta = sums + (I + 2) * width * size
     cdef Rows one  # the rows of a step: normalisation's gradients are sums over time already
-    if not I and grads[2] == NULL and grads[3] == NULL and grads[5] == NULL:
+    if not I and grads[2] == NULL and grads[3] == NULL and state.dgamma == NULL:
         return
     if form:
-        for i in range(I + 2):
+        for i in range(I + (1 if state.dgamma == NULL else 3)):
             memset(sums + (i * width + c0) * size, 0, (c1 - c0) * size)
         if state.dgamma != NULL:
             one.T, one.B, one.active = 1, job.B, &job.B
             sum_narrow(kn, NULL, 0, 1, state.dgamma + c0 * size, job.ldg, &one, c1 - c0,
                        dgamma + c0 * size, width)
             sum_narrow(kn, NULL, 0, 1, state.dbeta + c0 * size, job.ldg, &one, c1 - c0,
-                       sums + c0 * size, width)
-        else:
-            sum_narrow(kn, NULL, 0, 1, g, job.ldg, rows, c1 - c0, sums + c0 * size, width)
+                       dbeta + c0 * size, width)
+        sum_narrow(kn, NULL, 0, 1, g, job.ldg, rows, c1 - c0, sums + c0 * size, width)
         sum_narrow(kn, job.inputs[layer], job.input_row[layer], I, g, job.ldg, rows, c1 - c0,
                    sums + (width + c0) * size, width)
     for s in range(info.slots if add else 0):
@@ -356,9 +356,11 @@ cdef void _narrow_gradients(Job* job, Packed net, Member* me, int index, const R
         n = min(c1, s * job.slot + H) - c
         if n <= 0:
             continue
+        row = norm_slot(info, s) * H + c - s * job.slot
         if grads[5] != NULL:
-            kn.add(grads[5] + (norm_slot(info, s) * H + c - s * job.slot) * size, 1,
-                   dgamma + c * size, n)
+            kn.add(grads[5] + row * size, 1, dgamma + c * size, n)
+        if grads[6] != NULL:
+            kn.add(grads[6] + row * size, 1, dbeta + c * size, n)
         row = info.order[s] * H + c - s * job.slot
         if info.x_slot <= s < info.x_slot + info.gates:
             for i in range(I):

@@ -48,7 +48,7 @@ cdef Thresholds thresholds
 
 
 cdef enum:
-    WEIGHTS = 6  # arrays that a layer and direction has: w_ih, w_hh, b_ih, b_hh, w_hr, w_ln
+    WEIGHTS = 7  # arrays of a layer and direction: w_ih, w_hh, b_ih, b_hh, w_hr, w_ln, b_ln
 
 
 cdef struct Zone:
@@ -66,7 +66,7 @@ cdef struct State:
     char* m      # (T or 1, B, ldc): o tanh(c) before the projection; NULL without one
     char* dh     # (T, B, ldh): gradient of the projected h; backward with projection only
     # (1 + narrow I, S, slot): of the gates' gradients alone and times the inputs; with layer
-    # normalisation one more, of gamma's
+    # normalisation two more, of gamma and beta
     char* sums
     # with recurrent dropout, zoneout, layer normalisation; else NULL
     char* dropped  # (places, B, ldh): h as W_hh multiplies it

@@ -152,7 +152,7 @@ cdef void place_forward(Job* job, Packed net, char** at) noexcept nogil:
 
 
 cdef void place_backward(Job* job, Packed net, char** at) noexcept nogil:
-    cdef Py_ssize_t size = net.itemsize
+    cdef Py_ssize_t size = net.itemsize, rows
     cdef int index
     job.outside = _bump(at, job.B * job.ldh * size)
     job.zeros = _bump(at, job.ldc * size)
@@ -168,7 +168,8 @@ cdef void place_backward(Job* job, Packed net, char** at) noexcept nogil:
     job.kept_h = _bump(at, job.B * job.ldh * size) if job.zone_h.share != NULL else NULL
     job.kept_c = _bump(at, job.B * job.ldc * size) if job.zone_c.share != NULL else NULL
     for index in range(net.layers * net.directions if job.want_grads else 0):
-        job.states[index].sums = _bump(at, (2 + narrow(net, index)) * net.info.slots * job.slot * size)
+        rows = 1 + narrow(net, index) + (0 if net.parts[index].gamma == NULL else 2)
+        job.states[index].sums = _bump(at, rows * net.info.slots * job.slot * size)
         if net.parts[index].gamma != NULL:
             job.states[index].dgamma = _bump(at, job.B * job.ldg * size)
             job.states[index].dbeta = _bump(at, job.B * job.ldg * size)

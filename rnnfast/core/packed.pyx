@@ -32,19 +32,15 @@ cdef size_t _pack_bytes(Packed net, Py_ssize_t n_out, int gates, Py_ssize_t n_in
     return (k.product(width * net.itemsize, n_in) + RNNFAST_LINE - 1) // RNNFAST_LINE * RNNFAST_LINE
 
 
-cdef void _pack_bias(char* to, char* b_ih, char* b_hh, Packed net, int in_slots) noexcept nogil:
-    # What each slot adds: the input's bias, the recurrent one, or their sum. In panels, or, if
-    # `in_slots`, one padded H after the other.
+cdef void _pack_bias(char* to, char* b_ih, char* b_hh, Packed net) noexcept nogil:
+    # What each slot adds: the input's bias, the recurrent one, or their sum.
     cdef const rnnfast_cell* cell = net.info
     cdef Py_ssize_t lanes = net.kernels.lanes, H = net.hidden, size = net.itemsize, u = 0, at, n
     cdef int s
     while u < H:
         n = min(lanes, H - u)
         for s in range(cell.slots):
-            if in_slots:
-                at = s * rnnfast_padded(H, size) + u
-            else:
-                at = u if cell.gates == 1 else u * RNNFAST_VECTORS + s * lanes
+            at = u if cell.gates == 1 else u * RNNFAST_VECTORS + s * lanes
             if b_ih != NULL and cell.x_slot <= s < cell.x_slot + cell.gates:
                 net.kernels.add(to + at * size, 1, b_ih + (cell.order[s] * H + u) * size, n)
             if b_hh != NULL and cell.h_slot <= s < cell.h_slot + cell.gates:
@@ -52,12 +48,13 @@ cdef void _pack_bias(char* to, char* b_ih, char* b_hh, Packed net, int in_slots)
         u += lanes
 
 
-cdef void _pack_gamma(char* to, char* gamma, Packed net) noexcept nogil:
+cdef void _pack_norm(char* to, char* values, Packed net) noexcept nogil:
+    # gamma or beta, one padded H after the other.
     cdef Py_ssize_t H = net.hidden, size = net.itemsize
     cdef int s
     for s in range(net.info.slots):
         net.kernels.add(to + s * rnnfast_padded(H, size) * size, 1,
-                        gamma + norm_slot(net.info, s) * H * size, H)
+                        values + norm_slot(net.info, s) * H * size, H)
 
 
 cdef char* contiguous(object array, Packed net, Py_ssize_t size, str name) except? NULL:
@@ -79,10 +76,10 @@ def pack(str cell, list weights, int num_layers, int num_directions, bint traini
     ----------
     cell : {"rnn_tanh", "rnn_relu", "lstm", "gru"}
     weights : list of L*D tuples
-        ``(w_ih (G*H, F), w_hh (G*H, K), b_ih (G*H,), b_hh (G*H,), w_hr (P, H), w_ln (S*H,))`` of
-        one dtype, C-contiguous; all but the first two may be None. F is I, or D*K above the first
-        layer. With ``w_ln`` the sums are layer normalised, slot by slot: the cell's gates, for a
-        GRU r, z and the two of n, of x and of h.
+        ``(w_ih (G*H, F), w_hh (G*H, K), b_ih (G*H,), b_hh (G*H,), w_hr (P, H), w_ln (S*H,),
+        b_ln (S*H,))`` of one dtype, C-contiguous; all but the first two may be None. F is I, or
+        D*K above the first layer. With ``w_ln`` the sums are layer normalised, slot by slot: the
+        cell's gates, for a GRU r, z and the two of n, of x and of h.
     num_layers, num_directions : int
     training : bool
         Whether `backward` will be called.
@@ -124,7 +121,7 @@ def pack(str cell, list weights, int num_layers, int num_directions, bint traini
     cdef size_t bias_bytes = _pack_bytes(net, H, gates if gates == 1 else RNNFAST_VECTORS, 1)
     size = (sizeof(Part) * len(weights) + RNNFAST_LINE - 1) // RNNFAST_LINE * RNNFAST_LINE
     cdef size_t norm_bytes = net.info.slots * rnnfast_padded(H, net.itemsize) * net.itemsize
-    for w_ih, _, _, _, _, w_ln in weights:
+    for w_ih, _, _, _, _, w_ln, _ in weights:
         I = w_ih.shape[1]
         size += 0 if w_ln is None else 2 * norm_bytes
         size += _pack_bytes(net, H, gates, I) + _pack_bytes(net, H, gates, K) + bias_bytes
@@ -147,8 +144,9 @@ def pack(str cell, list weights, int num_layers, int num_directions, bint traini
     cdef char* b_ih_data
     cdef char* b_hh_data
     cdef char* w_ln_data
+    cdef char* b_ln_data
     for i in range(num_layers * num_directions):
-        w_ih, w_hh, b_ih, b_hh, w_hr, w_ln = weights[i]
+        w_ih, w_hh, b_ih, b_hh, w_hr, w_ln, b_ln = weights[i]
         part = net.parts + i
         part.input = I = w_ih.shape[1]
         w_ih_data = contiguous(w_ih, net, GH * I, "weight_ih")
@@ -157,6 +155,7 @@ def pack(str cell, list weights, int num_layers, int num_directions, bint traini
         b_hh_data = contiguous(b_hh, net, GH, "bias_hh")
         w_hr_data = contiguous(w_hr, net, P * H, "weight_hr")
         w_ln_data = contiguous(w_ln, net, net.info.slots * H, "weight_ln")
+        b_ln_data = contiguous(b_ln, net, net.info.slots * H, "bias_ln")
         part.gamma = part.beta = NULL
         part.weight_r = part.weight_ht = part.weight_xt = part.weight_rt = NULL
         part.weight_x = at
@@ -170,14 +169,14 @@ def pack(str cell, list weights, int num_layers, int num_directions, bint traini
         kn.pack(part.weight_h, w_hh_data, K, 1, H, K, 0, K, gates, net.info.order + net.info.h_slot,
                 0, rnnfast_panels(H, gates, kn.lanes))
         memset(part.bias, 0, bias_bytes)
-        if w_ln_data == NULL:
-            _pack_bias(part.bias, b_ih_data, b_hh_data, net, 0)
-        else:
+        _pack_bias(part.bias, b_ih_data, b_hh_data, net)
+        if w_ln_data != NULL:
             part.gamma, part.beta = at, at + norm_bytes
             at += 2 * norm_bytes
             memset(part.gamma, 0, 2 * norm_bytes)
-            _pack_gamma(part.gamma, w_ln_data, net)
-            _pack_bias(part.beta, b_ih_data, b_hh_data, net, 1)
+            _pack_norm(part.gamma, w_ln_data, net)
+            if b_ln_data != NULL:
+                _pack_norm(part.beta, b_ln_data, net)
         if P:
             part.weight_r = at
             at += _pack_bytes(net, P, 1, H)

@@ -302,7 +302,7 @@ def backward(Packed packed, Tape tape, dy, dh_n, dc_n, dx, dh0, dc0, grads):
     job.want_dx, job.want_grads = dx is not None, grads is not None
     if grads is not None:
         for i in range(parts):
-            w_ih, w_hh, b_ih, b_hh, w_hr, w_ln = grads[i]
+            w_ih, w_hh, b_ih, b_hh, w_hr, w_ln, b_ln = grads[i]
             of_part = job.grads + WEIGHTS * i
             of_part[0] = contiguous(w_ih, net, GH * net.parts[i].input, "grad of weight_ih")
             of_part[1] = contiguous(w_hh, net, GH * K, "grad of weight_hh")
@@ -310,6 +310,7 @@ def backward(Packed packed, Tape tape, dy, dh_n, dc_n, dx, dh0, dc0, grads):
             of_part[3] = contiguous(b_hh, net, GH, "grad of bias_hh")
             of_part[4] = contiguous(w_hr, net, net.projection * H, "grad of weight_hr")
             of_part[5] = contiguous(w_ln, net, net.info.slots * H, "grad of weight_ln")
+            of_part[6] = contiguous(b_ln, net, net.info.slots * H, "grad of bias_ln")
     job.ldy = rnnfast_stride(net.directions * K, size)
     team = team_for(job, net)
     job.sums_bytes = 0

@@ -122,8 +122,8 @@ class Recurrent(Layer):
         shapes = {n: s for entry in entries for n, s in entry if n}
 
         def draw(name: str, shape: tuple[int, ...]) -> Array:
-            if name.startswith("weight_ln"):
-                return np.ones(shape)
+            if "_ln_" in name:
+                return np.full(shape, float(name.startswith("weight")))
             return rng.uniform(-bound, bound, shape)
 
         self._create(shapes, draw)
@@ -138,7 +138,7 @@ class Recurrent(Layer):
         return h, c
 
     def _entries(self) -> list[list[tuple[str, tuple[int, ...]]]]:
-        # for each layer and direction the engine's six weights: name ("" for none) and shape
+        # for each layer and direction the engine's seven weights: name ("" for none) and shape
         P, H, GH = self.proj_size, self.hidden_size, self._gates * self.hidden_size
         SH = self._slots * H
         entries = []
@@ -153,6 +153,7 @@ class Recurrent(Layer):
                     (f"bias_hh{suffix}" if self.bias else "", (GH,)),
                     (f"weight_hr{suffix}" if P else "", (P, H)),
                     (f"weight_ln{suffix}" if self.layer_norm else "", (SH,)),
+                    (f"bias_ln{suffix}" if self.layer_norm and self.bias else "", (SH,)),
                 ]
             )
         return entries
@@ -517,8 +518,9 @@ class RNN(Recurrent):
         steps between: less memory for more time (docs/performance.md).
     layer_norm : bool, default False
         Whether the H sums are layer normalised before the activation (Ba et al. 2016):
-        ``gamma (u - mean) / sqrt(variance + 1e-5) + bias``, u the sums of x and h without biases,
-        gamma the parameters ``weight_ln_l0`` (and so on) of shape (H,), ones at first.
+        ``gamma (u - mean) / sqrt(variance + 1e-5) + beta``, u the sums with their biases, gamma
+        and beta the parameters ``weight_ln_l0``, ones at first, and ``bias_ln_l0``, zeros, of
+        shape (H,), and so on.
     recurrent_dropout : float, default 0
         Probability of dropping an element of h where it enters the product with ``weight_hh``, in
         `forward` only: one mask for all steps (Gal and Ghahramani 2016).
@@ -607,8 +609,9 @@ class LSTM(Recurrent):
         steps between: less memory for more time (docs/performance.md).
     layer_norm : bool, default False
         Whether the H sums of each gate are layer normalised before the activation (Ba et al. 2016):
-        ``gamma (u - mean) / sqrt(variance + 1e-5) + bias``, u the sums of x and h without biases,
-        gamma the parameters ``weight_ln_l0`` (and so on) of shape (4*H,), ones at first.
+        ``gamma (u - mean) / sqrt(variance + 1e-5) + beta``, u the sums with their biases, gamma
+        and beta the parameters ``weight_ln_l0``, ones at first, and ``bias_ln_l0``, zeros, of
+        shape (4*H,), and so on.
     recurrent_dropout : float, default 0
         Probability of dropping an element of h where it enters the product with ``weight_hh``, in
         `forward` only: one mask for all steps (Gal and Ghahramani 2016).
@@ -696,9 +699,9 @@ class GRU(Recurrent):
         steps between: less memory for more time (docs/performance.md).
     layer_norm : bool, default False
         Whether the H sums of each gate are layer normalised before the activation (Ba et al. 2016):
-        ``gamma (u - mean) / sqrt(variance + 1e-5) + bias``, u the sums of x and h without biases,
-        gamma the parameters ``weight_ln_l0`` (and so on) of shape (4*H,), ones at first;
-        n has two, of x and of h, in the order r, z, n_x, n_h.
+        ``gamma (u - mean) / sqrt(variance + 1e-5) + beta``, u the sums with their biases, gamma
+        and beta the parameters ``weight_ln_l0``, ones at first, and ``bias_ln_l0``, zeros, of
+        shape (4*H,), and so on; n has two, of x and of h, in the order r, z, n_x, n_h.
     recurrent_dropout : float, default 0
         Probability of dropping an element of h where it enters the product with ``weight_hh``, in
         `forward` only: one mask for all steps (Gal and Ghahramani 2016).

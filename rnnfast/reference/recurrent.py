@@ -24,8 +24,11 @@ from . import quiet
 __all__ = ["CELLS", "backward", "forward", "gates", "pack"]
 
 Array = NDArray[Any]
-# w_ih (G*H, F), w_hh (G*H, Ho) and, or None, b_ih (G*H,), b_hh (G*H,), w_hr (P, H), w_ln (S*H,)
-Weights = tuple[Array, Array, Array | None, Array | None, Array | None, Array | None]
+# w_ih (G*H, F), w_hh (G*H, Ho) and, or None, b_ih (G*H,), b_hh (G*H,), w_hr (P, H), w_ln (S*H,),
+# b_ln (S*H,)
+Weights = tuple[
+    Array, Array, Array | None, Array | None, Array | None, Array | None, Array | None
+]
 # each or None: between layers (L-1, T, B, D*Ho), of h in the recurrence (L*D, B, Ho), zoneout of h
 # (L*D, T, B, Ho) and of c (L*D, T, B, H)
 Masks = tuple[Array | None, Array | None, Array | None, Array | None]
@@ -144,21 +147,18 @@ def from_slots(cell: Cell, slots: Array) -> tuple[Array, Array]:
 
 
 def norm_forward(cell: Cell, weights: Weights, xw: Array, hw: Array) -> tuple[Array, Array, Saved]:
-    # xw, hw (B, G*H) without biases -> such that the cell finds each slot normalised, then scaled
-    # and shifted by the biases; normalised sums (B, S, H) and 1 / deviation (B, S, 1)
-    _, _, b_ih, b_hh, _, w_ln = weights
+    # xw, hw (B, G*H) -> such that the cell finds each slot normalised, then scaled and shifted;
+    # normalised sums (B, S, H) and 1 / deviation (B, S, 1)
+    *_, w_ln, b_ln = weights
     assert w_ln is not None
     H = xw.shape[1] // cell.gates
     sums = to_slots(cell, xw, hw, np.add).reshape(len(xw), cell.gates + cell.apart, H)
     centred = sums - sums.mean(axis=2, keepdims=True)
     rstd = 1.0 / np.sqrt((centred**2).mean(axis=2, keepdims=True) + NORM_EPS)
     normal = centred * rstd
-    xw, hw = from_slots(cell, w_ln * normal.reshape(len(xw), len(w_ln)))
+    slots = w_ln * normal.reshape(len(xw), len(w_ln))
+    xw, hw = from_slots(cell, slots if b_ln is None else slots + b_ln)
     hw[:, : (cell.gates - cell.apart) * H] = 0.0  # these xw has
-    if b_ih is not None:
-        xw = xw + b_ih
-    if b_hh is not None:
-        hw = hw + b_hh
     return xw, hw, (normal, rstd)
 
 
@@ -218,10 +218,8 @@ def direction_forward(
     training: bool,
 ) -> tuple[Array, Any, Record | None]:
     # x (T, B, F), h (B, Ho), c (B, H) or None, active (T, B, 1) or None, y (T, B, Ho) written
-    w_ih, w_hh, b_ih, b_hh, w_hr, w_ln = weights
+    w_ih, w_hh, b_ih, b_hh, w_hr, w_ln, _ = weights
     T, B, F = x.shape
-    if w_ln is not None:
-        b_ih = b_hh = None  # norm_forward adds them
     xw_all = affine(x.reshape(T * B, F), w_ih, b_ih).reshape(T, B, len(w_ih))
 
     h_fed = np.empty(y.shape, x.dtype) if training else None
@@ -273,7 +271,7 @@ def direction_backward(
 ) -> tuple[Array | None, Array, Any]:
     # x (T, B, F), dy (T, B, Ho) or None, dh (B, Ho), dc (B, H) or None; grads are added into
     # -> dx (T, B, F) or None, dh, dc before the first step
-    w_ih, w_hh, _, _, w_hr, w_ln = weights
+    w_ih, w_hh, _, _, w_hr, w_ln, _ = weights
     T, B, F = x.shape
     GH, Ho = w_hh.shape
     dxw_all = np.empty((T, B, GH), x.dtype)
@@ -311,23 +309,22 @@ def direction_backward(
     dxw_rows = dxw_all.reshape(T * B, GH)
     dhw_rows = dhw_all.reshape(T * B, GH)
     if grads is not None:
-        dw_ih, dw_hh, db_ih, db_hh, dw_hr, dw_ln = grads
-        dxb, dhb = dxw_all, dhw_all
-        if dslots_all is not None:
-            dxb, dhb = from_slots(cell, dslots_all)
+        dw_ih, dw_hh, db_ih, db_hh, dw_hr, dw_ln, db_ln = grads
         if dw_ih is not None:
             dw_ih += dxw_rows.T @ x.reshape(T * B, F)
         if dw_hh is not None:
             dw_hh += dhw_rows.T @ record.h.reshape(T * B, Ho)
         if db_ih is not None:
-            db_ih += dxb.sum(axis=(0, 1))
+            db_ih += dxw_rows.sum(axis=0)
         if db_hh is not None:
-            db_hh += dhb.sum(axis=(0, 1))
+            db_hh += dhw_rows.sum(axis=0)
         if dw_hr is not None and dh_all is not None and record.u is not None:
             dw_hr += dh_all.reshape(T * B, Ho).T @ record.u.reshape(T * B, dw_hr.shape[1])
         if dw_ln is not None and dslots_all is not None:
             for dslots, (normal, _) in zip(dslots_all, record.norms, strict=True):
                 dw_ln += (dslots * normal.reshape(dslots.shape)).sum(axis=0)
+        if db_ln is not None and dslots_all is not None:
+            db_ln += dslots_all.sum(axis=(0, 1))
     dx = (dxw_rows @ w_ih).reshape(T, B, F) if want_dx else None
     return dx, dh, dc
 
@@ -371,10 +368,10 @@ def pack(
     Parameters
     ----------
     cell : {"rnn_tanh", "rnn_relu", "lstm", "gru"}
-    weights : sequence of L * D 6-tuples, entry ``layer * D + direction``
-        ``(w_ih (G*H, F), w_hh (G*H, Ho), b_ih (G*H,), b_hh (G*H,), w_hr (P, H), w_ln (S*H,))``,
-        all float32 or all float64; all but the first two may be None. With ``w_ln`` the sums are
-        layer normalised, slot by slot.
+    weights : sequence of L * D 7-tuples, entry ``layer * D + direction``
+        ``(w_ih (G*H, F), w_hh (G*H, Ho), b_ih (G*H,), b_hh (G*H,), w_hr (P, H), w_ln (S*H,),
+        b_ln (S*H,))``, all float32 or all float64; all but the first two may be None. With
+        ``w_ln`` the sums are layer normalised, slot by slot.
     num_layers, num_directions : int
         L and D.
     training : bool

@@ -320,11 +320,11 @@ def test_either_bias_may_be_missing_alone(core, cell, gates, missing, I):  # noq
     x, dy = rng.standard_normal((4, 3, I)), rng.standard_normal((4, 3, H))
 
     def gradients(recurrent):
-        packed = recurrent.pack(cell, [(*weights, None, None)], 1, 1, True, (0.0, 0.0))
+        packed = recurrent.pack(cell, [(*weights, None, None, None)], 1, 1, True, (0.0, 0.0))
         c_n = np.empty((1, 3, H)) if cell == "lstm" else None
         y, h_n = np.empty((4, 3, H)), np.empty((1, 3, H))
         tape = recurrent.forward(packed, x, None, None, None, None, y, h_n, c_n, True)
-        grads = [None if w is None else np.zeros_like(w) for w in (*weights, None, None)]
+        grads = [None if w is None else np.zeros_like(w) for w in (*weights, None, None, None)]
         recurrent.backward(packed, tape, dy, None, None, None, None, None, [tuple(grads)])
         return grads
 

@@ -469,7 +469,7 @@ def test_options_finite_differences(cls, extra, options):
     layer = cls(2, 5, 2, bidirectional=True, dtype=np.float64, seed=5, **extra, **options, **size)
     rng = np.random.default_rng(1)
     for name, param in layer.params.items():
-        if name.startswith("weight_ln"):
+        if "_ln_" in name:
             layer.params[name] = rng.uniform(0.5, 1.5, param.shape)
     x, lengths = rng.standard_normal((3, 2, 2)), [3, 2]
     state = random_state(layer, rng, (2,))  # normalising zeros, a GRU's W_hn h, is all curvature
@@ -500,24 +500,24 @@ def test_layer_norm_in_torch_operations(cls, extra, bias):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     layer = make(cls, bias=bias, layer_norm=True, **extra)
     rng = np.random.default_rng(2)
-    layer.params["weight_ln_l0"] = rng.uniform(0.5, 1.5, layer.params["weight_ln_l0"].shape)
+    for name, param in layer.params.items():
+        if "_ln_" in name:
+            layer.params[name] = rng.uniform(0.5, 1.5, param.shape)
     p = {name[:-3]: torch.tensor(a, requires_grad=True) for name, a in layer.state_dict().items()}
-    gamma, none = (
-        p["weight_ln"].chunk(layer._slots),
-        torch.zeros(layer._gates * H, dtype=torch.float64),
-    )
-    b_ih, b_hh = p.get("bias_ih", none), p.get("bias_hh", none)
+    gamma = p["weight_ln"].chunk(layer._slots)
+    beta = p["bias_ln"].chunk(layer._slots) if bias else [None] * layer._slots
 
-    def norm(u, slot, shift):
-        return torch.nn.functional.layer_norm(u, (H,), gamma[slot], shift, eps=1e-5)
+    def norm(u, slot):
+        return torch.nn.functional.layer_norm(u, (H,), gamma[slot], beta[slot], eps=1e-5)
 
     x = rng.standard_normal((T, B, I))
     h = c = torch.zeros(B, H, dtype=torch.float64)
     outputs = []
     for x_t in torch.tensor(x):
-        us, vs = (x_t @ p["weight_ih"].T), (h @ p["weight_hh"].T)
-        u, v, bu, bv = (a.tensor_split(layer._gates, -1) for a in (us, vs, b_ih, b_hh))
-        sums = [norm(u[g] + v[g], g, bu[g] + bv[g]) for g in range(layer._gates)]
+        us = torch.nn.functional.linear(x_t, p["weight_ih"], p.get("bias_ih"))
+        vs = torch.nn.functional.linear(h, p["weight_hh"], p.get("bias_hh"))
+        u, v = (a.tensor_split(layer._gates, -1) for a in (us, vs))
+        sums = [norm(u[g] + v[g], g) for g in range(layer._gates)]
         if cls is RNN:
             h = torch.relu(*sums) if extra else torch.tanh(*sums)
         elif cls is LSTM:
@@ -526,7 +526,7 @@ def test_layer_norm_in_torch_operations(cls, extra, bias):
             h = o * torch.tanh(c)
         else:
             r, z = torch.sigmoid(sums[0]), torch.sigmoid(sums[1])
-            n = torch.tanh(norm(u[2], 2, bu[2]) + r * norm(v[2], 3, bv[2]))
+            n = torch.tanh(norm(u[2], 2) + r * norm(v[2], 3))
             h = (1 - z) * n + z * h
         outputs.append(h)
     want = torch.stack(outputs)
@@ -543,7 +543,7 @@ def test_layer_norm_makes_the_scale_of_the_weights_irrelevant():
     layer = make(LSTM, layer_norm=True, num_layers=2)
     x = random_x(layer, np.random.default_rng(3))
     y, _ = layer(x)
-    for name in ("weight_ih_l1", "weight_hh_l1"):
+    for name in ("weight_ih_l1", "weight_hh_l1", "bias_ih_l1", "bias_hh_l1"):
         layer.params[name] = 64 * layer.params[name]
     np.testing.assert_allclose(layer(x)[0], y, atol=1e-3)  # all but for the variance's 1e-5
 
@@ -639,10 +639,10 @@ def test_options_off_are_the_plain_layer():
     for name, param in plain.params.items():
         np.testing.assert_array_equal(normed.params[name], param)
     assert {n: p.shape for n, p in normed.params.items() if n not in plain.params} == {
-        "weight_ln_l0": (4 * H,),
-        "weight_ln_l1": (4 * H,),
+        f"{kind}_ln_l{k}": (4 * H,) for kind in ("weight", "bias") for k in (0, 1)
     }
     assert all((normed.params[f"weight_ln_l{k}"] == 1).all() for k in (0, 1))
+    assert not any(normed.params[f"bias_ln_l{k}"].any() for k in (0, 1))
 
 
 # ---- parameters, copies, threads ---------------------------------------------------------------
