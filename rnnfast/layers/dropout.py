@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -62,8 +61,7 @@ class MaskSource:
         out *= self.value
 
 
-@dataclass(frozen=True)
-class Masks:
+class Masks(NamedTuple):
     """The masks of one call of a recurrent layer: of any of its steps, the same at every draw.
 
     Letters as in `Recurrent`. The kinds, in the engine's order: dropout between layers, of h in the
