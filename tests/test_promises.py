@@ -449,7 +449,7 @@ def decaying(cell, dtype, B, T):
     """A network whose state, forward, and whose gradients, backward, fall to a tenth each step."""
     problem = make(Case(cell, B=B, T=T, I=3, H=40, L=2, D=2), dtype)
     H = 40
-    for w_ih, w_hh, b_ih, b_hh, _ in problem.weights:
+    for w_ih, w_hh, b_ih, b_hh, *_ in problem.weights:
         w_hh *= 0.05
         for array in (w_ih, b_ih, b_hh):
             array[...] = 0.0

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -71,8 +70,7 @@ class MaskSource:
         out *= self.value
 
 
-@dataclass(frozen=True)
-class Masks:
+class Masks(NamedTuple):
     """The masks of one call of a recurrent layer: of any of its steps, the same at every draw.
 
     Letters as in `Recurrent`. The kinds, in the engine's order: dropout between layers, of h in the

@@ -109,7 +109,7 @@ class Recurrent(Layer):
         self.out_size = self._directions * self._step_size
         pair = self.zoneout if isinstance(self.zoneout, tuple) else (self.zoneout, self.zoneout)
         self._zones = pair if self._has_c else (self.zoneout, 0.0)  # of h and of c
-        self._calls = MaskSource(self.seed, self.dropout)
+        self._calls = MaskSource(self.seed, self.dropout)  # also counts the calls
         self._sources = (
             self._calls if self.dropout and self.num_layers > 1 else None,
             MaskSource(self.seed, self.recurrent_dropout) if self.recurrent_dropout else None,
