@@ -49,6 +49,17 @@ def test_learns(cell, options):
     np.testing.assert_array_equal(model.classes_[proba.argmax(axis=1)], model.predict(X))
 
 
+def test_a_plain_rnn_starts_orthogonal():
+    X, y = walks(10)
+    options = {**QUICK, "learning_rate_init": 0.0, "max_iter": 1, "num_layers": 2}
+    layer = SequenceClassifier(cell="rnn", **options).fit(X, y).model_[0]
+    for name in ("weight_hh_l0", "weight_hh_l1"):
+        square = layer.params[name] @ layer.params[name].T
+        np.testing.assert_allclose(square, np.eye(8), atol=1e-6)
+    assert np.abs(layer.params["weight_ih_l0"]).max() <= np.sqrt(6 / 10)
+    assert not layer.params["bias_ih_l1"].any()
+
+
 def test_padding_and_batches_change_nothing():
     X, y = walks()
     model = SequenceClassifier(**QUICK).fit(X, y)
