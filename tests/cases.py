@@ -157,7 +157,11 @@ def make(case: Case, dtype: DTypeLike = np.float64, seed: int = 0) -> Problem:
             b_ih, b_hh = (uniform(GH), uniform(GH)) if case.bias else (None, None)
             w_hr = uniform(P, H) if P else None
             w_ln = cast(rng.uniform(0.5, 1.5, case.row.slots * H)) if case.norm else None
-            b_ln = cast(rng.uniform(-0.5, 0.5, case.row.slots * H)) if case.norm and case.bias else None
+            b_ln = (
+                cast(rng.uniform(-0.5, 0.5, case.row.slots * H))
+                if case.norm and case.bias
+                else None
+            )
             weights.append((w_ih, w_hh, b_ih, b_hh, w_hr, w_ln, b_ln))
 
     lengths = None

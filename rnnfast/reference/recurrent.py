@@ -26,9 +26,7 @@ __all__ = ["CELLS", "backward", "forward", "gates", "pack"]
 Array = NDArray[Any]
 # w_ih (G*H, F), w_hh (G*H, Ho) and, or None, b_ih (G*H,), b_hh (G*H,), w_hr (P, H), w_ln (S*H,),
 # b_ln (S*H,)
-Weights = tuple[
-    Array, Array, Array | None, Array | None, Array | None, Array | None, Array | None
-]
+Weights = tuple[Array, Array, Array | None, Array | None, Array | None, Array | None, Array | None]
 # each or None: between layers (L-1, T, B, D*Ho), of h in the recurrence (L*D, B, Ho), zoneout of h
 # (L*D, T, B, Ho) and of c (L*D, T, B, H)
 Masks = tuple[Array | None, Array | None, Array | None, Array | None]

@@ -49,6 +49,17 @@ def test_learns(cell, options):
     np.testing.assert_array_equal(model.classes_[proba.argmax(axis=1)], model.predict(X))
 
 
+def test_a_plain_rnn_starts_orthogonal():
+    X, y = walks(10)
+    options = {**QUICK, "learning_rate_init": 0.0, "max_iter": 1, "num_layers": 2}
+    layer = SequenceClassifier(cell="rnn", **options).fit(X, y).model_[0]
+    for name in ("weight_hh_l0", "weight_hh_l1"):
+        square = layer.params[name] @ layer.params[name].T
+        np.testing.assert_allclose(square, np.eye(8), atol=1e-6)
+    assert np.abs(layer.params["weight_ih_l0"]).max() <= np.sqrt(6 / 10)
+    assert not layer.params["bias_ih_l1"].any()
+
+
 def test_padding_and_batches_change_nothing():
     X, y = walks()
     model = SequenceClassifier(**QUICK).fit(X, y)
@@ -184,6 +195,10 @@ def wide(n_features, n_outputs):
     return Sequential(Last(batch_first=True), Linear(n_features, 5))
 
 
+def time_first(n_features, n_outputs):
+    return Sequential(Last(), Linear(n_features, n_outputs))
+
+
 def every_step(n_features, n_outputs):
     return Linear(n_features, n_outputs)
 
@@ -195,8 +210,10 @@ def every_step(n_features, n_outputs):
         ({"optimizer": "lbfgs"}, "expected optimizer as one of sgd, adam, .*, got 'lbfgs'"),
         ({"pooling": "min"}, "expected pooling 'last', 'mean' or 'max', got 'min'"),
         ({"hidden_size": 0}, "expected hidden_size >= 1, got 0"),
-        ({"network": wide}, "expected network to return a layer with 2 outputs for each sample"),
+        ({"network": wide}, "with 2 outputs for each sample, without an axis of time"),
         ({"network": every_step}, "with 2 outputs for each sample, without an axis of time"),
+        ({"network": time_first}, "a layer, batch first, with 2 outputs"),
+        ({"hidden_size": ()}, "hidden_size of at least one layer"),
         ({"batch_size": 0}, "expected batch_size >= 1, got 0"),
     ],
     ids=str,
@@ -225,6 +242,21 @@ def test_refuses_sequences(X, error, message):
     model = SequenceClassifier(**{**QUICK, "max_iter": 1}).fit(*walks(10))
     with pytest.raises(error, match=message):
         model.predict(X)
+
+
+def test_a_fit_that_fails_changes_nothing():
+    X, y = walks(10)
+    model = SequenceClassifier(**QUICK).fit(X, y)
+    before = model.predict_proba(X)
+    for wrong_x, wrong_y, options in [
+        ([np.ones((2, 3))] * 2, ["up"], {}),
+        ([np.ones((2, 3))] * 2, [0.5, 0.7], {}),
+        (np.ones((2, 5)), ["up", "down"], {"batch_size": 0}),
+    ]:
+        with pytest.raises(ValueError):
+            model.set_params(**options).fit(wrong_x, wrong_y)
+        np.testing.assert_array_equal(model.predict_proba(X), before)
+        assert list(model.classes_) == ["left", "right"]
 
 
 def test_unfitted():
