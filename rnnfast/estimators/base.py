@@ -6,7 +6,8 @@ scikit-learn finds all parameters in the signature.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -68,11 +69,12 @@ def predict(model: Sequential, x: Array, lengths: Array | None) -> Array:
 
 def check_network(owner: Any, model: Sequential, n_outputs: int, keeps_time: bool) -> None:
     """Raise ValueError unless a network has the outputs that an estimator needs."""
-    if model.out_size != n_outputs or model.keeps_time != keeps_time:
+    wanted = (n_outputs, keeps_time)
+    if (model.out_size, model.keeps_time) != wanted or model.batch_first is False:
         steps = "at each step" if keeps_time else "for each sample, without an axis of time"
         raise ValueError(
-            f"{type(owner).__name__} expected network to return a layer with {n_outputs} outputs "
-            f"{steps}, got {model!r}"
+            f"{type(owner).__name__} expected network to return a layer, batch first, with "
+            f"{n_outputs} outputs {steps}, got {model!r}"
         )
 
 
@@ -124,6 +126,9 @@ class NetworkEstimator(BaseEstimator):
         Losses, metrics and seconds of every epoch.
     loss_curve_ : list of float
         Training loss of every epoch.
+    validation_scores_ : list of float or None
+        With `early_stopping`, of every epoch: accuracy, or minus the loss where there is none, on
+        the part held out.
     n_iter_ : int
         Epochs so far.
     """
@@ -148,6 +153,16 @@ class NetworkEstimator(BaseEstimator):
 
     # ---- for subclasses: a fit is _reset, _start(model), _train(...)
 
+    @contextmanager
+    def _unchanged_by_errors(self) -> Iterator[None]:
+        """Undo what a fit has set if it raises: the estimator remains as the last fit left it."""
+        before = self.__dict__.copy()
+        try:
+            yield
+        except Exception:
+            self.__dict__ = before
+            raise
+
     def _continues(self, partial: bool = False) -> bool:
         """Whether a fit, or a partial one, goes on from an earlier one."""
         return (partial or self.warm_start) and hasattr(self, "model_")
@@ -167,11 +182,14 @@ class NetworkEstimator(BaseEstimator):
                 f"{type(self).__name__} expected cell as one of {', '.join(CELLS)}, "
                 f"got {self.cell!r}"
             )
-        stack = not isinstance(self.hidden_size, Sequence)
-        sizes = [self.hidden_size] if stack else self.hidden_size
-        depth = self.num_layers if stack else 1
+        if isinstance(self.hidden_size, Sequence):
+            sizes, depth = list(self.hidden_size), 1
+        else:
+            sizes, depth = [self.hidden_size], self.num_layers
+        if not sizes:
+            raise ValueError(f"{type(self).__name__} expected hidden_size of at least one layer")
         layers: list[Layer] = []
-        for size in sizes:  # type: ignore[union-attr]
+        for size in sizes:
             layer = CELLS[self.cell](
                 in_size,
                 size,
@@ -245,6 +263,10 @@ class NetworkEstimator(BaseEstimator):
         self.history_.batch_losses += history.batch_losses
         self.loss_curve_ = self.history_["loss"]
         self.n_iter_ = len(self.loss_curve_)
+        self.validation_scores_ = None
+        if validation is not None:
+            scores = self.history_.get("val_accuracy")
+            self.validation_scores_ = scores or [-value for value in self.history_["val_loss"]]
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -281,8 +303,6 @@ class SequenceEstimator(NetworkEstimator):
     ----------
     n_features_in_ : int
         Features of a time step; of a (samples, time) array, its columns.
-    validation_scores_ : list of float
-        With `early_stopping`: accuracy, or minus the loss of regressors, on the part held out.
     """
 
     bidirectional: bool = False
@@ -328,32 +348,30 @@ class SequenceEstimator(NetworkEstimator):
     def _fit(
         self, X: Any, y: Any, goes_on: bool, partial: bool = False, classes: Any = None
     ) -> Any:
-        x, lengths = self._check_X(X, reset=not goes_on)
-        target, n_outputs = self._check_y(y, x, lengths, not goes_on, classes)
-        if not goes_on:
-            self._reset()
-            self._learn_scale(x, lengths)
-            self._start(self._network(n_outputs))
-        data = [self._scaled(x), target] + ([] if lengths is None else [lengths])
-        held_out = None
-        if self.early_stopping and not partial:
-            some, others = train_test_split(
-                np.arange(len(x)),
-                test_size=self.validation_fraction,
-                random_state=self._seed(),
-                stratify=self._strata(target),
+        with self._unchanged_by_errors():
+            x, lengths = self._check_X(X, reset=not goes_on)
+            target, n_outputs = self._check_y(y, x, lengths, not goes_on, classes)
+            if not goes_on:
+                self._reset()
+                self._learn_scale(x, lengths)
+                self._start(self._network(n_outputs))
+            data = [self._scaled(x), target] + ([] if lengths is None else [lengths])
+            held_out = None
+            if self.early_stopping and not partial:
+                some, others = train_test_split(
+                    np.arange(len(x)),
+                    test_size=self.validation_fraction,
+                    random_state=self._seed(),
+                    stratify=self._strata(target),
+                )
+                data, held_out = [a[some] for a in data], tuple(a[others] for a in data)
+            self._train(
+                tuple(data),
+                self._loss,
+                validation=held_out,
+                metrics=self._metrics,
+                epochs=1 if partial else None,
             )
-            data, held_out = [a[some] for a in data], tuple(a[others] for a in data)
-        self._train(
-            tuple(data),
-            self._loss,
-            validation=held_out,
-            metrics=self._metrics,
-            epochs=1 if partial else None,
-        )
-        if held_out is not None:
-            scores = self.history_.get("val_accuracy")
-            self.validation_scores_ = scores or [-loss for loss in self.history_["val_loss"]]
         return self
 
     # ---- what subclasses say

@@ -317,7 +317,7 @@ class Forecaster(WindowEstimator, NetworkEstimator):
 
     Attributes
     ----------
-    residuals_ : (windows, horizon, targets) array
+    residuals_ : (windows, horizon, targets) array, or None
         Sorted absolute errors of the data held out with `calibration_fraction`.
 
     Examples
@@ -350,7 +350,9 @@ class Forecaster(WindowEstimator, NetworkEstimator):
         -------
         self
         """
-        return self._fit(X, exogenous, self._continues())
+        with self._unchanged_by_errors():
+            self._fit(X, exogenous, self._continues())
+        return self
 
     def partial_fit(self, X: Any, y: None = None, exogenous: Any = None) -> Forecaster:
         """Train for one epoch; as `fit` otherwise. Nothing is held out.
@@ -364,9 +366,11 @@ class Forecaster(WindowEstimator, NetworkEstimator):
         -------
         self
         """
-        return self._fit(X, exogenous, self._continues(partial=True), partial=True)
+        with self._unchanged_by_errors():
+            self._fit(X, exogenous, self._continues(partial=True), partial=True)
+        return self
 
-    def _fit(self, X: Any, exogenous: Any, goes_on: bool, partial: bool = False) -> Forecaster:
+    def _fit(self, X: Any, exogenous: Any, goes_on: bool, partial: bool = False) -> None:
         ahead = self._ahead()
         series, extra = self._check_series(X, exogenous, 0, reset=not goes_on)
         everything = list(range(self.n_features_in_))
@@ -396,9 +400,7 @@ class Forecaster(WindowEstimator, NetworkEstimator):
             validation=validation,
             epochs=1 if partial else None,
         )
-        if calibration is not None:
-            self._calibrate(*calibration)
-        return self
+        self.residuals_ = None if calibration is None else self._residuals(*calibration)
 
     def predict_interval(
         self, X: Any, level: float = 0.9, exogenous: Any = None
@@ -431,7 +433,7 @@ class Forecaster(WindowEstimator, NetworkEstimator):
             Without data held out, and with too little of it for `level`.
         """
         forecast = self.predict(X, exogenous)
-        if not hasattr(self, "residuals_"):
+        if self.residuals_ is None:
             raise ValueError(
                 "Forecaster expected calibration_fraction > 0 in fit for predict_interval, got 0"
             )
@@ -524,7 +526,7 @@ class Forecaster(WindowEstimator, NetworkEstimator):
             ]
         return parts[0] + parts[1]
 
-    def _calibrate(self, series: Series, extra: Series | None) -> None:
+    def _residuals(self, series: Series, extra: Series | None) -> Array:
         def cut(values: Series) -> Series:
             size = None if self.window is None else self.window + self.horizon
             return [w for v in values for w in _windows(v, size or len(v))]
@@ -533,7 +535,7 @@ class Forecaster(WindowEstimator, NetworkEstimator):
             self._check_steps(series, self.window + self.horizon)
         contexts, truth = self._cut(cut(series))
         forecast = self._forecast(contexts, None if extra is None else cut(extra))
-        self.residuals_ = np.sort(np.abs(truth - forecast), axis=0)
+        return np.sort(np.abs(truth - forecast), axis=0)
 
     # ---- forecasts
 

@@ -184,6 +184,10 @@ def wide(n_features, n_outputs):
     return Sequential(Last(batch_first=True), Linear(n_features, 5))
 
 
+def time_first(n_features, n_outputs):
+    return Sequential(Last(), Linear(n_features, n_outputs))
+
+
 def every_step(n_features, n_outputs):
     return Linear(n_features, n_outputs)
 
@@ -195,8 +199,10 @@ def every_step(n_features, n_outputs):
         ({"optimizer": "lbfgs"}, "expected optimizer as one of sgd, adam, .*, got 'lbfgs'"),
         ({"pooling": "min"}, "expected pooling 'last', 'mean' or 'max', got 'min'"),
         ({"hidden_size": 0}, "expected hidden_size >= 1, got 0"),
-        ({"network": wide}, "expected network to return a layer with 2 outputs for each sample"),
+        ({"network": wide}, "with 2 outputs for each sample, without an axis of time"),
         ({"network": every_step}, "with 2 outputs for each sample, without an axis of time"),
+        ({"network": time_first}, "a layer, batch first, with 2 outputs"),
+        ({"hidden_size": ()}, "hidden_size of at least one layer"),
         ({"batch_size": 0}, "expected batch_size >= 1, got 0"),
     ],
     ids=str,
@@ -225,6 +231,21 @@ def test_refuses_sequences(X, error, message):
     model = SequenceClassifier(**{**QUICK, "max_iter": 1}).fit(*walks(10))
     with pytest.raises(error, match=message):
         model.predict(X)
+
+
+def test_a_fit_that_fails_changes_nothing():
+    X, y = walks(10)
+    model = SequenceClassifier(**QUICK).fit(X, y)
+    before = model.predict_proba(X)
+    for wrong_x, wrong_y, options in [
+        ([np.ones((2, 3))] * 2, ["up"], {}),
+        ([np.ones((2, 3))] * 2, [0.5, 0.7], {}),
+        (np.ones((2, 5)), ["up", "down"], {"batch_size": 0}),
+    ]:
+        with pytest.raises(ValueError):
+            model.set_params(**options).fit(wrong_x, wrong_y)
+        np.testing.assert_array_equal(model.predict_proba(X), before)
+        assert list(model.classes_) == ["left", "right"]
 
 
 def test_unfitted():
