@@ -27,10 +27,11 @@ KEPT = "<!-- epochs.py writes from here -->"
 
 HEAD = """# Results
 
-What every example finds beside what was published and beside baselines: medians over seeds, and the
-worst seed. `make examples` writes this page; each row names the program that repeats it. "Reached"
-compares the median with the goal: the published figure, or, where none is published, one that was set
-beforehand. Baselines are tuned, and no choice was made on a test split; the programs say how.
+What every example finds beside what was published and beside baselines: medians over seeds, and
+the worst seed. `make examples` writes this page; each row names the program that repeats it.
+"Reached" compares the median with the goal: the published figure, or, where none is published, one
+that was set beforehand. Baselines are tuned, and no choice was made on a test split; the programs
+say how.
 """
 
 

@@ -149,8 +149,9 @@ class LanguageModel(NetworkEstimator):
         if not goes_on:
             self._reset()
             self._learn_symbols(sequences, several)
-            self._start(self._network())
         ids = [self._encode(sequence) for sequence in sequences]
+        if not goes_on:
+            self._start(self._network())
         held_out: list[Array] = []
         if self.early_stopping and not partial:
             if several:

@@ -162,8 +162,9 @@ class Seq2Seq(NetworkEstimator):
         if not goes_on:
             self._reset()
             self._learn_symbols(sources, targets)
-            self._start(self._network())
         data = self._encode(sources), self._encode_targets(targets)
+        if not goes_on:
+            self._start(self._network())
         some, others = np.arange(len(targets)), None
         if self.early_stopping and not partial:
             some, others = train_test_split(

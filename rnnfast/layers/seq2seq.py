@@ -313,7 +313,7 @@ class EncoderDecoder(Composite):
             if check_size(name, what, symbol, 0) >= V:
                 raise ValueError(f"{name} expected {what} < {V}, got {symbol}")
         check_size(name, "max_steps", max_steps, 1)
-        if length_penalty:
+        if length_penalty != 0:
             check_positive(name, "length_penalty", length_penalty)
 
         calls = Calls(self.parts, training=False)
@@ -371,6 +371,7 @@ class EncoderDecoder(Composite):
         return samples
 
     def _swapped(self, array: Array) -> Array:
+        # between the user's layout and (T, B, ...), either way
         return array.swapaxes(0, 1) if self.batch_first else array
 
     def _join_directions(self, part: Array) -> Array:

@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
 from sklearn.base import clone
+from sklearn.model_selection import cross_val_score
 from support import each_engine as each_engine
 
 from rnnfast import LanguageModel
@@ -153,6 +154,8 @@ def test_parameters_and_pickles(model):
     assert not hasattr(fresh, "model_")
     assert fresh.get_params() == model.get_params()
     assert fresh.set_params(steps=5).steps == 5
+    scores = cross_val_score(quick(max_iter=1), ["abc", "acb"] * 6, cv=3)
+    assert scores.shape == (3,) and (scores < 0).all()
     twin = pickle.loads(pickle.dumps(model))
     assert twin.generate(30, 2.0, random_state=5) == model.generate(30, 2.0, random_state=5)
 

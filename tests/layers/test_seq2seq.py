@@ -211,6 +211,7 @@ def test_refuses_and_writes_nothing():
         (lambda: decode(max_steps=0), ValueError, "max_steps >= 1, got 0"),
         (lambda: decode(beam_width=1.5), TypeError, "beam_width as an integer, got 1.5"),
         (lambda: decode(length_penalty=-1), ValueError, "length_penalty > 0 and finite, got -1"),
+        (lambda: decode(length_penalty=None), TypeError, "length_penalty as a number, got None"),
     ]:
         with pytest.raises(error, match=re.escape(f"EncoderDecoder expected {message}")):
             call()
