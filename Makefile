@@ -2,6 +2,7 @@
 #   make demo      install rnnfast as a user would and train a character model on real text
 #   make test      run the tests against the installed package; TORCH=1: with PyTorch beside it
 #   make lint      ruff, mypy, clang-format
+#   make examples  run every example and write docs/results.md; CHORALES=PATH: with that music, too
 #   make bench     engine and reference over tests/cases.py; writes benchmarks/results/*.json; imports;
 #                  a short comparison with other engines where they are installed
 #   make compare   the whole comparison, the other engines installed into $(PEERS)
@@ -10,6 +11,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 TORCH ?=
+CHORALES ?=
 PYTEST_ARGS ?=
 TORCH_VERSION = 2.13.0
 PEERS ?= $(VENV)-peers
@@ -24,8 +26,11 @@ demo: $(VENV)/.with-progress,plot
 	OMP_WAIT_POLICY=passive $(BIN)/rnnfast demo
 
 # Not from the root: there `import rnnfast` would find the sources, which lack the compiled modules.
-test: $(VENV)/.with-test,progress,plot,io $(if $(TORCH),$(VENV)/.torch)
+test: $(VENV)/.with-test,examples,io $(VENV)/.series $(if $(TORCH),$(VENV)/.torch)
 	cd tests && $(BIN)/pytest $(PYTEST_ARGS)
+
+examples: $(VENV)/.with-examples $(VENV)/.series
+	$(BIN)/python examples/run.py $(if $(CHORALES),--data chorales=$(CHORALES))
 
 # The short comparison runs where `make compare` put the others, if it did.
 INSTALLED_PEERS := $(wildcard $(PEERS)/.peers)
@@ -66,6 +71,11 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	$(PIP) install --quiet '.[dev]'
 	touch $@
 
+# For the data inside; nothing of it is imported.
+$(VENV)/.series: Makefile | $(BIN)/python
+	$(PIP) install --quiet --no-deps aeon
+	touch $@
+
 $(VENV)/.torch: Makefile | $(BIN)/python
 	$(PIP) install --quiet torch==$(TORCH_VERSION)
 	touch $@
@@ -79,4 +89,4 @@ $(PEERS)/.peers: $(SOURCES) Makefile | $(PEERS)/bin/python
 $(PEERS)/bin/python $(BIN)/python:
 	$(PYTHON) -m venv $(@:/bin/python=)
 
-.PHONY: demo test bench compare lint develop clean
+.PHONY: demo test examples bench compare lint develop clean
