@@ -374,7 +374,8 @@ class Forecaster(WindowEstimator, NetworkEstimator):
         ahead = self._ahead()
         series, extra = self._check_series(X, exogenous, 0, reset=not goes_on)
         everything = list(range(self.n_features_in_))
-        if self.strategy == "iterated" and self.targets not in (None, everything):
+        targets = everything if self.targets is None else list(self.targets)
+        if self.strategy == "iterated" and targets != everything:
             raise ValueError(
                 f"Forecaster expected all features as targets with strategy 'iterated', which "
                 f"feeds them back, got {self.targets!r}"
@@ -389,9 +390,8 @@ class Forecaster(WindowEstimator, NetworkEstimator):
             series, extra, *validation = self._hold_out("validation_fraction", series, extra)
         if not goes_on:
             self._learn_scales(series, extra)
-            n_targets = len(everything if self.targets is None else self.targets)
             n_features = self.n_features_in_ + ahead * self._n_exogenous
-            self._start(self._network(n_features, ahead * n_targets))
+            self._start(self._network(n_features, ahead * len(targets)))
         if validation is not None:
             validation = self._data(*validation)
         self._train(

@@ -123,6 +123,7 @@ def test_targets_and_inputs_known_in_the_past_only():
     model = Forecaster(targets=[0], **QUICK).fit(X)
     assert model.predict(X[:, :-1]).shape == (100, 1, 1)
     assert model.score(X) > 0.8
+    Forecaster(targets=(0, 1), strategy="iterated", **{**QUICK, "max_iter": 1}).fit(X)
     with pytest.raises(ValueError, match="all features as targets with strategy 'iterated'"):
         Forecaster(targets=[0], strategy="iterated", **QUICK).fit(X)
     with pytest.raises(ValueError, match=r"targets from 0 to 1, got \[2\]"):
