@@ -127,7 +127,8 @@ class LanguageModel(NetworkEstimator):
         -------
         self
         """
-        return self._fit(X, self._continues())
+        with self._unchanged_by_errors():
+            return self._fit(X, self._continues())
 
     def partial_fit(self, X: Any, y: Any = None) -> LanguageModel:
         """Train for one epoch; symbols new after the first call are unknown.
@@ -141,7 +142,8 @@ class LanguageModel(NetworkEstimator):
         -------
         self
         """
-        return self._fit(X, self._continues(partial=True), partial=True)
+        with self._unchanged_by_errors():
+            return self._fit(X, self._continues(partial=True), partial=True)
 
     def _fit(self, X: Any, goes_on: bool, partial: bool = False) -> LanguageModel:
         check_size("LanguageModel", "steps", self.steps, 1)

@@ -136,7 +136,8 @@ class Seq2Seq(NetworkEstimator):
         -------
         self
         """
-        return self._fit(X, y, self._continues())
+        with self._unchanged_by_errors():
+            return self._fit(X, y, self._continues())
 
     def partial_fit(self, X: Any, y: Any) -> Seq2Seq:
         """Train for one epoch; symbols of y must be known from the first call.
@@ -150,7 +151,8 @@ class Seq2Seq(NetworkEstimator):
         -------
         self
         """
-        return self._fit(X, y, self._continues(partial=True), partial=True)
+        with self._unchanged_by_errors():
+            return self._fit(X, y, self._continues(partial=True), partial=True)
 
     def _fit(self, X: Any, y: Any, goes_on: bool, partial: bool = False) -> Seq2Seq:
         sources, targets = self._check_X(X), _check_sequences("y", y)

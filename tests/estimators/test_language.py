@@ -187,3 +187,11 @@ def test_refuses(model):
         quick().fit("a")
     with pytest.raises(ValueError, match="not fitted"):
         quick().generate(3)
+
+
+def test_a_fit_that_fails_changes_nothing():
+    model = quick(max_iter=1).fit(CYCLE)
+    before = model.generate(20, random_state=0)
+    with pytest.raises(ValueError, match="sequences with 4 voices"):
+        model.fit([scales(), scales()[:, :3]])
+    assert model.generate(20, random_state=0) == before

@@ -142,3 +142,11 @@ def test_refuses(model):
             call()
     with pytest.raises(ValueError, match="not fitted"):
         Seq2Seq().predict(X)
+
+
+def test_a_fit_that_fails_changes_nothing():
+    model = Seq2Seq(max_iter=1, random_state=0).fit(TEXTS[:9], TEXTS[:9])
+    before = model.predict(TEXTS)
+    with pytest.raises(ValueError, match="max_length >= 0"):
+        model.set_params(max_length=-1).fit(TEXTS, TEXTS)
+    assert model.predict(TEXTS) == before
