@@ -29,27 +29,26 @@ INLINE real NAME(line_total)(const vec *sums)
  * (`at`) and how many of its lanes are units (`left`). */
 #define EACH_VECTOR                                                                                \
     for (ptrdiff_t u = 0; u < H; u += LINE)                                                        \
-        for (int s = 0; s < slots; s++)                                                            \
-            for (ptrdiff_t v = 0, at = s * pitch + u, left = H - u; v < LINE_VECTORS;              \
-                 v++, at += LANES, left -= LANES)
+    UNROLL for (int s = 0; s < slots; s++)                                                         \
+        UNROLL for (ptrdiff_t v = 0, at = s * pitch + u, left = H - u; v < LINE_VECTORS;           \
+                    v++, at += LANES, left -= LANES)
 
-/* In place; and rstd[s] = 1 / sqrt(variance + eps). */
-INLINE void NAME(normalise)(const int slots, ptrdiff_t H, real *row, real *rstd)
+/* mean[s] and rstd[s] = 1 / sqrt(variance + eps) of a row's slots. */
+INLINE void NAME(statistics)(const int slots, ptrdiff_t H, const real *row, real *mean, real *rstd)
 {
     const ptrdiff_t pitch = rnnfast_padded(H, sizeof(real));
-    vec sums[RNNFAST_VECTORS][LINE_VECTORS] = {{{0}}},
-        squares[RNNFAST_VECTORS][LINE_VECTORS] = {{{0}}};
-    real mean[RNNFAST_VECTORS];
+    const real per_unit = 1 / (real)H;
+    vec sums[RNNFAST_VECTORS][LINE_VECTORS] = {{{0}}};
+    vec squares[RNNFAST_VECTORS][LINE_VECTORS] = {{{0}}};
     EACH_VECTOR sums[s][v] += first_lanes(load(row + at), left);
-    for (int s = 0; s < slots; s++) mean[s] = line_total(sums[s]) / (real)H;
+    for (int s = 0; s < slots; s++) mean[s] = line_total(sums[s]) * per_unit;
     EACH_VECTOR
     {
         const vec centred = first_lanes(load(row + at) - mean[s], left);
         squares[s][v] += centred * centred;
     }
     for (int s = 0; s < slots; s++)
-        rstd[s] = 1 / REAL_SQRT(line_total(squares[s]) / (real)H + (real)RNNFAST_NORM_EPS);
-    EACH_VECTOR store(row + at, (load(row + at) - mean[s]) * rstd[s]);
+        rstd[s] = 1 / REAL_SQRT(line_total(squares[s]) * per_unit + (real)RNNFAST_NORM_EPS);
 }
 
 /* n rows from b on: from sums to what `finish` makes of them, as in gate_sums. */
@@ -58,16 +57,18 @@ INLINE void NAME(norm_rows)(const rnnfast_step *step, const rnnfast_norm *m, con
 {
     const ptrdiff_t H = step->hidden, pitch = rnnfast_padded(H, sizeof(real));
     const real *gamma = m->gamma, *beta = m->beta;
-    real *normal = (real *)m->normal + b * m->ld;
-    EACH(e)
-    NAME(normalise)(slots, H, normal + e * m->ld, (real *)m->rstd + (b + e) * slots);
+    real *normal = (real *)m->normal + b * m->ld, *rstd = (real *)m->rstd + b * slots;
+    real mean[GROUP][RNNFAST_VECTORS];
+    EACH(e) NAME(statistics)(slots, H, normal + e * m->ld, mean[e], rstd + e * slots);
     for (ptrdiff_t u = 0; u < H; u += LANES) {
         vec acc[GROUP * RNNFAST_VECTORS];
         EACH(e)
         for (int s = 0; s < slots; s++) {
             const ptrdiff_t at = s * pitch + u;
-            acc[e * RNNFAST_VECTORS + s] =
-                load(gamma + at) * load(normal + e * m->ld + at) + load(beta + at);
+            real *sum = normal + e * m->ld + at;
+            const vec y = (load(sum) - mean[e][s]) * rstd[e * slots + s];
+            store(sum, y);
+            acc[e * RNNFAST_VECTORS + s] = load(gamma + at) * y + load(beta + at);
         }
         finish(step, n, &(group){b, u, 1, 0}, acc, RNNFAST_VECTORS);
     }
@@ -86,6 +87,7 @@ INLINE void NAME(norm_gradient)(const rnnfast_norm *m, const int slots, ptrdiff_
 {
     const ptrdiff_t H = m->hidden, pitch = rnnfast_padded(H, sizeof(real));
     const real *gamma = m->gamma;
+    const real per_unit = 1 / (real)H;
     for (ptrdiff_t b = b0; b < b1; b++) {
         const real *normal = (const real *)m->normal + b * m->ld;
         const real *rstd = (const real *)m->rstd + b * slots;
@@ -100,22 +102,19 @@ INLINE void NAME(norm_gradient)(const rnnfast_norm *m, const int slots, ptrdiff_
             products[s][v] += first_lanes(d * load(normal + at), left);
         }
         for (int s = 0; s < slots; s++) {
-            d_mean[s] = line_total(sums[s]) / (real)H;
-            dn_mean[s] = line_total(products[s]) / (real)H;
-        }
-        if (m->dgamma) {
-            real *dgamma = (real *)m->dgamma + b * m->ld, *dbeta = (real *)m->dbeta + b * m->ld;
-            EACH_VECTOR
-            {
-                const vec da = load(gates + at);
-                store(dgamma + at, load(dgamma + at) + da * load(normal + at));
-                store(dbeta + at, load(dbeta + at) + da);
-            }
+            d_mean[s] = line_total(sums[s]) * per_unit;
+            dn_mean[s] = line_total(products[s]) * per_unit;
         }
         EACH_VECTOR
         {
-            const vec d = load(gamma + at) * load(gates + at);
-            store(gates + at, (d - d_mean[s] - load(normal + at) * dn_mean[s]) * rstd[s]);
+            const vec da = load(gates + at), n = load(normal + at);
+            if (m->dgamma) {
+                real *dgamma = (real *)m->dgamma + b * m->ld + at;
+                real *dbeta = (real *)m->dbeta + b * m->ld + at;
+                store(dgamma, load(dgamma) + da * n);
+                store(dbeta, load(dbeta) + da);
+            }
+            store(gates + at, (load(gamma + at) * da - d_mean[s] - n * dn_mean[s]) * rstd[s]);
         }
     }
 }

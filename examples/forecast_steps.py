@@ -1,15 +1,15 @@
 """Forecast the next ten values of a time series: rows C5 to C12.
 
 The data and the published figures are those of Geron, Hands-On Machine Learning with Scikit-Learn,
-Keras, and TensorFlow, 2nd edition, chapter 15, as in forecast.py. From C6 on a network forecasts ten
-values at every step; "all" is the mean squared error of all these forecasts, "last" that of the
-ones at the last step.
+Keras, and TensorFlow, 2nd edition, chapter 15, as in forecast.py. From C6 on a network forecasts
+ten values at every step; "all" is the mean squared error of all these forecasts, "last" that of
+those at the last step.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from common import Options, Row, main
+from common import Options, Row, main, save
 from forecast import VALID, Network, deep, least_squares, mse, train
 
 import rnnfast as rf
@@ -139,6 +139,10 @@ def example(options: Options) -> list[Row]:
         epoch = float(np.median(seconds))
         rows.append(Row(name, what, "MSE, all", all_errors, goal_all, {}, epoch=epoch))
         rows.append(Row(name, what, "MSE, last", last_errors, goal_last, baselines, epoch=epoch))
+        if network is lstm:
+            axes = rf.plots.forecast(x[7000, :, 0], y[7000], forecast[0, -1])
+            axes.set_title("Ten steps ahead, LSTM 20-20")
+            save(axes, options, "forecast_steps")
     return rows
 
 

@@ -9,7 +9,6 @@ import platform
 import sys
 import tempfile
 import time
-from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from itertools import islice
 from pathlib import Path
@@ -26,6 +25,7 @@ from .io import load, save
 from .layers import LSTM, Dropout, Embedding, Linear, Sequential
 from .losses import softmax_cross_entropy
 from .optim import AdamW, clip_grad_norm
+from .progress import Display
 from .training import fit
 
 if TYPE_CHECKING:
@@ -471,7 +471,7 @@ class Course(Callback):
     def on_train_begin(self, model: Any, optimizer: Any) -> None:
         """Start the clock."""
         self.model, self.optimizer = model, optimizer
-        self.display = Display(self.total)
+        self.display = Display("training", None, "characters", leave=False)
         self.began = self.epoch_began = time.perf_counter()
         self._set_rate()
 
@@ -482,7 +482,9 @@ class Course(Callback):
         late = elapsed / (60.0 * self.settings.minutes) if elapsed > self.grace else 0.0
         self.share = max(self.done / self.total, late)
         self._set_rate()
-        self.display.update(self.size, int(self.done / self.share), self.recent)
+        text = f"loss {self.recent:.3f}, {self.recent / math.log(2):.3f} bits per character"
+        total = len(self.batches) * self.settings.epochs * self.done / (self.share * self.total)
+        self.display.update(text, self.size, round(total))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> bool:
         """Read the held-out text; stop at the time limit."""
@@ -535,61 +537,6 @@ def train(settings: Settings, model: Sequential, text: Text) -> Course:
             f"{course.done / course.length:.1f} of {settings.epochs} epochs."
         )
     return course
-
-
-class Display:
-    """Progress on standard error: a tqdm bar, or a line every few seconds without tqdm."""
-
-    seconds_between_lines = 5.0
-
-    def __init__(self, total: int) -> None:
-        self.total, self.done = total, 0
-        self.began = self.printed = time.perf_counter()
-        self.bar: Any = None
-        try:
-            from tqdm import tqdm
-        except ImportError:
-            return
-        terminal = sys.stderr.isatty()
-        self.bar = tqdm(
-            total=total,
-            unit=" characters",
-            unit_scale=True,
-            mininterval=0.2 if terminal else self.seconds_between_lines,
-            ncols=None if terminal else 120,
-            dynamic_ncols=terminal,
-            leave=False,
-        )
-
-    def update(self, size: int, total: int, loss: float) -> None:
-        """Count `size` characters more, of `total`."""
-        self.done += size
-        text = f"loss {loss:.3f}, {loss / math.log(2):.3f} bits per character"
-        if self.bar is not None:
-            self.bar.total = total
-            self.bar.set_postfix_str(text, refresh=False)
-            self.bar.update(size)
-            return
-        now = time.perf_counter()
-        if now - self.printed >= self.seconds_between_lines:
-            self.printed = now
-            rate = self.done / (now - self.began)
-            print(
-                f"{self.done / total:4.0%}  {text}, {rate:,.0f} characters/s, "
-                f"{(total - self.done) / rate:.0f} s left",
-                file=sys.stderr,
-                flush=True,
-            )
-
-    def print(self, line: str) -> None:
-        """Print a line above the bar."""
-        with nullcontext() if self.bar is None else self.bar.external_write_mode(sys.stdout):
-            print(line, flush=True)
-
-    def close(self) -> None:
-        """Take the bar away."""
-        if self.bar is not None:
-            self.bar.close()
 
 
 # ---- use ---------------------------------------------------------------------------------------

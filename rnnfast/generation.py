@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -44,6 +45,25 @@ class Vocabulary:
         self.unknown = len(symbols) + ends if unknown else None
         self.size = len(symbols) + ends + unknown
         self._ids = {symbol: i for i, symbol in enumerate(symbols)}
+
+    @classmethod
+    def learn(
+        cls, sequences: Iterable[Iterable[Any]], ends: bool = False, unknown: bool = True
+    ) -> Vocabulary:
+        """Return the vocabulary of some sequences, its symbols sorted.
+
+        Raises
+        ------
+        TypeError
+            For symbols that cannot be hashed or sorted.
+        """
+        try:
+            symbols = sorted(set(chain.from_iterable(sequences)))
+        except TypeError as error:
+            raise TypeError(
+                f"Vocabulary expected symbols that can be hashed and sorted, got others: {error}"
+            ) from None
+        return cls(symbols, ends, unknown)
 
     def encode(self, sequence: Iterable[Hashable]) -> Array:
         """Return the ids of a sequence, (N,) int64.

@@ -17,6 +17,7 @@ from .layers.base import Layer, check_flag, check_lengths, check_seed, check_siz
 from .layers.dropout import MaskSource
 from .layers.sequential import with_parts
 from .optim import Optimizer, _keys, _number, clip_grad_norm, clip_grad_value
+from .progress import Display
 
 if TYPE_CHECKING:
     from .layers.base import Array
@@ -159,7 +160,7 @@ def fit(
         progress = check_flag("fit", "progress", progress)
     else:
         progress = sys.stderr is not None and sys.stderr.isatty()
-    display = _Display(epochs, unit) if progress else None
+    display = None
 
     position = _Position(model, optimizer, callbacks, rng)
     history = position.history
@@ -175,8 +176,9 @@ def fit(
             started = time.perf_counter()
             for callback in callbacks:
                 callback.on_epoch_begin(epoch)
-            if display:
-                display.start(epoch, batches)
+            if progress:
+                total = len(batches) if hasattr(batches, "__len__") else None
+                display = Display(f"epoch {epoch + 1}/{epochs}", total, unit)
             means, state = _Means(), None
             for batch, (x, y, n) in enumerate(_each("fit", "data", batches)):
                 prediction, state, tape = _forward(model, x, state if carry_state else None, n)
@@ -196,7 +198,7 @@ def fit(
                 for callback in callbacks:
                     callback.on_batch_end(batch, logs)
                 if display:
-                    display.update(logs, _amount(model, x, n, unit))
+                    display.update(_text(logs), _amount(model, x, n, unit))
             if not means.weight:
                 raise ValueError(
                     f"fit expected data for epoch {epoch + 1}, got no batches; an iterator can be "
@@ -214,7 +216,7 @@ def fit(
             for callback in callbacks:
                 callback.on_checkpoint(epoch, position.state_dict)
             if display:
-                display.finish(logs)
+                display.finish(_text({k: v for k, v in logs.items() if k != "seconds"}))
     finally:
         if display:
             display.close()
@@ -551,6 +553,10 @@ def _amount(model: Layer, x: Any, lengths: Any, unit: str) -> int:
     return int(np.sum(lengths)) if lengths is not None else math.prod(x.shape[:2])
 
 
+def _text(logs: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in logs.items())
+
+
 class _Means:
     """Means over the batches of an epoch, weighted by the number of predictions."""
 
@@ -569,67 +575,3 @@ class _Means:
             before = self.values.get(name, value)
             self.values[name] = before + share * (value - before)
         return dict(self.values)
-
-
-# ---- progress ----------------------------------------------------------------------------------
-
-
-class _Display:
-    """Progress on standard error: a tqdm bar for each epoch, or plain lines without tqdm."""
-
-    seconds_between_lines = 10.0
-
-    def __init__(self, epochs: int, unit: str) -> None:
-        self.epochs, self.unit = epochs, unit
-        self.bar: Any = None
-        try:
-            from tqdm import tqdm
-        except ImportError:
-            tqdm = None
-        self.tqdm = tqdm
-
-    def start(self, epoch: int, batches: Any) -> None:
-        self.title = f"epoch {epoch + 1}/{self.epochs}"
-        self.total = len(batches) if hasattr(batches, "__len__") else None
-        self.done = self.amount = 0
-        self.began = self.printed = time.perf_counter()
-        if self.tqdm is not None:
-            self.bar = self.tqdm(total=self.total, desc=self.title, unit="batch", file=sys.stderr)
-
-    def update(self, logs: dict[str, float], amount: int) -> None:
-        self.done += 1
-        self.amount += amount
-        now = time.perf_counter()
-        if self.bar is not None:
-            self.bar.set_postfix_str(self._text(logs, now), refresh=False)
-            self.bar.update()
-        elif now - self.printed >= self.seconds_between_lines:
-            self.printed = now
-            of = left = ""
-            if self.total:
-                of = f"/{self.total}"
-                seconds = (now - self.began) / self.done * (self.total - self.done)
-                left = f", {seconds:.0f} s left"
-            self._print(f"{self.title}, batch {self.done}{of}: {self._text(logs, now)}{left}")
-
-    def finish(self, logs: dict[str, float]) -> None:
-        now = self.began + logs["seconds"]
-        text = self._text({n: v for n, v in logs.items() if n != "seconds"}, now)
-        if self.bar is not None:
-            self.bar.set_postfix_str(text)
-            self.close()
-        else:
-            self._print(f"{self.title}: {text}, {logs['seconds']:.1f} s")
-
-    def close(self) -> None:
-        if self.bar is not None:
-            self.bar.close()
-            self.bar = None
-
-    def _text(self, logs: dict[str, float], now: float) -> str:
-        rate = self.amount / max(now - self.began, 1e-9)
-        values = [f"{name} {value:.4g}" for name, value in logs.items()]
-        return ", ".join([*values, f"{rate:,.0f} {self.unit}/s"])
-
-    def _print(self, line: str) -> None:
-        print(line, file=sys.stderr, flush=True)

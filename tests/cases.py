@@ -77,6 +77,13 @@ class Case:
     def zones(self) -> tuple[float, float]:
         return self.zone, self.zone / 2 * self.row.has_c
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """Those of the layer's arguments that act inside the recurrence."""
+        zoneout = self.zones if self.row.has_c and self.zone else self.zone
+        chosen = dict(layer_norm=self.norm, recurrent_dropout=self.recurrent, zoneout=zoneout)
+        return {name: value for name, value in chosen.items() if value}
+
     def F(self, layer: int) -> int:
         return self.I if layer == 0 else self.D * self.Ho
 
@@ -317,6 +324,14 @@ BENCHMARK_SHAPES = [
 ]
 BENCHMARK = grid(
     *(dict(B=B, T=T, I=I, H=H, state=False) for B, T, I, H in BENCHMARK_SHAPES)  # noqa: E741
+)
+
+BENCHMARK_OPTIONS = grid(
+    *(
+        dict(B=B, T=T, I=I, H=H, state=False, **option)
+        for B, T, I, H in [(32, 50, 1, 20), (64, 100, 64, 128), (64, 100, 128, 256)]  # noqa: E741
+        for option in (dict(norm=True), dict(recurrent=0.2), dict(zone=0.1))
+    )
 )
 
 

@@ -29,6 +29,11 @@ def test_vocabulary():
     numbers = Vocabulary([60, 5], ends=True, unknown=False)
     assert (numbers.size, numbers.end, numbers.unknown) == (3, 2, None)
     assert numbers.encode(np.array([5, 60])).tolist() == [1, 0]
+    learnt = Vocabulary.learn(["cab", "dab"], ends=True, unknown=False)
+    assert (learnt.symbols, learnt.size) == (list("abcd"), 5)
+    for bad in ([[1, "a"]], [[[]]], [3]):
+        with pytest.raises(TypeError, match="Vocabulary expected symbols that can be hashed and"):
+            Vocabulary.learn(bad)
     with pytest.raises(ValueError, match="Vocabulary expected symbols that it knows"):
         numbers.encode([61])
 

@@ -31,6 +31,7 @@ from rnnfast import (
     Tanh,
     WaveNet,
 )
+from rnnfast.io import load_state, save_state
 
 ENDINGS = [".npz", ".safetensors"]
 
@@ -47,7 +48,8 @@ def path(request, tmp_path):
     [
         LSTM(3, 4, 2, bidirectional=True, proj_size=2, batch_first=True, dtype=np.float64),
         GRU(0, 1, bias=False, checkpoint=3, seed=4),
-        RNN(2, 3, nonlinearity="relu"),
+        RNN(2, 3, nonlinearity="relu", layer_norm=True, recurrent_dropout=0.5),
+        LSTM(2, 3, zoneout=(0.1, 0.5), layer_norm=True),
         Linear(3, 2, bias=False),
         Embedding(4, 2, padding_idx=1),
         LayerNorm(3, eps=1e-3),
@@ -187,6 +189,44 @@ def write(path, text, arrays):
     kind = {".npz": rnnfast.io._write_npz, ".safetensors": rnnfast.io._write_safetensors}
     with open(path, "wb") as file:
         kind[path.suffix](file, arrays, text)
+
+
+def test_states(path):
+    grid = np.arange(6.0).reshape(2, 3)
+    state = {
+        "numbers": [1, 2.5, 2**100, float("inf"), None, True, "text", np.float32(0.5)],
+        "nothing": {},
+        "arrays": {
+            "float64": grid,
+            "transposed": grid.T,
+            "swapped": grid.astype(">f4"),
+            "deep": {"int64": np.arange(3), "scalar": np.array(7.0), "empty": np.zeros((0, 2))},
+        },
+    }
+    save_state(state, path)
+    got = load_state(path)
+    np.testing.assert_equal(got, state)
+    assert got["arrays"]["swapped"].dtype == np.float32
+    assert got["arrays"]["deep"]["int64"].dtype == np.int64
+    for wrong, error, message in [
+        ({1: 2}, TypeError, "keys as str without '/', got 1"),
+        ({"a": {"b/c": 2}}, TypeError, "keys as str without '/', got 'b/c'"),
+        ({"a": {"b": np.zeros(2, bool)}}, TypeError, "got bool at a/b"),
+        ({"a": [grid]}, TypeError, "cannot hold ndarray"),
+        ({"a": print}, TypeError, "cannot hold builtin_function_or_method"),
+    ]:
+        with pytest.raises(error, match=re.escape(message)):
+            save_state(wrong, path)
+    np.testing.assert_equal(load_state(path), state)
+    for text, arrays, message in [
+        ('{"format": 1}', {"a": grid}, "its description is not one of a state"),
+        ('{"format": 1, "state": {"a": 1}}', {"a": grid}, "there is no place for a"),
+        ('{"format": 1, "state": {"a": [1]}}', {"a/0": grid}, ""),
+        ('{"format": 1, "state": {}}', {"a/b": grid}, "'a'"),
+    ]:
+        write(path, text, arrays)
+        with pytest.raises(ValueError, match=f"is not a state that rnnfast can load: {message}"):
+            load_state(path)
 
 
 def test_every_truncation_is_refused(path):

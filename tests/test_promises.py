@@ -132,6 +132,7 @@ for T, B in [(1 << 20, 1 << 20), (1 << 40, 1 << 20), (1 << 20, 1 << 40), (1 << 6
         rnnfast.RNN(1, 4, 2, checkpoint=1 << 10),
         rnnfast.Linear(1, 4),
         rnnfast.LayerNorm(1),
+        rnnfast.Conv1d(1, 4, 2, padding="causal"),
         rnnfast.Dropout(0.5),
     ):
         refused(lambda: layer.forward(big))
@@ -142,6 +143,8 @@ for shape in [(1 << 58, 0, 1), (1 << 40, 0, 1), (0, 1 << 40, 1)]:
 for kind in (rnnfast.LSTM, rnnfast.GRU, rnnfast.RNN, rnnfast.Linear, rnnfast.Embedding):
     for sizes in [(1 << 40, 1 << 20), (1 << 62, 1), (1, 1 << 62), (1 << 31, 1 << 31), (10**30, 1)]:
         refused(lambda: kind(*sizes))
+        refused(lambda: rnnfast.Conv1d(*sizes, 2))
+        refused(lambda: rnnfast.Conv1d(1, 1, *sizes))
 assert np.array_equal(lstm(x)[0], want)
 """
 
@@ -191,18 +194,21 @@ rnnfast.set_num_threads(2)
 for I, H, T, B, kept in [(3, 5, 4, 2, 0), (20, 90, 30, 16, 8)]:
     network = rnnfast.LSTM(I, H, 2, bidirectional=True, seed=0)
     linear = rnnfast.Linear(2 * H, 7, seed=1)
+    conv = rnnfast.Conv1d(7, H, 5, padding="causal", dilation=2, seed=2)
     x, lengths = normal(T, B, I), rng.integers(0, T + 1, B)
 
     def call():
-        for layer in (network, linear):
+        for layer in (network, linear, conv):
             layer.zero_grad()
         network._pack = None
         z, _ = network(x)
         y, _, tape = network.forward(x, lengths=lengths)
         out, linear_tape = linear.forward(y)
-        dy = linear.backward(linear_tape, out)
+        out, conv_tape = conv.forward(out)
+        dy = linear.backward(linear_tape, conv.backward(conv_tape, out))
         dx, _ = network.backward(tape, dy)
-        return [z, y, out, dy, dx, *(grad.copy() for grad in network.grads.values())]
+        grads = [grad.copy() for layer in (network, conv) for grad in layer.grads.values()]
+        return [z, y, out, dy, dx, *grads]
 
     want = call()
     network._pack = None

@@ -18,10 +18,12 @@ from rnnfast import (
     SGD,
     Adam,
     Callback,
+    Conv1d,
     EncoderDecoder,
     Last,
     Linear,
     Sequential,
+    WaveNet,
     datasets,
     evaluate,
     fit,
@@ -122,6 +124,29 @@ def test_ragged_labels_for_every_step(batch_first):
         model, (x, y), lengths=lengths, loss=CE, optimizer=Adam(model), epochs=2, batch_size=2
     )
     assert history["loss"][1] < history["loss"][0]
+
+
+def test_lengths_follow_the_steps_of_the_model():
+    f8 = {"dtype": np.float64}
+    strided = Sequential(
+        Conv1d(1, 3, 3, stride=2, batch_first=True, seed=1, **f8), Linear(3, 2, seed=2, **f8)
+    )
+    wavenet = WaveNet(1, 2, (1, 2), batch_first=True, seed=1, **f8)
+    rng = np.random.default_rng(1)
+    x, lengths = rng.standard_normal((3, 9, 1)), np.array([9, 4, 6])
+    for model, ends in (strided, [4, 1, 2]), (wavenet, lengths):
+        labels = rng.integers(0, 2, (3, max(ends)))
+        alone = []
+        for b, end in enumerate(ends):
+            y = model(x[b : b + 1, : lengths[b]])
+            y = y[0] if model.stateful else y
+            alone.append(CE(y, labels[b : b + 1, :end])[0] * end)
+        before = model.state_dict()
+        got = evaluate(model, (x, labels, lengths), loss=CE)
+        np.testing.assert_allclose(got["loss"], sum(alone) / sum(ends), rtol=1e-12)
+        history = fit(model, (x, labels, lengths), loss=CE, optimizer=SGD(model), seed=1)
+        np.testing.assert_allclose(history["loss"], got["loss"], rtol=1e-12)
+        assert any((before[name] != model.params[name]).any() for name in before)
 
 
 def test_models_without_time():
@@ -380,6 +405,7 @@ def test_bar(capsys):
     assert out == ""
     for word in ("epoch 1/2", "epoch 2/2", "2/2", "loss ", "val_loss ", "characters/s"):
         assert word in err
+    assert re.search(r"\d\d:\d\d<\d\d:\d\d", err), "time passed, and time left"
 
 
 def test_lines_without_tqdm(capsys, monkeypatch):
@@ -391,7 +417,7 @@ def test_lines_without_tqdm(capsys, monkeypatch):
         return real(name, *args)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    monkeypatch.setattr("rnnfast.training._Display.seconds_between_lines", 0.0)
+    monkeypatch.setattr("rnnfast.progress.Display.seconds_between_lines", 0.0)
     model = classifier()
     fit(model, sums(4), loss=CE, optimizer=SGD(model), batch_size=2, progress=True)
     lines = capsys.readouterr().err.splitlines()

@@ -124,22 +124,18 @@ cdef void _outer(const rnnfast_kernels* kn, const rnnfast_outer* o, const Rows* 
             _outer_share(kn, o, rows, sums)
 
 
-cdef int _column_sums(const rnnfast_kernels* kn, char* a, Py_ssize_t N, Py_ssize_t M,
-                      char* out) except -1:
+cdef void _column_sums(const rnnfast_kernels* kn, char* a, Py_ssize_t N, Py_ssize_t M, char* out,
+                       char* sums, int team) noexcept:
     # out (M,) += the sums of a's columns, a (N, M): the product with a column of ones.
-    cdef int team = _team(<double>N * M)
     cdef rnnfast_outer o
     cdef Rows rows
     cdef float one = 1
     cdef double one64 = 1
-    cdef char* sums = <char*>k.take(<size_t>team * SUMS_BYTES)
     rows.T, rows.B, rows.active = 1, N, &N
     memset(&o, 0, sizeof(o))
     o.a, o.n_a = <char*>&one if kn.itemsize == 4 else <char*>&one64, 1
     o.g, o.ldg, o.n_runs, o.run_length, o.out = a, M, 1, M, out
     _outer(kn, &o, &rows, sums, team)
-    k.give(sums)
-    return 0
 
 
 def linear(x, weight, bias, y):
@@ -172,21 +168,23 @@ def linear_backward(x, weight, dy, dx, dweight, dbias):
     memset(&o, 0, sizeof(o))
     o.a, o.lda, o.n_a = x_data, K, K
     o.g, o.ldg, o.n_runs, o.run_length, o.out = dy_data, M, 1, M, dweight_data
-    if dx_data != NULL:
-        _matmul(kn, dy_data, _data(weight, typenum, M * K, "weight"), 1, K, NULL, dx_data, N, M, K)
-    if dweight_data != NULL:
-        sums = <char*>k.take(<size_t>team * SUMS_BYTES)
-        _outer(kn, &o, &rows, sums, team)
+    sums = <char*>k.take(<size_t>team * SUMS_BYTES)
+    try:
+        if dx_data != NULL:
+            _matmul(kn, dy_data, _data(weight, typenum, M * K, "weight"), 1, K, NULL, dx_data, N, M, K)
+        if dweight_data != NULL:
+            _outer(kn, &o, &rows, sums, team)
+        if dbias_data != NULL:
+            _column_sums(kn, dy_data, N, M, dbias_data, sums, team)
+    finally:
         k.give(sums)
-    if dbias_data != NULL:
-        _column_sums(kn, dy_data, N, M, dbias_data)
 
 
 # ---- convolution over time
 #
 # A row of x is a sample at one step, K numbers, and a row of y is the sum over taps of a row of x
-# times W_j (K, M). Where the taps are neighbours (dilation 1) they lie side by side in x: one window
-# of taps * K numbers. Else there is a window for each tap. Nothing is copied for either.
+# times W_j (K, M). Where the taps are neighbours (dilation 1) they lie side by side in x: a single
+# window of taps * K numbers. Else there is a window for each tap. Nothing is copied for either.
 
 cdef struct Conv:
     Py_ssize_t B, T, K  # x (B, T, K)
@@ -297,8 +295,8 @@ cdef void _conv_dx_share(const rnnfast_kernels* kn, const Conv* c, const rnnfast
     k.fp_leave(fp)
 
 
-cdef int _conv_dx(const rnnfast_kernels* kn, const Conv* c, char* weight, char* dy,
-                  char* dx) except -1:
+cdef int _conv_dx(const rnnfast_kernels* kn, const Conv* c, char* weight, char* dy, char* dx,
+                  int team) except -1:
     cdef Py_ssize_t panels = rnnfast_panels(c.K, 1, kn.lanes), size = kn.itemsize, j
     cdef Py_ssize_t width = panels * RNNFAST_VECTORS * kn.lanes
     cdef char* packed = <char*>k.take(k.product(width * size, c.taps * c.M + 1))
@@ -309,7 +307,7 @@ cdef int _conv_dx(const rnnfast_kernels* kn, const Conv* c, char* weight, char* 
     for j in range(c.taps):
         kn.pack(packed + j * c.M * width * size, weight + j * size, c.taps, c.K * c.taps, c.K, c.M,
                 0, c.M, 1, NULL, 0, panels)
-    with nogil, parallel(num_threads=_team(<double>c.B * c.N * c.M * c.taps * c.K)):
+    with nogil, parallel(num_threads=team):
         _conv_dx_share(kn, c, &m, panels)
     k.give(packed)
     return 0
@@ -346,20 +344,12 @@ cdef void _conv_dweight_share(const rnnfast_kernels* kn, const Conv* c, const rn
     k.fp_leave(fp)
 
 
-cdef int _conv_dweight(const rnnfast_kernels* kn, const Conv* c, char* x, char* dy,
-                       char* dweight) except -1:
+cdef void _conv_dweight(const rnnfast_kernels* kn, const Conv* c, char* x, char* dy, char* dweight,
+                        char* formed, char* sums, int team) noexcept:
     # Formed window by window as (windows, M, width), then added to dweight (M, K, taps).
-    cdef int team = _team(<double>c.B * c.N * c.M * c.taps * c.K)
-    cdef Py_ssize_t size = kn.itemsize, o, j, bytes = c.M * c.taps * c.K * size
-    cdef char* sums = <char*>k.take(<size_t>team * SUMS_BYTES)
-    cdef char* formed
+    cdef Py_ssize_t size = kn.itemsize, o, j
     cdef rnnfast_outer outer
-    try:
-        formed = <char*>k.take(bytes + 1)
-    except MemoryError:
-        k.give(sums)
-        raise
-    memset(formed, 0, bytes)
+    memset(formed, 0, c.M * c.taps * c.K * size)
     memset(&outer, 0, sizeof(outer))
     outer.a, outer.lda, outer.n_a = x, c.stride * c.K, c.width
     outer.g, outer.ldg, outer.n_runs, outer.run_length, outer.out = dy, c.M, 1, c.M, formed
@@ -369,9 +359,6 @@ cdef int _conv_dweight(const rnnfast_kernels* kn, const Conv* c, char* x, char* 
         for j in range(c.taps):
             kn.add(dweight + (o * c.K * c.taps + j) * size, c.taps,
                    formed + (o * c.taps + j if c.windows == 1 else j * c.M + o) * c.K * size, c.K)
-    k.give(formed)
-    k.give(sums)
-    return 0
 
 
 def conv1d_backward(x, weight, dy, Py_ssize_t stride, Py_ssize_t dilation, dx, dweight, dbias):
@@ -388,12 +375,18 @@ def conv1d_backward(x, weight, dy, Py_ssize_t stride, Py_ssize_t dilation, dx, d
     cdef char* dx_data = _data(dx, typenum, c.B * c.T * c.K, "dx")
     cdef char* dweight_data = _data(dweight, typenum, c.M * c.K * c.taps, "dweight")
     cdef char* dbias_data = _data(dbias, typenum, c.M, "dbias")
-    if dx_data != NULL:
-        _conv_dx(kn, &c, weight_data, dy_data, dx_data)
-    if dweight_data != NULL:
-        _conv_dweight(kn, &c, x_data, dy_data, dweight_data)
-    if dbias_data != NULL:
-        _column_sums(kn, dy_data, c.B * c.N, c.M, dbias_data)
+    cdef int team = _team(<double>c.B * c.N * c.M * c.taps * c.K)
+    cdef char* sums = <char*>k.take(<size_t>team * SUMS_BYTES + c.M * c.taps * c.K * kn.itemsize)
+    try:
+        if dx_data != NULL:
+            _conv_dx(kn, &c, weight_data, dy_data, dx_data, team)
+        if dweight_data != NULL:
+            _conv_dweight(kn, &c, x_data, dy_data, dweight_data, sums + team * SUMS_BYTES, sums,
+                          team)
+        if dbias_data != NULL:
+            _column_sums(kn, dy_data, c.B * c.N, c.M, dbias_data, sums, team)
+    finally:
+        k.give(sums)
 
 
 # ---- activations

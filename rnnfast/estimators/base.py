@@ -98,8 +98,9 @@ class NetworkEstimator(BaseEstimator):
         Epochs.
     clip_norm : float or None
         Limit of the gradients' norm.
-    callbacks : sequence of Callback
-        Given to `rnnfast.fit`: schedules of the learning rate, logs.
+    callbacks : sequence of Callback or callable
+        For `rnnfast.fit`. A function is called with the optimizer at each fit and returns the
+        callback: ``functools.partial(ExponentialLR, gamma=0.9)``.
     early_stopping : bool
         Whether to hold out a part of the data, to stop when the loss on it has not improved by
         `tol` for `n_iter_no_change` epochs, and to return to the weights that were best on it.
@@ -136,7 +137,7 @@ class NetworkEstimator(BaseEstimator):
     batch_size: int = 32
     max_iter: int = 50
     clip_norm: float | None = 1.0
-    callbacks: Sequence[Callback] = ()
+    callbacks: Sequence[Callback | Callable[[Optimizer], Callback]] = ()
     early_stopping: bool = False
     validation_fraction: float = 0.1
     n_iter_no_change: int = 10
@@ -219,7 +220,7 @@ class NetworkEstimator(BaseEstimator):
         **options
             Also for `rnnfast.fit`.
         """
-        callbacks = list(self.callbacks)
+        callbacks = [c if isinstance(c, Callback) else c(self.optimizer_) for c in self.callbacks]
         if validation is not None:
             callbacks.append(
                 EarlyStopping("val_loss", patience=self.n_iter_no_change, min_delta=self.tol)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from scipy.special import softmax
 from sklearn.base import ClassifierMixin
-from sklearn.utils import column_or_1d
+from sklearn.utils import assert_all_finite, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
@@ -89,6 +89,7 @@ class SequenceClassifier(ClassifierMixin, ClassEstimator):
         self, y: Any, x: Array, lengths: Array | None, reset: bool, classes: Any
     ) -> tuple[Array, int]:
         labels = column_or_1d(y, warn=True)
+        assert_all_finite(labels, input_name="y")
         check_classification_targets(labels)
         check_consistent_length(x, labels)
         return self._encode(labels, reset, classes), len(self.classes_)

@@ -441,8 +441,8 @@ class Forecaster(WindowEstimator, NetworkEstimator):
         rank = math.ceil((n + 1) * level)
         if rank > n:
             raise ValueError(
-                f"Forecaster expected at least {math.ceil(level / (1 - level))} held-out windows "
-                f"for level {level}, got {n}: raise calibration_fraction"
+                f"Forecaster expected more than {n} held-out windows for level {level}: raise "
+                "calibration_fraction"
             )
         margin = _as_given(self.residuals_[rank - 1 : rank], X)
         return forecast - margin, forecast + margin

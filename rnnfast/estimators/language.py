@@ -33,6 +33,33 @@ def next_symbols_loss(scores: Array, target: Array) -> tuple[float, Array]:
     return value, gradient.reshape(scores.shape)
 
 
+class ShuffledSequences:
+    """Batches of one stream of several sequences, which are in a new order each time.
+
+    Parameters
+    ----------
+    ids : list of arrays of int
+    batches : callable
+        Of such a list.
+    seed : int
+        Of the order.
+    """
+
+    def __init__(
+        self, ids: list[Array], batches: Callable[[list[Array]], text_batches], seed: int
+    ) -> None:
+        self.ids, self.batches = ids, batches
+        self.rng = np.random.default_rng(seed)
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return len(self.batches(self.ids))
+
+    def __iter__(self) -> Iterator[tuple[Array, Array]]:
+        """Iterate over the batches."""
+        return iter(self.batches([self.ids[i] for i in self.rng.permutation(len(self.ids))]))
+
+
 @dataclass(kw_only=True, eq=False, repr=False)
 class LanguageModel(NetworkEstimator):
     """A model of the next symbol, which can also write.
@@ -133,13 +160,8 @@ class LanguageModel(NetworkEstimator):
             else:
                 cut = round(len(ids[0]) * (1 - self.validation_fraction))
                 ids, held_out = [ids[0][:cut]], [ids[0][cut:]]
-        rng = np.random.RandomState(self._seed())
-
-        def epoch() -> text_batches:  # in a new order each time
-            return self._batches([ids[i] for i in rng.permutation(len(ids))])
-
         self._train(
-            epoch if several else self._batches(ids),
+            ShuffledSequences(ids, self._batches, self._seed()) if several else self._batches(ids),
             next_symbols_loss,
             validation=self._batches(held_out) if held_out else None,
             epochs=1 if partial else None,
@@ -226,8 +248,7 @@ class LanguageModel(NetworkEstimator):
         rng = check_random_state(random_state)
         read_first = np.empty((0, *self._voices()), np.int64)
         if prompt is not None:
-            (sequence,), _ = self._check([prompt])
-            read_first = self._encode(sequence)
+            read_first = self._encode(_check_sequence("prompt", prompt))
         if self.vocabulary_.end is not None:
             read_first = self._join([read_first])[:-1]
         unread = np.zeros((*self._voices(), self.vocabulary_.size), np.float32)
@@ -302,6 +323,8 @@ class LanguageModel(NetworkEstimator):
             counted = symbols != self.vocabulary_.end
             total += float(values[counted].sum())
             count += int(counted.sum())
+        if not count:
+            raise ValueError("LanguageModel expected X with a symbol to predict, got none")
         return total / count
 
     # ---- symbols
@@ -311,25 +334,23 @@ class LanguageModel(NetworkEstimator):
         if isinstance(X, str):
             return [X], False
         if isinstance(X, np.ndarray) and X.dtype != object and X.ndim < 3:
-            return [_check_numbers(X)], False
+            return [_check_sequence("X", X)], False
         sequences = list(X)
-        if sequences and all(isinstance(symbol, Integral) for symbol in sequences):
-            return [np.array(sequences)], False
-        several = [_check_sequence(sequence) for sequence in sequences]
-        if not several:
+        if not sequences:
             raise ValueError("LanguageModel expected X of at least one sequence, got none")
-        return several, True
+        if all(isinstance(symbol, Integral) for symbol in sequences):
+            return [np.array(sequences)], False
+        return [_check_sequence("X", sequence) for sequence in sequences], True
 
     def _learn_symbols(self, sequences: list[Any], several: bool) -> None:
-        symbols = sorted(set(chain.from_iterable(map(_flat, sequences))))
-        self.vocabulary_ = Vocabulary(symbols, ends=several)
+        self.vocabulary_ = Vocabulary.learn(map(_flat, sequences), ends=several)
         first = sequences[0]
         self.n_voices_ = (
             first.shape[1] if isinstance(first, np.ndarray) and first.ndim == 2 else None
         )
         if all(isinstance(sequence, str) for sequence in sequences):
             self._kind = "text"
-        elif all(isinstance(symbol, Integral) for symbol in symbols):
+        elif all(isinstance(symbol, Integral) for symbol in self.vocabulary_.symbols):
             self._kind = "array"
         else:
             self._kind = "list"
@@ -359,27 +380,23 @@ class LanguageModel(NetworkEstimator):
         return text_batches(stream, streams, self.steps, batch_first=True)
 
 
-def _check_sequence(sequence: Any) -> Any:
-    if isinstance(sequence, str):
-        return sequence
-    if isinstance(sequence, np.ndarray):
-        return _check_numbers(sequence)
-    if not isinstance(sequence, Sequence):
+def _check_sequence(name: str, sequence: Any) -> Any:
+    if not isinstance(sequence, (Sequence, np.ndarray)):  # a str is a Sequence
         raise TypeError(
-            "LanguageModel expected X as a text, integers, or a list of sequences, got one of "
-            f"{type(sequence).__name__}"
+            f"LanguageModel expected {name} as a text, integers, or a list of sequences, "
+            f"got one of {type(sequence).__name__}"
         )
+    if isinstance(sequence, np.ndarray):
+        if sequence.dtype.kind not in "iu":
+            raise TypeError(
+                f"LanguageModel expected arrays in {name} of integers, got {sequence.dtype}"
+            )
+        if sequence.ndim not in (1, 2):
+            raise ValueError(
+                f"LanguageModel expected arrays in {name} of shape (time,) or (time, voices), "
+                f"got {sequence.shape}"
+            )
     return sequence
-
-
-def _check_numbers(array: Array) -> Array:
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"LanguageModel expected an array of integers, got {array.dtype}")
-    if array.ndim not in (1, 2):
-        raise ValueError(
-            f"LanguageModel expected arrays of shape (time,) or (time, voices), got {array.shape}"
-        )
-    return array
 
 
 def _flat(sequence: Any) -> Any:

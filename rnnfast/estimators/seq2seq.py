@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +23,47 @@ if TYPE_CHECKING:
 
     Source = tuple[Array, Array | None]  # ids and lengths, or vectors
     Target = tuple[Array, Array, Array]  # what is read, what is to be written, lengths
+
+
+class PairBatches:
+    """Batches of sources and targets, as `rnnfast.fit` takes them for an `EncoderDecoder`.
+
+    Parameters
+    ----------
+    source : ids (samples, time) and lengths, or vectors (samples, features) and None
+    target : what is read and what is to be written, (samples, time), and lengths
+    samples : (n,) array of int
+    batch_size : int
+    seed : int, optional
+        Of the order, a new one each time; None keeps it.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        target: Target,
+        samples: Array,
+        batch_size: int,
+        seed: int | None = None,
+    ) -> None:
+        self.source, self.target, self.samples = source, target, samples
+        self.batch_size = check_size("Seq2Seq", "batch_size", batch_size, 1)
+        self.rng = None if seed is None else np.random.default_rng(seed)
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return -(-len(self.samples) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Any]:
+        """Iterate over the batches."""
+        order = self.samples if self.rng is None else self.rng.permutation(self.samples)
+        read, written, lengths = self.target
+        for start in range(0, len(order), self.batch_size):
+            some = order[start : start + self.batch_size]
+            x, source_lengths = _take(self.source, some)
+            n = lengths[some]
+            T = n.max()
+            yield (x, read[some, :T], source_lengths, n), written[some, :T], n
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -129,11 +169,10 @@ class Seq2Seq(NetworkEstimator):
             some, others = train_test_split(
                 some, test_size=self.validation_fraction, random_state=self._seed()
             )
-        rng = np.random.RandomState(self._seed())
         self._train(
-            lambda: self._batches(*data, rng.permutation(some)),
+            PairBatches(*data, some, self.batch_size, self._seed()),
             softmax_cross_entropy,
-            validation=None if others is None else lambda: self._batches(*data, others),
+            validation=None if others is None else PairBatches(*data, others, self.batch_size),
             epochs=1 if partial else None,
         )
         if others is not None:
@@ -156,15 +195,6 @@ class Seq2Seq(NetworkEstimator):
             batch_first=True,
             seed=self._seed(),
         )
-
-    def _batches(self, source: Source, target: Target, order: Array) -> Iterator[Any]:
-        read, written, lengths = target
-        for start in range(0, len(order), self.batch_size):
-            some = order[start : start + self.batch_size]
-            x, source_lengths = _take(source, some)
-            n = lengths[some]
-            T = n.max()
-            yield (x, read[some, :T], source_lengths, n), written[some, :T], n
 
     # ---- prediction
 
@@ -236,13 +266,12 @@ class Seq2Seq(NetworkEstimator):
         self.source_vocabulary_: Vocabulary | None = None
         self._scaler = Scaler()
         if not isinstance(sources, np.ndarray):
-            self.source_vocabulary_ = Vocabulary(sorted(set(chain.from_iterable(sources))))
+            self.source_vocabulary_ = Vocabulary.learn(sources)
         else:
             self.n_features_in_ = sources.shape[1]
             if self.standardize:
                 self._scaler.fit(sources)
-        symbols = sorted(set(chain.from_iterable(targets)))
-        self.target_vocabulary_ = Vocabulary(symbols, ends=True, unknown=False)
+        self.target_vocabulary_ = Vocabulary.learn(targets, ends=True, unknown=False)
         self._texts = all(isinstance(target, str) for target in targets)
         longest = max(map(len, targets))
         self.max_length_ = check_size(

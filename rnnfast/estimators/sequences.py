@@ -50,7 +50,7 @@ def check_sequences(owner: Any, X: Any, name: str = "X") -> tuple[Array, Array |
         For anything else, sequences without steps and numbers that are not finite.
     """
     if is_ragged(X):
-        x, lengths = pad([_steps(owner, f"{name}[{i}]", s, "fiub") for i, s in enumerate(X)])
+        x, lengths = pad(_all_steps(owner, name, X, "fiub"))
         if not np.isfinite(x).all():
             raise ValueError(f"{_name(owner)} expected {name} of finite numbers, got NaN or inf")
         return x, lengths
@@ -67,11 +67,7 @@ def check_ids(owner: Any, X: Any, size: int) -> tuple[Array, Array | None]:
     ids : (samples, time) array of int
     lengths : (samples,) array of int, or None
     """
-    X = X if isinstance(X, np.ndarray) and X.dtype != object else list(X)
-    steps = [_steps(owner, f"X[{i}]", s, "iu") for i, s in enumerate(X)]
-    if not steps:
-        raise ValueError(f"{_name(owner)} expected at least one sample, got none")
-    x, lengths = pad(steps)
+    x, lengths = pad(_all_steps(owner, "X", X, "iu"))
     if x.shape[2] != 1:
         raise ValueError(
             f"{_name(owner)} expected a token id for each step, got {x.shape[2]} features"
@@ -88,10 +84,6 @@ def pad(arrays: Sequence[Array]) -> tuple[Array, Array | None]:
     lengths = np.array([len(a) for a in arrays])
     x = np.zeros((len(arrays), lengths.max(), *arrays[0].shape[1:]), np.result_type(*arrays))
     for row, array in zip(x, arrays, strict=True):
-        if array.shape[1:] != x.shape[2:]:
-            raise ValueError(
-                f"expected sequences of {x.shape[2:]} features each, got {array.shape[1:]}"
-            )
         row[: len(array)] = array
     return x, (None if (lengths == x.shape[1]).all() else lengths)
 
@@ -109,6 +101,20 @@ def unpad(y: Array, lengths: Array | None, like: Any) -> Any:
         return y
     ends = [y.shape[1]] * len(y) if lengths is None else lengths
     return [sample[:n] for sample, n in zip(y, ends, strict=True)]
+
+
+def _all_steps(owner: Any, name: str, X: Any, kinds: str) -> list[Array]:
+    """Return sequences as (time, features) arrays."""
+    arrays = [_steps(owner, f"{name}[{i}]", s, kinds) for i, s in enumerate(X)]
+    if not arrays:
+        raise ValueError(f"{_name(owner)} expected at least one sample, got none")
+    for i, array in enumerate(arrays):
+        if array.shape[1] != arrays[0].shape[1]:
+            raise ValueError(
+                f"{_name(owner)} expected {name}[{i}] of {arrays[0].shape[1]} features at each "
+                f"step, as {name}[0] has, got {array.shape[1]}"
+            )
+    return arrays
 
 
 def _steps(owner: Any, name: str, sequence: Any, kinds: str) -> Array:

@@ -319,7 +319,7 @@ class Layer:
     stateful = False  # calls take and return a state, as recurrent layers and Sequential do
     keeps_time = True  # the output has a time axis where the input has one
     takes_lengths = False  # calls take lengths, but no state
-    stepwise = True  # each step can be computed without those after it
+    stepwise = True  # can be called on a single step, given the state after the one before
     batch_first: bool | None = None
     in_size: int | None = None  # of the last axis; None: any
     out_size: int | None = None  # None: as the input
@@ -464,6 +464,8 @@ class Layer:
     def _out_steps(self, steps: str) -> str:
         # the same as a formula, for `Sequential.summary`; "" without a time axis
         return steps if self.keeps_time else ""
+
+    # ---- layouts
 
     def _time_major(self, array: Array) -> Array:
         # a view (T, B, F) of a sequence in the user's layout

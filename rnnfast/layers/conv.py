@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from .base import Array
 
 
+FARTHEST = 1 << 40  # steps; keeps sums of steps from overflowing
+
+
 class Conv1d(Layer):
     """Convolution over time, as ``torch.nn.Conv1d`` on features last.
 
@@ -96,6 +99,8 @@ class Conv1d(Layer):
         self._reach = (self.kernel_size - 1) * self.dilation  # steps from the first tap to the last
         self.padding = padding
         self._left, self._right = self._check_padding(padding)
+        if max(self._left, self._reach, self.stride) > FARTHEST:
+            raise ValueError(f"Conv1d expected to reach over no more than {FARTHEST} steps")
         self.bias = check_flag("Conv1d", "bias", bias)
         self.batch_first = check_flag("Conv1d", "batch_first", batch_first)
         self.dtype = check_float_dtype("Conv1d", dtype)
@@ -171,12 +176,9 @@ class Conv1d(Layer):
         return y, Tape(self, (y.shape, padded, given), version)
 
     def _run(self, x: Array, lengths: Any) -> tuple[Array, Array, Array | None]:
-        check_dtype("Conv1d", "input", x, self.dtype)
-        check_sequence("Conv1d", x)
-        check_features("Conv1d", x, self.in_channels)
+        given = check_sequences(self, x, lengths)
         samples = self._sample_major(x)
         B, T, _ = samples.shape
-        given = check_lengths("Conv1d", lengths, T, B)
         steps = int(self.out_lengths(T))
         if T and not steps:
             raise ValueError(
@@ -215,12 +217,10 @@ class Conv1d(Layer):
         check_array("Conv1d", "dy", dy, self.dtype, y_shape)
         grads = self._checked_grads()
         tape.close()
-        samples = self._sample_major(dy)
-        past = past_end(self.out_lengths(lengths), samples.shape[1])
-        if past is None:
-            rows = contiguous(samples, self.dtype)
-        else:
-            rows = np.where(past[:, :, None], self.dtype.type(0), samples)
+        rows = contiguous(self._sample_major(dy), self.dtype)
+        past = past_end(self.out_lengths(lengths), rows.shape[1])
+        if past is not None:
+            rows = np.where(past[:, :, None], self.dtype.type(0), rows)
         dpadded = np.empty_like(padded) if input_grad else None
         weight = self.params._arrays["weight"]
         with self._lock:
@@ -317,7 +317,7 @@ class GatedConv1d(Composite):
         self._join({"conv": conv, "tanh": Tanh(), "sigmoid": Sigmoid(), "mix": mix})
 
     def __call__(self, x: Array, lengths: Any = None) -> Array:
-        """Return y; arguments as of `Conv1d`."""
+        """Return y, of the shape of x; arguments as of `Conv1d`."""
         return self._run(x, lengths, False)[0]
 
     def forward(self, x: Array, lengths: Any = None) -> tuple[Array, Tape]:
@@ -326,23 +326,35 @@ class GatedConv1d(Composite):
         return y, Tape(self, saved)
 
     def _run(self, x: Array, lengths: Any, training: bool) -> tuple[Array, Any]:
+        given = check_sequences(self, x, lengths)
         calls = Calls(self.parts, training)
-        ab = calls("conv", x, lengths)
+        ab = calls("conv", x, given)
         a = calls("tanh", ab[..., : self.channels])
         b = calls("sigmoid", ab[..., self.channels :])
-        return calls("mix", a * b), (calls, a, b)
+        y = calls("mix", a * b)
+        self._clear(y, given)
+        return y, (calls, a, b, given)
 
     def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> Array | None:
         """Add into `grads` and return the gradient of x, None where `input_grad` is False."""
-        calls, a, b = self._open(tape)
+        calls, a, b, lengths = self._open(tape)
+        check_array("GatedConv1d", "dy", dy, self.dtype, a.shape)
         self._check_backward(tape, None)
-        dz = calls.backward("mix", dy)
         tape.close()
+        if lengths is not None:
+            dy = np.array(dy, self.dtype)
+            self._clear(dy, lengths)
+        dz = calls.backward("mix", dy)
         dab = np.empty((*a.shape[:-1], 2 * self.channels), self.dtype)
         dab[..., : self.channels] = calls.backward("tanh", dz * b)
         dab[..., self.channels :] = calls.backward("sigmoid", dz * a)
         dx: Array | None = calls.backward("conv", dab, input_grad=input_grad)
         return dx
+
+    def _clear(self, array: Array, lengths: Array | None) -> None:
+        past = past_end(lengths, self._time_major(array).shape[0])
+        if past is not None:
+            self._time_major(array)[past.T] = 0
 
 
 class WaveNet(Composite):
@@ -435,11 +447,7 @@ class WaveNet(Composite):
         return y, Tape(self, saved)
 
     def _run(self, x: Array, lengths: Any, training: bool) -> tuple[Array, Any]:
-        check_dtype("WaveNet", "input", x, self.dtype)
-        check_sequence("WaveNet", x)
-        check_features("WaveNet", x, self.in_channels)
-        T, B, _ = self._time_major(x).shape
-        given = check_lengths("WaveNet", lengths, T, B)
+        given = check_sequences(self, x, lengths)
         calls = Calls(self.parts, training)
         x = calls("input", x, given)
         y = np.zeros(x.shape, self.dtype)
@@ -447,8 +455,7 @@ class WaveNet(Composite):
             z = calls(block, x, given)
             x = x + z
             y += z
-        self._clear(y, given)
-        return y, (calls, y.shape, given)
+        return y, (calls, y.shape)
 
     def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> Array | None:
         """Add into `grads` and return the gradient of x.
@@ -467,22 +474,25 @@ class WaveNet(Composite):
         dx : array of the shape of x, or None
             Zero past each sample's end.
         """
-        calls, shape, lengths = self._open(tape)
+        calls, shape = self._open(tape)
         check_array("WaveNet", "dy", dy, self.dtype, shape)
         self._check_backward(tape, None)
         tape.close()
-        dy = np.array(dy, self.dtype)
-        self._clear(dy, lengths)
         dx = np.zeros(shape, self.dtype)  # of what the last block hands on: nobody reads it
         for block in reversed(self._blocks):
             dx += calls.backward(block, dx + dy)
         result: Array | None = calls.backward("input", dx, input_grad=input_grad)
         return result
 
-    def _clear(self, array: Array, lengths: Array | None) -> None:
-        past = past_end(lengths, self._time_major(array).shape[0])
-        if past is not None:
-            self._time_major(array)[past.T] = 0
+
+def check_sequences(layer: Any, x: Any, lengths: Any) -> Array | None:
+    """Raise unless `layer` can take these sequences; return `lengths` as an array, or None."""
+    name = type(layer).__name__
+    check_dtype(name, "input", x, layer.dtype)
+    check_sequence(name, x)
+    check_features(name, x, layer.in_size)
+    T, B, _ = layer._time_major(x).shape
+    return check_lengths(name, lengths, T, B)
 
 
 def draw_seeds(seed: int | None, count: int) -> list[int]:

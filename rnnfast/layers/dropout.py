@@ -67,7 +67,8 @@ class MaskSource:
         bits.advance(start * words)
         drawn = np.random.Generator(bits).integers(0, 2**64, (len(out), words), np.uint64)
         keep = drawn.view(np.uint16)[:, :size].reshape(out.shape) < self.kept
-        np.multiply(keep, self.value, out=out, casting="unsafe")
+        np.copyto(out, keep)  # then in place: much faster than one product of bools and floats
+        out *= self.value
 
 
 @dataclass(frozen=True)

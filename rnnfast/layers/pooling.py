@@ -61,33 +61,34 @@ class Pool(Layer):
 
     def forward(self, x: Array, lengths: Any = None) -> tuple[Array, Tape]:
         """Return the mean or the maximum, and the tape; as a call otherwise."""
-        y, real = self._run(x, lengths)
-        if self.kind == "mean":
-            share = real / np.maximum(real.sum(axis=0), 1)
-        else:
-            share = (self._time_major(x) == y) & real
-            share &= share.cumsum(axis=0) == 1  # the first of equals
-        return (y if x.ndim == 3 else y[0]), Tape(self, (x.shape, y.dtype, share))
+        y, saved = self._run(x, lengths)
+        return (y if x.ndim == 3 else y[0]), Tape(self, (x.shape, y.dtype, saved))
 
-    def _run(self, x: Array, lengths: Any) -> tuple[Array, Array]:
-        # y (B, F), and whether a step is there, (T, B, 1)
+    def _run(self, x: Array, lengths: Any) -> tuple[Array, Any]:
+        # y (B, F) and what backward needs: the number of steps, and of a maximum its step
         check_floats("Pool", "input", x)
         if x.ndim not in (2, 3):
             raise ValueError(
                 f"Pool expected input with 3 axes, or 2 for one sequence, got {x.shape}"
             )
         steps = self._time_major(x)
-        T, B, _ = steps.shape
+        T, B, F = steps.shape
+        dtype = x.dtype.newbyteorder("=")
         given = check_lengths("Pool", lengths, T, B)
         counts = np.full(B, T) if given is None else given
-        real = (np.arange(T)[:, None] < counts)[..., None]
+        if given is not None:
+            past = np.arange(T)[:, None] >= counts
+            steps = np.where(past[..., None], 0 if self.kind == "mean" else -np.inf, steps)
         if self.kind == "mean":
-            sums = np.where(real, steps, 0).sum(axis=0)
-            y = sums / np.maximum(counts, 1)[:, None]
-        else:
-            y = np.where(real, steps, -np.inf).max(axis=0, initial=-np.inf)
-            y[counts == 0] = 0
-        return y.astype(x.dtype.newbyteorder("=")), real
+            y = steps.sum(axis=0, dtype=dtype)
+            y /= np.maximum(counts, 1)[:, None].astype(dtype)
+            return y, (counts, None)
+        if T == 0:
+            return np.zeros((B, F), dtype), (counts, np.zeros((B, F), np.int64))
+        where = steps.argmax(axis=0)
+        y = np.take_along_axis(steps, where[None], axis=0)[0].astype(dtype)
+        y[counts == 0] = 0
+        return y, (counts, where)
 
     def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> Array | None:
         """Return the gradient of x.
@@ -104,13 +105,20 @@ class Pool(Layer):
         -------
         dx : array of the shape of x, or None
         """
-        shape, dtype, share = self._open(tape)
+        shape, dtype, (counts, where) = self._open(tape)
         batched = len(shape) == 3
-        wanted = (share.shape[1], shape[2]) if batched else (shape[1],)
+        wanted = (len(counts), shape[2]) if batched else (shape[1],)
         check_array("Pool", "dy", dy, dtype, wanted)
         tape.close()
         if not input_grad:
             return None
-        dx = np.empty(shape, dtype)
-        self._time_major(dx)[...] = share * (dy if batched else dy[None])
+        dx = np.zeros(shape, dtype)
+        steps, rows = self._time_major(dx), dy if batched else dy[None]
+        if where is None:
+            real = np.arange(len(steps))[:, None] < counts
+            steps += real[..., None] * (rows / np.maximum(counts, 1)[:, None]).astype(dtype)
+        else:
+            rows = np.where(counts[:, None] > 0, rows, 0)
+            if len(steps):
+                np.put_along_axis(steps, where[None], rows[None], axis=0)
         return dx

@@ -41,6 +41,9 @@ class EncoderDecoder(Composite):
     et al., 2015, without input feeding) the decoder's output h and its context c over the
     encoder's outputs become ``tanh(W [c; h])`` before the scores.
 
+    `rnnfast.fit` trains it on batches ``((source, target, source_lengths, lengths), next_symbols,
+    lengths)``.
+
     Letters: Ts source steps, Tt target steps, B batch, V target symbols.
 
     Parameters

@@ -150,7 +150,8 @@ class RepeatVector(Layer):
             raise ValueError(
                 f"RepeatVector expected input with 2 axes, or 1 for one sequence, got {x.shape}"
             )
-        return np.repeat(np.expand_dims(x, self._axis(x.ndim)), self.n, self._axis(x.ndim))
+        x = np.expand_dims(x.astype(x.dtype.newbyteorder("="), copy=False), self._axis(x.ndim))
+        return np.repeat(x, self.n, self._axis(x.ndim - 1))
 
     def forward(self, x: Array) -> tuple[Array, Tape]:
         """Return x at every step and the tape; as a call otherwise."""
@@ -175,7 +176,7 @@ class RepeatVector(Layer):
         shape, dtype = self._open(tape)
         check_array("RepeatVector", "dy", dy, dtype, shape)
         tape.close()
-        return dy.sum(axis=self._axis(len(shape) - 1)) if input_grad else None
+        return dy.sum(axis=self._axis(len(shape) - 1), dtype=dtype) if input_grad else None
 
     def _axis(self, ndim: int) -> int:
         # of time in y, for x with so many axes

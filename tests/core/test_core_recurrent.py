@@ -262,7 +262,7 @@ def test_nan_and_inf_stay_in_their_sample(core, runtime, cell, sizes):
 @both_types
 @every_cell
 def test_huge_inputs_saturate(core, cell, dtype):
-    case = small(cell, L=1, dropout=0.0)
+    case = small(cell, L=1, dropout=0.0, norm=False)  # whose squares overflow
     problem = make(case, dtype)
     problem.x[...] = np.copysign(1e30, problem.x)
     want = run(reference, copy_with(problem, dtype=np.dtype(np.float64), **in_float64(problem)))

@@ -108,6 +108,66 @@ def test_a_defective_driver_is_caught(engine, monkeypatch, cell, name, defect):
         check(got, run(reference, make(case)), case, np.float32)
 
 
+# Each takes the functions of the reference that options rest on and returns a defective one.
+
+
+def forget_the_share_of_the_statistics():
+    def norm_backward(cell, w_ln, dslots, saved):
+        normal, rstd = saved
+        dsums = (dslots * w_ln).reshape(normal.shape) * rstd
+        return reference.from_slots(cell, dsums.reshape(dslots.shape))
+
+    return dict(norm_backward=norm_backward)
+
+
+def norm_less():
+    return dict(NORM_EPS=1e-3)
+
+
+def change_factors(change):
+    sound = reference.factors_of
+
+    def factors_of(packed, masks, k, T, dtype):
+        factors = sound(packed, masks, k, T, dtype)
+        return replace(factors, **change(factors))
+
+    return dict(factors_of=factors_of)
+
+
+def forget_recurrent_dropout():
+    return change_factors(lambda factors: dict(recurrent=None))
+
+
+def forget_a_step_of_zoneout():
+    def change(factors):
+        zone_h = factors.zone_h.copy()
+        zone_h[2] = 0
+        return dict(zone_h=zone_h)
+
+    return change_factors(change)
+
+
+@pytest.mark.parametrize(
+    "defect",
+    [
+        forget_the_share_of_the_statistics,
+        norm_less,
+        forget_recurrent_dropout,
+        forget_a_step_of_zoneout,
+    ],
+    ids=lambda f: f.__name__,
+)
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_defective_option_is_caught(engine, monkeypatch, cell, defect):
+    case = Case(cell, **SIZES, norm=True, recurrent=0.3, zone=0.3)
+    got = run(engine, make(case, np.float32))
+    check(got, truth(case), case, np.float32)
+    for name, wrong in defect().items():
+        monkeypatch.setattr(reference, name, wrong)
+    with pytest.raises(AssertionError, match="elements off"):
+        check(got, run(reference, make(case)), case, np.float32)
+
+
 @pytest.mark.parametrize("cell", CELLS)
 def test_what_nobody_wrote_is_caught(cell):
     case = Case(cell, **SIZES)

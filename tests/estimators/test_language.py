@@ -160,22 +160,26 @@ def test_parameters_and_pickles(model):
 def test_refuses(model):
     for call, error, message in [
         (lambda: quick().fit([]), ValueError, "X of at least one sequence, got none"),
-        (lambda: quick().fit(np.ones(9)), TypeError, "an array of integers, got float64"),
+        (lambda: quick().fit(np.ones(9)), TypeError, "arrays in X of integers, got float64"),
         (lambda: quick().fit([1.5, 2.5]), TypeError, "X as a text, integers, or a list"),
         (
             lambda: quick().fit(["a", np.ones((2, 2, 2), int)]),
             ValueError,
-            "arrays of shape (time,)",
+            "arrays in X of shape (time,)",
         ),
         (lambda: quick().fit([scales(), scales()[:, :3]]), ValueError, "sequences with 4 voices"),
         (lambda: quick(steps=0).fit(CYCLE), ValueError, "steps >= 1, got 0"),
         (lambda: model.generate(-1), ValueError, "n >= 0, got -1"),
         (lambda: model.stream(0.0), ValueError, "temperature > 0 and finite, got 0.0"),
         (lambda: model.stream(top_k=0), ValueError, "top_k >= 1, got 0"),
+        (lambda: model.stream(prompt=np.ones(2)), TypeError, "arrays in prompt of integers"),
+        (lambda: quick().fit([""]).score([""]), ValueError, "X with a symbol to predict, got none"),
         (lambda: model.accuracy(scales()), ValueError, "sequences with no axis of voices"),
     ]:
         with pytest.raises(error, match=re.escape(f"LanguageModel expected {message}")):
             call()
+    with pytest.raises(TypeError, match="Vocabulary expected symbols that can be hashed and sort"):
+        quick().fit([[1, "a"]])
     with pytest.raises(ValueError, match="expected at least 2 symbols"):
         quick().fit("a")
     with pytest.raises(ValueError, match="not fitted"):

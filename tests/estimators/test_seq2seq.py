@@ -133,6 +133,7 @@ def test_refuses(model):
         (lambda: Seq2Seq().fit("abc", X), ValueError, "X as a list of sequences, got 'abc'"),
         (lambda: Seq2Seq().fit(X, []), ValueError, "y as a list of sequences, got []"),
         (lambda: Seq2Seq().fit(X, [1, 2, 3, 4]), TypeError, "y as a list of sequences, got one"),
+        (lambda: Seq2Seq(batch_size=0).fit(X, X), ValueError, "batch_size >= 1, got 0"),
         (lambda: Seq2Seq(max_length=-1).fit(X, X), ValueError, "max_length >= 0, got -1"),
         (lambda: model.score(X, X[:2]), ValueError, "as many sequences in y as in X, 4, got 2"),
         (lambda: model.predict(np.ones((2, 3))), TypeError, "X of lists of symbols, as in fit"),

@@ -42,6 +42,8 @@ def run(layer, ragged, whole=True):
         {"num_layers": 3, "bidirectional": True, "batch_first": True},
         {"num_layers": 3, "dropout": 0.5},
         {"num_layers": 3, "dropout": 0.5, "bidirectional": True},
+        {"num_layers": 2, "layer_norm": True, "recurrent_dropout": 0.4, "zoneout": 0.3},
+        {"bidirectional": True, "layer_norm": True, "recurrent_dropout": 0.4, "zoneout": 0.3},
     ],
     ids=str,
 )

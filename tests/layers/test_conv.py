@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from support import each_engine as each_engine
 from support import odd_layouts, same_slope, same_slopes
 
-from rnnfast import GRU, Conv1d, Last, Linear, Sequential, WaveNet
-from rnnfast.layers import GatedConv1d
+from rnnfast import GRU, Conv1d, GatedConv1d, Last, Linear, Sequential, WaveNet
 
 F8 = {"dtype": np.float64}
 KERNELS = [
@@ -146,9 +145,7 @@ def test_finite_differences(make, batch_first, lengths):
     x = in_layout(rng.standard_normal((4, 6, 3)), batch_first)
     y, tape = layer.forward(x, lengths)
     np.testing.assert_array_equal(layer(x, lengths), y)
-    # what lies past a sample's end is no output: nobody has an interest in it
-    kept = y != 0
-    dy = rng.standard_normal(y.shape) * kept
+    dy = rng.standard_normal(y.shape)
 
     def loss():
         return np.vdot(layer(x, lengths), dy)
@@ -219,9 +216,8 @@ def test_errors(make):
         (lambda: layer(x, [1, 2, 3, 7]), ValueError, "lengths from 0 to 6"),
         (lambda: layer.backward(tape, y[:1]), ValueError, "dy of shape"),
     ]:
-        with pytest.raises(error, match="expected " + re.escape(message)) as caught:
+        with pytest.raises(error, match=re.escape(f"{name} expected {message}")):
             call()
-        assert str(caught.value).startswith((name, "Conv1d", "Linear"))
     assert not any(grad.any() for grad in layer.grads.values())
     assert layer.backward(tape, y, input_grad=False) is None
     with pytest.raises(RuntimeError, match="used before"):
@@ -315,8 +311,6 @@ def test_each_sample_of_a_ragged_batch_alone(make):
     ends = layer.out_lengths(np.array(lengths))
     for b, (n, end) in enumerate(zip(lengths, ends, strict=True)):
         np.testing.assert_allclose(y[:end, b], layer(x[:n, b]), rtol=1e-12, atol=1e-12)
-    if isinstance(layer, GatedConv1d):
-        return  # its last product, a Linear, knows no lengths
     dy = rng.standard_normal(y.shape)
     dx = layer.backward(tape, dy)
     grads = {name: grad.copy() for name, grad in layer.grads.items()}

@@ -1,4 +1,4 @@
-"""Linear, Embedding, norms, activations, Dropout, Last and RepeatVector."""
+"""Linear, Embedding, norms, activations, Dropout, Last, Pool and RepeatVector."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from rnnfast import (
     Last,
     LayerNorm,
     Linear,
+    Pool,
     ReLU,
     RepeatVector,
     Sequential,
@@ -155,6 +156,7 @@ def test_linear_without_inputs():
         BatchNorm1d(3, eps=1e-3, momentum=0.2, affine=False, dtype=np.float64),
         RepeatVector(3, batch_first=True),
         Tanh(),
+        Pool("max", batch_first=True),
     ],
     ids=repr,
 )
@@ -489,12 +491,51 @@ def test_repeat_vector(batch_first):
     checked(layer, x)
     checked(layer, x[0])
     assert layer(x[0]).shape == (4, 2)
+    for kind, odd in odd_layouts(x).items():
+        odd_y, tape = layer.forward(odd)
+        assert odd_y.dtype == np.float64
+        np.testing.assert_array_equal(odd_y, y, err_msg=kind)
+        np.testing.assert_array_equal(layer.backward(tape, y), 4 * x, err_msg=kind)
     model = Sequential(
         Linear(2, 3, dtype="f8"), layer, RNN(3, 5, batch_first=batch_first, dtype="f8")
     )
     assert model.predict(x).shape == ((3, 4, 5) if batch_first else (4, 3, 5))
     with pytest.raises(ValueError, match="step by step: RepeatVector takes or makes several"):
         model.step(x)
+
+
+# ---- the mean and the maximum over time ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["mean", "max"])
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("lengths", [None, [4, 1, 0]])
+def test_pool(kind, batch_first, lengths):
+    layer = Pool(kind, batch_first)
+    x = np.random.default_rng(1).standard_normal((4, 3, 2))
+    of = np.mean if kind == "mean" else np.max
+    want = [of(x[:n, b], axis=0) if n else [0, 0] for b, n in enumerate(lengths or [4, 4, 4])]
+    for b, n in enumerate(lengths or []):
+        x[n:, b] = 9.0  # what must not be seen
+    if batch_first:
+        x = np.ascontiguousarray(x.swapaxes(0, 1))
+    np.testing.assert_allclose(layer(x, lengths), want, rtol=1e-14)
+    checked(layer, x, lengths)
+
+
+def test_pool_of_one_sequence_of_nothing_and_of_equals():
+    x = np.array([[1, 5], [3, 5], [2, 5]], np.float32)
+    np.testing.assert_array_equal(Pool("mean")(x), [2, 5])
+    layer = Pool("max")
+    np.testing.assert_array_equal(layer(x, [1]), x[0])
+    y, tape = layer.forward(x)
+    np.testing.assert_array_equal(layer.backward(tape, y), [[0, 5], [3, 0], [0, 0]])
+    for kind in ("mean", "max"):
+        np.testing.assert_array_equal(Pool(kind)(np.ones((0, 2, 3))), np.zeros((2, 3)))
+    with pytest.raises(ValueError, match="kind 'mean' or 'max', got 'min'"):
+        Pool("min")
+    with pytest.raises(ValueError, match="3 axes, or 2 for one sequence"):
+        layer(x[0])
 
 
 @settings(max_examples=60, deadline=None)
@@ -512,6 +553,8 @@ def test_repeat_vector(batch_first):
             lambda: ReLU(),
             lambda: Sigmoid(),
             lambda: Tanh(),
+            lambda: Pool(),
+            lambda: Pool("max"),
         ]
     ),
     shape=st.lists(st.integers(0, 3), max_size=4).map(tuple),

@@ -1,0 +1,76 @@
+"""SequenceLabeler."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+
+from support import each_engine as each_engine
+
+from rnnfast.estimators import SequenceLabeler
+
+QUICK = {"hidden_size": 8, "max_iter": 20, "learning_rate_init": 0.02, "random_state": 0}
+
+
+def signs(n=60, seed=0):
+    """Sequences of 1 to 8 steps, and the sign of the sum so far at each."""
+    rng = np.random.default_rng(seed)
+    X = [rng.standard_normal((steps, 1)) for steps in rng.integers(1, 9, n)]
+    return X, [np.where(x[:, 0].cumsum() > 0, "+", "-") for x in X]
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_learns(bidirectional):
+    X, y = signs()
+    model = SequenceLabeler(**QUICK, bidirectional=bidirectional).fit(X, y)
+    assert model.score(*signs(seed=1)) > 0.85
+    predicted = model.predict(X)
+    assert [p.shape for p in predicted] == [label.shape for label in y]
+    proba = model.predict_proba(X)
+    for p, labels in zip(proba, predicted, strict=True):
+        np.testing.assert_allclose(p.sum(axis=1), 1.0, rtol=1e-12)
+        np.testing.assert_array_equal(model.classes_[p.argmax(axis=1)], labels)
+    # the score counts real steps, not padding
+    hits = np.concatenate([p == label for p, label in zip(predicted, y, strict=True)])
+    assert model.score(X, y) == hits.mean()
+
+
+def test_arrays_give_arrays():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((40, 5, 2))
+    y = (X[..., 0] > X[..., 1]).astype(int)
+    model = SequenceLabeler(**QUICK, early_stopping=True).fit(X, y)
+    assert model.score(X, y) > 0.8
+    assert len(model.validation_scores_) == model.n_iter_
+    predicted = model.predict(X)
+    assert predicted.shape == (40, 5)
+    assert model.predict_proba(X).shape == (40, 5, 2)
+    for one, other in zip(model.predict(list(X)), predicted, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_token_ids_and_partial_fit():
+    rng = np.random.default_rng(0)
+    X = [rng.integers(0, 5, n) for n in rng.integers(2, 8, 60)]
+    y = [np.append(False, x[:-1] == 2) for x in X]  # after a 2
+    model = SequenceLabeler(**{**QUICK, "cell": "rnn"}, vocabulary_size=5, embedding_size=4)
+    for _ in range(20):
+        model.partial_fit(X, y, classes=[False, True])
+    assert model.score(X, y) > 0.95
+
+
+def test_refuses_labels():
+    X, y = signs(4)
+    model = SequenceLabeler(**{**QUICK, "max_iter": 1})
+    for wrong, message in [
+        (None, "requires y to be passed"),
+        ([labels[:1] for labels in y], "a label for each step of X"),
+        (y[:3], "a label for each step of X"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            model.fit(X, wrong)
+    model.fit(X, y)
+    with pytest.raises(ValueError, match="a label for each of"):
+        model.score(X, y[:3])

@@ -1,0 +1,31 @@
+"""Every example's quick form runs to its end on both backends and makes its picture."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+NAMES = sorted(p.stem for p in EXAMPLES.glob("*.py") if p.stem not in ("common", "run"))
+
+pytest.importorskip("matplotlib", reason="examples draw with matplotlib")
+pytest.importorskip("sklearn", reason="examples use the estimators")
+
+
+@pytest.mark.parametrize("backend", ["core", "reference"])
+@pytest.mark.parametrize("name", NAMES)
+def test_quick_form(name, backend, tmp_path):
+    record = tmp_path / "record.json"
+    command = [sys.executable, str(EXAMPLES / f"{name}.py"), "--quick"]
+    command += ["--out", str(tmp_path), "--record", str(record)]
+    environment = os.environ | {"RNNFAST_BACKEND": backend, "MPLBACKEND": "agg"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(record.read_text())["rows"]
+    if not rows:
+        pytest.skip(done.stdout)
+    assert all(row["ours"] for row in rows)
+    assert list(tmp_path.glob("*.png")), "no picture"
