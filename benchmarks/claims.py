@@ -22,11 +22,11 @@ import numpy as np
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
-from cases import BENCHMARK, Array, Case, make
+from cases import BENCHMARK, Case, make
+from networks import epoch_keras, epoch_pytorch, epoch_rnnfast
 from peers import (
     PEERS,
     engine,
-    import_keras,
     onnx_model,
     onnx_session,
     pytorch,
@@ -34,7 +34,7 @@ from peers import (
     rnnfast_layer,
 )
 from report import cell_title, number, table
-from workers import Arrays, Side, Worker, Workers, load, measure
+from workers import Side, Worker, Workers, load, measure, no_arrays
 
 import rnnfast
 from rnnfast.bench import LAYERS
@@ -67,10 +67,6 @@ class Settings:
                 for name, values in taken.items():
                     values.append(1e6 * workers[name].ask(measure, self.seconds, least))
         return {name: median(values) for name, values in taken.items()}
-
-
-def no_arrays(result: Any) -> Arrays:
-    return {}
 
 
 def quiet(*args: Any) -> Side:
@@ -332,66 +328,13 @@ def checkpoints(settings: Settings) -> None:
 # ---- a model of tutorial size
 
 
-def series() -> tuple[Array, Array]:
-    data = rnnfast.datasets.sine_waves(7000, 51, seed=42)
-    return data[:, :50], data[:, 50]
-
-
-def epoch_rnnfast(threads: int) -> Side:
-    x, y = series()
-    model = rnnfast.Sequential(
-        rnnfast.LSTM(1, 20, num_layers=2, batch_first=True, seed=0),
-        rnnfast.Last(batch_first=True),
-        rnnfast.Linear(20, 1, seed=0),
-    )
-    adam, loss = rnnfast.Adam(model), rnnfast.losses.squared_error
-
-    def epoch() -> Any:
-        return rnnfast.fit(model, (x, y), loss=loss, optimizer=adam, batch_size=32, progress=False)
-
-    return epoch, no_arrays
-
-
-def epoch_pytorch(threads: int) -> Side:
-    import torch
-
-    torch.set_num_threads(threads)
-    x, y = (torch.from_numpy(np.ascontiguousarray(array)) for array in series())
-    lstm, linear = torch.nn.LSTM(1, 20, num_layers=2, batch_first=True), torch.nn.Linear(20, 1)
-    loss = torch.nn.MSELoss()
-    adam = torch.optim.Adam([*lstm.parameters(), *linear.parameters()])
-
-    def epoch() -> None:
-        for rows in torch.randperm(len(x)).split(32):
-            adam.zero_grad()
-            loss(linear(lstm(x[rows])[0][:, -1]), y[rows]).backward()
-            adam.step()
-
-    return epoch, no_arrays
-
-
-def epoch_keras(threads: int) -> Side:
-    keras = import_keras(threads)
-    x, y = series()
-    layers = keras.layers
-    model = keras.Sequential(
-        [
-            keras.Input((50, 1)),
-            layers.LSTM(20, return_sequences=True),
-            layers.LSTM(20),
-            layers.Dense(1),
-        ]
-    )
-    model.compile(optimizer="adam", loss="mse")
-    return lambda: model.fit(x, y, batch_size=32, epochs=1, verbose=0), no_arrays
-
-
 def tutorial(settings: Settings) -> None:
     """Time an epoch of training as each framework's user would write it."""
-    sides: dict[str, tuple[Any, ...]] = {"rnnfast": (epoch_rnnfast,)}
-    sides |= {"PyTorch": (epoch_pytorch,)} if present("torch") else {}
-    sides |= {"Keras": (epoch_keras,)} if present("keras") else {}
-    us = settings.race({name: (*side, settings.threads) for name, side in sides.items()}, least=1)
+    builds: dict[str, Build] = {"rnnfast": epoch_rnnfast}
+    builds |= {"PyTorch": epoch_pytorch} if present("torch") else {}
+    builds |= {"Keras": epoch_keras} if present("keras") else {}
+    arguments = "tutorial", settings.threads
+    us = settings.race({name: (build, *arguments) for name, build in builds.items()}, least=1)
     rows = [[name, value / 1e6, value / us["rnnfast"]] for name, value in us.items()]
     title = "An epoch: LSTM 20-20 and Linear on 7,000 series of 50 steps, batch 32, Adam"
     show(title, ["", "seconds", "over rnnfast"], rows)

@@ -168,19 +168,19 @@ def markdown(data: dict[str, Any]) -> str:
     return "\n".join([text, *tables, summary(data)])
 
 
-def split_page(page: Path) -> tuple[str, str]:
+def split_page(page: Path, begin: str = BEGIN) -> tuple[str, str]:
     """Return what stands before and after the place of the table, its marks included."""
     text = page.read_text()
-    before, begin, rest = text.partition(BEGIN)
+    before, found, rest = text.partition(begin)
     _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise SystemExit(f"{page} expected the lines {BEGIN} and {END}, got a page without")
+    if not (found and end):
+        raise SystemExit(f"{page} expected the lines {begin} and {END}, got a page without")
     return before + begin, end + after
 
 
-def write_into(page: Path, text: str) -> None:
+def write_into(page: Path, text: str, begin: str = BEGIN) -> None:
     """Put a text between the two lines of a page that mark its place."""
-    before, after = split_page(page)
+    before, after = split_page(page, begin)
     page.write_text(f"{before}\n\n{text}\n{after}")
 
 

@@ -27,6 +27,12 @@ Arrays = dict[str, NDArray[Any]]
 # What is timed, and how its result reads as named arrays.
 Side = tuple[Call, Callable[[Any], Arrays]]
 
+
+def no_arrays(result: Any) -> Arrays:
+    """Return nothing: for sides whose results are not compared."""
+    return {}
+
+
 _call: Call = lambda: None  # noqa: E731  what this process was last told to load
 
 
@@ -137,6 +143,11 @@ def measure(seconds: float, least: int = 3) -> float:
     """Warm up, time what is loaded for about `seconds`, and return a call's median seconds."""
     calls, rounds = plan(_call, seconds, least)
     return median(clock(_call, calls) for _ in range(rounds))
+
+
+def once() -> float:
+    """Return the seconds that one call of what is loaded takes, for calls that take long."""
+    return clock(_call, 1)
 
 
 def peak(bursts: int = 20) -> float:

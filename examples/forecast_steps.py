@@ -24,6 +24,11 @@ def iterated(model: rf.Sequential, x: np.ndarray) -> np.ndarray:
     return x[:, -STEPS:, 0]
 
 
+def at_every_step(series: np.ndarray) -> np.ndarray:
+    """Return what follows each of the first 50 steps: [:, t] are the ten values after step t."""
+    return np.stack([series[:, i + 1 : i + 51, 0] for i in range(STEPS)], axis=-1)
+
+
 def linear() -> rf.Sequential:
     return rf.Sequential(rf.Linear(50, STEPS))
 
@@ -115,8 +120,7 @@ def example(options: Options) -> list[Row]:
             Row("C5", what, "MSE", errors, goal, baselines, epoch=float(np.median(seconds)))
         )
 
-    # targets[:, t] are the ten values after step t
-    targets = np.stack([series[:, i + 1 : i + 51, 0] for i in range(STEPS)], axis=-1)
+    targets = at_every_step(series)
     every: list[tuple[str, str, Network, float, int, float, float]] = [
         ("C6", "RNN 20-20, rate 1e-2", rnn, 1e-2, 20, 0.0205, 0.0096),
         ("C7", "layer-normalised RNN 20-20", layer_norm_rnn, 1e-3, 20, 0.0250, 0.0121),
