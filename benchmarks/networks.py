@@ -19,6 +19,7 @@ sys.path.append(str(Path(__file__).parents[1] / "examples"))
 
 import forecast
 import forecast_steps
+import wavenet
 from cases import Array
 from peers import import_keras
 from workers import Side, no_arrays
@@ -64,8 +65,8 @@ NETWORKS = {
         Network("C8", "LSTM 20-20", forecast_steps.lstm, "lstm"),
         Network("C9", "GRU 20-20", forecast_steps.gru, "gru"),
         Network("C10", "Conv1d + GRU 20-20", forecast_steps.conv_gru, "conv gru"),
-        Network("C11", "WaveNet", forecast_steps.wavenet, "wavenet"),
-        Network("C12", "gated WaveNet", forecast_steps.gated_wavenet, "gated wavenet"),
+        Network("C11", "WaveNet", wavenet.wavenet, "wavenet"),
+        Network("C12", "gated WaveNet", wavenet.gated_wavenet, "gated wavenet"),
     )
 }
 
