@@ -8,6 +8,8 @@ those at the last step.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from common import Options, Row, main, save
 from forecast import VALID, Network, deep, least_squares, mse, train
@@ -66,8 +68,16 @@ def conv_gru() -> rf.Sequential:
     )
 
 
-# name, what, network, learning rate, epochs, goals of all forecasts and of the last step's
-Plan = tuple[str, str, Network, float, int, float, float]
+class Plan(NamedTuple):
+    """A network that forecasts ten values at every step, and how to train it."""
+
+    row: str
+    what: str
+    network: Network
+    goals: tuple[float, float]  # of all forecasts, and of the last step's
+    lr: float = 1e-3
+    one_cycle: bool = False
+    epochs: int = 20
 
 
 def at_each_step(
@@ -77,23 +87,26 @@ def at_each_step(
     series = rf.datasets.sine_waves(10_000, 50 + STEPS, seed=42)
     x, y, targets = series[:, :50], series[:, 50:, 0], at_every_step(series)
     rows = []
-    for name, what, network, lr, epochs, goal_all, goal_last in plans:
-        all_errors, last_errors, seconds = [], [], []
+    for plan in plans:
+        errors: dict[str, list[float]] = {"MSE, all": [], "MSE, last": []}
+        seconds = []
         for seed in range(options.seeds):
-            model = network()
-            wanted = targets[:, 3::2] if network is conv_gru else targets
-            history = train(model, x, wanted, options, seed, lr, epochs=epochs)
+            model = plan.network()
+            wanted = targets[:, 3::2] if plan.network is conv_gru else targets
+            settings = plan.lr, plan.one_cycle, plan.epochs
+            history = train(model, x, wanted, options, seed, *settings)
             forecast = model.predict(x[VALID])
-            all_errors.append(mse(forecast, wanted[VALID]))
-            last_errors.append(mse(forecast[:, -1], y[VALID]))
+            errors["MSE, all"].append(mse(forecast, wanted[VALID]))
+            errors["MSE, last"].append(mse(forecast[:, -1], y[VALID]))
             seconds.append(min(history["seconds"]))
         epoch = float(np.median(seconds))
-        rows.append(Row(name, what, "MSE, all", all_errors, goal_all, epoch=epoch))
-        rows.append(Row(name, what, "MSE, last", last_errors, goal_last, baselines, epoch=epoch))
-        if what == drawn:
+        for (metric, found), goal in zip(errors.items(), plan.goals, strict=True):
+            shown = baselines if metric == "MSE, last" else {}
+            rows.append(Row(plan.row, plan.what, metric, found, goal, shown, epoch=epoch))
+        if plan.what == drawn:
             axes = rf.plots.forecast(x[7000, :, 0], y[7000], forecast[0, -1])
             axes.set_title(f"Ten steps ahead, {drawn}")
-            save(axes, options, f"forecast_{name.lower()}")
+            save(axes, options, f"forecast_{plan.row.lower()}")
     return rows
 
 
@@ -132,18 +145,17 @@ def example(options: Options) -> list[Row]:
             Row("C5", what, "MSE", errors, goal, baselines, epoch=float(np.median(seconds)))
         )
 
-    return rows + at_each_step(
-        options,
-        [
-            ("C6", "RNN 20-20, rate 1e-2", rnn, 1e-2, 20, 0.0205, 0.0096),
-            ("C7", "layer-normalised RNN 20-20", layer_norm_rnn, 1e-3, 20, 0.0250, 0.0121),
-            ("C8", "LSTM 20-20", lstm, 1e-3, 20, 0.02379, 0.00856),
-            ("C9", "GRU 20-20", gru, 1e-3, 20, 0.02379, 0.01026),
-            ("C10", "Conv1d(20, 4, stride 2) + GRU 20-20", conv_gru, 1e-3, 20, 0.0184, 0.0080),
-        ],
-        baselines,
-        "LSTM 20-20",
-    )
+    conv = "Conv1d(20, 4, stride 2) + GRU 20-20"
+    plans = [
+        Plan("C6", "RNN 20-20, rate 1e-2", rnn, (0.0205, 0.0096), lr=1e-2),
+        Plan("C7", "layer-normalised RNN 20-20", layer_norm_rnn, (0.0250, 0.0121)),
+        Plan("C7", "the same, one cycle to 5e-3", layer_norm_rnn, (0.0250, 0.0121), 5e-3, True),
+        Plan("C8", "LSTM 20-20", lstm, (0.02379, 0.00856)),
+        Plan("C9", "GRU 20-20", gru, (0.02379, 0.01026)),
+        Plan("C10", conv, conv_gru, (0.0184, 0.0080)),
+        Plan("C10", "the same, one cycle to 5e-3", conv_gru, (0.0184, 0.0080), 5e-3, True),
+    ]
+    return rows + at_each_step(options, plans, baselines, "LSTM 20-20")
 
 
 if __name__ == "__main__":

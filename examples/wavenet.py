@@ -7,7 +7,7 @@ double; gated WaveNet: tanh times sigmoid, residual and skip connections (van de
 from __future__ import annotations
 
 from common import Options, Row, main
-from forecast_steps import STEPS, at_each_step
+from forecast_steps import STEPS, Plan, at_each_step
 
 import rnnfast as rf
 
@@ -32,20 +32,14 @@ def gated_wavenet() -> rf.Sequential:
 
 
 def example(options: Options) -> list[Row]:
-    plain = at_each_step(
-        options, [("C11", "WaveNet", wavenet, 1e-3, 20, 0.0188, 0.0072)], {}, "WaveNet"
-    )
-    goals = [row.median for row in plain]
-    gated = at_each_step(
-        options,
-        [
-            ("C12", "gated WaveNet, 2 epochs", gated_wavenet, 1e-3, 2, 0.1217, 0.1217),
-            ("C12", "gated WaveNet, 20 epochs", gated_wavenet, 1e-3, 20, goals[0], goals[1]),
-        ],
-        {},
-        "gated WaveNet, 20 epochs",
-    )
-    return plain + gated
+    plain = [Plan("C11", "WaveNet", wavenet, (0.0188, 0.0072))]
+    rows = at_each_step(options, plain, {}, "WaveNet")
+    beside = rows[0].median, rows[1].median
+    gated = [
+        Plan("C12", "gated WaveNet, 2 epochs", gated_wavenet, (0.1217, 0.1217), epochs=2),
+        Plan("C12", "gated WaveNet, 20 epochs, beside C11", gated_wavenet, beside),
+    ]
+    return rows + at_each_step(options, gated, {}, gated[1].what)
 
 
 if __name__ == "__main__":
