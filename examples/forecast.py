@@ -98,7 +98,7 @@ def example(options: Options) -> list[Row]:
             Row(name, what, "MSE", errors, goal, baselines, epoch=float(np.median(seconds)))
         )
 
-    axes = rf.plots.forecast(x[7000, :, 0], y[7000], model.predict(x[7000:7001])[0])
+    axes = rf.plots.forecast(series[7000, :, 0], model.predict(x[7000:7001])[0])
     axes.set_title("The last network: one step ahead")
     save(axes, options, "forecast")
     return rows

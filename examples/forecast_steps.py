@@ -104,7 +104,7 @@ def at_each_step(
             shown = baselines if metric == "MSE, last" else {}
             rows.append(Row(plan.row, plan.what, metric, found, goal, shown, epoch=epoch))
         if plan.what == drawn:
-            axes = rf.plots.forecast(x[7000, :, 0], y[7000], forecast[0, -1])
+            axes = rf.plots.forecast(series[7000, :, 0], forecast[0, -1])
             axes.set_title(f"Ten steps ahead, {drawn}")
             save(axes, options, f"forecast_{plan.row.lower()}")
     return rows
