@@ -34,14 +34,14 @@ def picture(words: list[str], belief: np.ndarray) -> Any:
     places = range(len(words))
     axes.plot(places, belief, "o-")
     axes.axhline(0.5, color="grey", linewidth=1, linestyle="--")
-    axes.text(0, 0.52, "even odds", color="grey")
+    axes.text(len(words) - 1, 0.52, "even odds", color="grey", ha="right")
     axes.set_xticks(places, words, rotation=60, ha="right")
     axes.set(ylabel="probability of praise", ylim=(0, 1), title="Belief after each word")
     return axes
 
 
 def example(options: Options) -> list[Row]:
-    texts, y = rf.datasets.reviews(200 if options.quick else 4000, seed=0)
+    texts, y = rf.datasets.reviews(200 if options.quick else 20_000, seed=0)
     texts_test, y_test = rf.datasets.reviews(2000, seed=1)
     baselines = {}
     for name, longest in (("bag of words", 1), ("of 1 to 3 words in a row", 3)):
@@ -61,7 +61,7 @@ def example(options: Options) -> list[Row]:
             embedding_size=16,
             hidden_size=32,
             learning_rate_init=3e-3,
-            max_iter=1 if options.quick else 15,
+            max_iter=1 if options.quick else 4,
             random_state=seed,
         ).fit(x + beginnings, np.tile(y, 2))
         scores.append(model.score(x_test, y_test))
