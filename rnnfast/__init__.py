@@ -2,7 +2,7 @@
 
 __version__ = "0.1.0"
 
-from . import backend, datasets, init, losses, optim
+from . import backend, datasets, init, losses, optim, plots
 from .callbacks import Callback, Checkpoint, CSVLog, EarlyStopping, History
 from .core.runtime import get_num_threads, num_threads, set_num_threads, show_config
 from .io import load, save
@@ -96,6 +96,7 @@ __all__ = [
     "losses",
     "num_threads",
     "optim",
+    "plots",
     "save",
     "set_num_threads",
     "show_config",
