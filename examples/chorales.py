@@ -124,11 +124,12 @@ def accuracy(model: rf.Sequential, notes: np.ndarray) -> float:
 
 
 def compose(model: rf.Sequential, start: np.ndarray, chords: int, temperature: float) -> np.ndarray:
-    """Continue some chords; each note depends on all before it, those of its own chord too."""
+    """Continue some chords; a note depends on those before it in its own chord and 32 chords."""
     rng = np.random.default_rng(0)
     ids = to_ids(start.ravel())
     for _ in range(chords * VOICES):
-        scores = model.predict(ids[np.newaxis])[0, -1]
+        first = max(0, len(ids) // VOICES - CHORDS + 1) * VOICES
+        scores = model.predict(ids[np.newaxis, first:])[0, -1]
         ids = np.append(ids, sample(scores, rng, temperature))
     return np.where(ids > 0, ids + LOWEST - 1, 0).reshape(-1, VOICES)
 
@@ -152,7 +153,7 @@ def example(options: Options) -> list[Row]:
         print(f"seed {seed}: accuracy on the validation split {accuracy(model, valid):.4f}")
 
     given = 8
-    chorale = compose(model, splits[2][0][:given], 4 if options.quick else 120, temperature=0.8)
+    chorale = compose(model, splits[2][0][:given], 4 if options.quick else 120, temperature=0.7)
     rf.datasets.write_midi(options.out / "chorale.mid", chorale)
     print(f"a chorale: {options.out / 'chorale.mid'}")
     axes = rf.plots.piano_roll(chorale)
