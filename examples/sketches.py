@@ -23,9 +23,9 @@ import rnnfast as rf
 
 
 def read(options: Options) -> list[rf.datasets.Drawing]:
-    limit = 40 if options.quick else 2000
+    limit = 10 if options.quick else 2000
     if options.path is None:
-        return rf.datasets.sketches(240 if options.quick else 8000, seed=0)
+        return rf.datasets.sketches(120 if options.quick else 8000, seed=0)
     files = sorted(options.path.glob("*.ndjson"))
     return [drawing for file in files for drawing in rf.datasets.read_quickdraw(file, limit)]
 
