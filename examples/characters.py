@@ -44,7 +44,10 @@ def example(options: Options) -> list[Row]:
         written = model.generate(300, temperature, prompt="A list is ", random_state=0)
         print(f"At temperature {temperature}:\n\nA list is {written}\n")
     axes = rf.plots.learning_curve(model)
-    axes.set_title("A character model of Python's documentation")
+    axes.set(
+        title="A character model of Python's documentation",
+        ylabel="cross-entropy of the training text, nats",
+    )
     save(axes, options, "characters")
     gram = float(ngram_bits(text.ids, text.cut, text.symbols).mean())
     return [
