@@ -166,17 +166,17 @@ def write_quickdraw(path: str | os.PathLike[str], drawings: Iterable[Drawing]) -
 
 
 def sketches(n_drawings: int, seed: int | None = None) -> list[Drawing]:
-    """Return generated sketches of airplanes, basketballs and cats.
+    """Return generated sketches of airplanes, basketballs, cats and nine other things.
 
     Small stand-ins for the Quick, Draw! categories of these names, for tests and examples: strokes
-    of random proportions, each shaken, turned, sometimes left out and drawn from either end, in
-    random order. Like the data set's simplified drawings they start at 0 and reach 255 in whole
-    pixels.
+    of random proportions, each shaken, stretched, turned, sometimes left out and drawn from either
+    end, in random order. With too many left out, a drawing may be any of several things. Like the
+    data set's simplified drawings they start at 0 and reach 255 in whole pixels.
 
     Parameters
     ----------
     n_drawings : int
-        The words take turns.
+        The words take turns, in alphabetical order.
     seed : int or None
 
     Returns
@@ -185,15 +185,15 @@ def sketches(n_drawings: int, seed: int | None = None) -> list[Drawing]:
     """
     n_drawings = check_size("sketches", "n_drawings", n_drawings, 0)
     rng = np.random.default_rng(check_seed("sketches", seed))
-    words = {"airplane": _airplane, "basketball": _basketball, "cat": _cat}
     drawings = []
     for number in range(n_drawings):
-        word = tuple(words)[number % len(words)]
-        strokes = words[word](rng)
-        keep = [stroke for stroke in strokes if rng.random() > 0.1] or strokes
+        word = tuple(WORDS)[number % len(WORDS)]
+        strokes = WORDS[word](rng)
+        keep = [stroke for stroke in strokes if rng.random() > 0.2] or strokes
         angle = rng.normal(0, 0.2)
         turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-        shaken = [(s + rng.normal(0, 0.03, s.shape)) @ turn for s in keep]
+        turn *= rng.uniform(0.7, 1.0, (2, 1))
+        shaken = [(s + rng.normal(0, 0.05, s.shape)) @ turn for s in keep]
         shaken = [shaken[i][:: rng.choice((-1, 1))] for i in rng.permutation(len(shaken))]
         points = np.concatenate(shaken)
         low = points.min(axis=0)
@@ -211,6 +211,10 @@ def _ellipse(x: float, y: float, rx: float, ry: float, start: float = 0, end: fl
 
 def _line(*points: tuple[float, float]) -> Array:
     return np.array(points, float)
+
+
+def _box(left: float, top: float, right: float, bottom: float) -> Array:
+    return _line((left, top), (right, top), (right, bottom), (left, bottom), (left, top))
 
 
 def _airplane(rng: np.random.Generator) -> list[Array]:
@@ -236,3 +240,82 @@ def _cat(rng: np.random.Generator) -> list[Array]:
         _line((0.3, 0.35), (1.4, 0.45)),
     ]
     return [_ellipse(0, 0, wide, 1), *half, *(stroke * (-1, 1) for stroke in half)]
+
+
+def _bicycle(rng: np.random.Generator) -> list[Array]:
+    wheel, saddle = rng.uniform(0.4, 0.6), rng.uniform(-0.9, -0.6)
+    frame = _line((-0.8, 0.4), (-0.3, saddle), (0.5, saddle), (0, 0.4), (-0.8, 0.4))
+    fork = _line((0.8, 0.4), (0.5, saddle), (0.5, saddle - 0.3), (0.8, saddle - 0.3))
+    return [*(_ellipse(x, 0.4, wheel, wheel) for x in (-0.8, 0.8)), frame, fork]
+
+
+def _clock(rng: np.random.Generator) -> list[Array]:
+    hour, minute = rng.uniform(0, 2 * np.pi, 2)
+    hands = [
+        _line((0, 0), (length * np.sin(angle), -length * np.cos(angle)))
+        for length, angle in ((0.5, hour), (0.8, minute))
+    ]
+    marks = [_line((0.85, 0), (1, 0)), _line((0, 0.85), (0, 1))]
+    return [_ellipse(0, 0, 1, 1), *hands, *marks, *(-mark for mark in marks)]
+
+
+def _envelope(rng: np.random.Generator) -> list[Array]:
+    high, flap = rng.uniform(0.5, 0.8), rng.uniform(-0.1, 0.4)
+    return [_box(-1, -high, 1, high), _line((-1, -high), (0, flap), (1, -high))]
+
+
+def _eyeglasses(rng: np.random.Generator) -> list[Array]:
+    glass = rng.uniform(0.3, 0.45)
+    arm = _line((0.5 + glass, 0), (1.2, -0.3), (1.3, 0))
+    glasses = [_ellipse(x, 0, glass, glass) for x in (-0.5, 0.5)]
+    return [*glasses, _ellipse(0, 0, 0.5 - glass, 0.1, 0.5, 1), arm, arm * (-1, 1)]
+
+
+def _fish(rng: np.random.Generator) -> list[Array]:
+    high, tail = rng.uniform(0.3, 0.6), rng.uniform(0.3, 0.6)
+    fins = _line((0.8, 0), (1.3, -tail), (1.3, tail), (0.8, 0))
+    return [_ellipse(0, 0, 0.8, high), fins, _ellipse(-0.5, -0.1, 0.06, 0.06)]
+
+
+def _flower(rng: np.random.Generator) -> list[Array]:
+    petals = [
+        _ellipse(0.5 * np.cos(angle), 0.5 * np.sin(angle) - 0.4, 0.25, 0.25)
+        for angle in np.linspace(0, 2 * np.pi, rng.integers(5, 8), endpoint=False)
+    ]
+    return [_ellipse(0, -0.4, 0.25, 0.25), *petals, _line((0, 0.3), (0, rng.uniform(0.8, 1.4)))]
+
+
+def _house(rng: np.random.Generator) -> list[Array]:
+    eaves, door = rng.uniform(-0.4, 0.1), rng.uniform(-0.6, 0.3)
+    roof = _line((-1, eaves), (0, eaves - rng.uniform(0.5, 1)), (1, eaves))
+    return [_box(-0.8, eaves, 0.8, 1), roof, _box(door, 0.5, door + 0.3, 1)]
+
+
+def _smiley_face(rng: np.random.Generator) -> list[Array]:
+    mouth = _ellipse(0, 0.2, rng.uniform(0.4, 0.6), rng.uniform(0.2, 0.5), 0, 0.5)
+    return [_ellipse(0, 0, 1, 1), *(_ellipse(x, -0.3, 0.1, 0.1) for x in (-0.35, 0.35)), mouth]
+
+
+def _sun(rng: np.random.Generator) -> list[Array]:
+    disc = rng.uniform(0.4, 0.7)
+    rays = [
+        np.outer((disc + 0.1, 1.1), (np.cos(angle), np.sin(angle)))
+        for angle in np.linspace(0, 2 * np.pi, rng.integers(6, 11), endpoint=False)
+    ]
+    return [_ellipse(0, 0, disc, disc), *rays]
+
+
+WORDS = {
+    "airplane": _airplane,
+    "basketball": _basketball,
+    "bicycle": _bicycle,
+    "cat": _cat,
+    "clock": _clock,
+    "envelope": _envelope,
+    "eyeglasses": _eyeglasses,
+    "fish": _fish,
+    "flower": _flower,
+    "house": _house,
+    "smiley face": _smiley_face,
+    "sun": _sun,
+}
