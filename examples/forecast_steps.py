@@ -115,7 +115,7 @@ def example(options: Options) -> list[Row]:
     x, y = series[:, :50], series[:, 50:, 0]
     naive = mse(np.repeat(x[VALID, -1], STEPS, axis=1), y[VALID])
     baselines = {"naive": naive, "least squares": mse(least_squares(x, y), y[VALID])}
-    rows = [Row("C5", "the last value ten times", "MSE", [naive], goal=0.256974)]
+    rows = [Row("C5", "the last value ten times", "MSE", [round(naive, 6)], goal=0.256974)]
 
     one = rf.datasets.sine_waves(10_000, 51, seed=42)
     errors = []
