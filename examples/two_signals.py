@@ -7,6 +7,7 @@ set beside the exact posterior, which nothing can beat, and a linear classifier.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -74,13 +75,16 @@ def example(options: Options) -> list[Row]:
     # every series is cut somewhere, so that the network learns what to believe at every step
     ends = np.random.default_rng(2).integers(1, STEPS + 1, n_train)
     cut = [series[:end] for series, end in zip(x, ends, strict=True)]
+    epochs = 2 if options.quick else 15
     beliefs = []
     for seed in range(options.seeds):
         network = rf.SequenceClassifier(
             cell="gru",
-            hidden_size=32,
+            hidden_size=64,
             learning_rate_init=5e-3,
-            max_iter=2 if options.quick else 8,
+            max_iter=epochs,
+            batch_size=64,
+            callbacks=[partial(rf.CosineAnnealingLR, T_max=epochs)],
             random_state=seed,
         )
         beliefs.append(network.fit(cut, y).predict_proba_steps(x_test))
@@ -94,7 +98,7 @@ def example(options: Options) -> list[Row]:
         rows.append(
             Row(
                 "B1",
-                f"two signals, GRU 32, {what} after {STEPS} steps",
+                f"two signals, GRU 64, {what} after {STEPS} steps",
                 "accuracy",
                 [accuracy_score(y_test, decide(belief[:, -1])) for belief in beliefs],
                 baselines={k: accuracy_score(y_test, decide(v)) for k, v in others.items()},
@@ -105,7 +109,7 @@ def example(options: Options) -> list[Row]:
     rows.append(
         Row(
             "B1",
-            "two signals, GRU 32, belief at all steps",
+            "two signals, GRU 64, belief at all steps",
             "cross-entropy, nats",
             [loss(belief) for belief in beliefs],
             baselines={"even odds": loss(even), "exact posterior": loss(exact)},
