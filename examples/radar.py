@@ -7,9 +7,9 @@ learns from 60,000 returns; the figures are those of 2,000 others.
 
 Baselines, each with the threshold that is most accurate on 5,000 of the returns for training: the
 energy of a window; the matched filter, which labels all echoes whose correlation exceeds the
-threshold; and matching pursuit, the filter again after the strongest echo has been subtracted, which
-knows that there are two echoes at most. All know that no echo comes before the pulse has ended. The
-goal is the matched filter's figure.
+threshold; and matching pursuit, the filter again after the strongest echo has been subtracted,
+which knows that there are two echoes at most. All know that no echo comes before the pulse has
+ended. The goal is the matched filter's figure.
 """
 
 from __future__ import annotations
