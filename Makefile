@@ -6,6 +6,7 @@
 #   make bench     engine and reference over tests/cases.py; writes benchmarks/results/*.json; imports;
 #                  a short comparison with other engines where they are installed
 #   make compare   the whole comparison, the other engines installed into $(PEERS)
+#   make epochs    what an epoch of the forecasting examples takes, beside PyTorch and Keras
 #   make develop   editable install; repeat it after a change in csrc/ or a .pyx file
 #   make clean     back to a fresh checkout
 PYTHON ?= python3
@@ -42,6 +43,9 @@ bench: $(VENV)/.with-test $(INSTALLED_PEERS)
 
 compare: $(PEERS)/.peers
 	cd benchmarks && $(abspath $(PEERS))/bin/python compare.py --save --into ../docs/performance.md
+
+epochs: $(PEERS)/.peers
+	cd benchmarks && $(abspath $(PEERS))/bin/python epochs.py --save --into ../docs/results.md
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -89,4 +93,4 @@ $(PEERS)/.peers: $(SOURCES) Makefile | $(PEERS)/bin/python
 $(PEERS)/bin/python $(BIN)/python:
 	$(PYTHON) -m venv $(@:/bin/python=)
 
-.PHONY: demo test examples bench compare lint develop clean
+.PHONY: demo test examples bench compare epochs lint develop clean
