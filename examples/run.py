@@ -36,8 +36,8 @@ say how.
 
 EPOCHS = """## Seconds an epoch
 
-Training, loss and update included, 7,000 series of 50 steps, batch 32, Adam; the frameworks take turns
-(`make epochs`).
+Training, loss and update included, 7,000 series of 50 steps, batch 32, Adam; the frameworks take
+turns (`make epochs`).
 
 <!-- epochs.py writes from here -->
 <!-- to here -->
