@@ -805,6 +805,7 @@ def test_killed_training_resumes_to_the_same_bits(tmp_path, ending):
 INTERRUPT = """
 direction, threads = sys.argv[1], int(sys.argv[2])
 rnnfast.set_num_threads(threads)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 layer = rnnfast.LSTM(8, 384, seed=0)
 B = 16
 
