@@ -108,3 +108,16 @@ def save(axes: Any, options: Options, name: str) -> None:
     path = options.out / f"{name}.png"
     axes.figure.savefig(path, dpi=120, bbox_inches="tight")
     print(f"picture: {path}")
+
+
+def logistic_regression(x: Any, y: Any, *before: Any) -> Any:
+    """Logistic regression after the transformers `before`, its C chosen by cross-validation."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GridSearchCV
+    from sklearn.pipeline import make_pipeline
+    from threadpoolctl import threadpool_limits  # comes with scikit-learn
+
+    model = make_pipeline(*before, LogisticRegression(max_iter=1000))
+    search = GridSearchCV(model, {"logisticregression__C": [0.01, 0.1, 1.0, 10.0, 100.0]})
+    with threadpool_limits(1, user_api="blas"):  # for matrices this small more threads only wait
+        return search.fit(x, y)

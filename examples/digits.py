@@ -8,9 +8,8 @@ them is held out.
 from __future__ import annotations
 
 import numpy as np
-from common import Options, Row, main, save
+from common import Options, Row, logistic_regression, main, save
 from sklearn.datasets import load_digits
-from sklearn.linear_model import LogisticRegressionCV
 from sklearn.model_selection import train_test_split
 
 import rnnfast as rf
@@ -35,9 +34,7 @@ def example(options: Options) -> list[Row]:
     x, x_test, y, y_test = train_test_split(
         np.float32(images / 16), digits, stratify=digits, random_state=0
     )
-    linear = LogisticRegressionCV(
-        Cs=5, l1_ratios=(0,), use_legacy_attributes=False, scoring="accuracy", max_iter=1000
-    ).fit(x, y)
+    linear = logistic_regression(x, y)
 
     scores, seconds = [], []
     for seed in range(options.seeds):

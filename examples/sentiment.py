@@ -10,22 +10,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from common import Options, Row, main, save
+from common import Options, Row, logistic_regression, main, save
 from matplotlib.figure import Figure
 from sklearn.feature_extraction.text import CountVectorizer
-from sklearn.linear_model import LogisticRegressionCV
-from sklearn.pipeline import make_pipeline
 
 import rnnfast as rf
-
-
-def bag_of_words(longest: int) -> Any:
-    """Logistic regression on counts of words, or of up to `longest` words in a row."""
-    counts = CountVectorizer(analyzer="word", token_pattern=r"\S+", ngram_range=(1, longest))
-    regression = LogisticRegressionCV(
-        Cs=5, l1_ratios=(0,), use_legacy_attributes=False, scoring="accuracy", max_iter=1000
-    )
-    return make_pipeline(counts, regression)
 
 
 def picture(words: list[str], belief: np.ndarray) -> Any:
@@ -45,7 +34,8 @@ def example(options: Options) -> list[Row]:
     texts_test, y_test = rf.datasets.reviews(2000, seed=1)
     baselines = {}
     for name, longest in (("bag of words", 1), ("of 1 to 3 words in a row", 3)):
-        model = bag_of_words(longest).fit([" ".join(text) for text in texts], y)
+        counts = CountVectorizer(token_pattern=r"\S+", ngram_range=(1, longest))
+        model = logistic_regression([" ".join(text) for text in texts], y, counts)
         baselines[name] = model.score([" ".join(text) for text in texts_test], y_test)
 
     # id 0 stands for words that the training texts do not have

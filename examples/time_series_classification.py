@@ -15,11 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import Options, Row, main, save
-from sklearn.linear_model import LogisticRegressionCV
+from common import Options, Row, logistic_regression, main, save
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import rnnfast as rf
@@ -92,10 +90,7 @@ def baselines(x: Any, y: np.ndarray, x_test: Any, y_test: np.ndarray) -> dict[st
         for split in (x, x_test)
     )
     neighbours = GridSearchCV(KNeighborsClassifier(), {"n_neighbors": [1, 3, 5]}).fit(train, y)
-    regression = LogisticRegressionCV(
-        Cs=5, l1_ratios=(0,), use_legacy_attributes=False, scoring="accuracy", max_iter=1000
-    )
-    logistic = make_pipeline(StandardScaler(), regression).fit(train, y)
+    logistic = logistic_regression(train, y, StandardScaler())
     return {
         f"nearest {neighbours.best_params_['n_neighbors']}": neighbours.score(test, y_test),
         "logistic regression": logistic.score(test, y_test),

@@ -11,10 +11,9 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from common import Options, Row, main, save
+from common import Options, Row, logistic_regression, main, save
 from matplotlib.figure import Figure
 from scipy.special import i0e, softmax
-from sklearn.linear_model import LogisticRegressionCV
 from sklearn.metrics import accuracy_score, log_loss
 
 import rnnfast as rf
@@ -67,9 +66,7 @@ def example(options: Options) -> list[Row]:
     x, y = rf.datasets.two_signals(n_train, STEPS, CLASSES, NOISE, seed=0)
     x_test, y_test = rf.datasets.two_signals(3000, STEPS, CLASSES, NOISE, seed=1)
     exact = posterior(x_test)
-    linear = LogisticRegressionCV(
-        Cs=5, l1_ratios=(0,), use_legacy_attributes=False, scoring="neg_log_loss"
-    ).fit(x.reshape(len(x), -1), y)
+    linear = logistic_regression(x.reshape(len(x), -1), y)
     guess = linear.predict_proba(x_test.reshape(len(x_test), -1))
 
     # every series is cut somewhere, so that the network learns what to believe at every step
