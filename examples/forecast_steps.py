@@ -129,6 +129,7 @@ def example(options: Options) -> list[Row]:
 
     once: list[tuple[str, Network, bool, float]] = [
         ("Linear(10)", linear, False, 0.0187),
+        ("Linear(10), one cycle to 5e-3", linear, True, 0.0187),
         ("RNN 20-20 + Linear(10)", rnn_once, False, 0.0085),
         ("RNN 20-20 + Linear(10), one cycle to 5e-3", rnn_once, True, 0.0085),
     ]

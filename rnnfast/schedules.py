@@ -211,7 +211,8 @@ class OneCycleLR(Schedule):
         step = min(step, self.total_steps - 1)  # after the last batch the rate stays
         if step <= peak and peak > 0.0:
             return anneal(first, self.max_lr, step / peak)
-        return anneal(self.max_lr, first / self.final_div_factor, (step - peak) / (last - peak))
+        down = (step - peak) / (last - peak) if last > peak else 0.0
+        return anneal(self.max_lr, first / self.final_div_factor, down)
 
     def on_batch_end(self, batch: int, logs: dict[str, float]) -> None:
         """Step."""

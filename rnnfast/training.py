@@ -285,6 +285,8 @@ def _check(
         and all(isinstance(name, str) and callable(f) for name, f in metrics.items())
     ):
         raise TypeError(f"{owner} expected metrics as a mapping of str to function, got {metrics}")
+    if metrics is not None and "loss" in metrics:
+        raise ValueError(f"{owner} expected metrics of other names than 'loss', the loss's own")
     return (
         check_size(owner, "batch_size", batch_size, 1),
         check_flag(owner, "carry_state", carry_state),
@@ -370,9 +372,11 @@ class _ArrayBatches:
         times: Sequence[int | None],
         batch_size: int,
         rng: np.random.Generator | None,
+        out_lengths: Callable[[Any], Any],
     ) -> None:
         self.arrays, self.batch_size, self.rng = arrays, batch_size, rng
         self.axes, self.times = axes, times  # of samples and of time steps in each array
+        self.out_lengths = out_lengths  # steps of y from those of x
         self.samples = np.arange(arrays[0].shape[axes[0]])
         self.bucket = False  # whether the samples of a batch are of similar length
 
@@ -384,7 +388,8 @@ class _ArrayBatches:
                 "fit expected validation_split from 0 to 1 that leaves samples to learn from, "
                 f"got {share} of {len(self.samples)} samples"
             )
-        last = _ArrayBatches(self.arrays, self.axes, self.times, self.batch_size, None)
+        settings = self.axes, self.times, self.batch_size
+        last = _ArrayBatches(self.arrays, *settings, None, self.out_lengths)
         self.samples, last.samples = self.samples[:cut], self.samples[cut:]
         return last
 
@@ -408,10 +413,14 @@ class _ArrayBatches:
             yield tuple(_take(a, some, axis) for a, axis in zip(arrays, self.axes, strict=True))
 
     def _cut(self, steps: int) -> list[Array]:
-        # the arrays without what follows the first time steps
+        # the arrays without what follows the first steps of x, and those of y that they lead to
+        after = self.out_lengths(steps)
+        if after is not None and after < 1:  # nothing to learn, but convolutions want their taps
+            return list(self.arrays)
+        kept = steps, after, None
         return [
-            a if time is None else a[(slice(None),) * time + (slice(steps),)]
-            for a, time in zip(self.arrays, self.times, strict=True)
+            a if time is None else a[(slice(None),) * time + (slice(n),)]
+            for a, time, n in zip(self.arrays, self.times, kept, strict=True)
         ]
 
 
@@ -485,7 +494,7 @@ def _batches(
         everything.append(check_lengths(whose, lengths, x.shape[time], samples))
         axes.append(0)
         times.append(None)
-    return _ArrayBatches(everything, axes, times, batch_size, rng)
+    return _ArrayBatches(everything, axes, times, batch_size, rng, model.out_lengths)
 
 
 def _check_batch(owner: str, name: str, batch: Any) -> None:

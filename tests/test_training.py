@@ -260,6 +260,23 @@ def test_validation_split_takes_the_last_samples(batch_first):
     np.testing.assert_equal(results[0], results[1])
 
 
+@pytest.mark.parametrize("padding", ["causal", "valid"])
+def test_buckets_of_networks_that_shorten_time(padding):
+    rng = np.random.default_rng(5)
+    conv = Conv1d(2, 4, 3, stride=2, padding=padding, batch_first=True, seed=0)
+    model = Sequential(conv, GRU(4, 5, batch_first=True, seed=1), Linear(5, 3, seed=2))
+    start = model.state_dict()
+    x, lengths = rng.standard_normal((40, 20, 2), np.float32), rng.integers(1, 15, 40)
+    y = rng.standard_normal((40, model.out_lengths(20), 3))
+    losses_seen = []
+    for bucket in (True, False):
+        model.load_state_dict(start)
+        options = dict(loss=losses.squared_error, optimizer=SGD(model, lr=0.0), bucket=bucket)
+        history = fit(model, (x, y, lengths), batch_size=1, progress=False, **options)
+        losses_seen.append(sorted(history.batch_losses))
+    np.testing.assert_allclose(*losses_seen, rtol=1e-5)
+
+
 @pytest.mark.parametrize("batch_first", [True, False])
 @pytest.mark.parametrize("last", [True, False])
 def test_buckets(batch_first, last):
@@ -470,6 +487,7 @@ def test_refuses_before_anything_is_written():
         ("clip_value", "a", TypeError, "as a number, got 'a'"),
         ("metrics", [losses.accuracy], TypeError, "as a mapping of str to function, got ["),
         ("metrics", {"a": 1}, TypeError, "as a mapping of str to function, got {'a': 1}"),
+        ("metrics", {"loss": losses.accuracy}, ValueError, "of other names than 'loss'"),
         ("validation", (x, y[1:]), ValueError, "with as many samples in y"),
         ("validation", 3, TypeError, "as (x, y), an iterable of batches or a function, got int"),
         ("validation", [x], ValueError, "of batches (x, y) or (x, y, lengths)"),
