@@ -31,9 +31,9 @@ the worst seed. `make examples` writes this page; each row names the program tha
 "Reached" compares the median with the goal: the published figure, or, where none is published,
 one that was set beforehand. Baselines are tuned, and settings chosen on parts of the training
 split; the programs say how. Test figures were nevertheless seen before some choices: a first
-exploration of time_series_classification printed test accuracies (the settings here are those
-of cross-validation); the tail of sunspots was seen before its validation was changed from one
-block to three origins; the sizes in two_signals, sentiment, reber and gates, whose data are generated,
+exploration of time_series_classification printed test accuracies (the settings here are those of
+cross-validation); the tail of sunspots was seen before its validation was changed from one block
+to three origins; the sizes in two_signals, sentiment, reber and gates, whose data are generated,
 were set by hand with their own figures in view.
 """
 
