@@ -234,7 +234,9 @@ def test_refuses_parameters(options, message):
         ([np.ones((2, 2, 2)), np.ones((1, 2))], ValueError, r"got shape \(2, 2, 2\)"),
         ([np.ones((2, 3))] * 2, ValueError, "X of 2 features at each step, as in fit, got 3"),
         (np.full((2, 2, 2), np.inf), ValueError, "contains infinity"),
-        (np.ones((2, 2, 2, 2)), ValueError, "dim 4"),
+        (np.ones((2, 2, 2, 2)), ValueError, r"X as \(samples, time, features\)"),
+        (np.ones((2, 3, 0)), ValueError, "at least one step and feature"),
+        (np.ones((2, 0, 3)), ValueError, "at least one step and feature"),
     ],
     ids=str,
 )

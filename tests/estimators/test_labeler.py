@@ -72,5 +72,5 @@ def test_refuses_labels():
         with pytest.raises(ValueError, match=message):
             model.fit(X, wrong)
     model.fit(X, y)
-    with pytest.raises(ValueError, match="a label for each of"):
+    with pytest.raises(ValueError, match="labels for each of 4 sequences"):
         model.score(X, y[:3])
