@@ -130,7 +130,7 @@ class SeriesEstimator(BaseEstimator):
         """Keep the parameters that predictions depend on: later changes wait for the next fit."""
         horizon = check_size(_name(self), "horizon", self.horizon, 1)
         if self.targets is not None:
-            if isinstance(self.targets, str) or not hasattr(self.targets, "__len__"):
+            if not isinstance(self.targets, (list, tuple, range, np.ndarray)):
                 raise TypeError(
                     f"{_name(self)} expected targets as a sequence of int, got {self.targets!r}"
                 )

@@ -341,7 +341,7 @@ class LanguageModel(NetworkEstimator):
                 "LanguageModel expected X as a text, integers, or a list of sequences, "
                 f"got {type(X).__name__}"
             )
-        if hasattr(X, "__len__") and len(X) == 0:
+        if (isinstance(X, str) and not X) or (isinstance(X, np.ndarray) and not X.size):
             raise ValueError("LanguageModel expected X of at least one symbol, got none")
         if isinstance(X, str):
             return [X], False
