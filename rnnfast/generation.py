@@ -73,10 +73,14 @@ class Vocabulary:
         ValueError
             For a symbol that is not there, where `unknown` is None.
         """
-        ids = [self._ids.get(symbol, self.unknown) for symbol in sequence]
-        if None in ids:
-            raise ValueError("Vocabulary expected symbols that it knows, got others")
-        return np.array(ids, np.int64)
+        if self.unknown is not None:
+            return np.array([self._ids.get(s, self.unknown) for s in sequence], np.int64)
+        try:
+            return np.array([self._ids[symbol] for symbol in sequence], np.int64)
+        except KeyError as error:
+            raise ValueError(
+                f"Vocabulary expected symbols that it knows, got {error.args[0]!r}"
+            ) from None
 
     def decode(self, ids: Iterable[int]) -> list[Any]:
         """Return the symbols of ids; `end` and `unknown` have none."""
@@ -101,12 +105,14 @@ def sample(scores: Array, rng: Any, temperature: float = 1.0, top_k: int | None 
     (...) array of int64
     """
     check_positive("sample", "temperature", temperature)
-    given = scores.astype(np.float64) / temperature
+    given = scores.astype(np.float64)
+    with np.errstate(over="ignore"):  # to -inf, which is never drawn
+        given = (given - given.max(axis=-1, keepdims=True)) / temperature
     if top_k is not None:
         kept = check_size("sample", "top_k", top_k, 1)
         others = np.argsort(-given, axis=-1, kind="stable")[..., kept:]
         np.put_along_axis(given, others, -np.inf, axis=-1)
-    limits = np.cumsum(np.exp(given - given.max(axis=-1, keepdims=True)), axis=-1)
+    limits = np.cumsum(np.exp(given), axis=-1)
     total = limits[..., -1]
     # a product that is rounded up to the total would pass the last id that may be drawn
     drawn = np.minimum(rng.random(total.shape) * total, np.nextafter(total, 0.0))

@@ -100,7 +100,8 @@ def forecast(
             steps, lower, upper, color=ORANGE, alpha=0.25, linewidth=0, label="interval"
         )
     ax.plot(steps, ahead, ".-", color=ORANGE, linewidth=1.2, label="forecast")
-    ax.legend(frameon=False)
+    # above: within the axes it would lie on the curves of a long series
+    ax.legend(frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     ax.set(xlabel="step", ylabel="value")
     return _plain(ax)
 
@@ -164,9 +165,13 @@ def gates(layer: Any, x: Array, index: int = -1, axes: Sequence[Axes] | None = N
     x = np.asarray(x)
     if x.ndim != 2:
         raise ValueError(f"gates expected x as one sequence (T, I), got shape {x.shape}")
-    values = layer.gates(x)
+    values = layer.gates(x) if hasattr(layer, "gates") else {}
     if not values:
-        raise ValueError(f"gates expected an LSTM or a GRU, got {layer!r}, which has no gates")
+        raise ValueError(
+            f"gates expected layer as an LSTM or a GRU, got {layer!r}, which has no gates"
+        )
+    if axes is not None and len(axes) != len(values):
+        raise ValueError(f"gates expected axes for each of {len(values)} gates, got {len(axes)}")
     if axes is None:
         axes = _figure((8.0, 1.7 * len(values))).subplots(len(values), sharex=True)
     for ax, (name, value) in zip(axes, values.items(), strict=True):

@@ -102,3 +102,10 @@ def test_bits():
     np.testing.assert_allclose(got, -np.log2([0.4, 0.3]), rtol=1e-4)
     p = 2.0 ** -symbol_bits(np.tile(SCORES.astype(float), (4, 1)), np.arange(4))
     assert p.sum() == pytest.approx(1.0, rel=1e-12)
+
+
+def test_tiny_temperatures_are_greedy():
+    scores = np.array([[0.0, 2.0, 1.0], [-3.0, -5.0, -2.0]])
+    for temperature in (1e-310, 5e-324):
+        ids = sample(scores, np.random.default_rng(0), temperature)
+        np.testing.assert_array_equal(ids, [1, 2])

@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from support import each_engine as each_engine
 
-from rnnfast import GRU, LSTM, RNN, History, plots
+from rnnfast import GRU, LSTM, RNN, History, Sequential, plots
 
 
 def drawn(ax):
@@ -145,3 +145,11 @@ else:
     raise AssertionError("no ImportError")
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_gates_refuses():
+    x = np.zeros((5, 2), np.float32)
+    with pytest.raises(ValueError, match="layer as an LSTM or a GRU"):
+        plots.gates(Sequential(GRU(2, 3)), x)
+    with pytest.raises(ValueError, match="axes for each of 3 gates, got 0"):
+        plots.gates(GRU(2, 3), x, axes=[])

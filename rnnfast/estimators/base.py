@@ -6,6 +6,7 @@ scikit-learn finds all parameters in the signature.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from .. import init, training
 from ..callbacks import Callback, EarlyStopping, History
 from ..layers import Dropout, Embedding, Linear, Sequential
-from ..layers.base import Layer
+from ..layers.base import Layer, check_size, is_number
 from ..layers.seq2seq import CELLS
 from ..optim import SGD, Adam, AdamW, Nadam, Optimizer, RMSprop
 from .sequences import axes, check_ids, check_sequences, is_ragged, real_steps
@@ -42,15 +43,27 @@ class Scaler:
 
     def fit(self, rows: Array) -> Scaler:
         """Learn from (rows, features); features that do not vary are only centred."""
-        self.mean = rows.mean(axis=0, dtype=np.float64)
-        scale = rows.std(axis=0, dtype=np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):
+            self.mean = rows.mean(axis=0, dtype=np.float64)
+            scale = rows.std(axis=0, dtype=np.float64)
+        if not np.isfinite(scale).all():
+            raise ValueError(
+                "Scaler expected values whose variance float64 can hold, got values too large: up "
+                f"to {np.abs(rows).max():.3g}"
+            )
         # of constant numbers rounding may leave a tiny deviation
         self.scale = np.where(scale > 1e-12 * np.abs(self.mean), scale, 1.0)
         return self
 
     def __call__(self, x: Array) -> Array:
         """Return x (..., features), scaled, in float32."""
-        return ((x - self.mean) / self.scale).astype(np.float32)
+        scaled = (x - self.mean) / self.scale
+        largest = np.abs(scaled).max(initial=0.0)
+        if not largest <= np.finfo(np.float32).max:
+            raise ValueError(
+                f"Scaler expected values that float32 can hold, got values too large: {largest:.3g}"
+            )
+        return scaled.astype(np.float32)
 
     def inverse(self, x: Array) -> Array:
         """Return x (..., features), scaled back, in float64."""
@@ -76,6 +89,69 @@ def check_network(owner: Any, model: Sequential, n_outputs: int, keeps_time: boo
             f"{type(owner).__name__} expected network to return a layer, batch first, with "
             f"{n_outputs} outputs {steps}, got {model!r}"
         )
+
+
+def check_steps_left(owner: Any, model: Layer, ends: Array) -> None:
+    """Raise ValueError where a network leaves no step of a series of `ends` steps to tell from."""
+    left = ends
+    for layer in _plain_layers(model):
+        following = layer.out_lengths(left)
+        if following is None:  # the axis of time ends here
+            break
+        left = following
+    if (left < 1).any():
+        i = int(np.argmax(left < 1))
+        raise ValueError(
+            f"{type(owner).__name__} expected X of series that network leaves a step of, got "
+            f"X[{i}] of {ends[i]} steps, of which it leaves none"
+        )
+
+
+def _plain_layers(layer: Layer) -> Iterator[Layer]:
+    if isinstance(layer, Sequential):
+        for part in layer.layers:
+            yield from _plain_layers(part)
+    else:
+        yield layer
+
+
+def make_network(owner: Any, n_features: int, n_outputs: int) -> Layer:
+    """Return what the parameter `network` makes."""
+    if not callable(owner.network):
+        raise TypeError(
+            f"{type(owner).__name__} expected network as a function of n_features and n_outputs, "
+            f"got {owner.network!r}"
+        )
+    layer = owner.network(n_features, n_outputs)
+    if not isinstance(layer, Layer):
+        raise TypeError(f"{type(owner).__name__} expected network to return a layer, got {layer!r}")
+    return layer
+
+
+def check_fraction(owner: Any, name: str) -> float:
+    """Return a parameter that is a part of the data."""
+    fraction = getattr(owner, name)
+    if not is_number(fraction) or not 0.0 < fraction < 1.0:
+        raise ValueError(
+            f"{type(owner).__name__} expected {name} between 0 and 1, got {fraction!r}"
+        )
+    return float(fraction)
+
+
+@contextmanager
+def unchanged_by_errors(estimator: BaseEstimator) -> Iterator[None]:
+    """Undo what a fit has set or trained if it raises, also by Ctrl-C."""
+    before = estimator.__dict__.copy()
+    parameters = estimator.get_params(deep=False)
+    fitted = {name: value for name, value in before.items() if name not in parameters}
+    # training goes on in place; a generator that the caller gave remains the caller's
+    given = parameters.get("random_state")
+    kept = copy.deepcopy(fitted, {id(given): given})
+    try:
+        yield
+    except BaseException:
+        estimator.__dict__ = before | kept
+        raise
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -154,16 +230,6 @@ class NetworkEstimator(BaseEstimator):
 
     # ---- for subclasses: a fit is _reset, _start(model), _train(...)
 
-    @contextmanager
-    def _unchanged_by_errors(self) -> Iterator[None]:
-        """Undo what a fit has set if it raises: the estimator remains as the last fit left it."""
-        before = self.__dict__.copy()
-        try:
-            yield
-        except Exception:
-            self.__dict__ = before
-            raise
-
     def _continues(self, partial: bool = False) -> bool:
         """Whether a fit, or a partial one, goes on from an earlier one."""
         return (partial or self.warm_start) and hasattr(self, "model_")
@@ -178,12 +244,12 @@ class NetworkEstimator(BaseEstimator):
 
     def _recurrent_layers(self, in_size: int, bidirectional: bool = False) -> list[Layer]:
         """Return the layers that `cell`, `hidden_size`, `num_layers` and `dropout` ask for."""
-        if self.cell not in CELLS:
+        if not isinstance(self.cell, str) or self.cell not in CELLS:
             raise ValueError(
                 f"{type(self).__name__} expected cell as one of {', '.join(CELLS)}, "
                 f"got {self.cell!r}"
             )
-        if isinstance(self.hidden_size, Sequence):
+        if isinstance(self.hidden_size, (Sequence, np.ndarray)):
             sizes, depth = list(self.hidden_size), 1
         else:
             sizes, depth = [self.hidden_size], self.num_layers
@@ -241,6 +307,14 @@ class NetworkEstimator(BaseEstimator):
         **options
             Also for `rnnfast.fit`.
         """
+        check_size(type(self).__name__, "max_iter", self.max_iter, 1)
+        if not isinstance(self.callbacks, Sequence) or not all(
+            isinstance(c, Callback) or callable(c) for c in self.callbacks
+        ):
+            raise TypeError(
+                f"{type(self).__name__} expected callbacks as a sequence of Callback or functions, "
+                f"got {self.callbacks!r}"
+            )
         callbacks = [c if isinstance(c, Callback) else c(self.optimizer_) for c in self.callbacks]
         if validation is not None:
             callbacks.append(
@@ -351,19 +425,20 @@ class SequenceEstimator(NetworkEstimator):
     def _fit(
         self, X: Any, y: Any, goes_on: bool, partial: bool = False, classes: Any = None
     ) -> Any:
-        with self._unchanged_by_errors():
+        with unchanged_by_errors(self):
             x, lengths = self._check_X(X, reset=not goes_on)
             target, n_outputs = self._check_y(y, x, lengths, not goes_on, classes)
             if not goes_on:
                 self._reset()
                 self._learn_scale(x, lengths)
                 self._start(self._network(n_outputs))
+            self._check_steps(x, lengths)
             data = [self._scaled(x), target] + ([] if lengths is None else [lengths])
             held_out = None
             if self.early_stopping and not partial:
                 some, others = train_test_split(
                     np.arange(len(x)),
-                    test_size=self.validation_fraction,
+                    test_size=check_fraction(self, "validation_fraction"),
                     random_state=self._seed(),
                     stratify=self._strata(target),
                 )
@@ -398,15 +473,15 @@ class SequenceEstimator(NetworkEstimator):
     def _network(self, n_outputs: int) -> Sequential:
         layers: list[Layer] = []
         size = self._channels
-        if self.vocabulary_size is not None:
+        if self._vocabulary_size is not None:
             size = self.embedding_size
-            layers.append(Embedding(self.vocabulary_size, size, seed=self._seed()))
+            layers.append(Embedding(self._vocabulary_size, size, seed=self._seed()))
         if self.network is None:
             layers += self._recurrent_layers(size, self.bidirectional)
             width = next(x.out_size for x in reversed(layers) if x.out_size)
             model = Sequential(*layers, *self._head(width, n_outputs))
         else:
-            model = Sequential(*layers, self.network(size, n_outputs))
+            model = Sequential(*layers, make_network(self, size, n_outputs))
         check_network(self, model, n_outputs, self._keeps_time)
         return model
 
@@ -414,14 +489,31 @@ class SequenceEstimator(NetworkEstimator):
         """Return the network's outputs, and the lengths of X."""
         check_is_fitted(self)
         x, lengths = self._check_X(X, reset=False)
+        self._check_steps(x, lengths)
         return predict(self.model_, self._scaled(x), lengths), lengths
 
     # ---- sequences
 
+    def _check_steps(self, x: Array, lengths: Array | None) -> None:
+        """Raise ValueError where the network does not give the steps that are needed."""
+        ends = np.full(len(x), x.shape[1]) if lengths is None else lengths
+        if not self._keeps_time:
+            check_steps_left(self, self.model_, ends)
+            return
+        given = self.model_.out_lengths(ends)
+        if (given != ends).any():
+            i = int(np.argmax(given != ends))
+            raise ValueError(
+                f"{type(self).__name__} expected network to give an output at each step, got "
+                f"{given[i]} outputs from the {ends[i]} steps of X[{i}]"
+            )
+
     def _check_X(self, X: Any, reset: bool) -> tuple[Array, Array | None]:
         """Return X as (samples, time, features), or ids (samples, time), and its lengths."""
-        if self.vocabulary_size is not None:
-            x, lengths = check_ids(self, X, self.vocabulary_size)
+        if reset:
+            self._vocabulary_size = self.vocabulary_size
+        if self._vocabulary_size is not None:
+            x, lengths = check_ids(self, X, self._vocabulary_size)
         else:
             x, lengths = check_sequences(self, X)
         channels = x.shape[2] if x.ndim == 3 else 1
@@ -441,8 +533,8 @@ class SequenceEstimator(NetworkEstimator):
 
     def _learn_scale(self, x: Array, lengths: Array | None) -> None:
         self._scaler = Scaler()
-        if self.standardize and self.vocabulary_size is None:
+        if self.standardize and self._vocabulary_size is None:
             self._scaler.fit(real_steps(x, lengths))
 
     def _scaled(self, x: Array) -> Array:
-        return x if self.vocabulary_size is not None else self._scaler(x)
+        return x if self._vocabulary_size is not None else self._scaler(x)

@@ -88,6 +88,10 @@ class SequenceClassifier(ClassifierMixin, ClassEstimator):
     def _check_y(
         self, y: Any, x: Array, lengths: Array | None, reset: bool, classes: Any
     ) -> tuple[Array, int]:
+        if reset:  # as predict_proba_steps asks
+            self._reads_once = (
+                self.network is None and not self.bidirectional and self.pooling == "last"
+            )
         labels = column_or_1d(y, warn=True)
         assert_all_finite(labels, input_name="y")
         check_classification_targets(labels)
@@ -148,7 +152,7 @@ class SequenceClassifier(ClassifierMixin, ClassEstimator):
         check_is_fitted(self)
         x, lengths = self._check_X(X, reset=False)
         x = self._scaled(x)
-        if self.network is None and not self.bidirectional and self.pooling == "last":
+        if self._reads_once:
             layers = [layer for layer in self.model_.layers if not isinstance(layer, Last)]
             scores = predict(Sequential(*layers), x, lengths)
         else:

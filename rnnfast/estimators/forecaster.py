@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,16 @@ from sklearn.utils.validation import check_is_fitted
 from .. import losses
 from ..layers import Last, Linear, Sequential
 from ..layers.base import check_size, is_number
-from .base import NetworkEstimator, Scaler, check_network, predict
+from .base import (
+    NetworkEstimator,
+    Scaler,
+    check_fraction,
+    check_network,
+    check_steps_left,
+    make_network,
+    predict,
+    unchanged_by_errors,
+)
 from .sequences import axes, check_sequences, is_ragged, pad
 
 if TYPE_CHECKING:
@@ -93,8 +103,7 @@ class SeriesEstimator(BaseEstimator):
             one long series.
         """
         check_is_fitted(self)
-        horizon = check_size(_name(self), "horizon", self.horizon, 1)
-        series, extra = self._check_series(X, exogenous, horizon, reset=False)
+        series, extra = self._check_series(X, exogenous, self._fitted.horizon, reset=False)
         return _as_given(self._forecast(series, extra), X)
 
     def score(self, X: Any, y: None = None, exogenous: Any = None) -> float:
@@ -116,6 +125,21 @@ class SeriesEstimator(BaseEstimator):
         forecast = self._forecast(contexts, extra)
         shape = -1, truth.shape[2]
         return float(r2_score(truth.reshape(shape), forecast.reshape(shape)))
+
+    def _remember(self) -> None:
+        """Keep the parameters that predictions depend on: later changes wait for the next fit."""
+        horizon = check_size(_name(self), "horizon", self.horizon, 1)
+        if self.targets is not None:
+            if not isinstance(self.targets, (list, tuple, range, np.ndarray)):
+                raise TypeError(
+                    f"{_name(self)} expected targets as a sequence of int, got {self.targets!r}"
+                )
+            if len(self.targets) == 0:
+                raise ValueError(f"{_name(self)} expected targets of at least one feature")
+        targets = None if self.targets is None else list(self.targets)
+        names = [name for name in ("season", "window", "strategy") if hasattr(self, name)]
+        others = {name: getattr(self, name) for name in names}
+        self._fitted = SimpleNamespace(horizon=horizon, targets=targets, **others)
 
     def _forecast(self, series: Series, extra: Series | None) -> Array:
         """Return the (samples, horizon, targets) that follow."""
@@ -144,9 +168,10 @@ class SeriesEstimator(BaseEstimator):
                     f"{owner} expected exogenous series of {lengths[:5]} steps (the first ones), "
                     f"got {[len(s) for s in extra[:5]]}"
                 )
-        if self.targets is not None and not set(self.targets) <= set(range(features[0])):
+        targets = self._fitted.targets
+        if targets is not None and not set(targets) <= set(range(features[0])):
             raise ValueError(
-                f"{owner} expected targets from 0 to {features[0] - 1}, got {self.targets!r}"
+                f"{owner} expected targets from 0 to {features[0] - 1}, got {targets!r}"
             )
         return series, extra
 
@@ -156,11 +181,11 @@ class SeriesEstimator(BaseEstimator):
 
     def _columns(self) -> Any:
         """Return an index of the targets."""
-        return slice(None) if self.targets is None else list(self.targets)
+        return slice(None) if self._fitted.targets is None else self._fitted.targets
 
     def _cut(self, series: Series) -> tuple[Series, Array]:
         """Cut the last `horizon` steps off: contexts, and targets (samples, horizon, targets)."""
-        horizon = check_size(_name(self), "horizon", self.horizon, 1)
+        horizon = self._fitted.horizon
         self._check_steps(series, horizon + 1)
         contexts = [s[:-horizon] for s in series]
         return contexts, np.stack([s[-horizon:, self._columns()] for s in series])
@@ -190,14 +215,16 @@ class NaiveForecaster(SeriesEstimator):
     def fit(self, X: Any, y: None = None, exogenous: Any = None) -> NaiveForecaster:
         """Check series; there is nothing to learn. As `Forecaster.fit` otherwise."""
         check_size("NaiveForecaster", "season", self.season, 1)
-        check_size("NaiveForecaster", "horizon", self.horizon, 1)
-        self._check_series(X, exogenous, 0, reset=True)
+        with unchanged_by_errors(self):
+            self._remember()
+            self._check_series(X, exogenous, 0, reset=True)
         return self
 
     def _forecast(self, series: Series, extra: Series | None) -> Array:
-        self._check_steps(series, self.season)
-        seasons = np.stack([s[-self.season :, self._columns()] for s in series])
-        return seasons[:, np.arange(self.horizon) % self.season]
+        season = self._fitted.season
+        self._check_steps(series, season)
+        seasons = np.stack([s[-season:, self._columns()] for s in series])
+        return seasons[:, np.arange(self._fitted.horizon) % season]
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -248,7 +275,8 @@ class WindowEstimator(SeriesEstimator):
 
     def _recent(self, series: Series) -> Series:
         """Return the last window of each series."""
-        return series if self.window is None else [s[-self.window :] for s in series]
+        window = self._fitted.window
+        return series if window is None else [s[-window:] for s in series]
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -268,20 +296,21 @@ class LinearForecaster(WindowEstimator):
 
     def fit(self, X: Any, y: None = None, exogenous: Any = None) -> LinearForecaster:
         """Solve for the weights; as `Forecaster.fit` otherwise. Windows must be of one length."""
-        horizon = check_size(_name(self), "horizon", self.horizon, 1)
-        series, extra = self._check_series(X, exogenous, 0, reset=True)
-        xs, ys = self._lessons(series, extra, horizon)
-        if len({x.shape[1] for x in xs}) > 1:
-            raise ValueError(f"{_name(self)} expected a window, or series of one length")
-        rows, truth = _design(np.concatenate(xs)), np.concatenate([y[:, -1] for y in ys])
-        self.coef_ = np.linalg.lstsq(rows, truth, rcond=None)[0]
-        self._steps = xs[0].shape[1]
+        with unchanged_by_errors(self):
+            self._remember()
+            series, extra = self._check_series(X, exogenous, 0, reset=True)
+            xs, ys = self._lessons(series, extra, self._fitted.horizon)
+            if len({x.shape[1] for x in xs}) > 1:
+                raise ValueError(f"{_name(self)} expected a window, or series of one length")
+            rows, truth = _design(np.concatenate(xs)), np.concatenate([y[:, -1] for y in ys])
+            self.coef_ = np.linalg.lstsq(rows, truth, rcond=None)[0]
+            self._steps = xs[0].shape[1]
         return self
 
     def _forecast(self, series: Series, extra: Series | None) -> Array:
         self._check_steps(series, self._steps)
-        x = np.stack([s[-self._steps :] for s in self._inputs(series, extra, self.horizon)])
-        return (_design(x) @ self.coef_).reshape(len(x), self.horizon, -1)
+        x = np.stack([s[-self._steps :] for s in self._inputs(series, extra, self._fitted.horizon)])
+        return (_design(x) @ self.coef_).reshape(len(x), self._fitted.horizon, -1)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -350,7 +379,7 @@ class Forecaster(WindowEstimator, NetworkEstimator):
         -------
         self
         """
-        with self._unchanged_by_errors():
+        with unchanged_by_errors(self):
             self._fit(X, exogenous, self._continues())
         return self
 
@@ -366,11 +395,25 @@ class Forecaster(WindowEstimator, NetworkEstimator):
         -------
         self
         """
-        with self._unchanged_by_errors():
+        with unchanged_by_errors(self):
             self._fit(X, exogenous, self._continues(partial=True), partial=True)
         return self
 
     def _fit(self, X: Any, exogenous: Any, goes_on: bool, partial: bool = False) -> None:
+        if self.strategy not in ("direct", "iterated", "seq2seq"):
+            raise ValueError(
+                "Forecaster expected strategy 'direct', 'iterated' or 'seq2seq', "
+                f"got {self.strategy!r}"
+            )
+        before = self._fitted if goes_on else None
+        self._remember()
+        for name in ("horizon", "targets", "strategy") if before else ():
+            was, now = getattr(before, name), getattr(self._fitted, name)
+            if was != now:
+                raise ValueError(
+                    f"Forecaster expected {name} {was!r}, as in the fit that this one goes on "
+                    f"from, got {now!r}"
+                )
         ahead = self._ahead()
         series, extra = self._check_series(X, exogenous, 0, reset=not goes_on)
         everything = list(range(self.n_features_in_))
@@ -453,18 +496,12 @@ class Forecaster(WindowEstimator, NetworkEstimator):
 
     def _ahead(self) -> int:
         """Return how many steps the network forecasts at once."""
-        horizon = check_size("Forecaster", "horizon", self.horizon, 1)
-        if self.strategy not in ("direct", "iterated", "seq2seq"):
-            raise ValueError(
-                "Forecaster expected strategy 'direct', 'iterated' or 'seq2seq', "
-                f"got {self.strategy!r}"
-            )
-        return 1 if self.strategy == "iterated" else horizon
+        return 1 if self._fitted.strategy == "iterated" else self._fitted.horizon
 
     def _network(self, n_features: int, n_outputs: int) -> Sequential:
         keeps_time = self.strategy == "seq2seq"
         if self.network is not None:
-            model = Sequential(self.network(n_features, n_outputs))
+            model = Sequential(make_network(self, n_features, n_outputs))
         else:
             layers = self._recurrent_layers(n_features)
             width = next(x.out_size for x in reversed(layers) if x.out_size)
@@ -490,6 +527,10 @@ class Forecaster(WindowEstimator, NetworkEstimator):
         """Return x, y and, where they differ, lengths, for `rnnfast.fit`."""
         xs, ys = self._lessons(*self._scaled(series, extra), self._ahead())
         x, lengths = _join(xs)
+        ends = np.full(len(x), x.shape[1]) if lengths is None else lengths
+        check_steps_left(self, self.model_, ends)
+        if self.strategy == "seq2seq" and self.window is not None:
+            self._check_aligned(ends)
         if self.strategy == "seq2seq":
             y, _ = _join(ys)
             # a convolution may give outputs at some steps only: each at the step it comes after
@@ -501,9 +542,7 @@ class Forecaster(WindowEstimator, NetworkEstimator):
 
     def _hold_out(self, name: str, series: Series, extra: Series | None) -> Any:
         """Return series and extra ones to train on, and those held out: a list of four."""
-        fraction = getattr(self, name)
-        if not is_number(fraction) or not 0.0 < fraction < 1.0:
-            raise ValueError(f"Forecaster expected {name} between 0 and 1, got {fraction!r}")
+        fraction = check_fraction(self, name)
         if len(series) > 1:
             order = self._random_state.permutation(len(series))
             n = math.ceil(fraction * len(series))
@@ -541,32 +580,37 @@ class Forecaster(WindowEstimator, NetworkEstimator):
 
     def _forecast(self, series: Series, extra: Series | None) -> Array:
         series, extra = self._scaled(series, extra)
-        if self.strategy != "iterated":
-            y = self._outputs(series, extra).reshape(len(series), self.horizon, -1)
+        if self._fitted.strategy != "iterated":
+            y = self._outputs(series, extra).reshape(len(series), self._fitted.horizon, -1)
         else:
-            for _ in range(self.horizon):
+            for _ in range(self._fitted.horizon):
                 known: Series | None = None
                 if extra is not None:
                     known = [e[: len(s) + 1] for e, s in zip(extra, series, strict=True)]
                 following = self._outputs(series, known)[:, np.newaxis]
                 series = [np.concatenate(pair) for pair in zip(series, following, strict=True)]
-            y = np.stack([s[-self.horizon :] for s in series])
+            y = np.stack([s[-self._fitted.horizon :] for s in series])
         return self._target_scaler.inverse(y)
 
     def _outputs(self, series: Series, extra: Series | None) -> Array:
         """Return the network's outputs after the last step of each series."""
         x, lengths = pad(self._recent(self._inputs(series, extra, self._ahead())))
-        outputs = predict(self.model_, x, lengths)
-        if self.strategy != "seq2seq":
-            return outputs
         ends = np.full(len(x), x.shape[1]) if lengths is None else lengths
-        last = self.model_.out_lengths(ends)
+        check_steps_left(self, self.model_, ends)
+        outputs = predict(self.model_, x, lengths)
+        if self._fitted.strategy != "seq2seq":
+            return outputs
+        return outputs[np.arange(len(x)), self._check_aligned(ends) - 1]
+
+    def _check_aligned(self, ends: Array) -> Array:
+        """Return how many outputs there are, the last of them at the last of `ends` steps."""
+        last: Array = self.model_.out_lengths(ends)
         if (last == self.model_.out_lengths(ends - 1)).any():
             raise ValueError(
                 "Forecaster expected network to give an output at the last step of series, got "
                 f"{last[:5]} outputs from {ends[:5]} steps (the first ones)"
             )
-        return outputs[np.arange(len(x)), last - 1]
+        return last
 
 
 def _following(series: Array, ahead: int) -> Array:

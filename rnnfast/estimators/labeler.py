@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from scipy.special import softmax
+from sklearn.utils import assert_all_finite
 
 from .classifier import ClassEstimator
 from .sequences import pad, unpad
@@ -56,6 +57,8 @@ class SequenceLabeler(ClassEstimator):
                 f"{owner} expected y with a label for each step of X, got "
                 f"{[label.shape for label in labels][:5]} for {ends[:5]} steps in the first samples"
             )
+        for i, label in enumerate(labels):
+            assert_all_finite(label, input_name=f"y[{i}]")
         codes = self._encode(np.concatenate(labels), reset, classes)
         return pad(np.split(codes, np.cumsum(ends)[:-1]))[0], len(self.classes_)
 
@@ -101,10 +104,16 @@ class SequenceLabeler(ClassEstimator):
         -------
         float
         """
-        steps = [np.concatenate(list(labels)) for labels in (self.predict(X), y)]
-        if steps[0].shape != steps[1].shape:
+        owner, predicted, labels = type(self).__name__, self.predict(X), list(map(np.asarray, y))
+        if len(predicted) != len(labels):
             raise ValueError(
-                f"{type(self).__name__} expected y with a label for each of {len(steps[0])} steps, "
-                f"got shape {steps[1].shape}"
+                f"{owner} expected y with labels for each of {len(predicted)} sequences, "
+                f"got {len(labels)}"
             )
-        return float(np.mean(steps[0] == steps[1]))
+        for i, (one, other) in enumerate(zip(predicted, labels, strict=True)):
+            if one.shape != other.shape:
+                raise ValueError(
+                    f"{owner} expected y[{i}] with a label for each of {len(one)} steps, "
+                    f"got shape {other.shape}"
+                )
+        return float(np.mean(np.concatenate(list(predicted)) == np.concatenate(labels)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from numbers import Integral
@@ -18,7 +18,7 @@ from ..generation import Position, Vocabulary, read, symbol_bits, write
 from ..layers import Embedding, JoinedEmbedding, Linear, Sequential
 from ..layers.base import check_positive, check_size
 from ..losses import softmax_cross_entropy
-from .base import NetworkEstimator
+from .base import NetworkEstimator, check_fraction, unchanged_by_errors
 
 if TYPE_CHECKING:
     from ..layers.base import Array
@@ -127,7 +127,7 @@ class LanguageModel(NetworkEstimator):
         -------
         self
         """
-        with self._unchanged_by_errors():
+        with unchanged_by_errors(self):
             return self._fit(X, self._continues())
 
     def partial_fit(self, X: Any, y: Any = None) -> LanguageModel:
@@ -142,7 +142,7 @@ class LanguageModel(NetworkEstimator):
         -------
         self
         """
-        with self._unchanged_by_errors():
+        with unchanged_by_errors(self):
             return self._fit(X, self._continues(partial=True), partial=True)
 
     def _fit(self, X: Any, goes_on: bool, partial: bool = False) -> LanguageModel:
@@ -158,10 +158,12 @@ class LanguageModel(NetworkEstimator):
         if self.early_stopping and not partial:
             if several:
                 ids, held_out = train_test_split(
-                    ids, test_size=self.validation_fraction, random_state=self._seed()
+                    ids,
+                    test_size=check_fraction(self, "validation_fraction"),
+                    random_state=self._seed(),
                 )
             else:
-                cut = round(len(ids[0]) * (1 - self.validation_fraction))
+                cut = round(len(ids[0]) * (1 - check_fraction(self, "validation_fraction")))
                 ids, held_out = [ids[0][:cut]], [ids[0][cut:]]
         self._train(
             ShuffledSequences(ids, self._batches, self._seed()) if several else self._batches(ids),
@@ -334,6 +336,13 @@ class LanguageModel(NetworkEstimator):
 
     def _check(self, X: Any) -> tuple[list[Any], bool]:
         # sequences, each a str, an integer array or a list, and whether X was a list of them
+        if isinstance(X, Mapping) or not hasattr(X, "__iter__"):
+            raise TypeError(
+                "LanguageModel expected X as a text, integers, or a list of sequences, "
+                f"got {type(X).__name__}"
+            )
+        if (isinstance(X, str) and not X) or (isinstance(X, np.ndarray) and not X.size):
+            raise ValueError("LanguageModel expected X of at least one symbol, got none")
         if isinstance(X, str):
             return [X], False
         if isinstance(X, np.ndarray) and X.dtype != object and X.ndim < 3:

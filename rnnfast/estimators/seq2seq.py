@@ -15,7 +15,7 @@ from ..generation import Vocabulary
 from ..layers import EncoderDecoder
 from ..layers.base import check_size
 from ..losses import softmax_cross_entropy
-from .base import ROWS, NetworkEstimator, Scaler
+from .base import ROWS, NetworkEstimator, Scaler, check_fraction, unchanged_by_errors
 from .sequences import FLOATS, pad
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ class Seq2Seq(NetworkEstimator):
         -------
         self
         """
-        with self._unchanged_by_errors():
+        with unchanged_by_errors(self):
             return self._fit(X, y, self._continues())
 
     def partial_fit(self, X: Any, y: Any) -> Seq2Seq:
@@ -151,7 +151,7 @@ class Seq2Seq(NetworkEstimator):
         -------
         self
         """
-        with self._unchanged_by_errors():
+        with unchanged_by_errors(self):
             return self._fit(X, y, self._continues(partial=True), partial=True)
 
     def _fit(self, X: Any, y: Any, goes_on: bool, partial: bool = False) -> Seq2Seq:
@@ -170,7 +170,9 @@ class Seq2Seq(NetworkEstimator):
         some, others = np.arange(len(targets)), None
         if self.early_stopping and not partial:
             some, others = train_test_split(
-                some, test_size=self.validation_fraction, random_state=self._seed()
+                some,
+                test_size=check_fraction(self, "validation_fraction"),
+                random_state=self._seed(),
             )
         self._train(
             PairBatches(*data, some, self.batch_size, self._seed()),

@@ -55,6 +55,11 @@ def check_sequences(owner: Any, X: Any, name: str = "X") -> tuple[Array, Array |
             raise ValueError(f"{_name(owner)} expected {name} of finite numbers, got NaN or inf")
         return x, lengths
     series = axes(X) == 3
+    if axes(X) > 3 or (series and 0 in np.shape(X)[1:]):
+        raise ValueError(
+            f"{_name(owner)} expected {name} as (samples, time, features) or (samples, time) with "
+            f"at least one step and feature, got shape {np.shape(X)}"
+        )
     x = check_array(X, dtype=FLOATS, allow_nd=series, estimator=owner, input_name=name)
     return (x if series else x[..., np.newaxis]), None
 
@@ -122,10 +127,10 @@ def _steps(owner: Any, name: str, sequence: Any, kinds: str) -> Array:
     if array.dtype.kind not in kinds:
         wanted = "token ids (integers)" if kinds == "iu" else "real numbers"
         raise TypeError(f"{_name(owner)} expected {name} as {wanted}, got {array.dtype}")
-    if array.ndim not in (1, 2) or len(array) == 0:
+    if array.ndim not in (1, 2) or array.size == 0:
         raise ValueError(
             f"{_name(owner)} expected {name} as (time, features) or (time,) with at least one "
-            f"step, got shape {array.shape}"
+            f"step and feature, got shape {array.shape}"
         )
     return array[:, np.newaxis] if array.ndim == 1 else array
 

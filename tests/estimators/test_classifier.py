@@ -13,7 +13,7 @@ pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 from sklearn.exceptions import NotFittedError
 from support import each_engine as each_engine
 
-from rnnfast import SGD, Last, Linear, OneCycleLR, Sequential, losses
+from rnnfast import SGD, Callback, Conv1d, Last, Linear, OneCycleLR, Sequential, losses
 from rnnfast.estimators import SequenceClassifier, SequenceRegressor
 
 QUICK = {"hidden_size": 8, "max_iter": 15, "learning_rate_init": 0.02, "random_state": 0}
@@ -234,7 +234,9 @@ def test_refuses_parameters(options, message):
         ([np.ones((2, 2, 2)), np.ones((1, 2))], ValueError, r"got shape \(2, 2, 2\)"),
         ([np.ones((2, 3))] * 2, ValueError, "X of 2 features at each step, as in fit, got 3"),
         (np.full((2, 2, 2), np.inf), ValueError, "contains infinity"),
-        (np.ones((2, 2, 2, 2)), ValueError, "dim 4"),
+        (np.ones((2, 2, 2, 2)), ValueError, r"X as \(samples, time, features\)"),
+        (np.ones((2, 3, 0)), ValueError, "at least one step and feature"),
+        (np.ones((2, 0, 3)), ValueError, "at least one step and feature"),
     ],
     ids=str,
 )
@@ -281,3 +283,59 @@ def test_loss_is_the_cross_entropy_of_its_probabilities():
     codes = np.searchsorted(model.classes_, y)
     want, _ = losses.softmax_cross_entropy(np.log(model.predict_proba(X)), codes)
     assert model.loss_curve_[0] == pytest.approx(want, rel=1e-6)
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_training_that_fails_changes_nothing(error):
+    class Fails(Callback):
+        def on_epoch_end(self, epoch, logs):
+            if epoch == 1:
+                raise error("in epoch 2")
+
+    X, y = walks(20)
+    options = {**QUICK, "max_iter": 3, "warm_start": True, "dropout": 0.2}
+    model, other = (SequenceClassifier(**options).fit(X, y) for _ in range(2))
+    before = model.predict_proba(X)
+    with pytest.raises(error):
+        model.set_params(callbacks=[Fails()]).fit(X, y)
+    np.testing.assert_array_equal(model.predict_proba(X), before)
+    assert model.n_iter_ == len(model.history_["loss"]) == 3
+    # nor the optimizer, the masks or the generator
+    model.set_params(callbacks=()).fit(X, y)
+    np.testing.assert_array_equal(model.predict_proba(X), other.fit(X, y).predict_proba(X))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"max_iter": 0}, ValueError, "max_iter >= 1, got 0"),
+        ({"callbacks": 3}, TypeError, "callbacks as a sequence"),
+        ({"callbacks": Callback()}, TypeError, "callbacks as a sequence"),
+        ({"callbacks": ["a"]}, TypeError, "callbacks as a sequence"),
+        ({"network": 3}, TypeError, "network as a function"),
+        ({"cell": []}, ValueError, "cell as one of"),
+        ({"early_stopping": True, "validation_fraction": 1.0}, ValueError, "between 0 and 1"),
+    ],
+    ids=str,
+)
+def test_refuses_wrong_kinds(options, error, message):
+    with pytest.raises(error, match=message):
+        SequenceClassifier(**{**QUICK, "max_iter": 1, **options}).fit(*walks(10))
+
+
+def test_short_series_need_a_step_whatever_comes_with_them():
+    def network(n_features, n_outputs):
+        return Sequential(
+            Conv1d(n_features, 4, 3, batch_first=True, seed=0),
+            Last(batch_first=True),
+            Linear(4, n_outputs, seed=0),
+        )
+
+    X, y = walks(20)
+    model = SequenceClassifier(network=network, max_iter=1)
+    with pytest.raises(ValueError, match=r"X\[\d+\] of 2 steps, of which it leaves none"):
+        model.fit(X, y)
+    model.fit([np.zeros((n, 2)) for n in (3, 4)], [0, 1])
+    for batch in ([np.zeros((2, 2))], [np.zeros((2, 2)), np.zeros((5, 2))]):
+        with pytest.raises(ValueError, match=r"X\[0\] of 2 steps"):
+            model.predict(batch)

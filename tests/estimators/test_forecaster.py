@@ -259,3 +259,45 @@ def test_network_of_ones_own():
     model = Forecaster(network=plain_last, **QUICK).fit(X)
     naive = NaiveForecaster().fit(X)
     assert model.score(X) == pytest.approx(naive.score(X), abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("model", "changed"),
+    [
+        (Forecaster(**{**QUICK, "max_iter": 1}, horizon=4, window=20), {"strategy": "iterated"}),
+        (Forecaster(**{**QUICK, "max_iter": 1}, horizon=4, window=20), {"targets": [1]}),
+        (LinearForecaster(horizon=4, window=20), {"targets": [1]}),
+        (NaiveForecaster(horizon=4, season=3), {"season": 2}),
+    ],
+    ids=str,
+)
+def test_changed_parameters_wait_for_the_next_fit(model, changed):
+    wave = np.sin(0.3 * np.arange(60))
+    two = np.stack([wave, wave**2], 1)[np.newaxis]
+    before = model.fit(two).predict(two), model.score(two)
+    model.set_params(horizon=8, **changed)
+    np.testing.assert_array_equal(model.predict(two), before[0])
+    assert model.score(two) == before[1]
+    assert model.fit(two).predict(two).shape == (1, 8, 1 if "targets" in changed else 2)
+
+
+def test_going_on_needs_the_same_horizon():
+    model = Forecaster(**{**QUICK, "max_iter": 1}, horizon=4).fit(waves(5))
+    with pytest.raises(ValueError, match="horizon 4, as in the fit that this one goes on from"):
+        model.set_params(horizon=5).partial_fit(waves(5))
+
+
+def test_refuses_networks_without_an_output_at_the_last_step():
+    def network(n_features, n_outputs):
+        return Conv1d(n_features, n_outputs, 4, stride=2, batch_first=True, seed=0)
+
+    model = Forecaster(horizon=2, window=19, strategy="seq2seq", network=network, max_iter=1)
+    with pytest.raises(ValueError, match="an output at the last step"):
+        model.fit(waves(5))
+    model.set_params(window=20).fit(waves(5)).predict(waves(5))
+
+
+@pytest.mark.parametrize(("targets", "error"), [(0, TypeError), ([], ValueError)])
+def test_refuses_targets(targets, error):
+    with pytest.raises(error, match="expected targets"):
+        LinearForecaster(targets=targets).fit(waves(5))

@@ -9,6 +9,7 @@ pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
 from support import each_engine as each_engine
 
+from rnnfast import Conv1d
 from rnnfast.estimators import SequenceLabeler
 
 QUICK = {"hidden_size": 8, "max_iter": 20, "learning_rate_init": 0.02, "random_state": 0}
@@ -72,5 +73,22 @@ def test_refuses_labels():
         with pytest.raises(ValueError, match=message):
             model.fit(X, wrong)
     model.fit(X, y)
-    with pytest.raises(ValueError, match="a label for each of"):
+    with pytest.raises(ValueError, match="labels for each of 4 sequences"):
         model.score(X, y[:3])
+    swapped = [
+        np.zeros(len(labels) + shift) for labels, shift in zip(y, (1, -1, 0, 0), strict=True)
+    ]
+    with pytest.raises(ValueError, match=r"y\[0\] with a label for each of"):
+        model.score(X, swapped)
+    with pytest.raises(ValueError, match=r"y\[0\] contains NaN"):
+        model.fit(X, [np.full(len(labels), np.nan) for labels in y])
+
+
+def test_refuses_networks_that_lose_steps():
+    X = np.zeros((4, 6, 2))
+
+    def network(n_features, n_outputs):
+        return Conv1d(n_features, n_outputs, 3, batch_first=True, seed=0)
+
+    with pytest.raises(ValueError, match=r"4 outputs from the 6 steps of X\[0\]"):
+        SequenceLabeler(network=network, max_iter=1).fit(X, np.arange(24).reshape(4, 6) % 2)

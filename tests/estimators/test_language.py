@@ -195,3 +195,18 @@ def test_a_fit_that_fails_changes_nothing():
     with pytest.raises(ValueError, match="sequences with 4 voices"):
         model.fit([scales(), scales()[:, :3]])
     assert model.generate(20, random_state=0) == before
+
+
+@pytest.mark.parametrize(
+    ("X", "error"), [("", ValueError), ({"a": 1}, TypeError), (3, TypeError)], ids=str
+)
+def test_refuses_what_is_no_text(X, error):
+    with pytest.raises(error, match="LanguageModel expected X"):
+        LanguageModel(max_iter=1).fit(X)
+
+
+@pytest.mark.parametrize("fraction", [5, 1.0, -0.5, "a"])
+def test_refuses_fractions(fraction):
+    model = LanguageModel(max_iter=1, early_stopping=True, validation_fraction=fraction)
+    with pytest.raises(ValueError, match="validation_fraction between 0 and 1"):
+        model.fit("abcd" * 20)

@@ -150,3 +150,9 @@ def test_a_fit_that_fails_changes_nothing():
     with pytest.raises(ValueError, match="max_length >= 0"):
         model.set_params(max_length=-1).fit(TEXTS, TEXTS)
     assert model.predict(TEXTS) == before
+
+
+def test_names_a_symbol_that_is_new():
+    model = Seq2Seq(max_iter=1).fit(["a", "b"], ["1", "2"])
+    with pytest.raises(ValueError, match="symbols that it knows, got '3'"):
+        model.partial_fit(["a"], ["13"])
