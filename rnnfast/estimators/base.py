@@ -266,7 +266,7 @@ class NetworkEstimator(BaseEstimator):
                 dropout=self.dropout if depth > 1 else 0.0,
                 seed=self._seed(),
             )
-            if self.cell == "rnn":  # a quarter off its errors; LSTM and GRU gain nothing by it
+            if self.cell == "rnn":  # as the published plain RNNs start
                 init.keras(layer, self._seed())
             layers.append(layer)
             if self.dropout:
