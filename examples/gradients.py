@@ -10,7 +10,8 @@ through time):
 What says that such a gradient is right is its definition: move one weight a little, up and down,
 and see how the cost changes (central differences, in float64). Their own error decides the goal;
 see `SLOPE`. The picture shows what each step adds where only the last one costs anything, and why
-a plain recurrent layer hardly learns from what was long ago while an LSTM can.
+a plain recurrent layer hardly learns from what was long ago, while an LSTM can once its forget
+gates are open.
 """
 
 from __future__ import annotations
