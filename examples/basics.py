@@ -5,8 +5,8 @@ A recurrent layer reads a sequence step by step and keeps a state, its memory:
     s_t = act(W_x x_t + W_s s_{t-1} + b),    y_t = W_y s_t,
 
 with the same W_x, W_s, b and W_y at every step. Each function with "by hand" in its name is such an
-equation; a row is the largest difference between it and the layer, in float64. No two ways to
-compute the same numbers round alike, so the goal is what rounding explains (see `rounding`). Beside
+equation; a row is the largest difference between it and the layer, in float64. Two ways to
+compute the same numbers seldom round alike, so the goal is what rounding explains: `rounding`. Beside
 it stands the difference to an equation with one thing changed, which is what an error looks like.
 """
 
@@ -86,7 +86,7 @@ def recurrent_layers(options: Options) -> list[Row]:
         rows.append(Row("A1", what, "largest difference", off, goal, baseline))
 
     # outputs: scores, or probabilities, whose cross-entropy the loss takes from the scores
-    linear, loss, biased = [], [], []
+    linear, loss, even = [], [], []
     for seed in range(options.seeds):
         rng = np.random.default_rng(seed)
         x, classes = rng.standard_normal((STEPS, FEATURES)), rng.integers(0, CLASSES, STEPS)
@@ -97,7 +97,7 @@ def recurrent_layers(options: Options) -> list[Row]:
         linear.append(difference(scores, wanted))
         cost = -np.log(softmax(wanted)[np.arange(STEPS), classes]).mean()
         loss.append(abs(rf.losses.softmax_cross_entropy(scores, classes)[0] - cost))
-        biased.append(abs(np.log(CLASSES) - cost))
+        even.append(abs(np.log(CLASSES) - cost))
     goal = rounding(operations + UNITS, float(np.abs(scores).max()))
     rows.append(Row("A1", "linear output W_y s, by hand", "largest difference", linear, goal))
     rows.append(
@@ -107,7 +107,7 @@ def recurrent_layers(options: Options) -> list[Row]:
             "largest difference",
             loss,
             rounding(operations + UNITS + CLASSES + STEPS, float(cost)),
-            {"even odds": float(np.median(biased))},
+            {"even odds": float(np.median(even))},
         )
     )
     count = sum(param.size for param in layer.params.values())
