@@ -5,8 +5,8 @@ A recurrent layer reads a sequence step by step and keeps a state, its memory:
     s_t = act(W_x x_t + W_s s_{t-1} + b),    y_t = W_y s_t,
 
 with the same W_x, W_s, b and W_y at every step. Each function with "by hand" in its name is such an
-equation; a row is the largest difference between it and the layer, in float64. Two ways to
-compute the same numbers seldom round alike, so the goal is what rounding explains: `rounding`. Beside
+equation; a row is the largest difference between it and the layer, in float64. Two ways to compute
+the same numbers seldom round alike, so the goal is what rounding explains (see `rounding`). Beside
 it stands the difference to an equation with one thing changed, which is what an error looks like.
 """
 

@@ -44,11 +44,12 @@ def slopes(cost: Callable[[], float], array: Array) -> Array:
     found = np.empty_like(array)
     for i in np.ndindex(array.shape):
         kept = array[i]
-        costs = []
-        for array[i] in (kept + H, kept - H):
-            costs.append(cost())
+        array[i] = kept + H
+        up = cost()
+        array[i] = kept - H
+        down = cost()
         array[i] = kept
-        found[i] = (costs[0] - costs[1]) / (2 * H)
+        found[i] = (up - down) / (2 * H)
     return found
 
 
