@@ -23,19 +23,24 @@ Array = NDArray[Any]
 class CellRow:
     """What the tests must know of a cell."""
 
+    layer: str  # its class in rnnfast and in torch.nn
     gates: int
     slots: int  # what layer normalisation takes one by one
     has_c: bool = False
     projects: bool = False
-    torch: str | None = None  # the class in torch.nn that computes the same, if any
-    torch_options: dict[str, Any] = field(default_factory=dict)
+    norms: bool = True  # whether it takes layer normalisation
+    options: dict[str, Any] = field(default_factory=dict)  # of the class
+    torch: bool = True  # whether torch.nn has it
 
 
 CELLS = {
-    "rnn_tanh": CellRow(1, 1, torch="RNN", torch_options={"nonlinearity": "tanh"}),
-    "rnn_relu": CellRow(1, 1, torch="RNN", torch_options={"nonlinearity": "relu"}),
-    "lstm": CellRow(4, 4, has_c=True, projects=True, torch="LSTM"),
-    "gru": CellRow(3, 4, torch="GRU"),
+    "rnn_tanh": CellRow("RNN", 1, 1, options={"nonlinearity": "tanh"}),
+    "rnn_relu": CellRow("RNN", 1, 1, options={"nonlinearity": "relu"}),
+    "lstm": CellRow("LSTM", 4, 4, has_c=True, projects=True),
+    "gru": CellRow("GRU", 3, 4),
+    "gru_reset_before": CellRow(
+        "GRU", 3, 3, norms=False, options={"reset_after": False}, torch=False
+    ),
 }
 
 
@@ -83,6 +88,10 @@ class Case:
         zoneout = self.zones if self.row.has_c and self.zone else self.zone
         chosen = dict(layer_norm=self.norm, recurrent_dropout=self.recurrent, zoneout=zoneout)
         return {name: value for name, value in chosen.items() if value}
+
+    def possible(self) -> Case:
+        """Return the case without what its cell does not take."""
+        return replace(self, norm=self.norm and self.row.norms)
 
     def F(self, layer: int) -> int:
         return self.I if layer == 0 else self.D * self.Ho
@@ -202,9 +211,12 @@ def make(case: Case, dtype: DTypeLike = np.float64, seed: int = 0) -> Problem:
 
 
 def grid(*rows: dict[str, Any]) -> list[Case]:
-    """Every row for every cell; rows with a projection only for cells that have one."""
+    """Every row for every cell; rows with a projection only for cells that have one.
+
+    Cells that take no layer normalisation go without.
+    """
     return [
-        Case(cell=cell, **row)
+        Case(cell=cell, **row).possible()
         for cell in CELLS
         for row in rows
         if CELLS[cell].projects or not row.get("P")
@@ -331,13 +343,17 @@ BENCHMARK = grid(
     *(dict(B=B, T=T, I=I, H=H, state=False) for B, T, I, H in BENCHMARK_SHAPES)  # noqa: E741
 )
 
-BENCHMARK_OPTIONS = grid(
-    *(
-        dict(B=B, T=T, I=I, H=H, state=False, **option)
-        for B, T, I, H in [(32, 50, 1, 20), (64, 100, 64, 128), (64, 100, 128, 256)]  # noqa: E741
-        for option in (dict(norm=True), dict(recurrent=0.2), dict(zone=0.1))
+BENCHMARK_OPTIONS = [
+    case
+    for case in grid(
+        *(
+            dict(B=B, T=T, I=I, H=H, state=False, **option)
+            for B, T, I, H in [(32, 50, 1, 20), (64, 100, 64, 128), (64, 100, 128, 256)]  # noqa: E741
+            for option in (dict(norm=True), dict(recurrent=0.2), dict(zone=0.1))
+        )
     )
-)
+    if case.options
+]
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,17 @@ import pytest
 from rnnfast import GRU, LSTM, RNN
 
 B, T, I, H = 4, 6, 5, 7  # noqa: E741
-CELLS = [(RNN, {}), (RNN, {"nonlinearity": "relu"}), (LSTM, {}), (GRU, {})]
+TORCH_CELLS = [(RNN, {}), (RNN, {"nonlinearity": "relu"}), (LSTM, {}), (GRU, {})]
+CELLS = [*TORCH_CELLS, (GRU, {"reset_after": False})]
+NAMES = ["rnn", "relu", "lstm", "gru", "gru_reset_before"]
 EVERYTHING = {"layer_norm": True, "recurrent_dropout": 0.4, "zoneout": 0.3}
-each_cell = pytest.mark.parametrize(("cls", "extra"), CELLS, ids=["rnn", "relu", "lstm", "gru"])
+each_cell = pytest.mark.parametrize(("cls", "extra"), CELLS, ids=NAMES)
+each_torch_cell = pytest.mark.parametrize(("cls", "extra"), TORCH_CELLS, ids=NAMES[:-1])
+
+
+def possible(extra, options):
+    """The options, without layer normalisation for the cell that does not take it."""
+    return {n: v for n, v in options.items() if n != "layer_norm" or "reset_after" not in extra}
 
 
 def make(cls, **options):

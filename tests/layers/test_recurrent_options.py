@@ -13,8 +13,10 @@ from recurrent_layers import (
     I,
     T,
     each_cell,
+    each_torch_cell,
     make,
     parts,
+    possible,
     random_state,
     random_x,
     same,
@@ -43,7 +45,8 @@ def twins(layer):
 @each_option
 def test_options_finite_differences(cls, extra, options):
     size = {"proj_size": 3} if cls is LSTM else {}
-    layer = cls(2, 5, 2, bidirectional=True, dtype=np.float64, seed=5, **extra, **options, **size)
+    options = {**extra, **possible(extra, options), **size}
+    layer = cls(2, 5, 2, bidirectional=True, dtype=np.float64, seed=5, **options)
     rng = np.random.default_rng(1)
     for name, param in layer.params.items():
         if "_ln_" in name:
@@ -71,7 +74,7 @@ def test_options_finite_differences(cls, extra, options):
         layer.params[name] = array
 
 
-@each_cell
+@each_torch_cell
 @pytest.mark.parametrize("bias", [True, False])
 def test_layer_norm_in_torch_operations(cls, extra, bias):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
@@ -138,7 +141,7 @@ def test_recurrent_dropout_is_one_mask_on_the_recurrent_weights(cls, extra):
     assert set(np.unique(mask)) == {0.0, 2.0}
     for b in range(B):
         one = copy.deepcopy(plain)
-        one.params["weight_hh_l0"] = plain.params["weight_hh_l0"] * mask[b]
+        one.params["weight_hh_l0"] = plain.params["weight_hh_l0"] * mask[b]  # r (h m) = (r h) m
         want, _ = one(x[:, b])
         np.testing.assert_allclose(y[:, b], want, rtol=1e-12, atol=1e-14)
 
@@ -196,7 +199,7 @@ def test_zoneout_of_h_and_of_c_draw_masks_of_their_own():
 @each_cell
 @each_option
 def test_options_step_by_step(cls, extra, options):
-    layer = make(cls, num_layers=2, **extra, **options)
+    layer = make(cls, num_layers=2, **extra, **possible(extra, options))
     x = random_x(layer, np.random.default_rng(9))
     y, n = layer(x)
     state = None
@@ -245,8 +248,10 @@ def test_gates_of_an_lstm_are_those_of_its_equations(batch_first, lengths):
         assert all((abs(values[real]) > 0).all() for values in (i, f, g, o))
 
 
-def test_gates_of_a_gru_are_those_of_its_equations():
-    layer = GRU(2, 4, 2, bidirectional=True, dropout=0.5, seed=1, dtype=np.float64)
+@pytest.mark.parametrize("reset_after", [True, False])
+def test_gates_of_a_gru_are_those_of_its_equations(reset_after):
+    options = {"dropout": 0.5, "seed": 1, "dtype": np.float64, "reset_after": reset_after}
+    layer = GRU(2, 4, 2, bidirectional=True, **options)
     x = np.random.default_rng(1).standard_normal((5, 3, 2))
     gates = layer.gates(x)
     assert list(gates) == ["reset", "update", "new"]
