@@ -109,8 +109,10 @@ def save(
     used = {name for node in graph.nodes for name in node.input}
     if lengths and not used & {"lengths", "source_lengths"}:
         raise ValueError(f"{type(model).__name__} has no layer that takes lengths")
-    if states and "h_n" not in {value.name.rpartition(".")[2] for value in graph.outputs}:
+    if states and not graph.final:
         raise ValueError(f"{type(model).__name__} has no layer whose state can be exported")
+    for name, value, axes in graph.final:
+        graph.output(name, value, axes)
     content = graph.finish()
     replace_file(path, lambda file: file.write(content))
 
@@ -123,7 +125,8 @@ class Graph:
     dtype : numpy.dtype
         Of all numbers that are no integers.
     states : bool
-        Whether recurrent layers add their states to inputs and outputs.
+        Whether recurrent layers take their initial states from inputs, and add to `final` the
+        name, value and axes of what they give for them.
     """
 
     def __init__(self, dtype: np.dtype[Any], states: bool) -> None:
@@ -133,6 +136,7 @@ class Graph:
         self.constants: list[Any] = []
         self.inputs: list[Any] = []
         self.outputs: list[Any] = []
+        self.final: list[tuple[str, str, list[Any]]] = []
         self._bytes = 0
 
     def add(self, kind: str, *inputs: str, **attributes: Any) -> str:
@@ -388,7 +392,7 @@ def _recurrent(g: Graph, layer: Any, at: str, x: str, lengths: str) -> str:
     y, *final = _recurrence(g, layer, at, x, initial, lengths)
     if g.states:
         for s, value in zip(letters, final, strict=True):
-            g.output(f"{at}{s}_n", value, axes[s])
+            g.final.append((f"{at}{s}_n", value, axes[s]))
     return _swapped(g, y, layer.batch_first, 3)
 
 
