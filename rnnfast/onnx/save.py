@@ -153,6 +153,10 @@ class Graph:
         self.nodes.append(node)
         return names
 
+    def cast(self, value: str, dtype: Any) -> str:
+        """Add a conversion to `dtype`."""
+        return self.add("Cast", value, to=self._kind(dtype))
+
     def constant(self, value: Any, dtype: Any = None, name: str = "") -> str:
         """Add a constant, of the graph's dtype if not of another, and return its name."""
         array = np.asarray(value, dtype or self.dtype)
@@ -179,9 +183,11 @@ class Graph:
         self.outputs.append(self._value(name, axes, None))
 
     def _value(self, name: str, axes: list[Any], dtype: Any) -> Any:
-        helper = self.onnx.helper
-        kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype or self.dtype))
-        return helper.make_tensor_value_info(name, kind, axes)
+        kind = self._kind(dtype or self.dtype)
+        return self.onnx.helper.make_tensor_value_info(name, kind, axes)
+
+    def _kind(self, dtype: Any) -> int:
+        return int(self.onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
 
     def finish(self) -> bytes:
         """Return the content of a file, once ONNX's own checker has passed it."""
@@ -226,9 +232,11 @@ def _chain(g: Graph, model: Any, lengths: bool, time: bool) -> None:
     knowing = next((layer for layer in leaves if layer.batch_first is not None), None)
     if knowing is not None:
         time = not isinstance(knowing, RepeatVector)
-    size = first.symbols if isinstance(first, JoinedEmbedding) else model.in_size or "features"
+    size = "features" if model.in_size is None else model.in_size
     axes = _axes(model.batch_first, "time") if time else ["batch"]
-    if not integers or isinstance(first, JoinedEmbedding):
+    if isinstance(first, JoinedEmbedding):
+        axes.append(first.symbols)
+    elif not integers:
         axes.append(size)
     x = g.input("input", axes, np.int64 if integers else None)
     given = g.input("lengths", ["batch"], np.int32) if lengths else ""
@@ -288,11 +296,8 @@ def _whole_encoder_decoder(g: Graph, model: Any, lengths: bool) -> None:
         both = g.add("Concat", context, h, axis=-1)
         h = g.add("Tanh", _linear(g, parts["combine"], "combine.", both, ""))
     scores = _linear(g, parts["output"], "output.", h, "")
-    g.output(
-        "output",
-        _swapped(g, scores, swap, 3),
-        _axes(swap, "target_time", model.target_size),
-    )
+    axes = _axes(swap, "target_time", model.target_size)
+    g.output("output", _swapped(g, scores, swap, 3), axes)
 
 
 def _directions_joined(g: Graph, part: str, L: int, H: int) -> str:
@@ -314,14 +319,11 @@ def _real(g: Graph, x: str, batch_first: bool | None, lengths: str) -> str:
     # which of the steps of x are a sample's own: (T, B, 1), or (B, T, 1)
     axis = int(bool(batch_first))
     steps = g.add("Squeeze", g.add("Shape", x, start=axis, end=axis + 1))
-    steps = g.add("Cast", steps, to=g.onnx.TensorProto.INT32)
+    steps = g.cast(steps, np.int32)
     zero, one = (g.constant(i, np.int32) for i in (0, 1))
     times = g.add("Unsqueeze", g.add("Range", zero, steps, one), g.shape(1 - axis))
-    return g.add(
-        "Unsqueeze",
-        g.add("Less", times, g.add("Unsqueeze", lengths, g.shape(axis))),
-        g.shape(2),
-    )
+    real = g.add("Less", times, g.add("Unsqueeze", lengths, g.shape(axis)))
+    return g.add("Unsqueeze", real, g.shape(2))
 
 
 def _cleared(g: Graph, x: str, batch_first: bool | None, lengths: str, value: float = 0.0) -> str:
@@ -333,9 +335,9 @@ def _cleared(g: Graph, x: str, batch_first: bool | None, lengths: str, value: fl
 
 def _not_empty(g: Graph, y: str, lengths: str, otherwise: str = "") -> str:
     # y (..., B, F), with zeros, or what is given, where a sample has no steps
-    any_steps = g.add("Less", g.constant(0, np.int32), lengths)
-    any_steps = g.add("Unsqueeze", any_steps, g.shape(1))
-    return g.add("Where", any_steps, y, otherwise or g.constant(0.0))
+    some = g.add("Less", g.constant(0, np.int32), lengths)
+    some = g.add("Unsqueeze", some, g.shape(1))
+    return g.add("Where", some, y, otherwise or g.constant(0.0))
 
 
 def _lengths_behind(g: Graph, layer: Any, lengths: str) -> str:
@@ -507,8 +509,7 @@ def _batch_norm(g: Graph, layer: Any, at: str, x: str, lengths: str) -> str:
 
 def _conv1d(g: Graph, layer: Any, at: str, x: str, lengths: str) -> str:
     there, back = ([0, 2, 1], [0, 2, 1]) if layer.batch_first else ([1, 2, 0], [2, 0, 1])
-    x = _cleared(g, x, layer.batch_first, lengths)
-    inputs = [g.add("Transpose", x, perm=there)]
+    inputs = [g.add("Transpose", _cleared(g, x, layer.batch_first, lengths), perm=there)]
     inputs += [g.constant(value, name=at + name) for name, value in layer.params.items()]
     y = g.add(
         "Conv",
@@ -532,16 +533,16 @@ def _gated_conv1d(g: Graph, layer: Any, at: str, x: str, lengths: str) -> str:
 
 def _wavenet(g: Graph, layer: Any, at: str, x: str, lengths: str) -> str:
     x = _conv1d(g, layer.parts["input"], f"{at}input.", x, lengths)
-    outputs = []
+    y = ""
     for block in layer._blocks:
         z = _gated_conv1d(g, layer.parts[block], f"{at}{block}.", x, lengths)
         x = g.add("Add", x, z)
-        outputs.append(z)
-    return g.add("Sum", *outputs)
+        y = g.add("Add", y, z) if y else z
+    return y
 
 
 def _elementwise(g: Graph, layer: Any, at: str, x: str, lengths: str) -> str:
-    return g.add({ReLU: "Relu"}.get(type(layer), type(layer).__name__), x)
+    return g.add(type(layer).__name__.capitalize(), x)
 
 
 def _dropout(g: Graph, layer: Any, at: str, x: str, lengths: str) -> str:
@@ -554,7 +555,7 @@ def _last(g: Graph, layer: Any, at: str, x: str, lengths: str) -> str:
     x = x if layer.batch_first else g.add("Transpose", x, perm=[1, 0, 2])
     last = g.add("Sub", lengths, g.constant(1, np.int32))
     last = g.add("Max", last, g.constant(0, np.int32))
-    last = g.add("Cast", g.add("Unsqueeze", last, g.shape(1)), to=g.onnx.TensorProto.INT64)
+    last = g.cast(g.add("Unsqueeze", last, g.shape(1)), np.int64)
     return _not_empty(g, g.add("GatherND", x, last, batch_dims=1), lengths)
 
 
@@ -568,7 +569,7 @@ def _pool(g: Graph, layer: Any, at: str, x: str, lengths: str) -> str:
         return _not_empty(g, g.add("ReduceMax", x, axes=[axis], keepdims=0), lengths)
     x = _cleared(g, x, layer.batch_first, lengths)
     steps = g.add("Max", lengths, g.constant(1, np.int32))
-    steps = g.add("CastLike", g.add("Unsqueeze", steps, g.shape(1)), x)
+    steps = g.cast(g.add("Unsqueeze", steps, g.shape(1)), g.dtype)
     return g.add("Div", g.add("ReduceSum", x, g.shape(axis), keepdims=0), steps)
 
 

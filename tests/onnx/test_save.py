@@ -88,6 +88,14 @@ def numbers(*shape: int, dtype: Any = np.float32) -> Any:
     return np.random.default_rng(0).standard_normal(shape).astype(dtype)
 
 
+def padded(lengths: Any, steps: int = T) -> Any:
+    """Return a batch of sequences with NaN past their ends."""
+    x = numbers(steps, B, F)
+    if lengths is not None:
+        x[np.arange(steps)[:, None] >= lengths] = np.nan
+    return x
+
+
 def laid_out(x: Any, batch_first: bool | None) -> Any:
     return np.ascontiguousarray(x.swapaxes(0, 1)) if batch_first else x
 
@@ -119,7 +127,7 @@ def test_recurrent_ragged(cell, options, batch_first, tmp_path):
     model = CELLS[cell](F, H, batch_first=batch_first, seed=1, **options)
     graph = exported(tmp_path, model, lengths=True)
     for lengths in LENGTHS, [3, 5, 2, 4]:  # no sample fills all steps
-        x = laid_out(numbers(T, B, F), batch_first)
+        x = laid_out(padded(lengths), batch_first)
         (y,) = run(graph, input=x, lengths=np.array(lengths, np.int32))
         same(y, model(x, None, lengths)[0])
 
@@ -132,7 +140,7 @@ def test_recurrent_ragged(cell, options, batch_first, tmp_path):
 def test_states(cell, lengths, options, tmp_path):
     model = CELLS[cell](F, H, seed=1, **options)
     graph = exported(tmp_path, model, states=True, lengths=lengths is not None)
-    x = laid_out(numbers(T, B, F), model.batch_first)
+    x = laid_out(padded(lengths), model.batch_first)
     stack = model.num_layers * (2 if model.bidirectional else 1)
     parts = numbers(2, stack, B, H)
     state = tuple(parts) if model._has_c else parts[0]
@@ -214,8 +222,8 @@ CHAINS = {
 def test_chain(name, lengths, tmp_path):
     model = CHAINS[name]
     graph = exported(tmp_path, model, lengths=lengths is not None)
-    for steps, samples in (T, B), (T + 4, B):
-        x = laid_out(numbers(steps, samples, F), model.batch_first)
+    for steps in T, T + 4:
+        x = laid_out(padded(lengths, steps), model.batch_first)
         given = {} if lengths is None else {"lengths": np.array(lengths, np.int32)}
         (y,) = run(graph, input=x, **given)
         same(y, model.predict(x, lengths))
@@ -288,7 +296,7 @@ def test_symbols(model, shape, tmp_path):
 @pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["whole", "ragged"])
 def test_attention(layer, lengths, tmp_path):
     query = laid_out(numbers(3, B, layer.query_size), layer.batch_first)
-    memory = laid_out(numbers(T, B, F), layer.batch_first)
+    memory = laid_out(padded(lengths), layer.batch_first)
     given = {} if lengths is None else {"lengths": np.array(lengths, np.int32)}
     graph = exported(tmp_path, layer, lengths=lengths is not None)
     got = run(graph, query=query, memory=memory, **given)
@@ -324,6 +332,22 @@ def test_encoder_decoder_of_a_vector(cell, tmp_path):
     model = EncoderDecoder(F, 6, 2, H, 2, cell, source="vector", seed=1)
     source, target = numbers(B, F), np.random.default_rng(0).integers(6, size=(3, B))
     same(run(exported(tmp_path, model), source=source, target=target)[0], model(source, target))
+
+
+# ---- estimators --------------------------------------------------------------------------------
+
+
+def test_network_of_an_estimator(tmp_path):
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    X = [numbers(steps, F) for steps in (3, 5, 4, 6)]
+    estimator = rnnfast.SequenceClassifier(
+        hidden_size=H, num_layers=2, bidirectional=True, max_iter=1, random_state=0
+    )
+    model = estimator.fit(X, [0, 1, 1, 0]).model_
+    x = laid_out(padded(LENGTHS), True)
+    graph = exported(tmp_path, model, lengths=True)
+    (y,) = run(graph, input=x, lengths=np.array(LENGTHS, np.int32))
+    same(y, model.predict(x, LENGTHS))
 
 
 # ---- float64 -----------------------------------------------------------------------------------
