@@ -60,8 +60,8 @@ def save(
     """Write a model as an ONNX graph for inference; an older file is replaced only once it is done.
 
     The graph has opset 17 and recurrent nodes of layout 0. Its input is "input", its output
-    "output", both in the model's own layout, with as many samples ("batch") and steps ("time", at
-    least one) as a call brings. An `EncoderDecoder` has the inputs "source" and "target", an
+    "output", both in the model's own layout, with as many samples ("batch") and steps ("time")
+    as a call brings, at least one of each. An `EncoderDecoder` has the inputs "source" and "target", an
     attention "query" and "memory" and a second output "weights". A fitted estimator's network is
     its ``model_``; its scaling of X and y is not part of that.
 
@@ -403,6 +403,7 @@ def _recurrence(
 ) -> list[str]:
     # x (T, B, I) -> y (T, B, D*Ho), and the final h, and c
     for option, used, why in (
+        ("input_size", not layer.input_size, "ONNX Runtime aborts without features"),
         ("layer_norm", layer.layer_norm, "its operators have no normalisation within a step"),
         ("zoneout", any(layer._zones), "its operators do not mix a state with the one before"),
         ("proj_size", layer.proj_size and initial, "its LSTM has none, so h_0 cannot be an input"),
@@ -444,9 +445,8 @@ def _recurrence(
                 _not_empty(g, after, lengths, before)
                 for after, before in zip(final, start, strict=True)
             ]
-        if layer.proj_size:
-            project = g.constant(np.stack([w[4].T for w in here]), name=end % "P")
-            y, final[0] = (g.add("MatMul", value, project) for value in (y, final[0]))
+        if layer.proj_size:  # the states stay as they are: nobody reads them
+            y = g.add("MatMul", y, g.constant(np.stack([w[4].T for w in here]), name=end % "P"))
         each_final.append(final)
         x = g.add("Transpose", y, perm=[0, 2, 1, 3])  # (T, D, B, Ho) -> (T, B, D, Ho)
         x = g.add("Reshape", x, g.shape(0, 0, layer.out_size))
@@ -465,7 +465,7 @@ def _per_layer(g: Graph, state: str, L: int, D: int) -> list[str]:
 def _matrices(kind: str, H: int, weights: tuple[Any, ...]) -> tuple[Array, Array, Array | None]:
     # W, R and B of one layer and direction; with a projection h = W_hr u, W_hh h = (W_hh W_hr) u
     def ordered(rows: Array) -> Array:
-        return rows.reshape(-1, H, *rows.shape[1:])[GATES[kind]].reshape(rows.shape)
+        return rows.reshape(len(rows) // H, H, *rows.shape[1:])[GATES[kind]].reshape(rows.shape)
 
     w_ih, w_hh, b_ih, b_hh, w_hr, *_ = weights
     if w_hr is not None:
@@ -599,10 +599,10 @@ def _attention(
         scores = g.add("Squeeze", scores, g.shape(3))
     else:
         scores = g.add("MatMul", q, g.add("Transpose", m, perm=[0, 2, 1]))
-    if real:  # no infinity: a sample without memory would get NaN
-        scores = g.add("Where", real, scores, g.constant(np.finfo(g.dtype).min))
-    weights = g.add("Softmax", scores, axis=-1)
     if real:
+        scores = g.add("Where", real, scores, g.constant(-np.inf))
+    weights = g.add("Softmax", scores, axis=-1)
+    if real:  # a sample without memory has NaN so far
         weights = g.add("Where", real, weights, g.constant(0.0))
     context = g.add("MatMul", weights, m)
     swap = not layer.batch_first

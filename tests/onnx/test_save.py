@@ -390,6 +390,65 @@ def test_float64_recurrence(cell, tmp_path):
         np.testing.assert_allclose(array.astype(want.dtype), want, rtol=1e-6, atol=1e-6)
 
 
+# ---- back again --------------------------------------------------------------------------------
+
+needs_load = pytest.mark.skipif(
+    not hasattr(rnnfast.onnx, "load"), reason="this version cannot load ONNX graphs"
+)
+
+
+def reloaded(tmp_path: Any, model: Any, inputs: dict[str, Any], **options: Any) -> list[Any]:
+    path = tmp_path / "model.onnx"
+    rnnfast.onnx.save(model, path, **options)
+    outputs: list[Any] = rnnfast.onnx.load(path).run(None, inputs)
+    return outputs
+
+
+@needs_load
+@pytest.mark.parametrize("name", CHAINS)
+@pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["whole", "ragged"])
+def test_chain_and_back(name, lengths, tmp_path):
+    model = CHAINS[name]
+    inputs = {"input": laid_out(padded(lengths), model.batch_first)}
+    if lengths:
+        inputs["lengths"] = np.array(lengths, np.int32)
+    (y,) = reloaded(tmp_path, model, inputs, lengths=lengths is not None)
+    same(y, model.predict(inputs["input"], lengths))
+
+
+@needs_load
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_recurrence_and_back(cell, dtype, tmp_path):
+    states = cell != "LSTM projection"
+    model = CELLS[cell](F, H, 2, bidirectional=True, batch_first=True, seed=1, dtype=dtype)
+    x = laid_out(padded(LENGTHS), True).astype(dtype)
+    inputs = {"input": x, "lengths": np.array(LENGTHS, np.int32)}
+    parts = numbers(2, 4, B, H, dtype=dtype)
+    state = (tuple(parts) if model._has_c else parts[0]) if states else None
+    if states:
+        inputs |= dict(zip(["h_0", "c_0"][: 1 + model._has_c], parts, strict=False))
+    y, *final = reloaded(tmp_path, model, inputs, lengths=True, states=states)
+    want, want_final = model(x, state, LENGTHS)
+    bound = BOUND if dtype is np.float32 else 1e-12
+    np.testing.assert_allclose(y, want, rtol=bound, atol=bound)
+    if states:
+        for got, part in zip(final, want_final if model._has_c else [want_final], strict=True):
+            np.testing.assert_allclose(got, part, rtol=bound, atol=bound)
+
+
+@needs_load
+def test_attention_and_back(tmp_path):
+    model = EncoderDecoder(9, 6, F, H, bidirectional=True, attention="concat", seed=1)
+    rng = np.random.default_rng(0)
+    source, target = rng.integers(9, size=(T, B)), rng.integers(6, size=(3, B))
+    lengths = {"source_lengths": LENGTHS, "lengths": [3, 2, 1, 0]}
+    inputs = {name: np.array(value, np.int32) for name, value in lengths.items()}
+    inputs |= {"source": source, "target": target}
+    (scores,) = reloaded(tmp_path, model, inputs, lengths=True)
+    same(scores, model(source, target, *lengths.values()))
+
+
 # ---- the file ----------------------------------------------------------------------------------
 
 
@@ -418,17 +477,6 @@ def test_runs_with_other_sizes_than_traced(tmp_path):
     for steps, samples in (1, 1), (2, 9), (30, 2):
         x = numbers(steps, samples, F)
         same(run(graph, input=x)[0], model(x)[0])
-
-
-def test_round_trip(tmp_path):
-    load = getattr(rnnfast.onnx, "load", None)
-    if load is None:
-        pytest.skip("this version cannot load ONNX graphs")
-    model = CHAINS["last"]
-    rnnfast.onnx.save(model, tmp_path / "model.onnx")
-    x = numbers(T, B, F)
-    got = load(tmp_path / "model.onnx")(x)
-    same(got[0] if isinstance(got, (tuple, list)) else got, model.predict(x))
 
 
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
@@ -463,6 +511,7 @@ class Doubled(Linear):
     ("model", "options", "message"),
     [
         (LSTM(F, H, layer_norm=True), {}, "LSTM cannot be exported to ONNX with layer_norm=True"),
+        (RNN(0, H), {}, "RNN cannot be exported to ONNX with input_size=0"),
         (GRU(F, H, zoneout=0.1), {}, "GRU cannot be exported to ONNX with zoneout=0.1"),
         (
             Sequential(Linear(F, F), Sequential(LSTM(F, H, zoneout=(0.0, 0.2)))),
