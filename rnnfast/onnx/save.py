@@ -60,8 +60,8 @@ def save(
     """Write a model as an ONNX graph for inference; an older file is replaced only once it is done.
 
     The graph has opset 17 and recurrent nodes of layout 0. Its input is "input", its output
-    "output", both in the model's own layout, with as many samples ("batch") and steps ("time")
-    as a call brings, at least one of each. An `EncoderDecoder` has the inputs "source" and "target", an
+    "output", both in the model's own layout, with as many samples ("batch") and steps ("time") as a
+    call brings, at least one of each. An `EncoderDecoder` has the inputs "source" and "target", an
     attention "query" and "memory" and a second output "weights". A fitted estimator's network is
     its ``model_``; its scaling of X and y is not part of that.
 

@@ -45,7 +45,7 @@ from rnnfast import (
     WaveNet,
 )
 from rnnfast.layers.base import blank
-from rnnfast.onnx.save import LAYERS, WHOLE  # type: ignore[attr-defined]
+from rnnfast.onnx.save import LAYERS, WHOLE
 
 BOUND = 1e-5
 T, B, F, H = 7, 4, 3, 5
