@@ -286,11 +286,12 @@ def _whole_encoder_decoder(g: Graph, model: Any, lengths: bool) -> None:
         each = [g.add("Gather", shaped, g.constant(i, np.int64), axis=0) for i in range(n)]
     else:
         x = _embedding(g, parts["source"], "source.", _swapped(g, source, swap), "")
-        memory, *each = _recurrence(g, parts["encoder"], "encoder.", x, [], source_lengths)
+        memory, final = _recurrence(g, parts["encoder"], "encoder.", x, [], source_lengths)
+        each = [g.add("Concat", *layers, axis=0) for layers in final]
         if model.bidirectional:
             each = [_directions_joined(g, part, L, H) for part in each]
     x = _embedding(g, parts["target"], "target.", _swapped(g, target, swap), "")
-    h, *_ = _recurrence(g, parts["decoder"], "decoder.", x, each, target_lengths)
+    h, _ = _recurrence(g, parts["decoder"], "decoder.", x, each, target_lengths)
     if memory and model.attention:
         context, _ = _attention(g, parts["attention"], "attention.", h, memory, source_lengths)
         both = g.add("Concat", context, h, axis=-1)
@@ -391,17 +392,17 @@ def _recurrent(g: Graph, layer: Any, at: str, x: str, lengths: str) -> str:
     axes = {s: [layer._stack, "batch", sizes[s]] for s in letters}
     initial = [g.input(f"{at}{s}_0", axes[s]) for s in letters] if g.states else []
     x = _swapped(g, x, layer.batch_first, 3)
-    y, *final = _recurrence(g, layer, at, x, initial, lengths)
+    y, final = _recurrence(g, layer, at, x, initial, lengths)
     if g.states:
-        for s, value in zip(letters, final, strict=True):
-            g.final.append((f"{at}{s}_n", value, axes[s]))
+        for s, parts in zip(letters, final, strict=True):
+            g.final.append((f"{at}{s}_n", g.add("Concat", *parts, axis=0), axes[s]))
     return _swapped(g, y, layer.batch_first, 3)
 
 
 def _recurrence(
     g: Graph, layer: Any, at: str, x: str, initial: list[str], lengths: str
-) -> list[str]:
-    # x (T, B, I) -> y (T, B, D*Ho), and the final h, and c
+) -> tuple[str, list[tuple[str, ...]]]:
+    # x (T, B, I) -> y (T, B, D*Ho), and for the final h, and c, each layer's (D, B, H)
     for option, used, why in (
         ("input_size", not layer.input_size, "ONNX Runtime aborts without features"),
         ("layer_norm", layer.layer_norm, "its operators have no normalisation within a step"),
@@ -450,9 +451,7 @@ def _recurrence(
         each_final.append(final)
         x = g.add("Transpose", y, perm=[0, 2, 1, 3])  # (T, D, B, Ho) -> (T, B, D, Ho)
         x = g.add("Reshape", x, g.shape(0, 0, layer.out_size))
-    if L == 1:
-        return [x, *each_final[0]]
-    return [x, *(g.add("Concat", *parts, axis=0) for parts in zip(*each_final, strict=True))]
+    return x, list(zip(*each_final, strict=True))
 
 
 def _per_layer(g: Graph, state: str, L: int, D: int) -> list[str]:
