@@ -15,6 +15,7 @@ from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_is_fitted
 
 from .. import losses
+from ..datasets.formats import pad
 from ..layers import Last, Linear, Sequential
 from ..layers.base import check_size, is_number
 from .base import (
@@ -27,7 +28,7 @@ from .base import (
     predict,
     unchanged_by_errors,
 )
-from .sequences import axes, check_sequences, is_ragged, pad
+from .sequences import axes, check_sequences, is_ragged
 
 if TYPE_CHECKING:
     from ..layers.base import Array, Layer

@@ -9,8 +9,9 @@ import numpy as np
 from scipy.special import softmax
 from sklearn.utils import assert_all_finite
 
+from ..datasets.formats import pad
 from .classifier import ClassEstimator
-from .sequences import pad, unpad
+from .sequences import unpad
 
 if TYPE_CHECKING:
     from ..layers.base import Array

@@ -11,12 +11,13 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
+from ..datasets.formats import pad
 from ..generation import Vocabulary
 from ..layers import EncoderDecoder
 from ..layers.base import check_size
 from ..losses import softmax_cross_entropy
 from .base import ROWS, NetworkEstimator, Scaler, check_fraction, unchanged_by_errors
-from .sequences import FLOATS, pad
+from .sequences import FLOATS
 
 if TYPE_CHECKING:
     from ..layers.base import Array

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.utils import check_array
+
+from ..datasets.formats import pad
 
 if TYPE_CHECKING:
     from ..layers.base import Array
@@ -82,15 +83,6 @@ def check_ids(owner: Any, X: Any, size: int) -> tuple[Array, Array | None]:
             f"{_name(owner)} expected token ids from 0 to {size - 1}, got {x.min()} to {x.max()}"
         )
     return x[..., 0], lengths
-
-
-def pad(arrays: Sequence[Array]) -> tuple[Array, Array | None]:
-    """Return sequences (time, ...) as one array (samples, time, ...), and their lengths."""
-    lengths = np.array([len(a) for a in arrays])
-    x = np.zeros((len(arrays), lengths.max(), *arrays[0].shape[1:]), np.result_type(*arrays))
-    for row, array in zip(x, arrays, strict=True):
-        row[: len(array)] = array
-    return x, (None if (lengths == x.shape[1]).all() else lengths)
 
 
 def real_steps(x: Array, lengths: Array | None) -> Array:
