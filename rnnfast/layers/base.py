@@ -29,9 +29,12 @@ blank: ContextVar[bool] = ContextVar("rnnfast_blank", default=False)
 
 def check_size(owner: str, name: str, value: Any, least: int) -> int:
     """Return `value` as an int that is at least `least`."""
-    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
+    try:
+        size = None if isinstance(value, (bool, np.bool_)) else operator.index(value)
+    except TypeError:
+        size = None
+    if size is None:
         raise TypeError(f"{owner} expected {name} as an integer, got {value!r}")
-    size = operator.index(value)
     if size < least:
         raise ValueError(f"{owner} expected {name} >= {least}, got {size}")
     return size

@@ -13,6 +13,7 @@ import pytest
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
@@ -217,6 +218,17 @@ def test_cross_validation_of_sequences(form):
     if form == "3-D":  # no y: its targets are steps of X
         scores = cross_val_score(Forecaster(horizon=2, **QUICK), X, cv=KFold(2))
         assert scores.shape == (2,)
+
+
+def test_metadata_routing():
+    rng = np.random.default_rng(1)
+    X, known = rng.standard_normal((2, 20, 6, 1))
+    X[:, 1:] = known[:, 1:]  # told beforehand
+    plain = LinearForecaster()
+    with config_context(enable_metadata_routing=True):
+        told = clone(plain).set_fit_request(exogenous=True).set_score_request(exogenous=True)
+        scores = cross_val_score(told, X, cv=KFold(2), params={"exogenous": known})
+    assert scores.min() > 0.99 > cross_val_score(plain, X, cv=KFold(2)).max()
 
 
 @pytest.mark.parametrize("name", ["classifier", "regressor", "labeler", "forecaster"])
