@@ -179,6 +179,7 @@ INLINE void NAME(cell_backward)(const rnnfast_backstep *s, ptrdiff_t b0, ptrdiff
 }
 
 #include "norm.h"
+#include "random.h"
 
 /* The entries of a cell in the table. */
 #define CELL(cell, gates)                                                                          \
@@ -313,6 +314,7 @@ const rnnfast_kernels NAME(rnnfast_table) = {
     .split = NAME(split),
     .sum_squares = NAME(sum_squares),
     .activate = NAME(activate),
+    .fill_mask = NAME(fill_mask),
     .sgd = NAME(sgd),
     .adam = NAME(adam),
     .nadam = NAME(nadam),

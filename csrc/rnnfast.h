@@ -21,6 +21,7 @@
 enum { RNNFAST_LINE = 64 };        /* bytes; rows, panels and blocks are aligned to it */
 enum { RNNFAST_VECTORS = 4 };      /* vectors across a tile, hence across a panel */
 enum { RNNFAST_BLOCK_ROWS = 128 }; /* rows that one partial sum of a weight gradient covers */
+enum { RNNFAST_MASK_GROUP = 64 };  /* numbers of a mask that are drawn together */
 #define RNNFAST_NORM_EPS 1e-5      /* added to the variance in layer normalisation */
 
 /* The cells, in the order of every table. */
@@ -109,6 +110,16 @@ typedef struct {
     int accumulate, fetch;    /* fetch as in rnnfast_step */
 } rnnfast_matmul;
 
+/* Masks out[entry][row] of `size` numbers: `value` where the upper 24 bits of a random word are less
+ * than `kept`, else 0. The words depend on key, call, index + entry, first + row and place. */
+typedef struct {
+    unsigned key[4], call, index;
+    ptrdiff_t first, rows, size;
+    int kept;
+    double value;
+    void *out; /* (entries, rows, size) dense */
+} rnnfast_mask;
+
 /* Rows [start, start + count) of a flattened (T, B). */
 typedef struct {
     ptrdiff_t start, count;
@@ -177,6 +188,7 @@ typedef struct {
     double (*sum_squares)(const void *x, ptrdiff_t n);
     /* y[i] = f(x[i]); f 0: sigmoid, 1: tanh. y may be x. */
     void (*activate)(int f, const void *x, void *y, ptrdiff_t n);
+    void (*fill_mask)(const rnnfast_mask *, ptrdiff_t g0, ptrdiff_t g1); /* groups [g0, g1) */
     /* Fused optimiser updates on [i0, i1): see dense.h. */
     void (*sgd)(void *param, const void *grad, void *velocity, ptrdiff_t i0, ptrdiff_t i1,
                 double lr, double momentum, double weight_decay, int nesterov);
@@ -208,6 +220,12 @@ static inline ptrdiff_t rnnfast_stride(ptrdiff_t n, ptrdiff_t itemsize)
 {
     const ptrdiff_t per_line = RNNFAST_LINE / itemsize;
     return (rnnfast_padded(n, itemsize) / per_line | 1) * per_line;
+}
+
+/* Groups of a mask's row. */
+static inline ptrdiff_t rnnfast_mask_groups(ptrdiff_t size)
+{
+    return (size + RNNFAST_MASK_GROUP - 1) / RNNFAST_MASK_GROUP;
 }
 
 /* Panels of a pack. */

@@ -17,8 +17,9 @@ from libc.string cimport memcpy, memset
 from rnnfast.core cimport kernels as k
 from rnnfast.core.gradient cimport Rows, SUMS_BYTES, sum_tiles, tiles_end, tiles_of
 from rnnfast.core.kernels cimport (
-    RNNFAST_BLOCK_ROWS, RNNFAST_VECTORS, omp_get_num_threads, omp_get_thread_num, rnnfast_kernels,
-    rnnfast_matmul, rnnfast_outer, rnnfast_panels, rnnfast_run,
+    RNNFAST_BLOCK_ROWS, RNNFAST_MASK_GROUP, RNNFAST_VECTORS, omp_get_num_threads,
+    omp_get_thread_num, rnnfast_kernels, rnnfast_mask, rnnfast_mask_groups, rnnfast_matmul,
+    rnnfast_outer, rnnfast_panels, rnnfast_run,
 )
 
 cnp.import_array()
@@ -407,6 +408,31 @@ cdef void _activate_share(const rnnfast_kernels* kn, int f, const char* x, char*
     cdef int i = omp_get_thread_num(), parts = omp_get_num_threads()
     cdef Py_ssize_t at = _share(n, i, parts), size = kn.itemsize
     kn.activate(f, x + at * size, y + at * size, _share(n, i + 1, parts) - at)
+
+
+# ---- random masks
+
+def fill_mask(key, call, index, first, Py_ssize_t kept, double value, out):
+    """Write random masks to `out` (entries, rows, size): `value` or 0, `kept` of 2**24 not 0.
+
+    The numbers depend on `key`, a tuple of four 32-bit words, on `call`, index + entry, first + row,
+    each modulo 2**32, and on the place in the row: Threefry-4x32, 13 rounds, Salmon et al. (2011).
+    """
+    cdef int typenum = _real(out, "out"), i
+    cdef const rnnfast_kernels* kn = _table(typenum)
+    cdef rnnfast_mask m
+    cdef Py_ssize_t entries = out.shape[0], groups
+    m.rows, m.size = out.shape[1], out.shape[2]
+    for i in range(4):
+        m.key[i] = key[i]
+    m.call, m.index, m.first = call % 2**32, index, first
+    m.kept, m.value = kept, value
+    m.out = _data(out, typenum, entries * m.rows * m.size, "out")
+    groups = entries * m.rows * rnnfast_mask_groups(m.size)
+    if groups:
+        with nogil, parallel(num_threads=_team(4.0 * groups * RNNFAST_MASK_GROUP)):
+            kn.fill_mask(&m, _share(groups, omp_get_thread_num(), omp_get_num_threads()),
+                         _share(groups, omp_get_thread_num() + 1, omp_get_num_threads()))
 
 
 # ---- embedding

@@ -6,6 +6,7 @@ cdef extern from "rnnfast.h" nogil:
         RNNFAST_VECTORS
         RNNFAST_BLOCK_ROWS
         RNNFAST_CELLS
+        RNNFAST_MASK_GROUP
 
     ctypedef struct rnnfast_cell:
         const char* name
@@ -73,6 +74,14 @@ cdef extern from "rnnfast.h" nogil:
         const Py_ssize_t* out_row
         int accumulate, fetch
 
+    ctypedef struct rnnfast_mask:
+        unsigned key[4]
+        unsigned call, index
+        Py_ssize_t first, rows, size
+        int kept
+        double value
+        void* out
+
     ctypedef struct rnnfast_run:
         Py_ssize_t start, count
 
@@ -114,6 +123,7 @@ cdef extern from "rnnfast.h" nogil:
         void (*split)(void*, void*, const void*, Py_ssize_t) noexcept nogil
         double (*sum_squares)(const void*, Py_ssize_t) noexcept nogil
         void (*activate)(int, const void*, void*, Py_ssize_t) noexcept nogil
+        void (*fill_mask)(const rnnfast_mask*, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*sgd)(void*, const void*, void*, Py_ssize_t, Py_ssize_t, double, double, double, int) noexcept nogil
         void (*adam)(void*, const void*, void*, void*, Py_ssize_t, Py_ssize_t, double, double,
                      double, double, double, int, double) noexcept nogil
@@ -126,6 +136,7 @@ cdef extern from "rnnfast.h" nogil:
 
     Py_ssize_t rnnfast_padded(Py_ssize_t n, Py_ssize_t itemsize)
     Py_ssize_t rnnfast_stride(Py_ssize_t n, Py_ssize_t itemsize)
+    Py_ssize_t rnnfast_mask_groups(Py_ssize_t size)
     Py_ssize_t rnnfast_panels(Py_ssize_t hidden, int gates, int lanes)
 
 
