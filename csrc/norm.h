@@ -7,13 +7,8 @@ enum { NAME(LINE_VECTORS) = RNNFAST_LINE / VECTOR_BYTES };
 #define LINE_VECTORS NAME(LINE_VECTORS)
 
 /* a, but lanes from n on are zero. */
-INLINE vec NAME(first_lanes)(vec a, ptrdiff_t n)
-{
-    ivec lane;
-    for (int l = 0; l < LANES; l++) lane[l] = l;
-    return choose(lane < (NAME(bits))n, a, (vec){0});
-}
-#define first_lanes NAME(first_lanes)
+INLINE vec NAME(only)(vec a, ptrdiff_t n) { return choose(first_lanes(n), a, (vec){0}); }
+#define only NAME(only)
 
 INLINE real NAME(line_total)(const vec *sums)
 {
@@ -40,11 +35,11 @@ INLINE void NAME(statistics)(const int slots, ptrdiff_t H, const real *row, real
     const real per_unit = 1 / (real)H;
     vec sums[RNNFAST_VECTORS][LINE_VECTORS] = {{{0}}};
     vec squares[RNNFAST_VECTORS][LINE_VECTORS] = {{{0}}};
-    EACH_VECTOR sums[s][v] += first_lanes(load(row + at), left);
+    EACH_VECTOR sums[s][v] += only(load(row + at), left);
     for (int s = 0; s < slots; s++) mean[s] = line_total(sums[s]) * per_unit;
     EACH_VECTOR
     {
-        const vec centred = first_lanes(load(row + at) - mean[s], left);
+        const vec centred = only(load(row + at) - mean[s], left);
         squares[s][v] += centred * centred;
     }
     for (int s = 0; s < slots; s++)
@@ -98,8 +93,8 @@ INLINE void NAME(norm_gradient)(const rnnfast_norm *m, const int slots, ptrdiff_
         EACH_VECTOR
         {
             const vec d = load(gamma + at) * load(gates + at);
-            sums[s][v] += first_lanes(d, left);
-            products[s][v] += first_lanes(d * load(normal + at), left);
+            sums[s][v] += only(d, left);
+            products[s][v] += only(d * load(normal + at), left);
         }
         for (int s = 0; s < slots; s++) {
             d_mean[s] = line_total(sums[s]) * per_unit;

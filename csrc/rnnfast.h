@@ -66,10 +66,25 @@ typedef struct {
     ptrdiff_t ldg;
 } rnnfast_step;
 
-/* One step of BPTT: dh = dh_in + dgates_next W_h, then the derivative of the cell. */
+/* to = mask old + (1 - mask) fresh (zoneout), or, where `old` is NULL, mask fresh (dropout). `to`
+ * may be either. */
+typedef struct {
+    ptrdiff_t columns;
+    void *to;
+    const void *fresh, *old; /* rows like those of `to`, padded */
+    ptrdiff_t ld;
+    const void *mask; /* rows of `columns` numbers, not padded */
+    ptrdiff_t ldm;
+    const ptrdiff_t *mask_row; /* row of the mask that is row b's, or NULL: b itself */
+} rnnfast_masked;
+
+/* One step of BPTT: dh = dh_in + dgates_next W_h, then the derivative of the cell. With recurrent
+ * dropout its factors are on the product. With zoneout the cell takes 1 - share of the gradient of
+ * h, or c, and `kept` the rest, which is part of the one of the step before. */
 typedef struct {
     ptrdiff_t hidden;  /* H */
     int fetch;         /* as in rnnfast_step */
+    int carries_dh;    /* as in rnnfast_cell */
     const void *dh_in; /* (B, H) gradient that reaches h from outside the recurrence */
     ptrdiff_t ldd;
     const void *next; /* (B, ...) what weight_h multiplies: dgates of the step after; or NULL */
@@ -85,6 +100,11 @@ typedef struct {
     ptrdiff_t ldg;
     void *carry; /* (B, H) in and out: dc (LSTM) or the share of dh that skips the gates (GRU) */
     ptrdiff_t ldk;
+    const void *drop, *zone_h, *zone_c; /* masks as in rnnfast_masked; NULL: none */
+    ptrdiff_t ld_drop, ld_zone_h, ld_zone_c;
+    const ptrdiff_t *mask_row;
+    void *kept_h, *kept_c; /* (B, H) in and out, rows like those of h and of carry */
+    void *dh; /* (B, H) of recurrent_gradient: written, rows like those of h; may be dh_in */
 } rnnfast_backstep;
 
 /* Layer normalisation of a step's sums, each slot of a row over its H units. A row of these arrays
@@ -157,6 +177,9 @@ typedef struct {
     /* gates[row] = x[row] W_x + h[row] W_h + bias: slots as in a gate row, not activated. */
     void (*slot_sums)(const rnnfast_step *, int gates, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t p0,
                       ptrdiff_t p1);
+    /* step->dh = dh as the cell's backward would have it, of any cell. */
+    void (*recurrent_gradient)(const rnnfast_backstep *, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t p0,
+                               ptrdiff_t p1);
     void (*norm_backward)(const rnnfast_norm *, int slots, ptrdiff_t b0, ptrdiff_t b1);
     void (*matmul)(const rnnfast_matmul *, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t p0, ptrdiff_t p1);
     /* Adds a block of rows, given as runs of at most RNNFAST_BLOCK_ROWS in all, to the sums of
@@ -181,10 +204,9 @@ typedef struct {
     void (*add)(void *to, ptrdiff_t step, const void *what,
                 ptrdiff_t n);                                /* to[i step] += what[i] */
     void (*multiply)(void *to, const void *by, ptrdiff_t n); /* to[i] *= by[i] */
-    /* to = share old + (1 - share) fresh; `to` may be either. */
-    void (*blend)(void *to, const void *fresh, const void *old, const void *share, ptrdiff_t n);
-    /* part = share x, and x keeps the rest. */
-    void (*split)(void *x, void *part, const void *share, ptrdiff_t n);
+    /* Columns [u0, u1) of rows [b0, b1); whole vectors from u0, a multiple of them, on. */
+    void (*mask_rows)(const rnnfast_masked *, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t u0,
+                      ptrdiff_t u1);
     double (*sum_squares)(const void *x, ptrdiff_t n);
     /* y[i] = f(x[i]); f 0: sigmoid, 1: tanh. y may be x. */
     void (*activate)(int f, const void *x, void *y, ptrdiff_t n);

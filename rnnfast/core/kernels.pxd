@@ -34,9 +34,19 @@ cdef extern from "rnnfast.h" nogil:
         void* gates
         Py_ssize_t ldg
 
+    ctypedef struct rnnfast_masked:
+        Py_ssize_t columns
+        void* to
+        const void* fresh
+        const void* old
+        Py_ssize_t ld
+        const void* mask
+        Py_ssize_t ldm
+        const Py_ssize_t* mask_row
+
     ctypedef struct rnnfast_backstep:
         Py_ssize_t hidden
-        int fetch
+        int fetch, carries_dh
         const void* dh_in
         Py_ssize_t ldd
         const void* next
@@ -52,6 +62,14 @@ cdef extern from "rnnfast.h" nogil:
         Py_ssize_t ldg
         void* carry
         Py_ssize_t ldk
+        const void* drop
+        const void* zone_h
+        const void* zone_c
+        Py_ssize_t ld_drop, ld_zone_h, ld_zone_c
+        const Py_ssize_t* mask_row
+        void* kept_h
+        void* kept_c
+        void* dh
 
     ctypedef struct rnnfast_norm:
         Py_ssize_t hidden
@@ -108,6 +126,8 @@ cdef extern from "rnnfast.h" nogil:
                               Py_ssize_t) noexcept nogil
         void (*slot_sums)(const rnnfast_step*, int, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                           Py_ssize_t) noexcept nogil
+        void (*recurrent_gradient)(const rnnfast_backstep*, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+                                   Py_ssize_t) noexcept nogil
         void (*norm_backward)(const rnnfast_norm*, int, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*matmul)(const rnnfast_matmul*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*outer)(const rnnfast_outer*, const rnnfast_run*, int, int, Py_ssize_t, Py_ssize_t) noexcept nogil
@@ -119,8 +139,8 @@ cdef extern from "rnnfast.h" nogil:
                      Py_ssize_t, Py_ssize_t, int, const int*, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*add)(void*, Py_ssize_t, const void*, Py_ssize_t) noexcept nogil
         void (*multiply)(void*, const void*, Py_ssize_t) noexcept nogil
-        void (*blend)(void*, const void*, const void*, const void*, Py_ssize_t) noexcept nogil
-        void (*split)(void*, void*, const void*, Py_ssize_t) noexcept nogil
+        void (*mask_rows)(const rnnfast_masked*, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+                          Py_ssize_t) noexcept nogil
         double (*sum_squares)(const void*, Py_ssize_t) noexcept nogil
         void (*activate)(int, const void*, void*, Py_ssize_t) noexcept nogil
         void (*fill_mask)(const rnnfast_mask*, Py_ssize_t, Py_ssize_t) noexcept nogil
