@@ -430,6 +430,6 @@ const rnnfast_kernels NAME(rnnfast_table) = {
 #undef LINE_VECTORS
 #undef first_lanes
 #undef only
-#undef line_total
+#undef line_means
 #undef UNROLL
 #undef panel_vectors

@@ -107,6 +107,32 @@ INLINE vec vmin(vec a, real bound) { return (vec)X86(min)(splat(bound), a); }
 
 INLINE vec vmax(vec a, real bound) { return (vec)X86(max)(splat(bound), a); }
 
+/* Every second lane of a and then of b, from lane 0 on and from lane 1 on. */
+#if defined(__clang__)
+#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (ivec){__VA_ARGS__})
+#endif
+#if LANES == 2
+#define EVEN_LANES 0, 2
+#define ODD_LANES  1, 3
+#elif LANES == 4
+#define EVEN_LANES 0, 2, 4, 6
+#define ODD_LANES  1, 3, 5, 7
+#elif LANES == 8
+#define EVEN_LANES 0, 2, 4, 6, 8, 10, 12, 14
+#define ODD_LANES  1, 3, 5, 7, 9, 11, 13, 15
+#else
+#define EVEN_LANES 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
+#define ODD_LANES  1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
+#endif
+INLINE vec NAME(evens)(vec a, vec b) { return SHUFFLE(a, b, EVEN_LANES); }
+
+INLINE vec NAME(odds)(vec a, vec b) { return SHUFFLE(a, b, ODD_LANES); }
+
+#undef SHUFFLE
+#undef EVEN_LANES
+#undef ODD_LANES
 #undef X86
 #undef X86_TYPE
 #undef X86_NAME
