@@ -158,12 +158,10 @@ INLINE vec NAME(mask_of)(const rnnfast_backstep *s, const void *mask, ptrdiff_t 
  * carry is part of dh, so with zoneout the cell finds none. */
 INLINE void NAME(before_cell)(const rnnfast_backstep *s, const int n, const group *g, vec *dh)
 {
-    if (s->drop && s->next)
-        EACH(e)
-        dh[e] = NAME(mask_of)(s, s->drop, s->ld_drop, g, e) * dh[e] +
-                load(where(s->dh_in, s->ldd, g, e));
-    if (s->zone_h)
-        EACH(e)
+    if (s->drop && s->next) EACH(e)
+    dh[e] =
+        NAME(mask_of)(s, s->drop, s->ld_drop, g, e) * dh[e] + load(where(s->dh_in, s->ldd, g, e));
+    if (s->zone_h) EACH(e)
         {
             real *kept = where(s->kept_h, s->ldh, g, e), *carry = where(s->carry, s->ldk, g, e);
             const vec share = NAME(mask_of)(s, s->zone_h, s->ld_zone_h, g, e);
@@ -175,8 +173,7 @@ INLINE void NAME(before_cell)(const rnnfast_backstep *s, const int n, const grou
             store(kept, share * dh[e]);
             dh[e] *= 1 - share;
         }
-    if (s->zone_c)
-        EACH(e)
+    if (s->zone_c) EACH(e)
         {
             real *carry = where(s->carry, s->ldk, g, e);
             const vec share = NAME(mask_of)(s, s->zone_c, s->ld_zone_c, g, e), dc = load(carry);
@@ -187,8 +184,7 @@ INLINE void NAME(before_cell)(const rnnfast_backstep *s, const int n, const grou
 
 INLINE void NAME(after_cell)(const rnnfast_backstep *s, const int n, const group *g)
 {
-    if (s->zone_c)
-        EACH(e)
+    if (s->zone_c) EACH(e)
         {
             real *carry = where(s->carry, s->ldk, g, e);
             store(carry, load(carry) + load(where(s->kept_c, s->ldk, g, e)));

@@ -111,7 +111,8 @@ INLINE void NAME(norm_forward)(const rnnfast_step *step, const rnnfast_norm *m, 
         memcpy((real *)m->rstd + b * slots, rstd, sizeof(real) * (size_t)(n * slots));
         ptrdiff_t r = 0;
         for (; r + GROUP <= n; r += GROUP)
-            NAME(norm_rows)(step, m, slots, GROUP, b + r, mean + r * slots, rstd + r * slots, finish);
+            NAME(norm_rows)
+            (step, m, slots, GROUP, b + r, mean + r * slots, rstd + r * slots, finish);
         for (; r < n; r++)
             NAME(norm_rows)(step, m, slots, 1, b + r, mean + r * slots, rstd + r * slots, finish);
     }

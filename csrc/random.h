@@ -1,6 +1,6 @@
-/* Random masks. Word w of a counter is w of Threefry-4x32 with 13 rounds, which passes the batteries
- * of TestU01 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"): a cipher of the
- * counter under the key, so any part of any mask can be drawn on its own.
+/* Random masks. Word w of a counter is w of Threefry-4x32 with 13 rounds, which passes the
+ * batteries of TestU01 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"): a
+ * cipher of the counter under the key, so any part of any mask can be drawn on its own.
  *
  * A row takes whole groups: a line of counters gives word 0 of each, then word 1 of each, and so
  * on, whatever the width of a vector. */

@@ -130,8 +130,8 @@ typedef struct {
     int accumulate, fetch;    /* fetch as in rnnfast_step */
 } rnnfast_matmul;
 
-/* Masks out[entry][row] of `size` numbers: `value` where the upper 24 bits of a random word are less
- * than `kept`, else 0. The words depend on key, call, index + entry, first + row and place. */
+/* Masks out[entry][row] of `size` numbers: `value` where the upper 24 bits of a random word are
+ * less than `kept`, else 0. The words depend on key, call, index + entry, first + row and place. */
 typedef struct {
     unsigned key[4], call, index;
     ptrdiff_t first, rows, size;
