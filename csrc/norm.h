@@ -1,4 +1,4 @@
-/* Layer normalisation inside a step (Ba et al. 2016): in each row every slot of sums on its own
+/* Layer normalisation (Ba et al. 2016). Inside a step in each row every slot of sums on its own
  * goes to mean 0 and variance 1 over its H units, then times gamma, plus beta.
  *
  * The partial sums of a slot fill one cache line whatever the width of a vector, and are added in
@@ -48,7 +48,7 @@ INLINE void NAME(line_means)(vec *part, ptrdiff_t n, real by, real *mean)
 
 /* mean and rstd = 1 / sqrt(variance + eps) of the slots of n <= SUMS / slots rows, ld apart. */
 INLINE void NAME(statistics)(const int slots, ptrdiff_t H, const real *rows, ptrdiff_t ld,
-                             ptrdiff_t n, real *mean, real *rstd)
+                             ptrdiff_t n, real eps, real *mean, real *rstd)
 {
     const ptrdiff_t pitch = rnnfast_padded(H, sizeof(real));
     const real per_unit = 1 / (real)H;
@@ -56,7 +56,7 @@ INLINE void NAME(statistics)(const int slots, ptrdiff_t H, const real *rows, ptr
     for (ptrdiff_t r = 0; r < n; r++) {
         const real *row = rows + r * ld;
         vec sums[RNNFAST_VECTORS][LINE_VECTORS] = {{{0}}};
-        EACH_VECTOR sums[s][v] += only(load(row + at), left);
+        EACH_VECTOR sums[s][v] += load_n(row + at, left);
         EACH_PART *PART(parts, r) = sums[s][v];
     }
     line_means(parts, n * slots, per_unit, mean);
@@ -65,7 +65,7 @@ INLINE void NAME(statistics)(const int slots, ptrdiff_t H, const real *rows, ptr
         vec squares[RNNFAST_VECTORS][LINE_VECTORS] = {{{0}}};
         EACH_VECTOR
         {
-            const vec centred = only(load(row + at) - mean[r * slots + s], left);
+            const vec centred = only(load_n(row + at, left) - mean[r * slots + s], left);
             squares[s][v] += centred * centred;
         }
         EACH_PART *PART(parts, r) = squares[s][v];
@@ -73,7 +73,7 @@ INLINE void NAME(statistics)(const int slots, ptrdiff_t H, const real *rows, ptr
     line_means(parts, n * slots, per_unit, rstd);
     for (ptrdiff_t i = 0; i < n * slots; i += LANES) {
         const vec variance = load(rstd + i);
-        store(rstd + i, 1 / NAME(square_root)(variance + (real)RNNFAST_NORM_EPS));
+        store(rstd + i, 1 / NAME(square_root)(variance + eps));
     }
 }
 
@@ -107,12 +107,12 @@ INLINE void NAME(norm_forward)(const rnnfast_step *step, const rnnfast_norm *m, 
     for (ptrdiff_t b = b0, n; b < b1; b += n) {
         n = b1 - b < SUMS / slots ? b1 - b : SUMS / slots;
         NAME(statistics)
-        (slots, step->hidden, (const real *)m->normal + b * m->ld, m->ld, n, mean, rstd);
+        (slots, step->hidden, (const real *)m->normal + b * m->ld, m->ld, n, (real)RNNFAST_NORM_EPS,
+         mean, rstd);
         memcpy((real *)m->rstd + b * slots, rstd, sizeof(real) * (size_t)(n * slots));
         ptrdiff_t r = 0;
-        for (; r + GROUP <= n; r += GROUP)
-            NAME(norm_rows)
-            (step, m, slots, GROUP, b + r, mean + r * slots, rstd + r * slots, finish);
+        for (; r + GROUP <= n; r += GROUP) NAME(norm_rows)
+        (step, m, slots, GROUP, b + r, mean + r * slots, rstd + r * slots, finish);
         for (; r < n; r++)
             NAME(norm_rows)(step, m, slots, 1, b + r, mean + r * slots, rstd + r * slots, finish);
     }
@@ -174,6 +174,89 @@ static void NAME(norm_backward)(const rnnfast_norm *m, int slots, ptrdiff_t b0, 
         NAME(norm_gradient)(m, 1, b0, b1);
     else
         NAME(norm_gradient)(m, RNNFAST_VECTORS, b0, b1);
+}
+
+/* The layer LayerNorm, whose rows are not padded. */
+static void NAME(layer_norm)(const rnnfast_layer_norm *m, ptrdiff_t b0, ptrdiff_t b1)
+{
+    const ptrdiff_t K = m->columns;
+    for (ptrdiff_t b = b0, n; b < b1; b += n) {
+        n = b1 - b < SUMS ? b1 - b : SUMS;
+        const real *x = (const real *)m->x + b * K;
+        real mean[SUMS], rstd[SUMS], *y = (real *)m->y + b * K;
+        NAME(statistics)(1, K, x, K, n, (real)m->eps, mean, rstd);
+        memcpy((real *)m->mean + b, mean, sizeof(real) * (size_t)n);
+        memcpy((real *)m->rstd + b, rstd, sizeof(real) * (size_t)n);
+        for (ptrdiff_t r = 0; r < n; r++, x += K, y += K)
+            for (ptrdiff_t u = 0; u < K; u += LANES) {
+                const vec normal = (load_n(x + u, K - u) - mean[r]) * rstd[r];
+                const vec gamma = load_n((const real *)m->gamma + u, K - u);
+                store_n(y + u, gamma * normal + load_n((const real *)m->beta + u, K - u), K - u);
+            }
+    }
+}
+
+/* dy and the normalised n of a row's units from u on. */
+INLINE vec NAME(row_gradient)(const rnnfast_layer_norm *m, ptrdiff_t row, ptrdiff_t u, vec *normal)
+{
+    const ptrdiff_t at = row * m->columns + u, left = m->columns - u;
+    const real mean = ((const real *)m->mean)[row], rstd = ((const real *)m->rstd)[row];
+    *normal = (load_n((const real *)m->x + at, left) - mean) * rstd;
+    return load_n((const real *)m->dy + at, left);
+}
+
+static void NAME(layer_norm_backward)(const rnnfast_layer_norm *m, ptrdiff_t b0, ptrdiff_t b1)
+{
+    enum { slots = 1 };
+    const ptrdiff_t H = m->columns, pitch = 0;
+    const real *gamma = m->gamma;
+    const real per_unit = 1 / (real)H;
+    for (ptrdiff_t b = b0, rows; b < b1; b += rows) {
+        rows = b1 - b < SUMS ? b1 - b : SUMS;
+        vec d_parts[PARTS], dn_parts[PARTS];
+        real d_mean[SUMS], dn_mean[SUMS];
+        for (ptrdiff_t r = 0; r < rows; r++) {
+            vec sums[1][LINE_VECTORS] = {{{0}}}, products[1][LINE_VECTORS] = {{{0}}};
+            EACH_VECTOR
+            {
+                vec n;
+                const vec d = NAME(row_gradient)(m, b + r, at, &n) * load_n(gamma + at, left);
+                sums[s][v] += d;
+                products[s][v] += d * n;
+            }
+            EACH_PART
+            {
+                *PART(d_parts, r) = sums[s][v];
+                *PART(dn_parts, r) = products[s][v];
+            }
+        }
+        line_means(d_parts, rows, per_unit, d_mean);
+        line_means(dn_parts, rows, per_unit, dn_mean);
+        for (ptrdiff_t r = 0; r < rows; r++)
+            for (ptrdiff_t u = 0; u < H; u += LANES) {
+                vec n;
+                const vec d = NAME(row_gradient)(m, b + r, u, &n) * load_n(gamma + u, H - u);
+                const vec dx = (d - d_mean[r] - n * dn_mean[r]) * ((const real *)m->rstd)[b + r];
+                store_n((real *)m->dx + (b + r) * H + u, dx, H - u);
+            }
+    }
+}
+
+static void NAME(layer_norm_columns)(const rnnfast_layer_norm *m, ptrdiff_t rows, ptrdiff_t u0,
+                                     ptrdiff_t u1)
+{
+    for (ptrdiff_t u = u0; u < u1; u += LANES) {
+        real *dgamma = (real *)m->dgamma + u, *dbeta = (real *)m->dbeta + u;
+        vec gamma = load_n(dgamma, u1 - u), beta = load_n(dbeta, u1 - u);
+        for (ptrdiff_t row = 0; row < rows; row++) {
+            vec n;
+            const vec dy = NAME(row_gradient)(m, row, u, &n);
+            gamma += dy * n;
+            beta += dy;
+        }
+        store_n(dgamma, gamma, u1 - u);
+        store_n(dbeta, beta, u1 - u);
+    }
 }
 
 #undef EACH_VECTOR

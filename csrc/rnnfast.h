@@ -119,6 +119,16 @@ typedef struct {
     void *dgamma, *dbeta; /* backward: (B, S, padded H) added into, a row by its own; or NULL */
 } rnnfast_norm;
 
+/* Layer normalisation of rows: y = n gamma + beta, n = (x - mean) rstd. */
+typedef struct {
+    ptrdiff_t columns;
+    const void *x, *gamma, *beta; /* (rows, columns), (columns,), (columns,) */
+    double eps;
+    void *y, *mean, *rstd; /* (rows, columns), (rows,), (rows,): written */
+    const void *dy;
+    void *dx, *dgamma, *dbeta; /* dx written, the others added into */
+} rnnfast_layer_norm;
+
 /* out[row] = a[row] W, on from bias, or from out[row] where accumulate, for N = n_out columns. */
 typedef struct {
     const void *a; /* (rows, n_runs x run_length), runs run_pitch apart; may not alias out */
@@ -181,6 +191,11 @@ typedef struct {
     void (*recurrent_gradient)(const rnnfast_backstep *, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t p0,
                                ptrdiff_t p1);
     void (*norm_backward)(const rnnfast_norm *, int slots, ptrdiff_t b0, ptrdiff_t b1);
+    void (*layer_norm)(const rnnfast_layer_norm *, ptrdiff_t b0, ptrdiff_t b1);
+    void (*layer_norm_backward)(const rnnfast_layer_norm *, ptrdiff_t b0, ptrdiff_t b1); /* dx */
+    /* dgamma and dbeta from columns [u0, u1) of all rows. */
+    void (*layer_norm_columns)(const rnnfast_layer_norm *, ptrdiff_t rows, ptrdiff_t u0,
+                               ptrdiff_t u1);
     void (*matmul)(const rnnfast_matmul *, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t p0, ptrdiff_t p1);
     /* Adds a block of rows, given as runs of at most RNNFAST_BLOCK_ROWS in all, to the sums of
      * tiles [q0, q1), all in one panel of K; sets them where `fresh`. There are tiles_per_panel x

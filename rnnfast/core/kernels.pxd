@@ -82,6 +82,20 @@ cdef extern from "rnnfast.h" nogil:
         void* dgamma
         void* dbeta
 
+    ctypedef struct rnnfast_layer_norm:
+        Py_ssize_t columns
+        const void* x
+        const void* gamma
+        const void* beta
+        double eps
+        void* y
+        void* mean
+        void* rstd
+        const void* dy
+        void* dx
+        void* dgamma
+        void* dbeta
+
     ctypedef struct rnnfast_matmul:
         const void* a
         Py_ssize_t lda, n_runs, run_length, run_pitch
@@ -129,6 +143,9 @@ cdef extern from "rnnfast.h" nogil:
         void (*recurrent_gradient)(const rnnfast_backstep*, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                                    Py_ssize_t) noexcept nogil
         void (*norm_backward)(const rnnfast_norm*, int, Py_ssize_t, Py_ssize_t) noexcept nogil
+        void (*layer_norm)(const rnnfast_layer_norm*, Py_ssize_t, Py_ssize_t) noexcept nogil
+        void (*layer_norm_backward)(const rnnfast_layer_norm*, Py_ssize_t, Py_ssize_t) noexcept nogil
+        void (*layer_norm_columns)(const rnnfast_layer_norm*, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*matmul)(const rnnfast_matmul*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*outer)(const rnnfast_outer*, const rnnfast_run*, int, int, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*outer_add)(const rnnfast_outer*, Py_ssize_t, Py_ssize_t) noexcept nogil
