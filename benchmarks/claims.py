@@ -1,6 +1,7 @@
 """Measures what docs/performance.md says beside the comparison: one table for each function below.
 
-    python benchmarks/claims.py [streaming padding ragged parts threads memory checkpoints tutorial]
+    python benchmarks/claims.py [streaming padding ragged parts options threads memory checkpoints
+                                 tutorial]
 
 Sides of a ratio take turns, each in a process of its own that is stopped meanwhile (workers.py).
 PyTorch, ONNX Runtime and Keras stand beside rnnfast where they are installed.
@@ -37,7 +38,7 @@ from report import cell_title, number, table
 from workers import Side, Worker, Workers, load, measure, no_arrays
 
 import rnnfast
-from rnnfast.bench import LAYERS
+from rnnfast.bench import LAYERS, tasks
 from rnnfast.core import runtime
 
 TASKS = {"inference": False, "training": True}
@@ -240,6 +241,37 @@ def parts(settings: Settings) -> None:
     show("Stacks and directions, over their parts run alone, (64, 100, 64, 128)", columns, rows)
 
 
+# ---- options inside the time loop
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "layer_norm": {"layer_norm": True},
+    "recurrent_dropout": {"recurrent_dropout": 0.25},
+    "zoneout": {"zoneout": 0.1},
+}
+
+
+def build_option(case: Case, threads: int, chosen: dict[str, Any]) -> Side:
+    rnnfast.set_num_threads(threads)
+    layer = LAYERS[case.cell](case.I, case.H, seed=0, **chosen)
+    return tasks(layer, case.B, case.T)["training"], no_arrays
+
+
+def options(settings: Settings) -> None:
+    """Time a training step with each option inside the loop beside the plain cell's."""
+    rows = []
+    for cell in LAYERS:
+        for sizes in (32, 50, 1, 20), (32, 50, 32, 64), (64, 100, 128, 256):
+            case = Case(cell, **dict(zip("BTIH", sizes, strict=True)), state=False)
+            us = settings.race(
+                {name: (build_option, case, settings.threads, o) for name, o in OPTIONS.items()}
+            )
+            plain, *others = us.values()
+            rows.append([cell_title(cell), shape_of(case), plain, *(o / plain for o in others)])
+    columns = ["", "B, T, I, H", "us, plain", *list(OPTIONS)[1:]]
+    show("A training step with an option, over the plain one's time", columns, rows)
+
+
 # ---- threads
 
 
@@ -342,7 +374,7 @@ def tutorial(settings: Settings) -> None:
 
 TABLES = {
     f.__name__: f
-    for f in (streaming, padding, ragged, parts, threads, memory, checkpoints, tutorial)
+    for f in (streaming, padding, ragged, parts, options, threads, memory, checkpoints, tutorial)
 }
 
 

@@ -163,21 +163,18 @@ static void NAME(multiply)(void *to, const void *by, ptrdiff_t n)
     for (ptrdiff_t i = 0; i < n; i++) ((real *)to)[i] *= ((const real *)by)[i];
 }
 
-static void NAME(blend)(void *to, const void *fresh, const void *old, const void *share,
-                        ptrdiff_t n)
+static void NAME(mask_rows)(const rnnfast_masked *m, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t u0,
+                            ptrdiff_t u1)
 {
-    const real *s = share;
-    for (ptrdiff_t i = 0; i < n; i++)
-        ((real *)to)[i] = s[i] * ((const real *)old)[i] + (1 - s[i]) * ((const real *)fresh)[i];
-}
-
-static void NAME(split)(void *x, void *part, const void *share, ptrdiff_t n)
-{
-    const real *s = share;
-    for (ptrdiff_t i = 0; i < n; i++) {
-        const real whole = ((real *)x)[i];
-        ((real *)part)[i] = s[i] * whole;
-        ((real *)x)[i] = (1 - s[i]) * whole;
+    for (ptrdiff_t b = b0; b < b1; b++) {
+        const real *mask = (const real *)m->mask + (m->mask_row ? m->mask_row[b] : b) * m->ldm;
+        for (ptrdiff_t u = u0; u < u1; u += LANES) {
+            const ptrdiff_t at = b * m->ld + u;
+            const vec share = load_n(mask + u, m->columns - u);
+            vec x = load((const real *)m->fresh + at);
+            x = m->old ? share * load((const real *)m->old + at) + (1 - share) * x : share * x;
+            store((real *)m->to + at, x);
+        }
     }
 }
 

@@ -146,6 +146,51 @@ INLINE void NAME(gate_sums)(const rnnfast_step *s, const int gates, const int re
     }
 }
 
+/* The vectors of a mask that go with a group's. */
+INLINE vec NAME(mask_of)(const rnnfast_backstep *s, const void *mask, ptrdiff_t ld, const group *g,
+                         int e)
+{
+    const ptrdiff_t b = g->b + e * g->rows, u = g->u + e * g->units;
+    return load_n((const real *)mask + (s->mask_row ? s->mask_row[b] : b) * ld + u, s->hidden - u);
+}
+
+/* From the sums to the cell's share of dh, and of a gradient of c that waits in `carry`. A GRU's
+ * carry is part of dh, so with zoneout the cell finds none. */
+INLINE void NAME(before_cell)(const rnnfast_backstep *s, const int n, const group *g, vec *dh)
+{
+    if (s->drop && s->next) EACH(e)
+    dh[e] =
+        NAME(mask_of)(s, s->drop, s->ld_drop, g, e) * dh[e] + load(where(s->dh_in, s->ldd, g, e));
+    if (s->zone_h) EACH(e)
+        {
+            real *kept = where(s->kept_h, s->ldh, g, e), *carry = where(s->carry, s->ldk, g, e);
+            const vec share = NAME(mask_of)(s, s->zone_h, s->ld_zone_h, g, e);
+            dh[e] += load(kept);
+            if (s->carries_dh) {
+                dh[e] += load(carry);
+                store(carry, (vec){0});
+            }
+            store(kept, share * dh[e]);
+            dh[e] *= 1 - share;
+        }
+    if (s->zone_c) EACH(e)
+        {
+            real *carry = where(s->carry, s->ldk, g, e);
+            const vec share = NAME(mask_of)(s, s->zone_c, s->ld_zone_c, g, e), dc = load(carry);
+            store(where(s->kept_c, s->ldk, g, e), share * dc);
+            store(carry, (1 - share) * dc);
+        }
+}
+
+INLINE void NAME(after_cell)(const rnnfast_backstep *s, const int n, const group *g)
+{
+    if (s->zone_c) EACH(e)
+        {
+            real *carry = where(s->carry, s->ldk, g, e);
+            store(carry, load(carry) + load(where(s->kept_c, s->ldk, g, e)));
+        }
+}
+
 /* A cell's backward: dh, then `finish` takes it through the cell. */
 INLINE void NAME(cell_backward)(const rnnfast_backstep *s, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t p0,
                                 ptrdiff_t p1,
@@ -159,26 +204,47 @@ INLINE void NAME(cell_backward)(const rnnfast_backstep *s, ptrdiff_t b0, ptrdiff
             rows = b1 - b < NAME(ROW_BLOCK) ? b1 - b : NAME(ROW_BLOCK);
             vec acc[NAME(ROW_BLOCK) * RNNFAST_VECTORS];
             operand op[RNNFAST_VECTORS];
-            const origin start = {(const real *)s->dh_in + b * s->ldd + p * RNNFAST_VECTORS * LANES,
-                                  s->ldd};
+            origin start = {(const real *)s->dh_in + b * s->ldd + p * RNNFAST_VECTORS * LANES,
+                            s->ldd};
+            if (s->next && s->drop) start = (origin){0};
             if (s->next) NAME(runs_times_panel)
             (op, s->next, s->ldn, b, s->n_runs, s->run_length, s->run_pitch, s->weight_h, p, V);
             add_products(acc, rows, P, V, 1, op, s->next ? (int)s->n_runs : 0, start, s->fetch);
             for (ptrdiff_t j = 0; j < P; j++)
                 for (ptrdiff_t r = 0; r < rows; r++) {
-                    const vec *dh = acc + (j * rows + r) * RNNFAST_VECTORS;
+                    vec *dh = acc + (j * rows + r) * RNNFAST_VECTORS;
                     const ptrdiff_t u = (p + j) * RNNFAST_VECTORS * LANES;
-                    if (V == GROUP)
-                        finish(s, GROUP, &(group){b + r, u, 0, LANES}, dh);
-                    else
-                        for (int v = 0; v < V; v++)
-                            finish(s, 1, &(group){b + r, u + v * LANES, 0, 0}, dh + v);
+                    if (V == GROUP) {
+                        const group g = {b + r, u, 0, LANES};
+                        NAME(before_cell)(s, GROUP, &g, dh);
+                        finish(s, GROUP, &g, dh);
+                        NAME(after_cell)(s, GROUP, &g);
+                        continue;
+                    }
+                    for (int v = 0; v < V; v++) {
+                        const group g = {b + r, u + v * LANES, 0, 0};
+                        NAME(before_cell)(s, 1, &g, dh + v);
+                        finish(s, 1, &g, dh + v);
+                        NAME(after_cell)(s, 1, &g);
+                    }
                 }
         }
     }
 }
 
+INLINE void NAME(store_dh)(const rnnfast_backstep *s, const int n, const group *g, const vec *dh)
+{
+    EACH(e) store(where(s->dh, s->ldh, g, e), dh[e]);
+}
+
+static void NAME(recurrent_gradient)(const rnnfast_backstep *s, ptrdiff_t b0, ptrdiff_t b1,
+                                     ptrdiff_t p0, ptrdiff_t p1)
+{
+    NAME(cell_backward)(s, b0, b1, p0, p1, NAME(store_dh));
+}
+
 #include "norm.h"
+#include "random.h"
 
 /* The entries of a cell in the table. */
 #define CELL(cell, gates)                                                                          \
@@ -312,7 +378,11 @@ const rnnfast_kernels NAME(rnnfast_table) = {
     .reset_backward = NAME(reset_backward_step),
     .input_product = NAME(input_product),
     .slot_sums = NAME(slot_sums),
+    .recurrent_gradient = NAME(recurrent_gradient),
     .norm_backward = NAME(norm_backward),
+    .layer_norm = NAME(layer_norm),
+    .layer_norm_backward = NAME(layer_norm_backward),
+    .layer_norm_columns = NAME(layer_norm_columns),
     .matmul = NAME(matmul),
     .outer = NAME(outer),
     .outer_add = NAME(outer_add),
@@ -321,10 +391,10 @@ const rnnfast_kernels NAME(rnnfast_table) = {
     .pack = NAME(pack),
     .add = NAME(add),
     .multiply = NAME(multiply),
-    .blend = NAME(blend),
-    .split = NAME(split),
+    .mask_rows = NAME(mask_rows),
     .sum_squares = NAME(sum_squares),
     .activate = NAME(activate),
+    .fill_mask = NAME(fill_mask),
     .sgd = NAME(sgd),
     .adam = NAME(adam),
     .nadam = NAME(nadam),
@@ -371,6 +441,7 @@ const rnnfast_kernels NAME(rnnfast_table) = {
 #undef FETCHES
 #undef LINE_VECTORS
 #undef first_lanes
-#undef line_total
+#undef only
+#undef line_means
 #undef UNROLL
 #undef panel_vectors

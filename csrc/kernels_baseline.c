@@ -1,5 +1,6 @@
 /* 128-bit vectors, what every processor of the platform has: SSE2 on x86-64, NEON on aarch64. */
 #include <math.h>
+#include <string.h>
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif

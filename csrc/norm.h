@@ -1,29 +1,37 @@
-/* Layer normalisation inside a step (Ba et al. 2016): in each row every slot of sums on its own
+/* Layer normalisation (Ba et al. 2016). Inside a step in each row every slot of sums on its own
  * goes to mean 0 and variance 1 over its H units, then times gamma, plus beta.
  *
  * The partial sums of a slot fill one cache line whatever the width of a vector, and are added in
  * one fixed order: so all instruction sets with fused multiply-adds give the same bits. */
-enum { NAME(LINE_VECTORS) = RNNFAST_LINE / VECTOR_BYTES };
+enum {
+    NAME(LINE_VECTORS) = RNNFAST_LINE / VECTOR_BYTES,
+    NAME(SUMS) = 64, /* of so many rows and slots that are added up together */
+    NAME(PARTS) = NAME(SUMS) * NAME(LINE_VECTORS)
+};
 #define LINE_VECTORS NAME(LINE_VECTORS)
+#define SUMS         NAME(SUMS)
+#define PARTS        NAME(PARTS)
 
 /* a, but lanes from n on are zero. */
-INLINE vec NAME(first_lanes)(vec a, ptrdiff_t n)
-{
-    ivec lane;
-    for (int l = 0; l < LANES; l++) lane[l] = l;
-    return choose(lane < (NAME(bits))n, a, (vec){0});
-}
-#define first_lanes NAME(first_lanes)
+INLINE vec NAME(only)(vec a, ptrdiff_t n) { return choose(first_lanes(n), a, (vec){0}); }
+#define only NAME(only)
 
-INLINE real NAME(line_total)(const vec *sums)
+/* Turns lines of partial sums into n numbers, each the total of its line over `by`: neighbours are
+ * added, then neighbours among these sums, and so on. */
+INLINE void NAME(line_means)(vec *part, ptrdiff_t n, real by, real *mean)
 {
-    real part[LINE];
-    for (int v = 0; v < LINE_VECTORS; v++) store(part + v * LANES, sums[v]);
-    for (ptrdiff_t half = LINE / 2; half; half /= 2)
-        for (ptrdiff_t i = 0; i < half; i++) part[i] += part[i + half];
-    return part[0];
+    ptrdiff_t left = n * LINE_VECTORS;
+    for (ptrdiff_t width = LINE; width > 1; width /= 2) {
+        if (left % 2) part[left++] = (vec){0};
+        left /= 2;
+        for (ptrdiff_t i = 0; i < left; i++) {
+            const vec a = part[2 * i], b = part[2 * i + 1];
+            part[i] = NAME(evens)(a, b) + NAME(odds)(a, b);
+        }
+    }
+    for (ptrdiff_t i = 0; i < left; i++) store(mean + i * LANES, part[i] * by);
 }
-#define line_total NAME(line_total)
+#define line_means NAME(line_means)
 
 /* Every slot s and vector v of a row, with what the body needs of them: where the vector stands
  * (`at`) and how many of its lanes are units (`left`). */
@@ -33,40 +41,58 @@ INLINE real NAME(line_total)(const vec *sums)
         UNROLL for (ptrdiff_t v = 0, at = s * pitch + u, left = H - u; v < LINE_VECTORS;           \
                     v++, at += LANES, left -= LANES)
 
-/* mean[s] and rstd[s] = 1 / sqrt(variance + eps) of a row's slots. */
-INLINE void NAME(statistics)(const int slots, ptrdiff_t H, const real *row, real *mean, real *rstd)
+/* Where a row's partial sums of slot s go. */
+#define PART(parts, row) ((parts) + ((row) * slots + s) * LINE_VECTORS + v)
+#define EACH_PART                                                                                  \
+    UNROLL for (int s = 0; s < slots; s++) UNROLL for (int v = 0; v < LINE_VECTORS; v++)
+
+/* mean and rstd = 1 / sqrt(variance + eps) of the slots of n <= SUMS / slots rows, ld apart. */
+INLINE void NAME(statistics)(const int slots, ptrdiff_t H, const real *rows, ptrdiff_t ld,
+                             ptrdiff_t n, real eps, real *mean, real *rstd)
 {
     const ptrdiff_t pitch = rnnfast_padded(H, sizeof(real));
     const real per_unit = 1 / (real)H;
-    vec sums[RNNFAST_VECTORS][LINE_VECTORS] = {{{0}}};
-    vec squares[RNNFAST_VECTORS][LINE_VECTORS] = {{{0}}};
-    EACH_VECTOR sums[s][v] += first_lanes(load(row + at), left);
-    for (int s = 0; s < slots; s++) mean[s] = line_total(sums[s]) * per_unit;
-    EACH_VECTOR
-    {
-        const vec centred = first_lanes(load(row + at) - mean[s], left);
-        squares[s][v] += centred * centred;
+    vec parts[PARTS];
+    for (ptrdiff_t r = 0; r < n; r++) {
+        const real *row = rows + r * ld;
+        vec sums[RNNFAST_VECTORS][LINE_VECTORS] = {{{0}}};
+        EACH_VECTOR sums[s][v] += load_n(row + at, left);
+        EACH_PART *PART(parts, r) = sums[s][v];
     }
-    for (int s = 0; s < slots; s++)
-        rstd[s] = 1 / REAL_SQRT(line_total(squares[s]) * per_unit + (real)RNNFAST_NORM_EPS);
+    line_means(parts, n * slots, per_unit, mean);
+    for (ptrdiff_t r = 0; r < n; r++) {
+        const real *row = rows + r * ld;
+        vec squares[RNNFAST_VECTORS][LINE_VECTORS] = {{{0}}};
+        EACH_VECTOR
+        {
+            const vec centred = only(load_n(row + at, left) - mean[r * slots + s], left);
+            squares[s][v] += centred * centred;
+        }
+        EACH_PART *PART(parts, r) = squares[s][v];
+    }
+    line_means(parts, n * slots, per_unit, rstd);
+    for (ptrdiff_t i = 0; i < n * slots; i += LANES) {
+        const vec variance = load(rstd + i);
+        store(rstd + i, 1 / NAME(square_root)(variance + eps));
+    }
 }
 
-/* n rows from b on: from sums to what `finish` makes of them, as in gate_sums. */
+/* n rows from b on, with their statistics: from sums to what `finish` makes of them, as in
+ * gate_sums. */
 INLINE void NAME(norm_rows)(const rnnfast_step *step, const rnnfast_norm *m, const int slots,
-                            const int n, ptrdiff_t b, NAME(finish_fn) finish)
+                            const int n, ptrdiff_t b, const real *mean, const real *rstd,
+                            NAME(finish_fn) finish)
 {
     const ptrdiff_t H = step->hidden, pitch = rnnfast_padded(H, sizeof(real));
     const real *gamma = m->gamma, *beta = m->beta;
-    real *normal = (real *)m->normal + b * m->ld, *rstd = (real *)m->rstd + b * slots;
-    real mean[GROUP][RNNFAST_VECTORS];
-    EACH(e) NAME(statistics)(slots, H, normal + e * m->ld, mean[e], rstd + e * slots);
+    real *normal = (real *)m->normal + b * m->ld;
     for (ptrdiff_t u = 0; u < H; u += LANES) {
         vec acc[GROUP * RNNFAST_VECTORS];
         EACH(e)
         for (int s = 0; s < slots; s++) {
             const ptrdiff_t at = s * pitch + u;
             real *sum = normal + e * m->ld + at;
-            const vec y = (load(sum) - mean[e][s]) * rstd[e * slots + s];
+            const vec y = (load(sum) - mean[e * slots + s]) * rstd[e * slots + s];
             store(sum, y);
             acc[e * RNNFAST_VECTORS + s] = load(gamma + at) * y + load(beta + at);
         }
@@ -77,8 +103,19 @@ INLINE void NAME(norm_rows)(const rnnfast_step *step, const rnnfast_norm *m, con
 INLINE void NAME(norm_forward)(const rnnfast_step *step, const rnnfast_norm *m, const int slots,
                                ptrdiff_t b0, ptrdiff_t b1, NAME(finish_fn) finish)
 {
-    for (; b0 + GROUP <= b1; b0 += GROUP) NAME(norm_rows)(step, m, slots, GROUP, b0, finish);
-    for (; b0 < b1; b0++) NAME(norm_rows)(step, m, slots, 1, b0, finish);
+    real mean[SUMS], rstd[SUMS];
+    for (ptrdiff_t b = b0, n; b < b1; b += n) {
+        n = b1 - b < SUMS / slots ? b1 - b : SUMS / slots;
+        NAME(statistics)
+        (slots, step->hidden, (const real *)m->normal + b * m->ld, m->ld, n, (real)RNNFAST_NORM_EPS,
+         mean, rstd);
+        memcpy((real *)m->rstd + b * slots, rstd, sizeof(real) * (size_t)(n * slots));
+        ptrdiff_t r = 0;
+        for (; r + GROUP <= n; r += GROUP) NAME(norm_rows)
+        (step, m, slots, GROUP, b + r, mean + r * slots, rstd + r * slots, finish);
+        for (; r < n; r++)
+            NAME(norm_rows)(step, m, slots, 1, b + r, mean + r * slots, rstd + r * slots, finish);
+    }
 }
 
 /* From the gradients before the activations to those of the sums, in place, with n the normalised
@@ -88,33 +125,45 @@ INLINE void NAME(norm_gradient)(const rnnfast_norm *m, const int slots, ptrdiff_
     const ptrdiff_t H = m->hidden, pitch = rnnfast_padded(H, sizeof(real));
     const real *gamma = m->gamma;
     const real per_unit = 1 / (real)H;
-    for (ptrdiff_t b = b0; b < b1; b++) {
-        const real *normal = (const real *)m->normal + b * m->ld;
-        const real *rstd = (const real *)m->rstd + b * slots;
-        real *gates = (real *)m->gates + b * m->ld;
-        vec sums[RNNFAST_VECTORS][LINE_VECTORS] = {{{0}}};
-        vec products[RNNFAST_VECTORS][LINE_VECTORS] = {{{0}}};
-        real d_mean[RNNFAST_VECTORS], dn_mean[RNNFAST_VECTORS];
-        EACH_VECTOR
-        {
-            const vec d = load(gamma + at) * load(gates + at);
-            sums[s][v] += first_lanes(d, left);
-            products[s][v] += first_lanes(d * load(normal + at), left);
-        }
-        for (int s = 0; s < slots; s++) {
-            d_mean[s] = line_total(sums[s]) * per_unit;
-            dn_mean[s] = line_total(products[s]) * per_unit;
-        }
-        EACH_VECTOR
-        {
-            const vec da = load(gates + at), n = load(normal + at);
-            if (m->dgamma) {
-                real *dgamma = (real *)m->dgamma + b * m->ld + at;
-                real *dbeta = (real *)m->dbeta + b * m->ld + at;
-                store(dgamma, load(dgamma) + da * n);
-                store(dbeta, load(dbeta) + da);
+    for (ptrdiff_t b = b0, rows; b < b1; b += rows) {
+        rows = b1 - b < SUMS / slots ? b1 - b : SUMS / slots;
+        vec d_parts[PARTS], dn_parts[PARTS];
+        real d_mean[SUMS], dn_mean[SUMS];
+        for (ptrdiff_t r = 0; r < rows; r++) {
+            const real *normal = (const real *)m->normal + (b + r) * m->ld;
+            const real *gates = (const real *)m->gates + (b + r) * m->ld;
+            vec sums[RNNFAST_VECTORS][LINE_VECTORS] = {{{0}}};
+            vec products[RNNFAST_VECTORS][LINE_VECTORS] = {{{0}}};
+            EACH_VECTOR
+            {
+                const vec d = only(load(gamma + at) * load(gates + at), left);
+                sums[s][v] += d;
+                products[s][v] += only(d * load(normal + at), left);
             }
-            store(gates + at, (load(gamma + at) * da - d_mean[s] - n * dn_mean[s]) * rstd[s]);
+            EACH_PART
+            {
+                *PART(d_parts, r) = sums[s][v];
+                *PART(dn_parts, r) = products[s][v];
+            }
+        }
+        line_means(d_parts, rows * slots, per_unit, d_mean);
+        line_means(dn_parts, rows * slots, per_unit, dn_mean);
+        for (ptrdiff_t r = 0; r < rows; r++) {
+            const real *normal = (const real *)m->normal + (b + r) * m->ld;
+            const real *rstd = (const real *)m->rstd + (b + r) * slots;
+            const real *d = d_mean + r * slots, *dn = dn_mean + r * slots;
+            real *gates = (real *)m->gates + (b + r) * m->ld;
+            EACH_VECTOR
+            {
+                const vec da = load(gates + at), n = load(normal + at);
+                if (m->dgamma) {
+                    real *dgamma = (real *)m->dgamma + (b + r) * m->ld + at;
+                    real *dbeta = (real *)m->dbeta + (b + r) * m->ld + at;
+                    store(dgamma, load(dgamma) + da * n);
+                    store(dbeta, load(dbeta) + da);
+                }
+                store(gates + at, (load(gamma + at) * da - d[s] - n * dn[s]) * rstd[s]);
+            }
         }
     }
 }
@@ -127,4 +176,91 @@ static void NAME(norm_backward)(const rnnfast_norm *m, int slots, ptrdiff_t b0, 
         NAME(norm_gradient)(m, RNNFAST_VECTORS, b0, b1);
 }
 
+/* The layer LayerNorm, whose rows are not padded. */
+static void NAME(layer_norm)(const rnnfast_layer_norm *m, ptrdiff_t b0, ptrdiff_t b1)
+{
+    const ptrdiff_t K = m->columns;
+    for (ptrdiff_t b = b0, n; b < b1; b += n) {
+        n = b1 - b < SUMS ? b1 - b : SUMS;
+        const real *x = (const real *)m->x + b * K;
+        real mean[SUMS], rstd[SUMS], *y = (real *)m->y + b * K;
+        NAME(statistics)(1, K, x, K, n, (real)m->eps, mean, rstd);
+        memcpy((real *)m->mean + b, mean, sizeof(real) * (size_t)n);
+        memcpy((real *)m->rstd + b, rstd, sizeof(real) * (size_t)n);
+        for (ptrdiff_t r = 0; r < n; r++, x += K, y += K)
+            for (ptrdiff_t u = 0; u < K; u += LANES) {
+                const vec normal = (load_n(x + u, K - u) - mean[r]) * rstd[r];
+                const vec gamma = load_n((const real *)m->gamma + u, K - u);
+                store_n(y + u, gamma * normal + load_n((const real *)m->beta + u, K - u), K - u);
+            }
+    }
+}
+
+/* dy and the normalised n of a row's units from u on. */
+INLINE vec NAME(row_gradient)(const rnnfast_layer_norm *m, ptrdiff_t row, ptrdiff_t u, vec *normal)
+{
+    const ptrdiff_t at = row * m->columns + u, left = m->columns - u;
+    const real mean = ((const real *)m->mean)[row], rstd = ((const real *)m->rstd)[row];
+    *normal = (load_n((const real *)m->x + at, left) - mean) * rstd;
+    return load_n((const real *)m->dy + at, left);
+}
+
+static void NAME(layer_norm_backward)(const rnnfast_layer_norm *m, ptrdiff_t b0, ptrdiff_t b1)
+{
+    enum { slots = 1 };
+    const ptrdiff_t H = m->columns, pitch = 0;
+    const real *gamma = m->gamma;
+    const real per_unit = 1 / (real)H;
+    for (ptrdiff_t b = b0, rows; b < b1; b += rows) {
+        rows = b1 - b < SUMS ? b1 - b : SUMS;
+        vec d_parts[PARTS], dn_parts[PARTS];
+        real d_mean[SUMS], dn_mean[SUMS];
+        for (ptrdiff_t r = 0; r < rows; r++) {
+            vec sums[1][LINE_VECTORS] = {{{0}}}, products[1][LINE_VECTORS] = {{{0}}};
+            EACH_VECTOR
+            {
+                vec n;
+                const vec d = NAME(row_gradient)(m, b + r, at, &n) * load_n(gamma + at, left);
+                sums[s][v] += d;
+                products[s][v] += d * n;
+            }
+            EACH_PART
+            {
+                *PART(d_parts, r) = sums[s][v];
+                *PART(dn_parts, r) = products[s][v];
+            }
+        }
+        line_means(d_parts, rows, per_unit, d_mean);
+        line_means(dn_parts, rows, per_unit, dn_mean);
+        for (ptrdiff_t r = 0; r < rows; r++)
+            for (ptrdiff_t u = 0; u < H; u += LANES) {
+                vec n;
+                const vec d = NAME(row_gradient)(m, b + r, u, &n) * load_n(gamma + u, H - u);
+                const vec dx = (d - d_mean[r] - n * dn_mean[r]) * ((const real *)m->rstd)[b + r];
+                store_n((real *)m->dx + (b + r) * H + u, dx, H - u);
+            }
+    }
+}
+
+static void NAME(layer_norm_columns)(const rnnfast_layer_norm *m, ptrdiff_t rows, ptrdiff_t u0,
+                                     ptrdiff_t u1)
+{
+    for (ptrdiff_t u = u0; u < u1; u += LANES) {
+        real *dgamma = (real *)m->dgamma + u, *dbeta = (real *)m->dbeta + u;
+        vec gamma = load_n(dgamma, u1 - u), beta = load_n(dbeta, u1 - u);
+        for (ptrdiff_t row = 0; row < rows; row++) {
+            vec n;
+            const vec dy = NAME(row_gradient)(m, row, u, &n);
+            gamma += dy * n;
+            beta += dy;
+        }
+        store_n(dgamma, gamma, u1 - u);
+        store_n(dbeta, beta, u1 - u);
+    }
+}
+
 #undef EACH_VECTOR
+#undef EACH_PART
+#undef PART
+#undef SUMS
+#undef PARTS

@@ -21,6 +21,7 @@
 enum { RNNFAST_LINE = 64 };        /* bytes; rows, panels and blocks are aligned to it */
 enum { RNNFAST_VECTORS = 4 };      /* vectors across a tile, hence across a panel */
 enum { RNNFAST_BLOCK_ROWS = 128 }; /* rows that one partial sum of a weight gradient covers */
+enum { RNNFAST_MASK_GROUP = 64 };  /* numbers of a mask that are drawn together */
 #define RNNFAST_NORM_EPS 1e-5      /* added to the variance in layer normalisation */
 
 /* The cells, in the order of every table. */
@@ -74,10 +75,25 @@ typedef struct {
     ptrdiff_t ldg;
 } rnnfast_step;
 
-/* One step of BPTT: dh = dh_in + dgates_next W_h, then the derivative of the cell. */
+/* to = mask old + (1 - mask) fresh (zoneout), or, where `old` is NULL, mask fresh (dropout). `to`
+ * may be either. */
+typedef struct {
+    ptrdiff_t columns;
+    void *to;
+    const void *fresh, *old; /* rows like those of `to`, padded */
+    ptrdiff_t ld;
+    const void *mask; /* rows of `columns` numbers, not padded */
+    ptrdiff_t ldm;
+    const ptrdiff_t *mask_row; /* row of the mask that is row b's, or NULL: b itself */
+} rnnfast_masked;
+
+/* One step of BPTT: dh = dh_in + dgates_next W_h, then the derivative of the cell. With recurrent
+ * dropout its factors are on the product. With zoneout the cell takes 1 - share of the gradient of
+ * h, or c, and `kept` the rest, which is part of the one of the step before. */
 typedef struct {
     ptrdiff_t hidden;  /* H */
     int fetch;         /* as in rnnfast_step */
+    int carries_dh;    /* as in rnnfast_cell */
     const void *dh_in; /* (B, H) gradient that reaches h from outside the recurrence */
     ptrdiff_t ldd;
     const void *next; /* (B, ...) what weight_h multiplies: dgates of the step after, or, for
@@ -86,8 +102,7 @@ typedef struct {
     ptrdiff_t n_runs; /*   and in each row n_runs runs of run_length, run_pitch apart */
     ptrdiff_t run_length, run_pitch;
     const void *weight_h;   /* transposed pack of H outputs */
-    const void *h_prev, *h; /* (B, H) state before and after the step; h: RNN, h_prev: GRU;
-                               for reset_backward h_prev is what r multiplied */
+    const void *h_prev, *h; /* (B, H) state before and after the step; h: RNN, h_prev: GRU */
     ptrdiff_t ldh;
     const void *c_prev, *c; /* (B, H) LSTM */
     ptrdiff_t ldc;
@@ -95,6 +110,11 @@ typedef struct {
     ptrdiff_t ldg;
     void *carry; /* (B, H) in and out: dc (LSTM) or the share of dh that skips the gates (GRU) */
     ptrdiff_t ldk;
+    const void *drop, *zone_h, *zone_c; /* masks as in rnnfast_masked; NULL: none */
+    ptrdiff_t ld_drop, ld_zone_h, ld_zone_c;
+    const ptrdiff_t *mask_row;
+    void *kept_h, *kept_c; /* (B, H) in and out, rows like those of h and of carry */
+    void *dh; /* (B, H) of recurrent_gradient: written, rows like those of h; may be dh_in */
 } rnnfast_backstep;
 
 /* Layer normalisation of a step's sums, each slot of a row over its H units. A row of these arrays
@@ -109,6 +129,16 @@ typedef struct {
     void *dgamma, *dbeta; /* backward: (B, S, padded H) added into, a row by its own; or NULL */
 } rnnfast_norm;
 
+/* Layer normalisation of rows: y = n gamma + beta, n = (x - mean) rstd. */
+typedef struct {
+    ptrdiff_t columns;
+    const void *x, *gamma, *beta; /* (rows, columns), (columns,), (columns,) */
+    double eps;
+    void *y, *mean, *rstd; /* (rows, columns), (rows,), (rows,): written */
+    const void *dy;
+    void *dx, *dgamma, *dbeta; /* dx written, the others added into */
+} rnnfast_layer_norm;
+
 /* out[row] = a[row] W, on from bias, or from out[row] where accumulate, for N = n_out columns. */
 typedef struct {
     const void *a; /* (rows, n_runs x run_length), runs run_pitch apart; may not alias out */
@@ -119,6 +149,16 @@ typedef struct {
     const ptrdiff_t *out_row; /* row of `out` that takes row b, or NULL: b itself */
     int accumulate, fetch;    /* fetch as in rnnfast_step */
 } rnnfast_matmul;
+
+/* Masks out[entry][row] of `size` numbers: `value` where the upper 24 bits of a random word are
+ * less than `kept`, else 0. The words depend on key, call, index + entry, first + row and place. */
+typedef struct {
+    unsigned key[4], call, index;
+    ptrdiff_t first, rows, size;
+    int kept;
+    double value;
+    void *out; /* (entries, rows, size) dense */
+} rnnfast_mask;
 
 /* Rows [start, start + count) of a flattened (T, B). */
 typedef struct {
@@ -164,7 +204,15 @@ typedef struct {
     /* gates[row] = x[row] W_x + h[row] W_h + bias: slots as in a gate row, not activated. */
     void (*slot_sums)(const rnnfast_step *, int gates, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t p0,
                       ptrdiff_t p1);
+    /* step->dh = dh as the cell's backward would have it, of any cell. */
+    void (*recurrent_gradient)(const rnnfast_backstep *, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t p0,
+                               ptrdiff_t p1);
     void (*norm_backward)(const rnnfast_norm *, int slots, ptrdiff_t b0, ptrdiff_t b1);
+    void (*layer_norm)(const rnnfast_layer_norm *, ptrdiff_t b0, ptrdiff_t b1);
+    void (*layer_norm_backward)(const rnnfast_layer_norm *, ptrdiff_t b0, ptrdiff_t b1); /* dx */
+    /* dgamma and dbeta from columns [u0, u1) of all rows. */
+    void (*layer_norm_columns)(const rnnfast_layer_norm *, ptrdiff_t rows, ptrdiff_t u0,
+                               ptrdiff_t u1);
     void (*matmul)(const rnnfast_matmul *, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t p0, ptrdiff_t p1);
     /* Adds a block of rows, given as runs of at most RNNFAST_BLOCK_ROWS in all, to the sums of
      * tiles [q0, q1), all in one panel of K; sets them where `fresh`. There are tiles_per_panel x
@@ -188,13 +236,13 @@ typedef struct {
     void (*add)(void *to, ptrdiff_t step, const void *what,
                 ptrdiff_t n);                                /* to[i step] += what[i] */
     void (*multiply)(void *to, const void *by, ptrdiff_t n); /* to[i] *= by[i] */
-    /* to = share old + (1 - share) fresh; `to` may be either. */
-    void (*blend)(void *to, const void *fresh, const void *old, const void *share, ptrdiff_t n);
-    /* part = share x, and x keeps the rest. */
-    void (*split)(void *x, void *part, const void *share, ptrdiff_t n);
+    /* Columns [u0, u1) of rows [b0, b1); whole vectors from u0, a multiple of them, on. */
+    void (*mask_rows)(const rnnfast_masked *, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t u0,
+                      ptrdiff_t u1);
     double (*sum_squares)(const void *x, ptrdiff_t n);
     /* y[i] = f(x[i]); f 0: sigmoid, 1: tanh. y may be x. */
     void (*activate)(int f, const void *x, void *y, ptrdiff_t n);
+    void (*fill_mask)(const rnnfast_mask *, ptrdiff_t g0, ptrdiff_t g1); /* groups [g0, g1) */
     /* Fused optimiser updates on [i0, i1): see dense.h. */
     void (*sgd)(void *param, const void *grad, void *velocity, ptrdiff_t i0, ptrdiff_t i1,
                 double lr, double momentum, double weight_decay, int nesterov);
@@ -226,6 +274,12 @@ static inline ptrdiff_t rnnfast_stride(ptrdiff_t n, ptrdiff_t itemsize)
 {
     const ptrdiff_t per_line = RNNFAST_LINE / itemsize;
     return (rnnfast_padded(n, itemsize) / per_line | 1) * per_line;
+}
+
+/* Groups of a mask's row. */
+static inline ptrdiff_t rnnfast_mask_groups(ptrdiff_t size)
+{
+    return (size + RNNFAST_MASK_GROUP - 1) / RNNFAST_MASK_GROUP;
 }
 
 /* Panels of a pack. */

@@ -28,6 +28,7 @@ typedef real NAME(uvec)
 #define load_n      NAME(load_n)
 #define store_n     NAME(store_n)
 #define load_before NAME(load_before)
+#define first_lanes NAME(first_lanes)
 #define vmin        NAME(vmin)
 #define vmax        NAME(vmax)
 #define choose      NAME(choose)
@@ -38,35 +39,18 @@ INLINE vec load(const real *p) { return *(const NAME(uvec) *)p; }
 
 INLINE void store(real *p, vec a) { *(NAME(uvec) *)p = a; }
 
-/* The first n of LANES elements; the other lanes read as zero. */
-INLINE vec load_n(const real *p, ptrdiff_t n)
+/* Lane by lane whether it is one of the first n. */
+INLINE ivec first_lanes(ptrdiff_t n)
 {
-    if (n >= LANES) return load(p);
-    vec a = {0};
-    for (ptrdiff_t l = 0; l < n; l++) a[l] = p[l];
-    return a;
-}
-
-/* The same where all of [p, end) may be read: the other lanes are then whatever comes next. */
-INLINE vec load_before(const real *p, ptrdiff_t n, const real *end)
-{
-    return end - p >= LANES ? load(p) : load_n(p, n);
-}
-
-INLINE void store_n(real *p, vec a, ptrdiff_t n)
-{
-    if (n >= LANES) {
-        store(p, a);
-        return;
-    }
-    for (ptrdiff_t l = 0; l < n; l++) p[l] = a[l];
+    ivec lane;
+    for (int l = 0; l < LANES; l++) lane[l] = l;
+    return lane < (NAME(bits))n;
 }
 
 /* Lane by lane m ? a : b, for a mask as comparisons make it. */
 INLINE vec choose(ivec m, vec a, vec b) { return (vec)((m & (ivec)a) | (~m & (ivec)b)); }
 
-/* The smaller, or larger, of a and `bound`; NaN stays NaN. On x86 that is one instruction, which
- * compilers do not reliably find for themselves. */
+/* Instructions that compilers do not reliably find for themselves. */
 #if defined(__x86_64__)
 #define X86_PASTE(prefix, op, type) prefix##_##op##_##type
 #define X86_NAME(prefix, op, type)  X86_PASTE(prefix, op, type)
@@ -82,10 +66,73 @@ INLINE vec choose(ivec m, vec a, vec b) { return (vec)((m & (ivec)a) | (~m & (iv
 #define X86(op)           X86_##op
 #endif
 
+/* The first n of LANES elements; the other lanes read as zero. */
+INLINE vec load_n(const real *p, ptrdiff_t n)
+{
+    if (n >= LANES) return load(p);
+#if VECTOR_BYTES == 64
+    return (vec)X86(maskz_loadu)((__mmask16)((1u << n) - 1), p);
+#elif VECTOR_BYTES == 32
+    return (vec)X86(maskload)(p, (__m256i)first_lanes(n));
+#else
+    vec a = {0};
+    for (ptrdiff_t l = 0; l < n; l++) a[l] = p[l];
+    return a;
+#endif
+}
+
+/* The same where all of [p, end) may be read: the other lanes are then whatever comes next. */
+INLINE vec load_before(const real *p, ptrdiff_t n, const real *end)
+{
+    return end - p >= LANES ? load(p) : load_n(p, n);
+}
+
+INLINE void store_n(real *p, vec a, ptrdiff_t n)
+{
+    if (n >= LANES) {
+        store(p, a);
+        return;
+    }
+#if VECTOR_BYTES == 64
+    X86(mask_storeu)(p, (__mmask16)((1u << n) - 1), a);
+#elif VECTOR_BYTES == 32
+    X86(maskstore)(p, (__m256i)first_lanes(n), a);
+#else
+    for (ptrdiff_t l = 0; l < n; l++) p[l] = a[l];
+#endif
+}
+
+/* The smaller, or larger, of a and `bound`; NaN stays NaN. */
 INLINE vec vmin(vec a, real bound) { return (vec)X86(min)(splat(bound), a); }
 
 INLINE vec vmax(vec a, real bound) { return (vec)X86(max)(splat(bound), a); }
 
+/* Every second lane of a and then of b, from lane 0 on and from lane 1 on. */
+#if defined(__clang__)
+#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (ivec){__VA_ARGS__})
+#endif
+#if LANES == 2
+#define EVEN_LANES 0, 2
+#define ODD_LANES  1, 3
+#elif LANES == 4
+#define EVEN_LANES 0, 2, 4, 6
+#define ODD_LANES  1, 3, 5, 7
+#elif LANES == 8
+#define EVEN_LANES 0, 2, 4, 6, 8, 10, 12, 14
+#define ODD_LANES  1, 3, 5, 7, 9, 11, 13, 15
+#else
+#define EVEN_LANES 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
+#define ODD_LANES  1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
+#endif
+INLINE vec NAME(evens)(vec a, vec b) { return SHUFFLE(a, b, EVEN_LANES); }
+
+INLINE vec NAME(odds)(vec a, vec b) { return SHUFFLE(a, b, ODD_LANES); }
+
+#undef SHUFFLE
+#undef EVEN_LANES
+#undef ODD_LANES
 #undef X86
 #undef X86_TYPE
 #undef X86_NAME

@@ -7,7 +7,7 @@ from libc.string cimport memset
 from rnnfast.core cimport kernels as k
 from rnnfast.core.gradient cimport Rows, sum_narrow, sum_tiles, tiles_end, tiles_of
 from rnnfast.core.job cimport (
-    WEIGHTS, Job, Member, State, barrier_wait, copy_row, drop_of, flag_raised, mask_of, member_of,
+    WEIGHTS, Job, Member, State, barrier_wait, copy_row, drops_of, flag_raised, mask_of, member_of,
     narrow, products, sample_of, share, stopped, thresholds, wait, zone_of,
 )
 from rnnfast.core.kernels cimport (
@@ -44,61 +44,16 @@ cdef void _add_outside(Job* job, Packed net, int layer, int direction, const cha
                             u1 - u0)
 
 
-cdef void _add_recurrent(const Job* job, Packed net, int index, rnnfast_matmul* back, Py_ssize_t b0,
-                         Py_ssize_t b1, Py_ssize_t q0, Py_ssize_t q1) noexcept nogil:
-    # back.out += dgates W_hh, in panels [q0, q1), as far as recurrent dropout let h through.
-    cdef const rnnfast_kernels* kn = net.kernels
-    cdef Py_ssize_t size = net.itemsize, unit = kn.lanes * RNNFAST_VECTORS, r, to
-    cdef Py_ssize_t v0 = min(q0 * unit, net.recurrent), v1 = min(q1 * unit, net.recurrent)
-    cdef rnnfast_matmul masked = back[0]
-    cdef char* row
-    if job.drops == NULL:
-        kn.matmul(back, b0, b1, q0, q1)
-        return
-    masked.out, masked.ldo, masked.out_row, masked.accumulate = job.through, job.ldh, NULL, 0
-    kn.matmul(&masked, b0, b1, q0, q1)
-    for r in range(b0, b1):
-        row = job.through + (r * job.ldh + v0) * size
-        kn.multiply(row, drop_of(job, net, index, r) + v0 * size, v1 - v0)
-        to = r if back.out_row == NULL else back.out_row[r]
-        kn.add(<char*>back.out + (to * back.ldo + v0) * size, 1, row, v1 - v0)
-
-
-cdef void _zone_h_back(const Job* job, Packed net, int index, Py_ssize_t t, char* dh,
-                       Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t u0, Py_ssize_t u1) noexcept nogil:
-    # dh of a step is complete with what the step after kept of h; zoneout takes its share, which
-    # goes to the step before. A GRU's carry is part of dh too, so the cell finds none.
-    cdef Py_ssize_t r, size = net.itemsize
-    cdef char* row
-    cdef char* kept
-    cdef char* carry
-    for r in range(b0, b1):
-        row, kept = dh + (r * job.ldh + u0) * size, job.kept_h + (r * job.ldh + u0) * size
-        net.kernels.add(row, 1, kept, u1 - u0)
-        if net.info.carries_dh:
-            carry = job.carry + (r * job.ldc + u0) * size
-            net.kernels.add(row, 1, carry, u1 - u0)
-            memset(carry, 0, (u1 - u0) * size)
-        net.kernels.split(row, kept, zone_of(job, &job.zone_h, index, t, r) + u0 * size, u1 - u0)
-
-
-cdef void _reset_back(const Job* job, Packed net, int index, rnnfast_backstep* step, Py_ssize_t b0,
-                      Py_ssize_t b1, Py_ssize_t p0, Py_ssize_t p1) noexcept nogil:
-    # dn W_hn to r and, as far as recurrent dropout let h through, to the carry.
-    cdef const rnnfast_kernels* kn = net.kernels
-    cdef Py_ssize_t size = net.itemsize, unit = kn.lanes * RNNFAST_VECTORS, r, at
-    cdef Py_ssize_t u0 = min(p0 * unit, net.hidden), u1 = min(p1 * unit, net.hidden)
-    if job.drops == NULL:
-        kn.reset_backward(step, b0, b1, p0, p1)
-        return
-    step.carry = job.through
-    for r in range(b0, b1):
-        copy_row(job.through + (r * job.ldh + u0) * size, NULL, (u1 - u0) * size)
-    kn.reset_backward(step, b0, b1, p0, p1)
-    for r in range(b0, b1):
-        at = (r * job.ldh + u0) * size
-        kn.multiply(job.through + at, drop_of(job, net, index, r) + u0 * size, u1 - u0)
-        kn.add(job.carry + at, 1, job.through + at, u1 - u0)
+cdef void _two_parts(void (*run)(const rnnfast_backstep*, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+                                 Py_ssize_t) noexcept nogil,
+                     rnnfast_backstep* step, const char* next, Py_ssize_t b0, Py_ssize_t starting,
+                     Py_ssize_t b1, Py_ssize_t p0, Py_ssize_t p1) noexcept nogil:
+    # Rows [b0, starting) with the gradients `next` of the step after, the others without.
+    step.next = next
+    if starting > b0:
+        run(step, b0, starting, p0, p1)
+    step.next = NULL
+    run(step, starting, b1, p0, p1)
 
 
 cdef void _backward_layer(Job* job, Packed net, Member* me, int layer, int direction) noexcept nogil:
@@ -108,17 +63,16 @@ cdef void _backward_layer(Job* job, Packed net, Member* me, int layer, int direc
     cdef int reverse = direction
     cdef Part* part = net.parts + index
     cdef State* state = job.states + index
-    cdef rnnfast_backstep step, again
-    cdef rnnfast_matmul back
+    cdef rnnfast_backstep step, recurrence, reset
+    cdef rnnfast_backstep* zoned = &recurrence if net.projection else &step
     cdef Py_ssize_t panels = rnnfast_panels(H, 1, kn.lanes), p0, p1, q0, q1, u0, u1, v0, v1
     cdef Py_ssize_t unit = kn.lanes * RNNFAST_VECTORS
-    cdef Py_ssize_t i, t, r, n, starting, ending, before, after, follower, at
+    cdef Py_ssize_t i, t, r, n, starting, ending, before, after, follower
     cdef int runs = gates - net.info.reset_before  # of dgates that W_hh takes to h itself
     cdef char* recurrent = state.gates + (net.info.h_slot + gates - runs) * job.slot * size
-    cdef char* fed = state.dropped if job.drops != NULL else state.h
     cdef char* outside = job.outside
-    # Whether dh goes from the product with W_hh straight to the cell.
-    cdef int straight = not (net.projection or job.drops != NULL or job.zone_h.share != NULL)
+    cdef char* dh0
+    cdef const char* next
     cdef rnnfast_norm norm
     cdef double work = <double>gates * H * K * (me.b1 - me.b0)
     p0, p1 = share(panels, me.i, me.n), share(panels, me.i + 1, me.n)
@@ -127,25 +81,27 @@ cdef void _backward_layer(Job* job, Packed net, Member* me, int layer, int direc
     q0, q1 = share(panels, me.i, me.n), share(panels, me.i + 1, me.n)
     v0, v1 = min(q0 * unit, K), min(q1 * unit, K)
 
-    memset(&step, 0, sizeof(step))
+    # dh that comes through the recurrence: dgates of the following step times W_hh. Without a
+    # projection the cell's step forms it itself.
+    memset(&recurrence, 0, sizeof(recurrence))
+    recurrence.hidden, recurrence.carries_dh = K, net.info.carries_dh
+    recurrence.fetch = gates * H * K * size // me.n >= thresholds.cached_weights
+    recurrence.ldh, recurrence.ldc, recurrence.ldg, recurrence.ldk = job.ldh, job.ldc, job.ldg, job.ldc
+    recurrence.dh_in, recurrence.ldd, recurrence.carry = outside, job.ldh, job.carry
+    recurrence.ldn, recurrence.n_runs, recurrence.run_length = job.ldg, runs, H
+    recurrence.run_pitch, recurrence.weight_h = job.slot, part.weight_ht
+    recurrence.mask_row, recurrence.kept_h, recurrence.kept_c = job.sample, job.kept_h, job.kept_c
+    recurrence.ld_zone_h, recurrence.ld_zone_c = job.zone_h.row, job.zone_c.row
+    if job.drops != NULL:
+        recurrence.drop, recurrence.ld_drop = drops_of(job, net, index), K
+    step = recurrence
     step.hidden = H
-    step.fetch = gates * H * K * size // me.n >= thresholds.cached_weights
-    step.ldh, step.ldc, step.ldg, step.ldk = job.ldh, job.ldc, job.ldg, job.ldc
-    step.carry = job.carry
-    # dh that comes through the recurrence: dgates of the following step times W_hh.
-    memset(&back, 0, sizeof(back))
-    back.lda, back.n_runs, back.run_length, back.run_pitch = job.ldg, runs, H, job.slot
-    back.weight, back.ldo, back.n_out, back.accumulate = part.weight_ht, job.ldh, K, 1
     if net.projection:
-        step.dh_in, step.ldd = job.zeros, 0
+        step.dh_in, step.ldd, step.drop = job.zeros, 0, NULL
         step.ldn, step.n_runs, step.run_length = job.ldh, 1, K
         step.weight_h = part.weight_rt
-    else:
-        step.dh_in, step.ldd = outside, job.ldh
-        step.ldn, step.n_runs, step.run_length, step.run_pitch = job.ldg, runs, H, job.slot
-        step.weight_h = part.weight_ht
-    again = step
-    again.dh_in, again.ldd, again.n_runs, again.weight_h = job.zeros, 0, 1, part.reset_ht
+    reset = step  # of the gradient of r h, through the n of W_hh
+    reset.dh_in, reset.ldd, reset.n_runs, reset.weight_h = job.zeros, 0, 1, part.reset_ht
     memset(&norm, 0, sizeof(norm))
     norm.hidden, norm.gamma, norm.ld = H, part.gamma, job.ldg
     norm.dgamma, norm.dbeta = state.dgamma, state.dbeta
@@ -189,43 +145,31 @@ cdef void _backward_layer(Job* job, Packed net, Member* me, int layer, int direc
             step.c = state.c + after * B * job.ldc * size
         if job.zone_c.share != NULL:
             step.c = state.fresh_c + t * B * job.ldc * size
-            for r in range(me.b0, n):
-                at = (r * job.ldc + u0) * size
-                kn.split(job.carry + at, job.kept_c + at,
-                         zone_of(job, &job.zone_c, index, t, r) + u0 * size, u1 - u0)
+            step.zone_c = zone_of(net, &job.zone_c, index, t)
+        if job.zone_h.share != NULL:
+            zoned.zone_h = zone_of(net, &job.zone_h, index, t)
         if net.projection:
             outside = state.dh + t * B * job.ldh * size
         _add_outside(job, net, layer, direction, job.between[(layer + 1) & 1], t, me.b0, n, starting,
                      v0 if net.projection else u0, v1 if net.projection else u1, outside)
-        if not straight:
-            back.out, back.out_row = outside, NULL
-            back.a = recurrent + follower * B * job.ldg * size
-            if starting > me.b0:
-                _add_recurrent(job, net, index, &back, me.b0, starting, q0, q1)
-            if job.zone_h.share != NULL:
-                _zone_h_back(job, net, index, t, outside, me.b0, n, v0, v1)
+        next = recurrent + follower * B * job.ldg * size
         if net.projection:
+            recurrence.dh_in = recurrence.dh = outside
+            recurrence.ldd = job.ldh
+            _two_parts(kn.recurrent_gradient, &recurrence, next, me.b0, starting, n, q0, q1)
             wait(job, me)
         if not stopped(job, me, work):
-            if straight:
-                step.next = recurrent + follower * B * job.ldg * size
-                if starting > me.b0:
-                    kn.cell[net.cell].backward(&step, me.b0, starting, p0, p1)
-                step.next = NULL
-                kn.cell[net.cell].backward(&step, starting, n, p0, p1)
-            else:
-                step.next = outside if net.projection else NULL
+            if net.projection:
+                step.next = outside
                 kn.cell[net.cell].backward(&step, me.b0, n, p0, p1)
-        if job.zone_c.share != NULL:
-            for r in range(me.b0, n):
-                at = (r * job.ldc + u0) * size
-                kn.add(job.carry + at, 1, job.kept_c + at, u1 - u0)
+            else:
+                _two_parts(kn.cell[net.cell].backward, &step, next, me.b0, starting, n, p0, p1)
         wait(job, me)
         if net.info.reset_before:
-            again.next = again.gates = step.gates
-            again.h_prev = fed + before * B * job.ldh * size
+            reset.next = reset.gates = step.gates
+            reset.h_prev = step.h_prev
             if not flag_raised(&job.stop):
-                _reset_back(job, net, index, &again, me.b0, n, p0, p1)
+                kn.reset_backward(&reset, me.b0, n, p0, p1)
             wait(job, me)
         if part.gamma != NULL:
             norm.normal = state.normal + t * B * job.ldg * size
@@ -236,19 +180,17 @@ cdef void _backward_layer(Job* job, Packed net, Member* me, int layer, int direc
             wait(job, me)
         if ending < n and job.dh0 != NULL:
             # dh0 = dgates W_hh, for a GRU with the share that skipped the gates, and zoneout's.
+            recurrence.dh_in, recurrence.ldd = job.zeros, 0
+            if net.info.carries_dh:
+                recurrence.dh_in, recurrence.ldd = job.carry, job.ldc
+            recurrence.dh, recurrence.zone_h = job.outside, NULL
+            recurrence.next = recurrent + t * B * job.ldg * size
+            kn.recurrent_gradient(&recurrence, ending, n, q0, q1)
             for r in range(ending, n):
-                copy_row(job.dh0 + ((index * B + sample_of(job, r)) * K + v0) * size,
-                          job.carry + (r * job.ldc + v0) * size
-                          if net.info.carries_dh else NULL,
-                          (v1 - v0) * size)
+                dh0 = job.dh0 + ((index * B + sample_of(job, r)) * K + v0) * size
+                copy_row(dh0, job.outside + (r * job.ldh + v0) * size, (v1 - v0) * size)
                 if job.kept_h != NULL:
-                    kn.add(job.dh0 + ((index * B + sample_of(job, r)) * K + v0) * size, 1,
-                           job.kept_h + (r * job.ldh + v0) * size, v1 - v0)
-            back.a = recurrent + t * B * job.ldg * size
-            back.out, back.out_row = job.dh0 + index * B * K * size, job.sample
-            back.ldo = K
-            _add_recurrent(job, net, index, &back, ending, n, q0, q1)
-            back.ldo = job.ldh
+                    kn.add(dh0, 1, job.kept_h + (r * job.ldh + v0) * size, v1 - v0)
     wait(job, me)
     if job.dc0 != NULL:
         for r in range(me.o0, me.o1):

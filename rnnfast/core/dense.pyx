@@ -11,13 +11,13 @@ import numpy as np
 cimport cython
 cimport numpy as cnp
 from cython.parallel cimport parallel, prange
-from libc.math cimport sqrt
 from libc.string cimport memcpy, memset
 
 from rnnfast.core cimport kernels as k
 from rnnfast.core.gradient cimport Rows, SUMS_BYTES, sum_tiles, tiles_end, tiles_of
 from rnnfast.core.kernels cimport (
-    RNNFAST_BLOCK_ROWS, RNNFAST_VECTORS, omp_get_num_threads, omp_get_thread_num, rnnfast_kernels,
+    RNNFAST_BLOCK_ROWS, RNNFAST_MASK_GROUP, RNNFAST_VECTORS, omp_get_num_threads,
+    omp_get_thread_num, rnnfast_kernels, rnnfast_layer_norm, rnnfast_mask, rnnfast_mask_groups,
     rnnfast_matmul, rnnfast_outer, rnnfast_panels, rnnfast_run,
 )
 
@@ -409,6 +409,31 @@ cdef void _activate_share(const rnnfast_kernels* kn, int f, const char* x, char*
     kn.activate(f, x + at * size, y + at * size, _share(n, i + 1, parts) - at)
 
 
+# ---- random masks
+
+def fill_mask(key, call, index, first, Py_ssize_t kept, double value, out):
+    """Write random masks to `out` (entries, rows, size): `value` or 0, `kept` of 2**24 not 0.
+
+    The numbers depend on `key`, a tuple of four 32-bit words, on `call`, index + entry, first + row,
+    each modulo 2**32, and on the place in the row: Threefry-4x32, 13 rounds, Salmon et al. (2011).
+    """
+    cdef int typenum = _real(out, "out"), i
+    cdef const rnnfast_kernels* kn = _table(typenum)
+    cdef rnnfast_mask m
+    cdef Py_ssize_t entries = out.shape[0], groups
+    m.rows, m.size = out.shape[1], out.shape[2]
+    for i in range(4):
+        m.key[i] = key[i]
+    m.call, m.index, m.first = call % 2**32, index, first
+    m.kept, m.value = kept, value
+    m.out = _data(out, typenum, entries * m.rows * m.size, "out")
+    groups = entries * m.rows * rnnfast_mask_groups(m.size)
+    if groups:
+        with nogil, parallel(num_threads=_team(4.0 * groups * RNNFAST_MASK_GROUP)):
+            kn.fill_mask(&m, _share(groups, omp_get_thread_num(), omp_get_num_threads()),
+                         _share(groups, omp_get_thread_num() + 1, omp_get_num_threads()))
+
+
 # ---- embedding
 
 def embedding(ids, weight, y):
@@ -446,44 +471,11 @@ cdef void _scatter(const cnp.int64_t* index, const cython.floating* dy, cython.f
 
 # ---- layer normalisation
 
-cdef enum:
-    SUMS = 8  # partial sums a row, so that additions overlap; one fixed order on every machine
-
-
-cdef double _dot(const cython.floating* a, const cython.floating* b, const cython.floating* c,
-                 double shift, Py_ssize_t n) noexcept nogil:
-    # sum (a - shift) (b - shift) c; b NULL: sum a c; c NULL: factor 1.
-    cdef double sums[SUMS]
-    cdef double term
-    cdef Py_ssize_t i
-    for i in range(SUMS):
-        sums[i] = 0
-    for i in range(n):
-        term = a[i] - shift
-        if b != NULL:
-            term *= b[i] - shift
-        if c != NULL:
-            term *= c[i]
-        sums[i % SUMS] += term
-    return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]))
-
-
-cdef void _layer_norm(const cython.floating* x, const cython.floating* gamma,
-                      const cython.floating* beta, double eps, cython.floating* y,
-                      cython.floating* mean, cython.floating* rstd, Py_ssize_t N,
-                      Py_ssize_t K) noexcept nogil:
+cdef void _layer_norm_share(const rnnfast_kernels* kn, const rnnfast_layer_norm* m,
+                            Py_ssize_t N) noexcept nogil:
     cdef int i = omp_get_thread_num(), parts = omp_get_num_threads()
-    cdef Py_ssize_t n, j
-    cdef double m, s
-    cdef const cython.floating* row
     cdef unsigned long long fp = k.fp_enter()
-    for n in range(_share(N, i, parts), _share(N, i + 1, parts)):
-        row = x + n * K
-        m = _dot[cython.floating](row, NULL, NULL, 0, K) / K
-        s = 1 / sqrt(_dot[cython.floating](row, row, NULL, m, K) / K + eps)
-        mean[n], rstd[n] = <cython.floating>m, <cython.floating>s
-        for j in range(K):
-            y[n * K + j] = <cython.floating>((row[j] - m) * s * gamma[j] + beta[j])
+    kn.layer_norm(m, _share(N, i, parts), _share(N, i + 1, parts))
     k.fp_leave(fp)
 
 
@@ -494,52 +486,28 @@ def layer_norm(x, gamma, beta, double eps, y, mean, rstd):
     """
     cdef int typenum = _real(x, "x")
     cdef Py_ssize_t N = x.shape[0], K = x.shape[1]
-    cdef char* xd = _data(x, typenum, N * K, "x")
-    cdef char* gd = _data(gamma, typenum, K, "gamma")
-    cdef char* bd = _data(beta, typenum, K, "beta")
-    cdef char* yd = _data(y, typenum, N * K, "y")
-    cdef char* md = _data(mean, typenum, N, "mean")
-    cdef char* rd = _data(rstd, typenum, N, "rstd")
-    cdef int team = _team(8.0 * N * K)
-    if typenum == cnp.NPY_FLOAT32:
-        with nogil, parallel(num_threads=team):
-            _layer_norm(<float*>xd, <float*>gd, <float*>bd, eps, <float*>yd, <float*>md, <float*>rd,
-                        N, K)
-    else:
-        with nogil, parallel(num_threads=team):
-            _layer_norm(<double*>xd, <double*>gd, <double*>bd, eps, <double*>yd, <double*>md,
-                        <double*>rd, N, K)
+    cdef rnnfast_layer_norm m
+    m.columns, m.eps = K, eps
+    m.x = _data(x, typenum, N * K, "x")
+    m.gamma = _data(gamma, typenum, K, "gamma")
+    m.beta = _data(beta, typenum, K, "beta")
+    m.y = _data(y, typenum, N * K, "y")
+    m.mean = _data(mean, typenum, N, "mean")
+    m.rstd = _data(rstd, typenum, N, "rstd")
+    with nogil, parallel(num_threads=_team(8.0 * N * K)):
+        _layer_norm_share(_table(typenum), &m, N)
 
 
-cdef void _layer_norm_backward(const cython.floating* x, const cython.floating* gamma,
-                               const cython.floating* mean, const cython.floating* rstd,
-                               const cython.floating* dy, cython.floating* dx,
-                               cython.floating* dgamma, cython.floating* dbeta, Py_ssize_t N,
-                               Py_ssize_t K) noexcept nogil:
-    # dx = rstd (g - mean(g) - x^ mean(g x^)), g = dy gamma, x^ = (x - mean) rstd. Rows of dx, then
-    # columns of dgamma and dbeta, are shared out.
+cdef void _layer_norm_backward_share(const rnnfast_kernels* kn, const rnnfast_layer_norm* m,
+                                     Py_ssize_t N) noexcept nogil:
+    # Rows of dx, then vectors of columns of dgamma and dbeta.
     cdef int i = omp_get_thread_num(), parts = omp_get_num_threads()
-    cdef Py_ssize_t n, j, j0 = _share(K, i, parts), j1 = _share(K, i + 1, parts)
-    cdef double a, b
-    cdef const cython.floating* row
-    cdef const cython.floating* drow
+    cdef Py_ssize_t vectors = (m.columns + kn.lanes - 1) // kn.lanes
     cdef unsigned long long fp = k.fp_enter()
-    if dx != NULL:
-        for n in range(_share(N, i, parts), _share(N, i + 1, parts)):
-            row, drow = x + n * K, dy + n * K
-            a = _dot[cython.floating](drow, NULL, gamma, 0, K) / K
-            b = 0
-            for j in range(K):
-                b += <double>drow[j] * gamma[j] * (row[j] - mean[n])
-            b = b * rstd[n] / K
-            for j in range(K):
-                dx[n * K + j] = <cython.floating>(
-                    rstd[n] * (<double>drow[j] * gamma[j] - a - (row[j] - mean[n]) * rstd[n] * b))
-    for n in range(N):
-        row, drow = x + n * K, dy + n * K
-        for j in range(j0, j1):
-            dgamma[j] += drow[j] * (row[j] - mean[n]) * rstd[n]
-            dbeta[j] += drow[j]
+    if m.dx != NULL:
+        kn.layer_norm_backward(m, _share(N, i, parts), _share(N, i + 1, parts))
+    kn.layer_norm_columns(m, N, _share(vectors, i, parts) * kn.lanes,
+                          min(m.columns, _share(vectors, i + 1, parts) * kn.lanes))
     k.fp_leave(fp)
 
 
@@ -547,23 +515,18 @@ def layer_norm_backward(x, gamma, mean, rstd, dy, dx, dgamma, dbeta):
     """Gradients of `layer_norm`: dx (N, K) written unless None, dgamma, dbeta (K,) added into."""
     cdef int typenum = _real(x, "x")
     cdef Py_ssize_t N = x.shape[0], K = x.shape[1]
-    cdef char* xd = _data(x, typenum, N * K, "x")
-    cdef char* gd = _data(gamma, typenum, K, "gamma")
-    cdef char* md = _data(mean, typenum, N, "mean")
-    cdef char* rd = _data(rstd, typenum, N, "rstd")
-    cdef char* dyd = _data(dy, typenum, N * K, "dy")
-    cdef char* dxd = _data(dx, typenum, N * K, "dx")
-    cdef char* dgd = _data(dgamma, typenum, K, "dgamma")
-    cdef char* dbd = _data(dbeta, typenum, K, "dbeta")
-    cdef int team = _team(12.0 * N * K)
-    if typenum == cnp.NPY_FLOAT32:
-        with nogil, parallel(num_threads=team):
-            _layer_norm_backward(<float*>xd, <float*>gd, <float*>md, <float*>rd, <float*>dyd,
-                                 <float*>dxd, <float*>dgd, <float*>dbd, N, K)
-    else:
-        with nogil, parallel(num_threads=team):
-            _layer_norm_backward(<double*>xd, <double*>gd, <double*>md, <double*>rd, <double*>dyd,
-                                 <double*>dxd, <double*>dgd, <double*>dbd, N, K)
+    cdef rnnfast_layer_norm m
+    m.columns = K
+    m.x = _data(x, typenum, N * K, "x")
+    m.gamma = _data(gamma, typenum, K, "gamma")
+    m.mean = _data(mean, typenum, N, "mean")
+    m.rstd = _data(rstd, typenum, N, "rstd")
+    m.dy = _data(dy, typenum, N * K, "dy")
+    m.dx = _data(dx, typenum, N * K, "dx")
+    m.dgamma = _data(dgamma, typenum, K, "dgamma")
+    m.dbeta = _data(dbeta, typenum, K, "dbeta")
+    with nogil, parallel(num_threads=_team(12.0 * N * K)):
+        _layer_norm_backward_share(_table(typenum), &m, N)
 
 
 # ---- optimisers: csrc/dense.h has the formulas, torch.optim's. Arrays of any shape

@@ -6,35 +6,35 @@ from libc.string cimport memset
 
 from rnnfast.core cimport kernels as k
 from rnnfast.core.job cimport (
-    Job, Member, State, Zone, copy_row, drop_of, mask_of, member_of, sample_of, share, stopped,
+    Job, Member, State, Zone, copy_row, drops_of, mask_of, member_of, sample_of, share, stopped,
     thresholds, wait, zone_of,
 )
 from rnnfast.core.kernels cimport (
-    RNNFAST_VECTORS, rnnfast_kernels, rnnfast_matmul, rnnfast_norm, rnnfast_panels, rnnfast_step,
+    RNNFAST_VECTORS, rnnfast_kernels, rnnfast_masked, rnnfast_matmul, rnnfast_norm, rnnfast_panels,
+    rnnfast_step,
 )
 from rnnfast.core.packed cimport Packed, Part, abreast
 
 
 cdef void _zone_out(const Job* job, Packed net, const Zone* zone, int index, Py_ssize_t t, char* to,
                     const char* fresh, const char* old, Py_ssize_t ld, Py_ssize_t b0, Py_ssize_t b1,
-                    Py_ssize_t u0, Py_ssize_t u1) noexcept nogil:
+                    Py_ssize_t u0, Py_ssize_t u1, Py_ssize_t columns) noexcept nogil:
     # to = share old + (1 - share) fresh, columns [u0, u1) of rows [b0, b1).
-    cdef Py_ssize_t r, at, size = net.itemsize
-    for r in range(b0, b1):
-        at = (r * ld + u0) * size
-        net.kernels.blend(to + at, fresh + at, old + at,
-                          zone_of(job, zone, index, t, r) + u0 * size, u1 - u0)
+    cdef rnnfast_masked m
+    m.columns, m.to, m.fresh, m.old, m.ld = columns, to, fresh, old, ld
+    m.mask, m.ldm, m.mask_row = zone_of(net, zone, index, t), zone.row, job.sample
+    net.kernels.mask_rows(&m, b0, b1, u0, u1)
 
 
 cdef void _drop(const Job* job, Packed net, int index, Py_ssize_t place, Py_ssize_t b0,
                 Py_ssize_t b1, Py_ssize_t u0, Py_ssize_t u1) noexcept nogil:
     # h of a place times the mask of recurrent dropout: columns [u0, u1) of rows [b0, b1).
-    cdef Py_ssize_t r, at, size = net.itemsize
-    for r in range(b0, b1):
-        at = ((place * job.B + r) * job.ldh + u0) * size
-        copy_row(job.states[index].dropped + at, job.states[index].h + at, (u1 - u0) * size)
-        net.kernels.multiply(job.states[index].dropped + at,
-                             drop_of(job, net, index, r) + u0 * size, u1 - u0)
+    cdef rnnfast_masked m
+    cdef Py_ssize_t at = place * job.B * job.ldh * net.itemsize
+    m.columns, m.ld, m.old = net.recurrent, job.ldh, NULL
+    m.to, m.fresh = job.states[index].dropped + at, job.states[index].h + at
+    m.mask, m.ldm, m.mask_row = drops_of(job, net, index), net.recurrent, job.sample
+    net.kernels.mask_rows(&m, b0, b1, u0, u1)
 
 
 cdef void _start_state(Job* job, Packed net, Member* me, int index, int reverse) noexcept nogil:
@@ -248,14 +248,14 @@ cdef void _forward_layer(Job* job, Packed net, Member* me, int layer, int direct
                 kn.cell[net.cell].forward(&step, me.b0, b1, p0, p1)
             if job.zone_c.share != NULL:
                 _zone_out(job, net, &job.zone_c, index, t, c_out, <char*>step.c_out,
-                          <char*>step.c, job.ldc, r0, r1, cell_u0, cell_u1)
+                          <char*>step.c, job.ldc, r0, r1, cell_u0, cell_u1, H)
             if net.projection:
                 wait(job, me)
                 kn.matmul(&project, me.b0, b1, q0, q1)
                 r0, r1 = me.b0, b1
             if job.zone_h.share != NULL:
                 _zone_out(job, net, &job.zone_h, index, t, state.h + after * B * job.ldh * size, h_out,
-                          <char*>step.h_prev, job.ldh, r0, r1, out_u0, out_u1)
+                          <char*>step.h_prev, job.ldh, r0, r1, out_u0, out_u1, K)
             if job.drops != NULL:
                 _drop(job, net, index, after, r0, r1, out_u0, out_u1)
             _hand_on(job, net, layer, direction, state.h + after * B * job.ldh * size, t,

@@ -52,8 +52,8 @@ cdef enum:
 
 
 cdef struct Zone:
-    # Zoneout: the share of its old state that each unit keeps; strides in bytes, all 0 where it is
-    # the same for all.
+    # Zoneout: the share of its old state that each unit keeps; strides in elements, all 0 where it
+    # is the same for all.
     char* share  # NULL: no zoneout
     Py_ssize_t part, time, row
 
@@ -122,7 +122,6 @@ cdef struct Job:
     char* carry     # (B, ldc)
     char* between[2]  # (T, B, ldy) gradients between layers
     Py_ssize_t ldy
-    char* through   # (B, ldh) dh through the recurrence; with recurrent dropout
     char* kept_h    # (B, ldh) gradients that zoneout hands on to the old states
     char* kept_c    # (B, ldc)
     char** grads    # (L * D * WEIGHTS,) the caller's
@@ -199,14 +198,14 @@ cdef inline const char* mask_of(const Job* job, Packed net, int layer, Py_ssize_
                          + direction) * net.recurrent) * net.itemsize
 
 
-cdef inline const char* drop_of(const Job* job, Packed net, int index,
-                                Py_ssize_t row) noexcept nogil:
-    return job.drops + (index * job.B + sample_of(job, row)) * net.recurrent * net.itemsize
+cdef inline const char* drops_of(const Job* job, Packed net, int index) noexcept nogil:
+    # of a layer and direction, rows by sample, as below
+    return job.drops + index * job.B * net.recurrent * net.itemsize
 
 
-cdef inline const char* zone_of(const Job* job, const Zone* zone, int index, Py_ssize_t t,
-                                Py_ssize_t row) noexcept nogil:
-    return zone.share + index * zone.part + t * zone.time + sample_of(job, row) * zone.row
+cdef inline const char* zone_of(Packed net, const Zone* zone, int index,
+                                Py_ssize_t t) noexcept nogil:
+    return zone.share + (index * zone.part + t * zone.time) * net.itemsize
 
 
 @cython.final

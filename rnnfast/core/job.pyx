@@ -166,7 +166,6 @@ cdef void place_backward(Job* job, Packed net, char** at) noexcept nogil:
     if net.projection:
         for index in range(net.layers * net.directions):
             job.states[index].dh = _bump(at, job.T * job.B * job.ldh * size)
-    job.through = _bump(at, job.B * job.ldh * size) if job.drops != NULL else NULL
     job.kept_h = _bump(at, job.B * job.ldh * size) if job.zone_h.share != NULL else NULL
     job.kept_c = _bump(at, job.B * job.ldc * size) if job.zone_c.share != NULL else NULL
     for index in range(net.layers * net.directions if job.want_grads else 0):

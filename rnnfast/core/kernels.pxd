@@ -6,6 +6,7 @@ cdef extern from "rnnfast.h" nogil:
         RNNFAST_VECTORS
         RNNFAST_BLOCK_ROWS
         RNNFAST_CELLS
+        RNNFAST_MASK_GROUP
 
     ctypedef struct rnnfast_cell:
         const char* name
@@ -33,9 +34,19 @@ cdef extern from "rnnfast.h" nogil:
         void* gates
         Py_ssize_t ldg
 
+    ctypedef struct rnnfast_masked:
+        Py_ssize_t columns
+        void* to
+        const void* fresh
+        const void* old
+        Py_ssize_t ld
+        const void* mask
+        Py_ssize_t ldm
+        const Py_ssize_t* mask_row
+
     ctypedef struct rnnfast_backstep:
         Py_ssize_t hidden
-        int fetch
+        int fetch, carries_dh
         const void* dh_in
         Py_ssize_t ldd
         const void* next
@@ -51,6 +62,14 @@ cdef extern from "rnnfast.h" nogil:
         Py_ssize_t ldg
         void* carry
         Py_ssize_t ldk
+        const void* drop
+        const void* zone_h
+        const void* zone_c
+        Py_ssize_t ld_drop, ld_zone_h, ld_zone_c
+        const Py_ssize_t* mask_row
+        void* kept_h
+        void* kept_c
+        void* dh
 
     ctypedef struct rnnfast_norm:
         Py_ssize_t hidden
@@ -63,6 +82,20 @@ cdef extern from "rnnfast.h" nogil:
         void* dgamma
         void* dbeta
 
+    ctypedef struct rnnfast_layer_norm:
+        Py_ssize_t columns
+        const void* x
+        const void* gamma
+        const void* beta
+        double eps
+        void* y
+        void* mean
+        void* rstd
+        const void* dy
+        void* dx
+        void* dgamma
+        void* dbeta
+
     ctypedef struct rnnfast_matmul:
         const void* a
         Py_ssize_t lda, n_runs, run_length, run_pitch
@@ -72,6 +105,14 @@ cdef extern from "rnnfast.h" nogil:
         Py_ssize_t ldo, n_out
         const Py_ssize_t* out_row
         int accumulate, fetch
+
+    ctypedef struct rnnfast_mask:
+        unsigned key[4]
+        unsigned call, index
+        Py_ssize_t first, rows, size
+        int kept
+        double value
+        void* out
 
     ctypedef struct rnnfast_run:
         Py_ssize_t start, count
@@ -101,7 +142,12 @@ cdef extern from "rnnfast.h" nogil:
                               Py_ssize_t) noexcept nogil
         void (*slot_sums)(const rnnfast_step*, int, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                           Py_ssize_t) noexcept nogil
+        void (*recurrent_gradient)(const rnnfast_backstep*, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+                                   Py_ssize_t) noexcept nogil
         void (*norm_backward)(const rnnfast_norm*, int, Py_ssize_t, Py_ssize_t) noexcept nogil
+        void (*layer_norm)(const rnnfast_layer_norm*, Py_ssize_t, Py_ssize_t) noexcept nogil
+        void (*layer_norm_backward)(const rnnfast_layer_norm*, Py_ssize_t, Py_ssize_t) noexcept nogil
+        void (*layer_norm_columns)(const rnnfast_layer_norm*, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*matmul)(const rnnfast_matmul*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*outer)(const rnnfast_outer*, const rnnfast_run*, int, int, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*outer_add)(const rnnfast_outer*, Py_ssize_t, Py_ssize_t) noexcept nogil
@@ -112,10 +158,11 @@ cdef extern from "rnnfast.h" nogil:
                      Py_ssize_t, Py_ssize_t, int, const int*, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*add)(void*, Py_ssize_t, const void*, Py_ssize_t) noexcept nogil
         void (*multiply)(void*, const void*, Py_ssize_t) noexcept nogil
-        void (*blend)(void*, const void*, const void*, const void*, Py_ssize_t) noexcept nogil
-        void (*split)(void*, void*, const void*, Py_ssize_t) noexcept nogil
+        void (*mask_rows)(const rnnfast_masked*, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+                          Py_ssize_t) noexcept nogil
         double (*sum_squares)(const void*, Py_ssize_t) noexcept nogil
         void (*activate)(int, const void*, void*, Py_ssize_t) noexcept nogil
+        void (*fill_mask)(const rnnfast_mask*, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*sgd)(void*, const void*, void*, Py_ssize_t, Py_ssize_t, double, double, double, int) noexcept nogil
         void (*adam)(void*, const void*, void*, void*, Py_ssize_t, Py_ssize_t, double, double,
                      double, double, double, int, double) noexcept nogil
@@ -128,6 +175,7 @@ cdef extern from "rnnfast.h" nogil:
 
     Py_ssize_t rnnfast_padded(Py_ssize_t n, Py_ssize_t itemsize)
     Py_ssize_t rnnfast_stride(Py_ssize_t n, Py_ssize_t itemsize)
+    Py_ssize_t rnnfast_mask_groups(Py_ssize_t size)
     Py_ssize_t rnnfast_panels(Py_ssize_t hidden, int gates, int lanes)
 
 

@@ -169,9 +169,7 @@ cdef int _zone_masks(Zone* zone, object masks, Packed net, Py_ssize_t T, Py_ssiz
     # A mask for each part, step and sample in place of the expectation.
     zone.share = contiguous(masks, net, net.layers * net.directions * T * B * n, "masks of zoneout")
     if zone.share != NULL:
-        zone.row = n * net.itemsize
-        zone.time = B * zone.row
-        zone.part = T * zone.time
+        zone.row, zone.time, zone.part = n, B * n, T * B * n
     return 0
 
 

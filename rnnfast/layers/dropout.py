@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from .. import backend
 from .base import Layer, Tape, check_floats, check_probability, check_seed
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ class MaskSource:
     """Random masks that depend on (seed, call, index, row) alone.
 
     A chunk of rows can thus be drawn again without the rows before it. The probability is rounded
-    to a multiple of 2**-16, the scale is exact for the rounded one.
+    to a multiple of 2**-24, the scale is exact for the rounded one.
 
     Parameters
     ----------
@@ -30,44 +31,40 @@ class MaskSource:
     """
 
     def __init__(self, seed: int | None, p: float, value: float | None = None) -> None:
-        self.entropy: Any = np.random.SeedSequence(seed).entropy
-        self.kept = round((1.0 - p) * 65536)
-        self.value = 65536 / max(self.kept, 1) if value is None else value
-        self.calls = 0
+        self.kept = round((1.0 - p) * 2**24)
+        self.value = 2**24 / max(self.kept, 1) if value is None else value
+        self.load_state_dict({"entropy": np.random.SeedSequence(seed).entropy, "calls": 0})
 
     def next_call(self) -> int:
         """Return the number of a new call; the caller holds a lock."""
         self.calls += 1
         return self.calls
 
-    def state_dict(self) -> dict[str, int]:
+    def state_dict(self) -> dict[str, Any]:
         """Return what the next masks depend on."""
         return {"entropy": self.entropy, "calls": self.calls}
 
-    def load_state_dict(self, state_dict: Mapping[str, int]) -> None:
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Continue from what `state_dict` returned."""
         self.entropy, self.calls = state_dict["entropy"], state_dict["calls"]
+        words = np.random.SeedSequence(self.entropy).generate_state(4)
+        self.key = tuple(int(word) for word in words)
 
     def fill(self, call: int, index: int, start: int, out: Array) -> None:
-        """Write the mask of rows start, start + 1, ...: zero or `value`.
+        """Write masks, of rows start, start + 1, ... each: zero or `value`.
 
         Parameters
         ----------
         call, index : int
-            Which mask.
+            Which mask the first is; the others are the next ones of the call.
         start : int
             First row.
-        out : (rows, ...) array
+        out : (masks, rows, ...) array, C-contiguous
             Written.
         """
-        size = math.prod(out.shape[1:])
-        words = -(-size // 4)  # a row starts at a word of 64 bits, so that `advance` finds it
-        bits = np.random.PCG64(np.random.SeedSequence(self.entropy, spawn_key=(call, index)))
-        bits.advance(start * words)
-        drawn = np.random.Generator(bits).integers(0, 2**64, (len(out), words), np.uint64)
-        keep = drawn.view(np.uint16)[:, :size].reshape(out.shape) < self.kept
-        np.copyto(out, keep)  # then in place: much faster than one product of bools and floats
-        out *= self.value
+        rows = out.reshape(*out.shape[:2], math.prod(out.shape[2:]))
+        dense = backend.active().dense
+        dense.fill_mask(self.key, call, index, start, self.kept, self.value, rows)
 
 
 class Masks(NamedTuple):
@@ -91,8 +88,7 @@ class Masks(NamedTuple):
             return None
         out = np.empty((len(entries), stop - start, *self.shapes[kind]), self.dtype)
         first = kind * self.num_layers * self.num_directions  # kinds of one seed must not be alike
-        for entry, mask in zip(entries, out, strict=True):
-            source.fill(self.call, first + entry, start, mask)
+        source.fill(self.call, first + entries.start, start, out)
         return out
 
     def between(self, layers: range, start: int, stop: int) -> Array | None:
@@ -155,7 +151,7 @@ class Dropout(Layer):
         with self._lock:
             call = self._source.next_call()
         mask = np.empty(x.shape, x.dtype.newbyteorder("="))
-        self._source.fill(call, 0, 0, mask[None])
+        self._source.fill(call, 0, 0, mask[None, None])
         return np.multiply(x, mask, out=np.empty_like(mask)), Tape(self, mask)
 
     def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> Array | None:

@@ -22,6 +22,7 @@ __all__ = [
     "conv1d_backward",
     "embedding",
     "embedding_backward",
+    "fill_mask",
     "layer_norm",
     "layer_norm_backward",
     "linear",
@@ -162,6 +163,64 @@ def activate(name: str, x: Array, y: Array) -> None:
         Written.
     """
     y[...] = np.tanh(x) if name == "tanh" else sigmoid(x)
+
+
+def threefry(key: Array, counter: list[Array]) -> list[Array]:
+    """Return four random words for each counter: Threefry-4x32, 13 rounds.
+
+    Parameters
+    ----------
+    key : (4,) uint32 array
+    counter : list of 4 uint32 arrays
+
+    References
+    ----------
+    Salmon et al. (2011), "Parallel random numbers: as easy as 1, 2, 3".
+    """
+    turns = (10, 26), (11, 21), (13, 27), (23, 5), (6, 20), (17, 11), (25, 10), (18, 20)
+    key = np.append(key, np.bitwise_xor.reduce(key) ^ np.uint32(0x1BD11BDA))
+    x = list(counter)
+    for i in range(13):
+        if i % 4 == 0:
+            x = [word + key[(i // 4 + w) % 5] for w, word in enumerate(x)]
+            x[3] = x[3] + np.uint32(i // 4)
+        for a, b, turn in zip((0, 2), (3, 1) if i % 2 else (1, 3), turns[i % 8], strict=True):
+            x[a] = x[a] + x[b]
+            x[b] = (x[b] << np.uint32(turn) | x[b] >> np.uint32(32 - turn)) ^ x[a]
+    return x
+
+
+@quiet
+def fill_mask(
+    key: tuple[int, ...], call: int, index: int, first: int, kept: int, value: float, out: Array
+) -> None:
+    """Write random masks: `value` or 0, on average `kept` of 2**24 not 0.
+
+    Parameters
+    ----------
+    key : tuple of 4 int
+        Words of 32 bits.
+    call, index, first : int
+        A number depends on `key`, on `call`, index + entry, first + row, each modulo 2**32, and on
+        its place in the row.
+    kept : int
+        From 0 to 2**24.
+    value : float
+    out : (entries, rows, size) array
+        Written.
+    """
+    entries, rows, size = out.shape
+    line = 16  # counters that give word 0 of each, then word 1 of each, and so on
+    groups = -(-size // (4 * line))
+    places, rows_, parts = (
+        np.arange(n, dtype=np.int64) + start
+        for n, start in ((groups * line, 0), (rows, first), (entries, index))
+    )
+    counter = np.broadcast_arrays(places, rows_[:, None], parts[:, None, None], call % 2**32)
+    words = threefry(np.array(key, np.uint32), [word.astype(np.uint32) for word in counter])
+    drawn = np.stack([w.reshape(entries, rows, groups, line) for w in words], axis=3)
+    drawn = drawn.reshape(entries, rows, groups * 4 * line)[:, :, :size]
+    out[...] = np.where(drawn >> np.uint32(8) < kept, value, 0.0)
 
 
 def embedding(ids: Array, weight: Array, y: Array) -> None:

@@ -163,6 +163,21 @@ def test_inputs_may_be_read_only_and_stay_as_they_are(core_dense, isa, dtype):
 
 
 @both_types
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 1), (2, 3, 20), (3, 2, 64), (2, 2, 129), (2, 700, 300), (1, 0, 5), (2, 3, 0)]
+)
+def test_masks_are_the_reference_s(core_dense, runtime, isa, shape, dtype):
+    key, call, index, first = (1, 2**32 - 1, 3, 4), 2**32 + 5, 9, 2**32 - 2  # past the words' ends
+    arguments = key, call, index, first, int(0.7 * 2**24), 1.5
+    want = poisoned(shape, dtype)
+    reference.fill_mask(*arguments, want)
+    for threads in (1, 3):
+        with runtime.num_threads(threads):
+            core_dense.fill_mask(*arguments, got := poisoned(shape, dtype))
+        np.testing.assert_array_equal(got, want)
+
+
+@both_types
 def test_norm2_adds_in_double_precision(core_dense, isa, dtype):
     # in float32 the square of 1e20 overflows, and so does a sum of many ones lose them
     assert core_dense.norm2(np.array([1e20], dtype)) == pytest.approx(float(dtype(1e20)) ** 2)

@@ -137,7 +137,7 @@ def test_recurrent_dropout_is_one_mask_on_the_recurrent_weights(cls, extra):
     layer.backward(tape, y)
     source = layer._sources[1]
     mask = np.empty((B, H))
-    source.fill(1, 1, 0, mask)  # of the first call and the only direction
+    source.fill(1, 1, 0, mask[None])  # of the first call and the only direction
     assert set(np.unique(mask)) == {0.0, 2.0}
     for b in range(B):
         one = copy.deepcopy(plain)

@@ -30,6 +30,7 @@ from rnnfast import (
     Sigmoid,
     Tanh,
 )
+from rnnfast.layers.dropout import MaskSource
 
 SHAPES = [(5,), (4, 5), (3, 4, 5), (2, 0, 5)]
 FLOATS = [
@@ -279,11 +280,68 @@ def test_dropout(p, dtype):
     assert y.dtype == dx.dtype == dtype
     np.testing.assert_array_equal(dx, y)
     kept = 2 / (1 - p) if p < 1 else 0
-    assert set(np.unique(y)) <= {0, dtype(65536 * 2 / max(round((1 - p) * 65536), 1))}
-    np.testing.assert_allclose(y.max(), kept, rtol=1e-4)
+    assert set(np.unique(y)) <= {0, dtype(2**24 / max(round((1 - p) * 2**24), 1)) * dtype(2)}
+    np.testing.assert_allclose(y.max(), kept, rtol=1e-6)
     assert abs((y == 0).mean() - p) <= 5 * np.sqrt(p * (1 - p) / x.size) + 1e-5
     assert np.array_equal(layer.forward(x)[0], y) is (p in (0.0, 1.0))
     np.testing.assert_array_equal(Dropout(p, seed=1).forward(x)[0], y)
+
+
+def draw(seed=0, call=1, index=0, rows=(0, 200), p=0.3):
+    """One mask, 1 where something is kept: rows of a size that fills no group of words."""
+    out = np.empty((1, rows[1] - rows[0], 333))
+    MaskSource(seed, p, 1.0).fill(call, index, rows[0], out)
+    return out[0]
+
+
+def test_masks_do_not_depend_on_what_is_drawn_beside_them():
+    whole = draw()
+    np.testing.assert_array_equal(draw(rows=(50, 117)), whole[50:117])
+    several = np.empty((3, 200, 9, 37))
+    MaskSource(0, 0.3, 1.0).fill(1, 0, 0, several)
+    for index in range(3):
+        np.testing.assert_array_equal(several[index].reshape(200, 333), draw(index=index))
+    again = MaskSource(5, 0.3, 1.0)
+    again.load_state_dict(MaskSource(0, 0.3).state_dict())
+    again.fill(1, 0, 0, out := np.empty((1, 200, 333)))
+    np.testing.assert_array_equal(out[0], whole)
+
+
+def test_masks_are_as_random_as_they_should_be():
+    """Means and covariances of masks, rows and places within five standard deviations."""
+    p = 0.3
+    deviation = np.sqrt(p * (1 - p))
+    masks = {
+        "first": draw(),
+        "seed": draw(seed=1),
+        "call": draw(call=2),
+        "call and 2**31": draw(call=1 + 2**31),
+        "index": draw(index=1),
+        "row": draw(rows=(1, 201)),
+        "later rows": draw(rows=(2**20, 2**20 + 200)),
+    }
+    for name, mask in masks.items():
+        n, scaled = mask.size, (mask - (1 - p)) / deviation
+        assert abs(scaled.mean()) < 5 / np.sqrt(n), name
+        for axis in (0, 1):
+            parts = scaled.mean(axis) * np.sqrt(mask.shape[axis])
+            assert abs(parts).max() < 5, name
+            # sums of squares of independent standard numbers: chi-squared
+            assert abs((parts**2).sum() - parts.size) < 5 * np.sqrt(2 * parts.size), name
+        for lag in (1, 2, 4, 8, 16, 32, 64, 128):  # the layout of the words
+            assert abs((scaled[:, lag:] * scaled[:, :-lag]).mean()) < 5 / np.sqrt(n / 2), name
+        assert abs((scaled[1:] * scaled[:-1]).mean()) < 5 / np.sqrt(n / 2), name
+        if name != "first":
+            first = (masks["first"] - (1 - p)) / deviation
+            assert abs((scaled * first).mean()) < 5 / np.sqrt(n), name
+
+
+def test_probabilities_are_rounded_finely():
+    source = MaskSource(0, 1e-6)
+    assert source.kept == 2**24 - 17
+    source.fill(1, 0, 0, out := np.empty((1, 300, 10_000)))
+    assert 0 < (out == 0).sum() < 12  # of 3 expected
+    assert np.unique(out[out > 0]) == 2**24 / source.kept
 
 
 def test_dropout_odd_arrays_and_errors():

@@ -228,3 +228,37 @@ def test_norm2():
     assert dense.norm2(np.zeros(0)) == 0.0
     # the square of 1e20 is beyond float32
     assert dense.norm2(np.array([1e20], np.float32)) == pytest.approx(1e40)
+
+
+PI = [
+    0x243F6A88,
+    0x85A308D3,
+    0x13198A2E,
+    0x03707344,
+    0xA4093822,
+    0x299F31D0,
+    0x082EFA98,
+    0xEC4E6C89,
+]
+
+
+@pytest.mark.parametrize(
+    ("counter", "key", "want"),
+    [
+        ([0] * 4, [0] * 4, [0x531C7E4F, 0x39491EE5, 0x2C855A92, 0x3D6ABF9A]),
+        ([2**32 - 1] * 4, [2**32 - 1] * 4, [0xC4189358, 0x1C9CC83A, 0xD5881C67, 0x6A0A89E0]),
+        (PI[:4], PI[4:], [0x4AA71D8F, 0x734738C2, 0x431FC6A8, 0xAE6DEBF1]),
+    ],
+)
+def test_threefry_gives_the_words_of_its_authors(counter, key, want):
+    """The known answers that Random123, the library of Salmon et al., is tested with."""
+    words = dense.threefry(np.array(key, np.uint32), list(np.array(counter, np.uint32)[:, None]))
+    assert [int(word[0]) for word in words] == want
+
+
+def test_fill_mask_keeps_all_or_nothing_where_told():
+    out = np.empty((2, 3, 70))
+    dense.fill_mask((1, 2, 3, 4), 1, 0, 0, 2**24, 1.5, out)
+    assert (out == 1.5).all()
+    dense.fill_mask((1, 2, 3, 4), 1, 0, 0, 0, 1.5, out)
+    assert (out == 0.0).all()

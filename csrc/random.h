@@ -1,0 +1,82 @@
+/* Random masks. Word w of a counter is w of Threefry-4x32 with 13 rounds, which passes the
+ * batteries of TestU01 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"): a
+ * cipher of the counter under the key, so any part of any mask can be drawn on its own.
+ *
+ * A row takes whole groups: a line of counters gives word 0 of each, then word 1 of each, and so
+ * on, whatever the width of a vector. */
+enum { NAME(WORD_LANES) = VECTOR_BYTES / 4, NAME(WORD_LINE) = RNNFAST_LINE / 4 };
+typedef unsigned NAME(words) __attribute__((vector_size(VECTOR_BYTES)));
+#define words      NAME(words)
+#define WORD_LANES NAME(WORD_LANES)
+#define WORD_LINE  NAME(WORD_LINE)
+
+INLINE words NAME(rotate)(words x, int by) { return x << by | x >> (32 - by); }
+
+INLINE void NAME(threefry)(const unsigned *given, words *x)
+{
+    static const int turns[8][2] = {{10, 26}, {11, 21}, {13, 27}, {23, 5},
+                                    {6, 20},  {17, 11}, {25, 10}, {18, 20}};
+    const unsigned key[5] = {given[0], given[1], given[2], given[3],
+                             0x1BD11BDA ^ given[0] ^ given[1] ^ given[2] ^ given[3]};
+    _Pragma("GCC unroll 13") for (unsigned r = 0; r < 13; r++)
+    {
+        if (r % 4 == 0) {
+            UNROLL
+            for (unsigned w = 0; w < 4; w++) x[w] += key[(r / 4 + w) % 5];
+            x[3] += r / 4;
+        }
+        const int b = r % 2 ? 3 : 1, d = 4 - b;
+        x[0] += x[b];
+        x[2] += x[d];
+        x[b] = NAME(rotate)(x[b], turns[r % 8][0]) ^ x[0];
+        x[d] = NAME(rotate)(x[d], turns[r % 8][1]) ^ x[2];
+    }
+}
+
+/* Group g of a mask's row. */
+INLINE void NAME(draw_group)(const rnnfast_mask *m, unsigned entry, unsigned row, ptrdiff_t g,
+                             unsigned *drawn)
+{
+    words lane;
+    for (int i = 0; i < WORD_LANES; i++) lane[i] = (unsigned)i;
+    UNROLL
+    for (int l = 0; l < WORD_LINE; l += WORD_LANES) {
+        words x[4] = {{0}};
+        x[0] += lane + ((unsigned)(g * WORD_LINE) + (unsigned)l);
+        x[1] += (unsigned)m->first + row;
+        x[2] += m->index + entry;
+        x[3] += m->call;
+        NAME(threefry)(m->key, x);
+        UNROLL
+        for (int w = 0; w < 4; w++) memcpy(drawn + w * WORD_LINE + l, x + w, VECTOR_BYTES);
+    }
+}
+
+INLINE void NAME(mask_numbers)(const rnnfast_mask *m, const unsigned *drawn, real *out, ptrdiff_t n)
+{
+    const real value = (real)m->value;
+    const int kept = m->kept;
+    for (ptrdiff_t i = 0; i < n; i++) out[i] = (int)(drawn[i] >> 8) < kept ? value : 0;
+}
+
+static void NAME(fill_mask)(const rnnfast_mask *m, ptrdiff_t g0, ptrdiff_t g1)
+{
+    enum { N = RNNFAST_MASK_GROUP };
+    const ptrdiff_t per_row = rnnfast_mask_groups(m->size);
+    for (ptrdiff_t row = g0 / per_row, g = g0 % per_row; g0 < g1; row++, g = 0) {
+        real *out = (real *)m->out + row * m->size;
+        for (; g < per_row && g0 < g1; g++, g0++) {
+            unsigned drawn[N];
+            NAME(draw_group)(m, (unsigned)(row / m->rows), (unsigned)(row % m->rows), g, drawn);
+            const ptrdiff_t left = m->size - g * N;
+            if (left >= N)
+                NAME(mask_numbers)(m, drawn, out + g * N, N);
+            else
+                NAME(mask_numbers)(m, drawn, out + g * N, left);
+        }
+    }
+}
+
+#undef words
+#undef WORD_LANES
+#undef WORD_LINE
