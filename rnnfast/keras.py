@@ -370,9 +370,9 @@ def _bidirectional(keras: Any, layer: KerasLayer) -> list[Layer]:
 
 
 def _recurrent_parts(keras: Any, layer: KerasLayer, directions: list[KerasLayer]) -> list[Layer]:
-    dtype = _built_dtype(layer)
     ahead = directions[0]
     kind, options = type(ahead).__name__, _recurrent_options(keras, ahead)
+    dtype = _built_dtype(layer)
     state = {}
     for direction, suffix in zip(directions, ("", "_reverse"), strict=False):
         cell = direction.cell
