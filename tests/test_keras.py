@@ -20,25 +20,22 @@ from rnnfast import (
     GRU,
     LSTM,
     RNN,
-    BatchNorm1d,
     Conv1d,
     Dropout,
     Embedding,
     Last,
-    LayerNorm,
     Linear,
     Pool,
     ReLU,
     RepeatVector,
     Sequential,
-    Sigmoid,
     Softmax,
     Tanh,
     WaveNet,
 )
 from rnnfast.keras import from_keras, mask_lengths, to_keras
 
-for name in ("torch", "jax", "tensorflow"):
+for name in ("torch", "tensorflow"):
     if find_spec(name):
         os.environ.setdefault("KERAS_BACKEND", name)
 keras = pytest.importorskip("keras", reason="Keras, or a backend of it, is not installed")
@@ -292,7 +289,7 @@ def test_mask_lengths():
     np.testing.assert_array_equal(mask_lengths(x), [2])
     np.testing.assert_array_equal(mask_lengths(x + 1, mask_value=1), [2])
     np.testing.assert_array_equal(mask_lengths(x[:0]), np.zeros(0))
-    with pytest.raises(ValueError, match="in sample 1; keras.utils.pad_sequences pads there"):
+    with pytest.raises(ValueError, match=r"in sample 1; keras\.utils\.pad_sequences pads"):
         mask_lengths([[1, 0], [0, 1]])
     with pytest.raises(ValueError, match=r"x with 2 axes \(ids\) or 3 \(features\), got \(3,\)"):
         mask_lengths([1, 2, 3])
