@@ -27,6 +27,7 @@ from .layers import (
     RepeatVector,
     Sequential,
     Sigmoid,
+    Softmax,
     Tanh,
     WaveNet,
 )
@@ -44,6 +45,9 @@ _ESTIMATORS = (
     "SequenceLabeler",
     "SequenceRegressor",
 )
+
+# submodules for users of another framework
+_BRIDGES = ("keras",)
 
 __all__ = [
     "GRU",
@@ -80,6 +84,7 @@ __all__ = [
     "RepeatVector",
     "Sequential",
     "Sigmoid",
+    "Softmax",
     "StepLR",
     "Tanh",
     "WaveNet",
@@ -110,4 +115,8 @@ def __getattr__(name: str) -> object:
         from . import estimators
 
         return getattr(estimators, name)
+    if name in _BRIDGES:
+        from importlib import import_module
+
+        return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,6 +1,6 @@
 """Layers: parameters and calls."""
 
-from .activation import ReLU, Sigmoid, Tanh
+from .activation import ReLU, Sigmoid, Softmax, Tanh
 from .attention import BahdanauAttention, LuongAttention
 from .conv import Conv1d, GatedConv1d, WaveNet
 from .dropout import Dropout
@@ -33,6 +33,7 @@ __all__ = [
     "RepeatVector",
     "Sequential",
     "Sigmoid",
+    "Softmax",
     "Tanh",
     "WaveNet",
 ]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Activation(Layer):
-    """A function of each element whose derivative its value tells."""
+    """A function without parameters whose derivative its value tells."""
 
     def __init__(self) -> None:
         self._create({})
@@ -75,6 +75,25 @@ class ReLU(Activation):
     def _chain(self, y: Array, dy: Array, dx: Array) -> None:
         np.copyto(dx, dy)
         dx[y <= 0] = 0
+
+
+class Softmax(Activation):
+    """``exp(x) / sum(exp(x))`` on the last axis, as ``torch.nn.Softmax(dim=-1)``.
+
+    For probabilities; `losses.softmax_cross_entropy` takes what comes before it.
+    """
+
+    def _apply(self, x: Array, y: Array) -> None:
+        x, y = np.atleast_1d(x, y)
+        with np.errstate(all="ignore"):
+            np.subtract(x, x.max(axis=-1, keepdims=True, initial=-np.inf), out=y)
+            np.exp(y, out=y)
+            np.divide(y, y.sum(axis=-1, keepdims=True), out=y)
+
+    def _chain(self, y: Array, dy: Array, dx: Array) -> None:
+        y, dy, dx = np.atleast_1d(y, dy, dx)
+        np.multiply(y, dy, out=dx)
+        np.subtract(dx, y * dx.sum(axis=-1, keepdims=True), out=dx)
 
 
 class Tanh(Activation):

@@ -32,15 +32,20 @@ class Last(Layer):
     ----------
     batch_first : bool, default False
         As in the recurrent layers.
+    bidirectional : bool, default False
+        Whether x comes from a bidirectional layer: the second half of its features, those of the
+        reverse direction, is then taken from the first step, where that direction ends.
     """
 
     keeps_time = False
     takes_lengths = True
     batch_first: bool
-    _arguments = ("batch_first",)
+    _arguments = ("batch_first", "bidirectional")
 
-    def __init__(self, batch_first: bool = False) -> None:
+    def __init__(self, batch_first: bool = False, bidirectional: bool = False) -> None:
         self.batch_first = check_flag("Last", "batch_first", batch_first)
+        self.bidirectional = check_flag("Last", "bidirectional", bidirectional)
+        self.stepwise = not self.bidirectional
         self._create({})
 
     def __call__(self, x: Array, lengths: Any = None) -> Array:
@@ -73,15 +78,19 @@ class Last(Layer):
         check_sequence("Last", x)
         steps = self._time_major(x)
         T, B, F = steps.shape
+        if self.bidirectional and F % 2:
+            raise ValueError(f"Last expected an even number of features, got {x.shape}")
         given = check_lengths("Last", lengths, T, B)
         last = np.full(B, T - 1) if given is None else given - 1
         y = np.zeros((B, F), x.dtype.newbyteorder("="))
         real = np.flatnonzero(last >= 0)
         y[real] = steps[last[real], real]
+        if self.bidirectional and len(real):
+            y[real, F // 2 :] = steps[0, real, F // 2 :]
         return (y if x.ndim == 3 else y[0]), last
 
     def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> Array | None:
-        """Return the gradient of x, zero but at the last steps.
+        """Return the gradient of x, zero but at the steps taken.
 
         Parameters
         ----------
@@ -103,8 +112,13 @@ class Last(Layer):
         if not input_grad:
             return None
         dx = np.zeros(shape, dtype)
+        steps, rows = self._time_major(dx), dy if batched else dy[None]
         real = np.flatnonzero(last >= 0)
-        self._time_major(dx)[last[real], real] = (dy if batched else dy[None])[real]
+        steps[last[real], real] = rows[real]
+        if self.bidirectional and len(real):
+            half = shape[-1] // 2
+            steps[last[real], real, half:] = 0
+            steps[0, real, half:] = rows[real, half:]
         return dx
 
 

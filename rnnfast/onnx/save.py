@@ -35,6 +35,7 @@ from ..layers import (
     RepeatVector,
     Sequential,
     Sigmoid,
+    Softmax,
     Tanh,
     WaveNet,
 )
@@ -549,13 +550,21 @@ def _dropout(g: Graph, layer: Any, at: str, x: str, lengths: str) -> str:
 
 
 def _last(g: Graph, layer: Any, at: str, x: str, lengths: str) -> str:
+    axis = int(layer.batch_first)
     if not lengths:
-        return g.add("Gather", x, g.constant(-1, np.int64), axis=int(layer.batch_first))
-    x = x if layer.batch_first else g.add("Transpose", x, perm=[1, 0, 2])
-    last = g.add("Sub", lengths, g.constant(1, np.int32))
-    last = g.add("Max", last, g.constant(0, np.int32))
-    last = g.cast(g.add("Unsqueeze", last, g.shape(1)), np.int64)
-    return _not_empty(g, g.add("GatherND", x, last, batch_dims=1), lengths)
+        y = g.add("Gather", x, g.constant(-1, np.int64), axis=axis)
+    else:
+        last = g.add("Sub", lengths, g.constant(1, np.int32))
+        last = g.add("Max", last, g.constant(0, np.int32))
+        last = g.cast(g.add("Unsqueeze", last, g.shape(1)), np.int64)
+        samples = x if layer.batch_first else g.add("Transpose", x, perm=[1, 0, 2])
+        y = g.add("GatherND", samples, last, batch_dims=1)
+    if layer.bidirectional:
+        first = g.add("Gather", x, g.constant(0, np.int64), axis=axis)
+        ahead, _ = g.add_many("Split", (y,), 2, axis=-1)
+        _, back = g.add_many("Split", (first,), 2, axis=-1)
+        y = g.add("Concat", ahead, back, axis=-1)
+    return _not_empty(g, y, lengths) if lengths else y
 
 
 def _pool(g: Graph, layer: Any, at: str, x: str, lengths: str) -> str:
@@ -629,6 +638,7 @@ LAYERS: dict[type, Callable[[Graph, Any, str, str, str], str]] = {
     ReLU: _elementwise,
     Tanh: _elementwise,
     Sigmoid: _elementwise,
+    Softmax: _elementwise,  # on the last axis, as by default there
     Dropout: _dropout,
     Last: _last,
     Pool: _pool,

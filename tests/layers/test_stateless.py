@@ -15,6 +15,7 @@ from support import each_engine as each_engine
 from support import odd_layouts, same_slope, same_slopes
 
 from rnnfast import (
+    LSTM,
     RNN,
     BatchNorm1d,
     Dropout,
@@ -28,6 +29,7 @@ from rnnfast import (
     RepeatVector,
     Sequential,
     Sigmoid,
+    Softmax,
     Tanh,
 )
 from rnnfast.layers.dropout import MaskSource
@@ -153,7 +155,7 @@ def test_linear_without_inputs():
         JoinedEmbedding(5, 2, 3, seed=3),
         LayerNorm(3, eps=1e-3),
         Dropout(0.25, seed=4),
-        Last(batch_first=True),
+        Last(batch_first=True, bidirectional=True),
         BatchNorm1d(3, eps=1e-3, momentum=0.2, affine=False, dtype=np.float64),
         RepeatVector(3, batch_first=True),
         Tanh(),
@@ -194,6 +196,8 @@ def test_constructors_refuse():
         (lambda: RepeatVector(2)(np.ones((1, 1, 1))), ValueError, "2 axes, or 1 for one sequence"),
         (lambda: ReLU()(np.ones(2, int)), TypeError, "ReLU expected input as a NumPy array of fl"),
         (lambda: Last(3), TypeError, "Last expected batch_first as True or False, got 3"),
+        (lambda: Last(bidirectional=1), TypeError, "Last expected bidirectional as True or False"),
+        (lambda: Last(bidirectional=True)(np.ones((2, 1, 3))), ValueError, "even number of featu"),
     ]:
         with pytest.raises(error, match=re.escape(message)):
             call()
@@ -372,6 +376,23 @@ def test_last(batch_first, lengths):
     checked(layer, x, lengths)
 
 
+@pytest.mark.parametrize("lengths", [None, [4, 1, 0]])
+@pytest.mark.parametrize("kind", [RNN, LSTM])
+def test_last_of_a_bidirectional_layer_is_its_final_state(kind, lengths):
+    layer = kind(2, 3, bidirectional=True, batch_first=True, dtype=np.float64, seed=1)
+    last = Last(batch_first=True, bidirectional=True)
+    x = np.random.default_rng(1).standard_normal((3, 4, 2))
+    y, state = layer(x, lengths=lengths)
+    h = state if kind is RNN else state[0]
+    np.testing.assert_array_equal(last(y, lengths), np.concatenate(h, axis=1))
+    np.testing.assert_array_equal(last(y[0]), last(y)[0])
+    checked(last, y, lengths)
+    checked(last, y[0])
+    assert last(y[:, :0]).shape == (3, 6)
+    with pytest.raises(ValueError, match="cannot run step by step: Last"):
+        Sequential(last).step(y[:, 0])
+
+
 def test_last_of_one_sequence_and_of_nothing():
     layer = Last()
     x = np.arange(6.0, dtype=np.float32).reshape(3, 2)
@@ -388,7 +409,8 @@ def test_last_of_one_sequence_and_of_nothing():
 
 # ---- activations -------------------------------------------------------------------------------
 
-each_activation = pytest.mark.parametrize("kind", [ReLU, Sigmoid, Tanh])
+ELEMENTWISE = [ReLU, Sigmoid, Tanh]
+each_activation = pytest.mark.parametrize("kind", [*ELEMENTWISE, Softmax])
 
 
 @each_activation
@@ -398,7 +420,7 @@ def test_activations(kind, shape):
     checked(kind(), np.asarray(x))
 
 
-@each_activation
+@pytest.mark.parametrize("kind", ELEMENTWISE)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_activations_equal_torch(kind, dtype):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
@@ -413,6 +435,24 @@ def test_activations_equal_torch(kind, dtype):
     np.testing.assert_allclose(y, ty.detach().numpy(), rtol=4 * eps, atol=2e-38)
     dx = tape._owner.backward(tape, dy)
     np.testing.assert_allclose(dx, tx.grad.numpy(), rtol=8 * eps, atol=8 * eps)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_softmax_equals_torch(dtype):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    x = np.random.default_rng(1).standard_normal((7, 5)).astype(dtype)
+    x[1] = [1e30, 0, -1e30, -np.inf, 1e30]
+    x[2] = 700
+    x[3, 2], x[4, 2], x[5] = np.nan, np.inf, -np.inf
+    dy = np.random.default_rng(2).standard_normal(x.shape).astype(dtype)
+    tx = torch.tensor(x, requires_grad=True)
+    ty = torch.nn.Softmax(dim=-1)(tx)
+    ty.backward(torch.tensor(dy))
+    y, tape = Softmax().forward(x)
+    eps = np.finfo(dtype).eps
+    np.testing.assert_allclose(y, ty.detach().numpy(), rtol=16 * eps)
+    dx = tape._owner.backward(tape, dy)
+    np.testing.assert_allclose(dx, tx.grad.numpy(), rtol=0, atol=16 * eps)
 
 
 @each_activation
@@ -606,10 +646,12 @@ def test_pool_of_one_sequence_of_nothing_and_of_equals():
             lambda: JoinedEmbedding(4, 3, 2),
             lambda: Dropout(),
             lambda: Last(),
+            lambda: Last(bidirectional=True),
             lambda: BatchNorm1d(2),
             lambda: RepeatVector(2),
             lambda: ReLU(),
             lambda: Sigmoid(),
+            lambda: Softmax(),
             lambda: Tanh(),
             lambda: Pool(),
             lambda: Pool("max"),

@@ -41,6 +41,7 @@ from rnnfast import (
     RepeatVector,
     Sequential,
     Sigmoid,
+    Softmax,
     Tanh,
     WaveNet,
 )
@@ -194,9 +195,15 @@ CHAINS = {
     ),
     "norms": Sequential(scaled, norm, GRU(F, H, batch_first=True, seed=1)),
     "plain norm": Sequential(BatchNorm1d(F, affine=False, batch_first=False), RNN(F, H, seed=1)),
-    "activations": Sequential(RNN(F, H, seed=1), ReLU(), Tanh(), Sigmoid(), Dropout()),
+    "activations": Sequential(RNN(F, H, seed=1), ReLU(), Tanh(), Sigmoid(), Dropout(), Softmax()),
     "last": Sequential(LSTM(F, H, 2, bidirectional=True, seed=1), Last(), Linear(2 * H, 2, seed=2)),
     "last, batch first": Sequential(LSTM(F, H, batch_first=True, seed=1), Last(True), Tanh()),
+    "last of both ways": Sequential(
+        GRU(F, H, bidirectional=True, seed=1), Last(bidirectional=True), Linear(2 * H, 2, seed=2)
+    ),
+    "last of both ways, batch first": Sequential(
+        RNN(F, H, bidirectional=True, batch_first=True, seed=1), Last(True, True)
+    ),
     "mean": Sequential(GRU(F, H, batch_first=True, seed=1), Pool("mean", True)),
     "max": Sequential(GRU(F, H, seed=1), Pool("max"), Linear(H, 2, seed=2)),
     "repeat": Sequential(GRU(F, H, seed=1), Last(), RepeatVector(4), LSTM(H, H, seed=2)),

@@ -1,0 +1,659 @@
+"""Keras models as networks of this package, and back.
+
+``pip install rnnfast[keras]`` and a backend of Keras; nothing of it is imported before one of the
+functions is called. docs/switching.md says what carries over and what differs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .layers import (
+    GRU,
+    LSTM,
+    RNN,
+    BatchNorm1d,
+    Conv1d,
+    Dropout,
+    Embedding,
+    Last,
+    LayerNorm,
+    Linear,
+    Pool,
+    ReLU,
+    RepeatVector,
+    Sequential,
+    Sigmoid,
+    Softmax,
+    Tanh,
+)
+from .layers.base import Layer, check_flag
+from .layers.recurrent import Recurrent
+
+if TYPE_CHECKING:
+    from .layers.base import Array
+
+    KerasLayer = Any
+
+__all__ = ["from_keras", "mask_lengths", "to_keras"]
+
+ACTIVATIONS: dict[str, type[Layer]] = {
+    "relu": ReLU,
+    "sigmoid": Sigmoid,
+    "softmax": Softmax,
+    "tanh": Tanh,
+}
+CELLS: dict[str, type[Recurrent]] = {"SimpleRNN": RNN, "LSTM": LSTM, "GRU": GRU}
+# Keras's gate at each place of our order (i, f, g, o and r, z, n), and ours at each place of its
+GATES = {"SimpleRNN": (0,), "LSTM": (0, 1, 2, 3), "GRU": (1, 0, 2)}
+
+
+def from_keras(model: Any, *, masks_as_lengths: bool = False) -> Sequential:
+    """Return a network with the layers, the weights and the predictions of a Keras model.
+
+    Parameters
+    ----------
+    model : keras.Sequential, layer, list of these, or path
+        Built, with the weights to copy; a path is that of a ``.keras`` file, read by
+        ``keras.saving.load_model`` in its safe mode. Layers are ``SimpleRNN``, ``LSTM``, ``GRU``,
+        ``Bidirectional`` (concatenating), ``Embedding``, ``Dense``, ``TimeDistributed`` of layers
+        that act on each step alone, ``Conv1D``, ``LayerNormalization``, ``BatchNormalization``,
+        ``Dropout``, ``Activation``, ``ReLU``, ``Softmax``, ``GlobalAveragePooling1D``,
+        ``GlobalMaxPooling1D``, ``RepeatVector`` and ``Masking``.
+    masks_as_lengths : bool, default False
+        Whether to convert a model that masks steps (``Masking``, or ``Embedding`` with
+        ``mask_zero``). There are no masks here: calls, `fit` and `evaluate` must then be given
+        ``lengths``, such as `mask_lengths` finds, else padding counts as data.
+
+    Returns
+    -------
+    Sequential
+        For a single layer too. It is flat and ``batch_first``; activations, the choice of the
+        last step (`Last`), and the dropout that a recurrent layer applies to its inputs are layers
+        of their own in it.
+
+    Raises
+    ------
+    ValueError
+        For a layer or an option of a layer that has no equal here, named in the message, and for
+        layers that are not built.
+    TypeError
+        For anything that is not of Keras 3, or a path.
+    ImportError
+        Where Keras, or the backend that it is set to, is missing.
+    OSError
+        Where the file cannot be opened.
+
+    Notes
+    -----
+    Weights, moving means and rates of dropout carry over; optimisers, losses, regularisers,
+    constraints, seeds and ``trainable`` do not.
+    """
+    check_flag("from_keras", "masks_as_lengths", masks_as_lengths)
+    keras = _keras()
+    if isinstance(model, (str, os.PathLike)):
+        with open(model, "rb"):  # its errors are plainer than Keras's
+            pass
+        model = keras.saving.load_model(model, compile=False)
+    parts: list[Layer] = []
+    masked = False
+    for layer in _flat(keras, model):
+        if _makes_mask(layer):
+            if not masks_as_lengths:
+                raise ValueError(
+                    f"from_keras: {_named(layer)} masks steps; rnnfast takes lengths in place of "
+                    "masks: convert with masks_as_lengths=True and give lengths to every call, "
+                    "for instance rnnfast.keras.mask_lengths(x)"
+                )
+            if parts:
+                raise ValueError(
+                    f"from_keras: {_named(layer)} masks steps behind other layers; "
+                    "supported: masks of the model's input"
+                )
+            masked = True
+        elif masked and not layer.supports_masking:
+            raise ValueError(
+                f"from_keras: {_named(layer)} drops the mask of the layers before it and takes "
+                "padding for data; rnnfast has no equal"
+            )
+        converted = _convert(keras, layer)
+        parts += converted
+        masked = masked and all(part.keeps_time for part in converted)
+    return Sequential(*parts)
+
+
+def to_keras(model: Layer) -> Any:
+    """Return a Keras model with the layers, the weights and the predictions of a network.
+
+    Parameters
+    ----------
+    model : Layer
+        `Sequential` (nested ones too), or one of the layers that `from_keras` makes.
+
+    Returns
+    -------
+    keras.Sequential
+        Built, not compiled; it takes (B, T, F), ids (B, T), or (B, F) where no layer needs time.
+        Each layer of a recurrent network is one of Keras.
+
+    Raises
+    ------
+    ValueError
+        For a layer or an option of a layer that has no equal in Keras, named in the message.
+    TypeError
+        For a model that is not a layer.
+    ImportError
+        As for `from_keras`.
+
+    Notes
+    -----
+    What acts in training alone may differ: `BatchNorm1d` and `Conv1d` next to padding, the row of
+    ``padding_idx``, which learns there, and ``checkpoint``, which has no effect.
+    """
+    keras = _keras()
+    if not isinstance(model, Layer):
+        raise TypeError(f"to_keras expected model as a layer, got {type(model).__name__}")
+    layers = list(_unchained(model))
+    floats = (model.dtype or np.dtype(np.float32)).name
+    converted: list[tuple[KerasLayer, list[Array]]] = []
+    for before, layer, behind in zip([None, *layers], layers, [*layers[1:], None], strict=False):
+        if isinstance(layer, Last):
+            _check_last(layer, before)
+        elif type(layer) in CELLS.values():
+            converted += _to_recurrent(keras, layer, not isinstance(behind, Last))
+        elif type(layer) in _TO:
+            name, options, weights = _TO[type(layer)](layer)
+            options["dtype"] = floats
+            converted.append((getattr(keras.layers, name)(**options), weights))
+        else:
+            raise ValueError(f"to_keras: {type(layer).__name__} has no equal in Keras")
+    result = keras.Sequential([_input(keras, model, layers), *(layer for layer, _ in converted)])
+    for layer, weights in converted:
+        if weights:
+            layer.set_weights(weights)
+    return result
+
+
+def mask_lengths(x: Any, mask_value: float = 0) -> Array:
+    """Return the lengths that stand for Keras's mask of right-padded sequences.
+
+    Parameters
+    ----------
+    x : (B, T) array_like of int, or (B, T, F) array_like
+        Ids, as for ``Embedding(mask_zero=True)``, or features, as for ``Masking``.
+    mask_value : float, default 0
+        What padding holds: all features of a masked step have this value.
+
+    Returns
+    -------
+    (B,) array of int64
+
+    Raises
+    ------
+    ValueError
+        For another number of axes, or a masked step before one that is not: Keras skips steps
+        anywhere, lengths only at the end.
+    """
+    steps = np.asarray(x)
+    if steps.ndim not in (2, 3):
+        raise ValueError(
+            f"mask_lengths expected x with 2 axes (ids) or 3 (features), got {steps.shape}"
+        )
+    kept = steps != mask_value
+    if steps.ndim == 3:
+        kept = kept.any(axis=2)
+    lengths = kept.sum(axis=1, dtype=np.int64)
+    gaps = np.flatnonzero((kept != (np.arange(kept.shape[1]) < lengths[:, None])).any(axis=1))
+    if len(gaps):
+        raise ValueError(
+            "mask_lengths expected padding behind each sequence only, got a masked step before "
+            f"one that is not in sample {gaps[0]}; keras.utils.pad_sequences pads there with "
+            "padding='post'"
+        )
+    return lengths
+
+
+def _keras() -> Any:
+    try:
+        import keras
+    except ImportError as error:
+        raise ImportError(
+            "rnnfast.keras needs the Keras library and a backend for it: pip install "
+            "rnnfast[keras], and torch, jax or tensorflow, named by KERAS_BACKEND "
+            f"({error})"
+        ) from error
+    return keras
+
+
+# ---- from Keras --------------------------------------------------------------------------------
+
+
+def _flat(keras: Any, model: Any) -> Iterator[KerasLayer]:
+    if isinstance(model, (list, tuple)):
+        for part in model:
+            yield from _flat(keras, part)
+    elif isinstance(model, keras.Sequential):
+        yield from _flat(keras, model.layers)
+    elif isinstance(model, keras.Model):
+        raise ValueError(
+            f"from_keras expected a Sequential model, got {_named(model)}; the layers of a chain "
+            "can be given as a list: from_keras(model.layers)"
+        )
+    elif isinstance(model, keras.layers.InputLayer):
+        pass
+    elif isinstance(model, keras.layers.Layer):
+        yield model
+    else:
+        raise TypeError(
+            "from_keras expected model as a keras.Sequential, a layer, a list of these or a path, "
+            f"got {type(model).__module__}.{type(model).__name__}"
+        )
+
+
+def _convert(keras: Any, layer: KerasLayer) -> list[Layer]:
+    kind = type(layer).__name__
+    if kind not in _FROM or type(layer) is not getattr(keras.layers, kind, None):
+        raise ValueError(
+            f"from_keras: {_named(layer)} has no equal in rnnfast; supported: "
+            f"{', '.join(sorted(_FROM))}"
+        )
+    return _FROM[kind](keras, layer)
+
+
+def _named(layer: KerasLayer) -> str:
+    return f"layer {layer.name!r} ({type(layer).__name__})"
+
+
+def _refusal(layer: KerasLayer, option: str, got: Any, supported: Any) -> ValueError:
+    return ValueError(f"from_keras: {_named(layer)} has {option}={got!r}; supported: {supported}")
+
+
+def _require(layer: KerasLayer, **options: Any) -> None:
+    for option, wanted in options.items():
+        if (got := getattr(layer, option)) != wanted:
+            raise _refusal(layer, option, got, repr(wanted))
+
+
+def _built_dtype(layer: KerasLayer) -> str:
+    if not layer.built:
+        raise ValueError(
+            f"from_keras: {_named(layer)} is not built, so it has no weights: build the model, "
+            "or call it, first"
+        )
+    name: str = layer.dtype_policy.name
+    if name not in ("float32", "float64"):
+        raise _refusal(layer, "dtype", name, "'float32', 'float64'")
+    return name
+
+
+def _array(keras: Any, weights: Any) -> Array:
+    array: Array = keras.ops.convert_to_numpy(weights)
+    return array
+
+
+def _makes_mask(layer: KerasLayer) -> bool:
+    return type(layer).__name__ == "Masking" or bool(getattr(layer, "mask_zero", False))
+
+
+def _activation(keras: Any, layer: KerasLayer, option: str = "activation") -> str:
+    function = getattr(layer, option)
+    name = getattr(function, "__name__", "")
+    # a function of the user's may have the name of one of Keras's
+    return name if function is getattr(keras.activations, name, None) else repr(function)
+
+
+def _activated(keras: Any, layer: KerasLayer) -> list[Layer]:
+    name = _activation(keras, layer)
+    if name == "linear":
+        return []
+    if name not in ACTIVATIONS:
+        raise _refusal(layer, "activation", name, f"linear, {', '.join(ACTIVATIONS)}")
+    return [ACTIVATIONS[name]()]
+
+
+def _last_axis(layer: KerasLayer) -> None:
+    # Keras gives an axis as it was written, or as a list
+    axes = layer.axis if isinstance(layer.axis, (list, tuple)) else [layer.axis]
+    if list(axes) not in ([-1], [len(layer.get_build_config()["input_shape"]) - 1]):
+        raise _refusal(layer, "axis", layer.axis, "-1, the last one")
+
+
+def _by_gates(kind: str, array: Array) -> Array:
+    # gates of the last axis from Keras's order to ours, or back
+    gates = np.split(array, len(GATES[kind]), axis=-1)
+    return np.concatenate([gates[g] for g in GATES[kind]], axis=-1)
+
+
+def _recurrent_options(keras: Any, layer: KerasLayer) -> dict[str, Any]:
+    kind = type(layer).__name__
+    _require(layer, stateful=False)
+    options = {
+        "hidden_size": layer.units,
+        "bias": layer.use_bias,
+        "recurrent_dropout": layer.recurrent_dropout,
+    }
+    known = ("tanh", "relu") if kind == "SimpleRNN" else ("tanh",)
+    name = _activation(keras, layer)
+    if name not in known:
+        raise _refusal(layer, "activation", name, ", ".join(known))
+    if kind == "SimpleRNN":
+        return {**options, "nonlinearity": name}
+    gate = _activation(keras, layer, "recurrent_activation")
+    if gate != "sigmoid":
+        raise _refusal(layer, "recurrent_activation", gate, "sigmoid")
+    return {**options, "reset_after": layer.reset_after} if kind == "GRU" else options
+
+
+def _recurrent(keras: Any, layer: KerasLayer) -> list[Layer]:
+    _require(layer, go_backwards=False)
+    return _recurrent_parts(keras, layer, [layer])
+
+
+def _bidirectional(keras: Any, layer: KerasLayer) -> list[Layer]:
+    _require(layer, merge_mode="concat")
+    ahead, back = layer.forward_layer, layer.backward_layer
+    for direction in (ahead, back):
+        if type(direction) not in [getattr(keras.layers, kind) for kind in CELLS]:
+            raise _refusal(layer, "layer", type(direction).__name__, ", ".join(CELLS))
+    _require(ahead, go_backwards=False)
+    if type(ahead) is not type(back):
+        raise _refusal(layer, "backward_layer", type(back).__name__, type(ahead).__name__)
+    pair = [{**_recurrent_options(keras, d), "dropout": d.dropout} for d in (ahead, back)]
+    for option, value in pair[0].items():
+        if pair[1][option] != value:
+            raise _refusal(back, option, pair[1][option], f"{value!r}, as in the other direction")
+    return _recurrent_parts(keras, layer, [ahead, back])
+
+
+def _recurrent_parts(keras: Any, layer: KerasLayer, directions: list[KerasLayer]) -> list[Layer]:
+    ahead = directions[0]
+    kind, options = type(ahead).__name__, _recurrent_options(keras, ahead)
+    dtype = _built_dtype(layer)
+    state = {}
+    for direction, suffix in zip(directions, ("", "_reverse"), strict=False):
+        cell = direction.cell
+        kernels = {"ih": cell.kernel, "hh": cell.recurrent_kernel}
+        for name, kernel in kernels.items():
+            state[f"weight_{name}_l0{suffix}"] = _by_gates(kind, _array(keras, kernel)).T
+        if ahead.use_bias:
+            bias = _by_gates(kind, _array(keras, cell.bias))
+            pair = bias if bias.ndim == 2 else (bias, np.zeros_like(bias))
+            state[f"bias_ih_l0{suffix}"], state[f"bias_hh_l0{suffix}"] = pair
+    cell_type: Any = CELLS[kind]
+    recurrent: Recurrent = cell_type(
+        state["weight_ih_l0"].shape[1],
+        batch_first=True,
+        bidirectional=len(directions) == 2,
+        dtype=dtype,
+        **options,
+    )
+    recurrent.load_state_dict(state)
+    parts: list[Layer] = [Dropout(ahead.dropout)] if ahead.dropout else []
+    parts.append(recurrent)
+    if not ahead.return_sequences:
+        parts.append(Last(batch_first=True, bidirectional=recurrent.bidirectional))
+    return parts
+
+
+def _time_distributed(keras: Any, layer: KerasLayer) -> list[Layer]:
+    inner = layer.layer
+    known = ("Dense", "LayerNormalization", "Dropout", "Activation", "ReLU", "Softmax")
+    if type(inner).__name__ not in known:
+        raise _refusal(layer, "layer", type(inner).__name__, ", ".join(known))
+    return _convert(keras, inner)
+
+
+def _embedding(keras: Any, layer: KerasLayer) -> list[Layer]:
+    embedding = Embedding(layer.input_dim, layer.output_dim, dtype=_built_dtype(layer))
+    embedding.params["weight"] = _array(keras, layer.embeddings)
+    return [embedding]
+
+
+def _dense(keras: Any, layer: KerasLayer) -> list[Layer]:
+    dtype = _built_dtype(layer)
+    kernel = _array(keras, layer.kernel)
+    inputs, outputs = kernel.shape
+    linear = Linear(inputs, outputs, bias=layer.use_bias, dtype=dtype)
+    linear.params["weight"] = kernel.T
+    if layer.use_bias:
+        linear.params["bias"] = _array(keras, layer.bias)
+    return [linear, *_activated(keras, layer)]
+
+
+def _conv(keras: Any, layer: KerasLayer) -> list[Layer]:
+    _require(layer, groups=1, data_format="channels_last")
+    (stride,), (dilation,) = layer.strides, layer.dilation_rate
+    if layer.padding == "same" and stride > 1:
+        raise _refusal(layer, "strides", layer.strides, "(1,) with padding='same'")
+    dtype = _built_dtype(layer)
+    kernel = _array(keras, layer.kernel)  # (taps, in, out)
+    taps, inputs, outputs = kernel.shape
+    conv = Conv1d(
+        inputs,
+        outputs,
+        taps,
+        stride=stride,
+        padding=layer.padding,
+        dilation=dilation,
+        bias=layer.use_bias,
+        batch_first=True,
+        dtype=dtype,
+    )
+    conv.params["weight"] = kernel.T
+    if layer.use_bias:
+        conv.params["bias"] = _array(keras, layer.bias)
+    return [conv, *_activated(keras, layer)]
+
+
+def _layer_norm(keras: Any, layer: KerasLayer) -> list[Layer]:
+    _require(layer, center=True, scale=True, rms_scaling=False)
+    dtype = _built_dtype(layer)
+    _last_axis(layer)
+    gamma = _array(keras, layer.gamma)
+    norm = LayerNorm(len(gamma), eps=layer.epsilon, dtype=dtype)
+    norm.params["weight"], norm.params["bias"] = gamma, _array(keras, layer.beta)
+    return [norm]
+
+
+def _batch_norm(keras: Any, layer: KerasLayer) -> list[Layer]:
+    _require(layer, renorm=False, center=layer.scale)
+    dtype = _built_dtype(layer)
+    _last_axis(layer)
+    mean = _array(keras, layer.moving_mean)
+    norm = BatchNorm1d(
+        len(mean),
+        eps=layer.epsilon,
+        momentum=1 - layer.momentum,  # the share of the new batch, not of the old ones
+        affine=layer.scale,
+        batch_first=True,
+        dtype=dtype,
+    )
+    if layer.scale:
+        norm.params["weight"] = _array(keras, layer.gamma)
+        norm.params["bias"] = _array(keras, layer.beta)
+    norm.buffers["running_mean"] = mean
+    norm.buffers["running_var"] = _array(keras, layer.moving_variance)
+    return [norm]
+
+
+def _dropout(keras: Any, layer: KerasLayer) -> list[Layer]:
+    _require(layer, noise_shape=None)
+    return [Dropout(layer.rate)]
+
+
+def _relu(keras: Any, layer: KerasLayer) -> list[Layer]:
+    _require(layer, max_value=None, negative_slope=0.0, threshold=0.0)
+    return [ReLU()]
+
+
+def _softmax(keras: Any, layer: KerasLayer) -> list[Layer]:
+    _require(layer, axis=-1)
+    return [Softmax()]
+
+
+def _pool(kind: str) -> Callable[[Any, KerasLayer], list[Layer]]:
+    def pool(keras: Any, layer: KerasLayer) -> list[Layer]:
+        _require(layer, data_format="channels_last", keepdims=False)
+        return [Pool(kind, batch_first=True)]
+
+    return pool
+
+
+_FROM: dict[str, Callable[[Any, KerasLayer], list[Layer]]] = {
+    **dict.fromkeys(CELLS, _recurrent),
+    "Bidirectional": _bidirectional,
+    "Embedding": _embedding,
+    "Dense": _dense,
+    "TimeDistributed": _time_distributed,
+    "Conv1D": _conv,
+    "LayerNormalization": _layer_norm,
+    "BatchNormalization": _batch_norm,
+    "Dropout": _dropout,
+    "Activation": _activated,
+    "ReLU": _relu,
+    "Softmax": _softmax,
+    "GlobalAveragePooling1D": _pool("mean"),
+    "GlobalMaxPooling1D": _pool("max"),
+    "RepeatVector": lambda keras, layer: [RepeatVector(layer.n, batch_first=True)],
+    "Masking": lambda keras, layer: [],  # the lengths given do its work
+}
+
+
+# ---- to Keras ----------------------------------------------------------------------------------
+
+
+def _unchained(layer: Layer) -> Iterator[Layer]:
+    if isinstance(layer, Sequential):
+        for part in layer.layers:
+            yield from _unchained(part)
+    else:
+        yield layer
+
+
+def _input(keras: Any, model: Layer, layers: list[Layer]) -> Any:
+    if isinstance(layers[0], Embedding):
+        return keras.Input((None,), dtype="int32")
+    kinds = Recurrent, Conv1d, Pool, RepeatVector  # those that need, or make, a time axis
+    first = next((layer for layer in layers if isinstance(layer, kinds)), None)
+    in_time = first is not None and not isinstance(first, RepeatVector)
+    floats = (model.dtype or np.dtype(np.float32)).name
+    return keras.Input((None, model.in_size) if in_time else (model.in_size,), dtype=floats)
+
+
+def _check_last(layer: Last, before: Layer | None) -> None:
+    wanted = isinstance(before, Recurrent) and before.bidirectional == layer.bidirectional
+    if not wanted:
+        raise ValueError(
+            f"to_keras: {layer!r} behind {before!r} has no equal in Keras; supported: directly "
+            "behind a recurrent layer, with bidirectional as there"
+        )
+
+
+def _no_equal(layer: Layer, option: str) -> ValueError:
+    return ValueError(
+        f"to_keras: {layer!r} has {option}={getattr(layer, option)!r}, which has no equal in Keras"
+    )
+
+
+def _to_recurrent(keras: Any, layer: Any, sequences: bool) -> list[tuple[KerasLayer, list[Array]]]:
+    for option in ("proj_size", "layer_norm"):
+        if getattr(layer, option):
+            raise _no_equal(layer, option)
+    if np.any(layer.zoneout):
+        raise _no_equal(layer, "zoneout")
+    kind = next(kind for kind, cell in CELLS.items() if type(layer) is cell)
+    options = {
+        "units": layer.hidden_size,
+        "use_bias": layer.bias,
+        "recurrent_dropout": layer.recurrent_dropout,
+        "dtype": layer.dtype.name,
+    }
+    if isinstance(layer, RNN):
+        options["activation"] = layer.nonlinearity
+    if isinstance(layer, GRU):
+        options["reset_after"] = layer.reset_after
+    converted: list[tuple[KerasLayer, list[Array]]] = []
+    for i in range(layer.num_layers):
+        if i and layer.dropout:
+            converted.append((keras.layers.Dropout(layer.dropout, dtype=layer.dtype.name), []))
+        options["return_sequences"] = sequences or i < layer.num_layers - 1
+        made = getattr(keras.layers, kind)(**options)
+        weights = _recurrent_weights(kind, layer, f"_l{i}")
+        if layer.bidirectional:
+            made = keras.layers.Bidirectional(made, dtype=layer.dtype.name)
+            weights += _recurrent_weights(kind, layer, f"_l{i}_reverse")
+        converted.append((made, weights))
+    return converted
+
+
+def _recurrent_weights(kind: str, layer: Recurrent, suffix: str) -> list[Array]:
+    names = ["weight_ih", "weight_hh", *(("bias_ih", "bias_hh") if layer.bias else ())]
+    ih, hh, *biases = (_by_gates(kind, layer.params[f"{name}{suffix}"].T) for name in names)
+    if not biases:
+        return [ih, hh]
+    two = isinstance(layer, GRU) and layer.reset_after
+    return [ih, hh, np.stack(biases) if two else biases[0] + biases[1]]
+
+
+def _to_conv(layer: Any) -> tuple[str, dict[str, Any], list[Array]]:
+    if layer.padding not in ("valid", "same", "causal", 0):
+        raise _no_equal(layer, "padding")
+    options = {
+        "filters": layer.out_channels,
+        "kernel_size": layer.kernel_size,
+        "strides": layer.stride,
+        "padding": layer.padding or "valid",
+        "dilation_rate": layer.dilation,
+        "use_bias": layer.bias,
+    }
+    return "Conv1D", options, [array.T for array in layer.params.values()]
+
+
+def _to_batch_norm(layer: Any) -> tuple[str, dict[str, Any], list[Array]]:
+    options = {
+        "momentum": 1 - layer.momentum,
+        "epsilon": layer.eps,
+        "center": layer.affine,
+        "scale": layer.affine,
+    }
+    running = [layer.buffers["running_mean"], layer.buffers["running_var"]]
+    return "BatchNormalization", options, [*layer.params.values(), *running]
+
+
+def _to_activation(layer: Any) -> tuple[str, dict[str, Any], list[Array]]:
+    name = next(name for name, kind in ACTIVATIONS.items() if type(layer) is kind)
+    return "Activation", {"activation": name}, []
+
+
+# name of the Keras layer, its arguments and weights
+_TO: dict[type[Layer], Callable[[Any], tuple[str, dict[str, Any], list[Array]]]] = {
+    Embedding: lambda layer: (
+        "Embedding",
+        {"input_dim": layer.num_embeddings, "output_dim": layer.embedding_dim},
+        [layer.params["weight"]],
+    ),
+    Linear: lambda layer: (
+        "Dense",
+        {"units": layer.out_features, "use_bias": layer.bias},
+        [array.T for array in layer.params.values()],
+    ),
+    Conv1d: _to_conv,
+    LayerNorm: lambda layer: (
+        "LayerNormalization",
+        {"epsilon": layer.eps},
+        list(layer.params.values()),
+    ),
+    BatchNorm1d: _to_batch_norm,
+    Dropout: lambda layer: ("Dropout", {"rate": layer.p}, []),
+    Pool: lambda layer: (
+        {"mean": "GlobalAveragePooling1D", "max": "GlobalMaxPooling1D"}[layer.kind],
+        {},
+        [],
+    ),
+    RepeatVector: lambda layer: ("RepeatVector", {"n": layer.n}, []),
+    **dict.fromkeys(ACTIVATIONS.values(), _to_activation),
+}
