@@ -1,0 +1,702 @@
+"""PyTorch's recurrent modules on rnnfast's engine.
+
+`RNN`, `LSTM`, `GRU` and their cells are subclasses of torch.nn's, with the same arguments,
+parameters, state dict and results, and `accelerate` makes those of an existing model into them. On
+CPU tensors of float32 or float64 the forward and backward passes run on the engine. What it does
+not serve goes to torch's own kernels: other devices and dtypes, ``create_graph=True``,
+``torch.compile``, ``torch.jit``, ``torch.export``, ``torch.func``, forward-mode gradients, autocast,
+dispatch modes, tensors of a subclass, and empty ones. Errors are torch's own as well: a call that
+is not in order goes there, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import backend
+from .core import runtime
+
+try:
+    import torch
+except ImportError as error:
+    raise ImportError("rnnfast.torch needs PyTorch: pip install rnnfast[torch]") from error
+
+from torch import _VF
+from torch.autograd import forward_ad
+from torch.nn.utils import parametrize
+from torch.nn.utils.rnn import PackedSequence
+
+__all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell", "Report", "accelerate", "restore"]
+
+Array = NDArray[Any]
+
+_TENSORS = (torch.Tensor, torch.nn.Parameter)  # no subclass: those want to see every operation
+_DTYPES = (torch.float32, torch.float64)
+_GATES = {"rnn_tanh": 1, "rnn_relu": 1, "lstm": 4, "gru": 3}
+# A step or two of one sample with weights of so many bytes: to look whether the weights have
+# changed takes longer than what the engine gains over torch's kernels.
+_LARGE, _FEW_ROWS = 1 << 18, 4
+
+
+# ---- what may run on the engine
+
+
+def _is_plain_eager() -> bool:
+    # whether nothing but autograd wants to see or change what torch does in this thread
+    return not (
+        torch.jit.is_tracing()
+        or torch._C._len_torch_dispatch_stack()
+        or torch._C._are_functorch_transforms_active()
+        or forward_ad._current_level >= 0
+        or torch.is_autocast_enabled("cpu")
+    )
+
+
+def _are_plain(tensors: Iterable[Any], dtype: Any) -> bool:
+    for tensor in tensors:
+        if (
+            type(tensor) not in _TENSORS
+            or tensor.dtype is not dtype
+            or not tensor.is_cpu
+            or tensor.layout is not torch.strided
+        ):
+            return False
+    return dtype in _DTYPES
+
+
+# ---- threads
+
+_threads = 0  # of torch, at the last call; 0: there was none
+
+
+def _follow_torch_threads() -> None:
+    # torch.set_num_threads holds for the engine as well: of its calls before the first one here if
+    # it asks for fewer than the engine would take by itself, later always
+    global _threads
+    count = torch.get_num_threads()
+    if count != _threads:
+        if _threads or not runtime._limit and count < runtime.get_num_threads():
+            runtime.set_num_threads(count)
+        _threads = count
+
+
+# ---- weights
+
+
+class _Network(NamedTuple):
+    """What the engine and torch's kernels must know of a module beside its weights."""
+
+    cell: str  # the engine's name and that of torch's kernel
+    bias: bool
+    num_layers: int
+    bidirectional: bool
+    hidden_size: int
+    proj_size: int
+    dropout: float  # 0 in evaluation
+
+    @property
+    def directions(self) -> int:
+        return 2 if self.bidirectional else 1
+
+    @property
+    def stack(self) -> int:
+        return self.num_layers * self.directions
+
+    @property
+    def step_size(self) -> int:
+        return self.proj_size or self.hidden_size
+
+    @property
+    def has_c(self) -> bool:
+        return self.cell == "lstm"
+
+    def entries(self, flat: Sequence[Any]) -> list[tuple[Any, ...]]:
+        # the weights of each layer and direction, or their gradients, as the engine takes them
+        biases, projections = 2 * self.bias, bool(self.proj_size)
+        size = 2 + biases + projections
+        entries = []
+        for start in range(0, len(flat), size):
+            w_ih, w_hh, *rest = flat[start : start + size]
+            b_ih, b_hh = rest[:2] if biases else (None, None)
+            entries.append((w_ih, w_hh, b_ih, b_hh, rest[-1] if projections else None, None, None))
+        return entries
+
+    def shapes(self, input_size: int) -> list[tuple[int, ...]]:
+        # of the weights
+        H, GH = self.hidden_size, _GATES[self.cell] * self.hidden_size
+        shapes: list[tuple[int, ...]] = []
+        for layer in range(self.num_layers):
+            width = self.directions * self.step_size if layer else input_size
+            entry: list[tuple[int, ...]] = [(GH, width), (GH, self.step_size)]
+            entry += [(GH,)] * (2 * self.bias) + [(self.proj_size, H)] * bool(self.proj_size)
+            shapes += entry * self.directions
+        return shapes
+
+
+class _Pack(NamedTuple):
+    """Weights in the engine's layout, and what they were made of."""
+
+    engine: Any
+    isa: str
+    training: bool
+    network: tuple[Any, ...]
+    shapes: list[tuple[int, ...]]
+    copies: list[bytearray]
+    packed: Any
+
+
+_packs: WeakKeyDictionary[Any, _Pack] = WeakKeyDictionary()
+
+
+def _pack(
+    module: Any,
+    network: _Network,
+    input_size: int,
+    engine: Any,
+    arrays: list[Array],
+    training: bool,
+) -> Any:
+    # The last pack if the weights are still what it was made of. They are compared byte by byte,
+    # since torch's version counters miss changes through `.data`, NumPy views and other processes.
+    # None: they are not of the shapes that the module says.
+    isa, shapes = runtime.isa(), [array.shape for array in arrays]
+    kept = _packs.get(module)
+    if (
+        kept is None
+        or kept.engine is not engine
+        or kept.isa != isa
+        or training > kept.training
+        or kept.network != network[:-1]
+        or kept.shapes != shapes
+        or kept.copies != arrays  # memcmp, which ends at the first difference
+    ):
+        if shapes != network.shapes(input_size):
+            return None
+        packed = engine.pack(
+            network.cell,
+            network.entries(arrays),
+            network.num_layers,
+            network.directions,
+            training,
+            (0.0, 0.0),
+        )
+        copies = [bytearray(array) for array in arrays]
+        kept = _Pack(engine, isa, training, network[:-1], shapes, copies, packed)
+        _packs[module] = kept  # as a whole, so that threads that race each have one that fits
+    return kept.packed
+
+
+# ---- tensors as arrays
+
+
+def _array(tensor: Any) -> Array:
+    # C-contiguous and aligned; the tensor's own memory where it is
+    array: Array = tensor.contiguous().numpy(force=True)
+    return array if array.flags.carray else array.copy()
+
+
+class _Padded:
+    """Sequences as tensors of three axes."""
+
+    lengths = None
+
+    def __init__(self, steps: int, batch: int, batch_first: bool) -> None:
+        self.steps, self.batch, self.batch_first = steps, batch, batch_first
+
+    def load(self, tensor: Any) -> Array:
+        # (T, B, n), adjacent elements on the last axis
+        array = tensor.numpy(force=True) if tensor.stride(-1) == 1 else _array(tensor)
+        return self._swapped(array if array.flags.aligned else array.copy())
+
+    def blank(self, n: int, dtype: Any) -> Array:
+        batch_first = self.batch_first
+        axes = (self.batch, self.steps) if batch_first else (self.steps, self.batch)
+        return self._swapped(np.empty((*axes, n), dtype))
+
+    def give(self, array: Array) -> Any:
+        # what `blank` returned, as a tensor
+        return torch.from_numpy(self._swapped(array))
+
+    def _swapped(self, array: Array) -> Array:
+        return array.swapaxes(0, 1) if self.batch_first else array
+
+    def arguments(self, x: Any, state: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        # of torch's kernels: the first and the last ones
+        return (x, state), (self.batch_first,)
+
+
+class _Ragged:
+    """The data of a PackedSequence: rows step by step, the samples of a step longest first."""
+
+    def __init__(self, batch_sizes: Any) -> None:
+        sizes = batch_sizes.numpy()
+        self.batch_sizes, self.steps, self.batch = batch_sizes, len(sizes), int(sizes[0])
+        active = np.arange(self.batch) < sizes[:, None]
+        self.lengths = active.sum(axis=0)
+        self._rows = torch.from_numpy(np.flatnonzero(active))  # of the padded array
+        self._sizes = sizes
+
+    def fits(self, rows: int) -> bool:
+        # whether the batch sizes are those of `rows` rows, and never grow
+        return len(self._rows) == self._sizes.sum() == rows and bool((np.diff(self._sizes) <= 0).all())
+
+    def load(self, tensor: Any, blank: Callable[..., Any] = torch.empty) -> Array:
+        padded = blank((self.steps * self.batch, tensor.shape[1]), dtype=tensor.dtype)
+        padded.index_copy_(0, self._rows, tensor.detach())
+        array: Array = padded.numpy().reshape(self.steps, self.batch, -1)
+        return array
+
+    def blank(self, n: int, dtype: Any) -> Array:
+        return np.empty((self.steps, self.batch, n), dtype)
+
+    def give(self, array: Array) -> Any:
+        padded = torch.from_numpy(array.reshape(self.steps * self.batch, -1))
+        return padded.index_select(0, self._rows)
+
+    def arguments(self, x: Any, state: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        return (x, self.batch_sizes, state), ()
+
+
+# ---- one call
+
+
+class _Call:
+    """A call's network, packed weights and layout: what its backward pass needs beside tensors."""
+
+    def __init__(
+        self, network: _Network, engine: Any, packed: Any, layout: _Padded | _Ragged
+    ) -> None:
+        self.network, self.engine, self.packed, self.layout = network, engine, packed, layout
+        self.rng_state = torch.get_rng_state() if network.dropout else None
+
+    def forward(self, x: Any, h0: Any, c0: Any, training: bool) -> tuple[tuple[Any, ...], Any]:
+        """Return outputs and final states, and the tape."""
+        net, layout = self.network, self.layout
+        array = layout.load(x)
+        y = layout.blank(net.directions * net.step_size, array.dtype)
+        h_n = np.empty((net.stack, layout.batch, net.step_size), array.dtype)
+        c_n = np.empty((net.stack, layout.batch, net.hidden_size), array.dtype)
+        tape = self.engine.forward(
+            self.packed,
+            array,
+            None if h0 is None else _array(h0),
+            None if c0 is None else _array(c0),
+            layout.lengths,
+            self._masks(x) if net.dropout else None,
+            y,
+            h_n,
+            c_n if net.has_c else None,
+            training,
+        )
+        states = (h_n, c_n) if net.has_c else (h_n,)
+        return (layout.give(y), *map(torch.from_numpy, states)), tape
+
+    def _masks(self, x: Any) -> tuple[Any, ...]:
+        # of dropout between layers, drawn as torch's kernels draw them
+        net, layout = self.network, self.layout
+        n = net.directions * net.step_size
+        ragged = isinstance(layout, _Ragged)
+        ones = x.new_ones((*((len(x),) if ragged else (layout.steps, layout.batch)), n))
+        masks = [torch.nn.functional.dropout(ones, net.dropout) for _ in range(net.num_layers - 1)]
+        arrays = [layout.load(m, torch.zeros) if ragged else m.numpy() for m in masks]
+        return np.stack(arrays), None, None, None
+
+    def backward(
+        self, tape: Any, weights: Sequence[Any], wanted: Sequence[bool], grads: Sequence[Any]
+    ) -> tuple[Any, ...]:
+        """Return the gradients of x, h0, c0 and the weights, as far as `wanted`."""
+        net, layout = self.network, self.layout
+        dtype = np.dtype(f"f{weights[0].element_size()}")
+        dy, *dstates = grads
+        dh_n, dc_n, *_ = (*(None if d is None else _array(d) for d in dstates), None)
+        dx = layout.blank(weights[0].shape[1], dtype) if wanted[0] else None
+        dh0 = np.empty((net.stack, layout.batch, net.step_size), dtype) if wanted[1] else None
+        dc0 = np.empty((net.stack, layout.batch, net.hidden_size), dtype) if wanted[2] else None
+        dweights = [np.zeros(w.shape, dtype) for w in weights] if any(wanted[3:]) else None
+        self.engine.backward(
+            self.packed,
+            tape,
+            None if dy is None else layout.load(dy),
+            dh_n,
+            dc_n,
+            dx,
+            dh0,
+            dc0,
+            None if dweights is None else net.entries(dweights),
+        )
+        return (
+            None if dx is None else layout.give(dx),
+            None if dh0 is None else torch.from_numpy(dh0),
+            None if dc0 is None else torch.from_numpy(dc0),
+            *(
+                torch.from_numpy(dweights[i]) if dweights and want else None
+                for i, want in enumerate(wanted[3:])
+            ),
+        )
+
+    def again(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call `function` with the random numbers that the forward pass had."""
+        if self.rng_state is None:
+            return function(*args)
+        with torch.random.fork_rng(devices=[]):
+            torch.set_rng_state(self.rng_state)
+            return function(*args)
+
+    def torch_forward(self, x: Any, h0: Any, c0: Any, weights: Sequence[Any]) -> tuple[Any, ...]:
+        """Run torch's own kernel."""
+        net = self.network
+        zeros = (net.stack, self.layout.batch)
+        h0 = x.new_zeros((*zeros, net.step_size)) if h0 is None else h0
+        if net.has_c:
+            h0 = h0, x.new_zeros((*zeros, net.hidden_size)) if c0 is None else c0
+        first, last = self.layout.arguments(x, h0)
+        options = net.bias, net.num_layers, net.dropout, True, net.bidirectional
+        outputs: tuple[Any, ...] = getattr(_VF, net.cell)(*first, list(weights), *options, *last)
+        return outputs
+
+    def torch_backward(
+        self, tensors: Sequence[Any], wanted: Sequence[bool], grads: Sequence[Any]
+    ) -> Iterator[Any]:
+        """Return the gradients as torch's own kernels give them: differentiable ones."""
+        # An alias of each tensor, so that what one of them owes to another is not counted here.
+        with torch.enable_grad():
+            inputs = [t.view_as(t) if want else t for t, want in zip(tensors, wanted, strict=True)]
+            x, h0, c0, *weights = inputs
+            outputs = self.again(self.torch_forward, x, h0, c0, weights)
+        given = [(y, dy) for y, dy in zip(outputs, grads, strict=True) if dy is not None]
+        results = iter(
+            torch.autograd.grad(
+                [y for y, _ in given],
+                [t for t, want in zip(inputs, wanted, strict=True) if want],
+                [dy for _, dy in given],
+                create_graph=torch.is_grad_enabled(),
+                allow_unused=True,
+            )
+        )
+        return (next(results) if want else None for want in wanted)
+
+
+class _Recurrent(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, call: _Call, x: Any, h0: Any, c0: Any, *weights: Any) -> tuple[Any, ...]:
+        outputs, tape = call.forward(x, h0, c0, True)
+        # The tape hangs on a saved tensor, so that it is given up when those are: by the backward
+        # pass, and by the hooks with which torch.utils.checkpoint keeps nothing.
+        holder = torch.empty(0)
+        holder.tape = tape
+        ctx.call = call
+        ctx.save_for_backward(holder, x, h0, c0, *weights)
+        ctx.set_materialize_grads(False)
+        return outputs
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> tuple[Any, ...]:
+        call, wanted = ctx.call, ctx.needs_input_grad[1:]
+        holder, *tensors = ctx.saved_tensors
+        if torch.is_grad_enabled() or not _is_plain_eager():
+            return None, *call.torch_backward(tensors, wanted, grads)
+        tape = vars(holder).pop("tape", None)
+        if tape is None:  # used by a backward pass before this one (retain_graph), or moved
+            x, h0, c0 = tensors[:3]
+            _, tape = call.again(call.forward, x, h0, c0, True)
+        return None, *call.backward(tape, tensors[3:], wanted, grads)
+
+
+def _run(
+    module: Any, network: _Network, x: Any, h0: Any, c0: Any, layout: _Padded | _Ragged
+) -> tuple[Any, ...] | None:
+    # outputs and final states; None where torch had better do it
+    own = module._parameters
+    weights = [own[n] if n in own else getattr(module, n, None) for n in module._engine_weights()]
+    if not _are_plain(weights, x.dtype):
+        return None
+    rows = layout.steps * layout.batch
+    if rows < _FEW_ROWS and sum(w.nbytes for w in weights) > _LARGE:
+        return None
+    _follow_torch_threads()
+    engine = backend.active().recurrent
+    training = torch.is_grad_enabled() and any(
+        t is not None and t.requires_grad for t in (x, h0, c0, *weights)
+    )
+    arrays = [_array(weight) for weight in weights]
+    packed = _pack(module, network, x.shape[-1], engine, arrays, training)
+    if packed is None:
+        return None
+    if not training and not network.dropout and isinstance(layout, _Padded):
+        given = [None if t is None else t.numpy(force=True) for t in (x, h0, c0)]
+        done = engine.infer(packed, *given, 3, layout.batch_first)
+        if done is not None:
+            return tuple([torch.from_numpy(array) for array in done if array is not None])
+    call = _Call(network, engine, packed, layout)
+    if training:
+        outputs: tuple[Any, ...] = _Recurrent.apply(call, x, h0, c0, *weights)
+        return outputs
+    return call.forward(x, h0, c0, False)[0]
+
+
+def _split(hx: Any, has_c: bool) -> tuple[Any, Any]:
+    # h and c, each None where there is none; what torch would refuse comes back as it is
+    if hx is None or not has_c:
+        return hx, None
+    return tuple(hx) if isinstance(hx, (tuple, list)) and len(hx) == 2 else (hx, hx)
+
+
+# ---- modules
+
+
+class _Module(torch.nn.Module):
+    def forward(self, input: Any, hx: Any = None) -> Any:  # noqa: D102: torch's own says it
+        if not torch.compiler.is_compiling() and _is_plain_eager():
+            result = self._on_engine(input, hx)
+            if result is not None:
+                return result
+        return super().forward(input, hx)
+
+    def __prepare_scriptable__(self) -> Any:  # torch.jit.script asks for what to compile instead
+        twin = type(self).__new__(type(self))
+        vars(twin).update(vars(self))
+        _turn(twin, _ORIGINALS)
+        return twin
+
+
+class _Layer(_Module):
+    def _engine_weights(self) -> list[str]:
+        return self._flat_weights_names
+
+    def _on_engine(self, input: Any, hx: Any) -> Any:
+        cell = self.mode.lower()
+        h, c = _split(hx, cell == "lstm")
+        packed = isinstance(input, PackedSequence)
+        x = input.data if packed else input
+        given = [t for t in (x, h, c) if t is not None]
+        if not _are_plain(given, getattr(x, "dtype", None)) or not x.numel():
+            return None
+        network = _Network(
+            cell,
+            self.bias,
+            self.num_layers,
+            self.bidirectional,
+            self.hidden_size,
+            self.proj_size,
+            self.dropout if self.training and self.num_layers > 1 else 0.0,
+        )
+        axes, layout = x.dim(), None
+        if packed:
+            layout = _Ragged(input.batch_sizes)
+            if axes != 2 or not layout.fits(len(x)):
+                return None
+            h, c = (
+                t if t is None or input.sorted_indices is None or t.dim() != 3
+                else t.index_select(1, input.sorted_indices)
+                for t in (h, c)
+            )
+        elif axes == 3:
+            batch_first = self.batch_first
+            layout = _Padded(x.shape[batch_first], x.shape[not batch_first], batch_first)
+        elif axes == 2 and all(t is None or t.dim() == 2 for t in (h, c)):
+            layout = _Padded(len(x), 1, False)
+            x, h, c = (None if t is None else t.unsqueeze(1) for t in (x, h, c))
+        if layout is None or x.shape[-1] != self.input_size:
+            return None
+        state = (network.stack, layout.batch)
+        if (h is not None and h.shape != (*state, network.step_size)) or (
+            c is not None and c.shape != (*state, network.hidden_size)
+        ):
+            return None
+        outputs = _run(self, network, x, h, c, layout)
+        if outputs is None:
+            return None
+        if packed:
+            y, *states = outputs
+            if input.unsorted_indices is not None:
+                states = [t.index_select(1, input.unsorted_indices) for t in states]
+            outputs = PackedSequence(y, *input[1:]), *states
+        elif axes == 2:
+            outputs = tuple(t.squeeze(1) for t in outputs)
+        y, h, *c = outputs
+        return y, ((h, *c) if c else h)
+
+
+class RNN(_Layer, torch.nn.RNN):
+    """`torch.nn.RNN` on the engine: same arguments, parameters, results and errors."""
+
+
+class LSTM(_Layer, torch.nn.LSTM):
+    """`torch.nn.LSTM` on the engine: same arguments, parameters, results and errors."""
+
+
+class GRU(_Layer, torch.nn.GRU):
+    """`torch.nn.GRU` on the engine: same arguments, parameters, results and errors."""
+
+
+class _Cell(_Module):
+    def _engine_weights(self) -> list[str]:
+        names = ["weight_ih", "weight_hh", "bias_ih", "bias_hh"]
+        return names if self.bias else names[:2]
+
+    def _on_engine(self, input: Any, hx: Any) -> Any:
+        cell = self._engine_cell()
+        h, c = _split(hx, cell == "lstm")
+        given = [t for t in (input, h, c) if t is not None]
+        axes = input.dim()
+        if (
+            cell not in _GATES
+            or not _are_plain(given, input.dtype)
+            or not input.numel()
+            or axes not in (1, 2)
+            or input.shape[-1] != self.input_size
+        ):
+            return None
+        state = (*input.shape[:-1], self.hidden_size)
+        if any(t.shape != state for t in given[1:]):
+            return None
+        network = _Network(cell, self.bias, 1, False, self.hidden_size, 0, 0.0)
+        x, h, c = (None if t is None else t.view(1, -1, t.shape[-1]) for t in (input, h, c))
+        outputs = _run(self, network, x, h, c, _Padded(1, x.shape[1], False))
+        if outputs is None:
+            return None
+        states = tuple(t.view(state) for t in outputs[1:])
+        return states if cell == "lstm" else states[0]
+
+
+class RNNCell(_Cell, torch.nn.RNNCell):
+    """`torch.nn.RNNCell` on the engine: same arguments, parameters, results and errors."""
+
+    def _engine_cell(self) -> str:
+        return f"rnn_{self.nonlinearity}"
+
+
+class LSTMCell(_Cell, torch.nn.LSTMCell):
+    """`torch.nn.LSTMCell` on the engine: same arguments, parameters, results and errors."""
+
+    def _engine_cell(self) -> str:
+        return "lstm"
+
+
+class GRUCell(_Cell, torch.nn.GRUCell):
+    """`torch.nn.GRUCell` on the engine: same arguments, parameters, results and errors."""
+
+    def _engine_cell(self) -> str:
+        return "gru"
+
+
+# ---- models
+
+_OURS = {
+    torch.nn.RNN: RNN,
+    torch.nn.LSTM: LSTM,
+    torch.nn.GRU: GRU,
+    torch.nn.RNNCell: RNNCell,
+    torch.nn.LSTMCell: LSTMCell,
+    torch.nn.GRUCell: GRUCell,
+}
+_ORIGINALS = {ours: torchs for torchs, ours in _OURS.items()}
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `accelerate` did.
+
+    Attributes
+    ----------
+    model : torch.nn.Module
+        The model that was given.
+    swapped : dict of str to str
+        Class by name, as in ``named_modules``, of the modules that now run on the engine.
+    left : dict of str to str
+        The reason by name, of the recurrent modules that do not.
+    """
+
+    model: Any
+    swapped: dict[str, str]
+    left: dict[str, str]
+
+    def __repr__(self) -> str:
+        lines = [f"{len(self.swapped)} recurrent modules run on rnnfast, {len(self.left)} do not"]
+        names = [*self.swapped.items(), *((n, f"left: {why}") for n, why in self.left.items())]
+        return "\n".join([*lines, *(f"  {name or '(the model)'}: {said}" for name, said in names)])
+
+
+def accelerate(model: Any) -> Report:
+    """Make every recurrent module of a model run on the engine, in place.
+
+    Modules of exactly the types `torch.nn.RNN`, `LSTM`, `GRU`, `RNNCell`, `LSTMCell` and `GRUCell`,
+    parametrized ones too, become those of this module: only their class changes. Parameters,
+    hooks, buffers and every reference to them, an optimiser's for instance, stay as they are.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Any model, or a recurrent module itself.
+
+    Returns
+    -------
+    Report
+        Which modules were swapped, and which were left and why.
+
+    Raises
+    ------
+    TypeError
+        `model` is no module.
+    """
+    swapped, left = {}, {}
+    for name, module in _recurrent_modules(model):
+        kind = parametrize.type_before_parametrizations(module)
+        if kind in _ORIGINALS:
+            left[name] = "runs on rnnfast already"
+        elif "forward" in vars(module):
+            left[name] = "its forward was replaced"
+        elif _turn(module, _OURS):
+            swapped[name] = kind.__name__
+        else:
+            left[name] = f"{kind.__name__} is a subclass"
+    return Report(model, swapped, left)
+
+
+def restore(model: Any) -> Any:
+    """Undo `accelerate`: every recurrent module is torch's own again, in place.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+
+    Returns
+    -------
+    torch.nn.Module
+        The model that was given.
+
+    Raises
+    ------
+    TypeError
+        `model` is no module.
+    """
+    for _, module in _recurrent_modules(model):
+        _turn(module, _ORIGINALS)
+    return model
+
+
+def _recurrent_modules(model: Any) -> list[tuple[str, Any]]:
+    if not isinstance(model, torch.nn.Module):
+        raise TypeError(f"expected model as a torch.nn.Module, got {type(model).__name__}")
+    kinds = torch.nn.RNNBase, torch.nn.RNNCellBase
+    return [(name, module) for name, module in model.named_modules() if isinstance(module, kinds)]
+
+
+def _turn(module: Any, kinds: dict[Any, Any]) -> bool:
+    # gives the module the class that stands in `kinds` for its own, if any does
+    kind = type(module)
+    if kind in kinds:
+        module.__class__ = kinds[kind]
+    elif parametrize.is_parametrized(module) and kind.__bases__[0] in kinds:
+        # torch made its class for its properties, and copies of the module share it
+        properties = {n: v for n, v in vars(kind).items() if n not in ("__dict__", "__weakref__")}
+        module.__class__ = type(kind.__name__, (kinds[kind.__bases__[0]],), properties)
+    else:
+        return False
+    return True
