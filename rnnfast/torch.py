@@ -3,10 +3,15 @@
 `RNN`, `LSTM`, `GRU` and their cells are subclasses of torch.nn's, with the same arguments,
 parameters, state dict and results, and `accelerate` makes those of an existing model into them. On
 CPU tensors of float32 or float64 the forward and backward passes run on the engine. What it does
-not serve goes to torch's own kernels: other devices and dtypes, ``create_graph=True``,
-``torch.compile``, ``torch.jit``, ``torch.export``, ``torch.func``, forward-mode gradients, autocast,
-dispatch modes, tensors of a subclass, and empty ones. Errors are torch's own as well: a call that
-is not in order goes there, too.
+not serve goes to torch's own kernels and gives torch's own result: other devices and dtypes,
+``create_graph=True``, ``torch.compile``, ``torch.jit``, ``torch.export``, ``torch.func``,
+forward-mode gradients, autocast, dispatch modes, tensors of a subclass, and empty ones. Errors are
+torch's own as well: a call that is not in order goes there, too.
+
+The engine keeps a packed copy of the weights and a plain one, by which it sees any change of them.
+``torch.set_num_threads`` holds for the engine. ``torch.jit.script(model)`` leaves torch's own
+modules in the model that it was given, and dynamic quantization passes modules of these types over:
+call `accelerate` after the one and `restore` before the other.
 """
 
 from __future__ import annotations
@@ -32,7 +37,17 @@ from torch.autograd import forward_ad
 from torch.nn.utils import parametrize
 from torch.nn.utils.rnn import PackedSequence
 
-__all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell", "Report", "accelerate", "restore"]
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "GRUCell",
+    "LSTMCell",
+    "RNNCell",
+    "Report",
+    "accelerate",
+    "restore",
+]
 
 Array = NDArray[Any]
 
@@ -50,7 +65,7 @@ _LARGE, _FEW_ROWS = 1 << 18, 4
 def _is_plain_eager() -> bool:
     # whether nothing but autograd wants to see or change what torch does in this thread
     return not (
-        torch.jit.is_tracing()
+        torch._C._is_tracing()
         or torch._C._len_torch_dispatch_stack()
         or torch._C._are_functorch_transforms_active()
         or forward_ad._current_level >= 0
@@ -81,7 +96,7 @@ def _follow_torch_threads() -> None:
     global _threads
     count = torch.get_num_threads()
     if count != _threads:
-        if _threads or not runtime._limit and count < runtime.get_num_threads():
+        if _threads or (not runtime._limit and count < runtime.get_num_threads()):
             runtime.set_num_threads(count)
         _threads = count
 
@@ -196,71 +211,118 @@ def _pack(
 
 
 def _array(tensor: Any) -> Array:
-    # C-contiguous and aligned; the tensor's own memory where it is
-    array: Array = tensor.contiguous().numpy(force=True)
+    # C-contiguous and aligned: the tensor's own memory where that is
+    array: Array = tensor.numpy(force=True)
     return array if array.flags.carray else array.copy()
 
 
-class _Padded:
-    """Sequences as tensors of three axes."""
+class _Layout:
+    """Where steps and samples lie in a call's tensors."""
 
-    lengths = None
+    lengths: Array | None = None
+    batch_first = False
+    steps: int
+    batch: int
+    rows: tuple[int, ...]  # axes of the outputs of a layer within torch's kernels, all but the last
+    state_axes: tuple[int, ...]  # of states, all but the last
 
-    def __init__(self, steps: int, batch: int, batch_first: bool) -> None:
-        self.steps, self.batch, self.batch_first = steps, batch, batch_first
+    def load_state(self, tensor: Any) -> Array:
+        # (L*D, B, n)
+        return _array(tensor).reshape(-1, self.batch, tensor.shape[-1])
+
+    def give_state(self, array: Array) -> Any:
+        return torch.from_numpy(array.reshape(*self.state_axes, array.shape[-1]))
+
+
+class _Padded(_Layout):
+    """Sequences of equal length: many, or one alone; or a cell's single step."""
+
+    def __init__(
+        self, axes: Sequence[int], state_axes: Sequence[int], batch_first: bool, cell: bool
+    ) -> None:
+        # axes of tensors, all but the last: (T, B), (B, T) with batch_first, or (T,); of a cell's
+        # (B,) or ()
+        self.axes, self.state_axes, self.batch_first = axes, tuple(state_axes), batch_first
+        steps, batch = (1, *axes, 1)[:2] if cell else (*axes, 1)[:2]
+        self.steps, self.batch = self.rows = (batch, steps) if batch_first else (steps, batch)
 
     def load(self, tensor: Any) -> Array:
         # (T, B, n), adjacent elements on the last axis
-        array = tensor.numpy(force=True) if tensor.stride(-1) == 1 else _array(tensor)
-        return self._swapped(array if array.flags.aligned else array.copy())
+        array = tensor.numpy(force=True)
+        if array.strides[-1] != array.itemsize or not array.flags.aligned:
+            array = array.copy()
+        return self._steps_first(array)
+
+    def load_mask(self, tensor: Any) -> Array:
+        array: Array = tensor.numpy()
+        return array
 
     def blank(self, n: int, dtype: Any) -> Array:
-        batch_first = self.batch_first
-        axes = (self.batch, self.steps) if batch_first else (self.steps, self.batch)
-        return self._swapped(np.empty((*axes, n), dtype))
+        return self._steps_first(np.empty((*self.axes, n), dtype))
 
     def give(self, array: Array) -> Any:
-        # what `blank` returned, as a tensor
-        return torch.from_numpy(self._swapped(array))
+        # (T, B, n) as a tensor
+        if self.batch_first:
+            return torch.from_numpy(array.swapaxes(0, 1))
+        return torch.from_numpy(array.reshape(*self.axes, array.shape[-1]))
 
-    def _swapped(self, array: Array) -> Array:
-        return array.swapaxes(0, 1) if self.batch_first else array
+    def _steps_first(self, array: Array) -> Array:
+        if self.batch_first:
+            return array.swapaxes(0, 1)
+        return array.reshape(self.steps, self.batch, array.shape[-1])
 
-    def arguments(self, x: Any, state: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        # of torch's kernels: the first and the last ones
-        return (x, state), (self.batch_first,)
+    def in_torch(self, kernel: Callable[..., Any], x: Any, states: Any, *args: Any) -> Any:
+        """Call torch's own kernel."""
+        y, *states = kernel(
+            x if self.batch_first else x.reshape(self.steps, self.batch, -1),
+            states,
+            *args,
+            self.batch_first,
+        )
+        y = y if self.batch_first else y.reshape(*self.axes, y.shape[-1])
+        return y, *(state.reshape(*self.state_axes, state.shape[-1]) for state in states)
 
 
-class _Ragged:
+class _Ragged(_Layout):
     """The data of a PackedSequence: rows step by step, the samples of a step longest first."""
 
-    def __init__(self, batch_sizes: Any) -> None:
+    def __init__(self, batch_sizes: Any, stack: int) -> None:
         sizes = batch_sizes.numpy()
         self.batch_sizes, self.steps, self.batch = batch_sizes, len(sizes), int(sizes[0])
+        self.state_axes = stack, self.batch
         active = np.arange(self.batch) < sizes[:, None]
         self.lengths = active.sum(axis=0)
-        self._rows = torch.from_numpy(np.flatnonzero(active))  # of the padded array
-        self._sizes = sizes
+        self._sizes, self._places = sizes, torch.from_numpy(np.flatnonzero(active))
+        self.rows = (len(self._places),)
 
     def fits(self, rows: int) -> bool:
-        # whether the batch sizes are those of `rows` rows, and never grow
-        return len(self._rows) == self._sizes.sum() == rows and bool((np.diff(self._sizes) <= 0).all())
+        # whether there are so many rows, and the sizes never grow
+        grow = np.diff(self._sizes) > 0
+        return len(self._places) == self._sizes.sum() == rows and not grow.any()
 
-    def load(self, tensor: Any, blank: Callable[..., Any] = torch.empty) -> Array:
-        padded = blank((self.steps * self.batch, tensor.shape[1]), dtype=tensor.dtype)
-        padded.index_copy_(0, self._rows, tensor.detach())
-        array: Array = padded.numpy().reshape(self.steps, self.batch, -1)
-        return array
+    def load(self, tensor: Any) -> Array:
+        return self._pad(tensor.detach(), torch.empty)
+
+    def load_mask(self, tensor: Any) -> Array:
+        return self._pad(tensor, torch.zeros)
+
+    def _pad(self, rows: Any, blank: Callable[..., Any]) -> Array:
+        # (T, B, n), with what `blank` left past each sample's end
+        n = rows.shape[1]
+        padded = blank((self.steps * self.batch, n), dtype=rows.dtype)
+        array: Array = padded.index_copy_(0, self._places, rows).numpy()
+        return array.reshape(self.steps, self.batch, n)
 
     def blank(self, n: int, dtype: Any) -> Array:
         return np.empty((self.steps, self.batch, n), dtype)
 
     def give(self, array: Array) -> Any:
-        padded = torch.from_numpy(array.reshape(self.steps * self.batch, -1))
-        return padded.index_select(0, self._rows)
+        padded = torch.from_numpy(array.reshape(self.steps * self.batch, array.shape[-1]))
+        return padded.index_select(0, self._places)
 
-    def arguments(self, x: Any, state: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        return (x, self.batch_sizes, state), ()
+    def in_torch(self, kernel: Callable[..., Any], x: Any, states: Any, *args: Any) -> Any:
+        """Call torch's own kernel."""
+        return kernel(x, self.batch_sizes, states, *args)
 
 
 # ---- one call
@@ -285,8 +347,8 @@ class _Call:
         tape = self.engine.forward(
             self.packed,
             array,
-            None if h0 is None else _array(h0),
-            None if c0 is None else _array(c0),
+            None if h0 is None else layout.load_state(h0),
+            None if c0 is None else layout.load_state(c0),
             layout.lengths,
             self._masks(x) if net.dropout else None,
             y,
@@ -295,17 +357,15 @@ class _Call:
             training,
         )
         states = (h_n, c_n) if net.has_c else (h_n,)
-        return (layout.give(y), *map(torch.from_numpy, states)), tape
+        return (layout.give(y), *map(layout.give_state, states)), tape
 
     def _masks(self, x: Any) -> tuple[Any, ...]:
         # of dropout between layers, drawn as torch's kernels draw them
         net, layout = self.network, self.layout
         n = net.directions * net.step_size
-        ragged = isinstance(layout, _Ragged)
-        ones = x.new_ones((*((len(x),) if ragged else (layout.steps, layout.batch)), n))
+        ones = x.new_ones((*layout.rows, n))
         masks = [torch.nn.functional.dropout(ones, net.dropout) for _ in range(net.num_layers - 1)]
-        arrays = [layout.load(m, torch.zeros) if ragged else m.numpy() for m in masks]
-        return np.stack(arrays), None, None, None
+        return np.stack([layout.load_mask(mask) for mask in masks]), None, None, None
 
     def backward(
         self, tape: Any, weights: Sequence[Any], wanted: Sequence[bool], grads: Sequence[Any]
@@ -314,7 +374,7 @@ class _Call:
         net, layout = self.network, self.layout
         dtype = np.dtype(f"f{weights[0].element_size()}")
         dy, *dstates = grads
-        dh_n, dc_n, *_ = (*(None if d is None else _array(d) for d in dstates), None)
+        dh_n, dc_n, *_ = (*(None if d is None else layout.load_state(d) for d in dstates), None)
         dx = layout.blank(weights[0].shape[1], dtype) if wanted[0] else None
         dh0 = np.empty((net.stack, layout.batch, net.step_size), dtype) if wanted[1] else None
         dc0 = np.empty((net.stack, layout.batch, net.hidden_size), dtype) if wanted[2] else None
@@ -332,8 +392,8 @@ class _Call:
         )
         return (
             None if dx is None else layout.give(dx),
-            None if dh0 is None else torch.from_numpy(dh0),
-            None if dc0 is None else torch.from_numpy(dc0),
+            None if dh0 is None else layout.give_state(dh0),
+            None if dc0 is None else layout.give_state(dc0),
             *(
                 torch.from_numpy(dweights[i]) if dweights and want else None
                 for i, want in enumerate(wanted[3:])
@@ -351,13 +411,16 @@ class _Call:
     def torch_forward(self, x: Any, h0: Any, c0: Any, weights: Sequence[Any]) -> tuple[Any, ...]:
         """Run torch's own kernel."""
         net = self.network
-        zeros = (net.stack, self.layout.batch)
-        h0 = x.new_zeros((*zeros, net.step_size)) if h0 is None else h0
-        if net.has_c:
-            h0 = h0, x.new_zeros((*zeros, net.hidden_size)) if c0 is None else c0
-        first, last = self.layout.arguments(x, h0)
+        sizes = [net.step_size, net.hidden_size] if net.has_c else [net.step_size]
+        axes = net.stack, self.layout.batch
+        states = [
+            x.new_zeros((*axes, n)) if state is None else state.reshape(*axes, n)
+            for state, n in zip((h0, c0), sizes, strict=False)
+        ]
         options = net.bias, net.num_layers, net.dropout, True, net.bidirectional
-        outputs: tuple[Any, ...] = getattr(_VF, net.cell)(*first, list(weights), *options, *last)
+        outputs: tuple[Any, ...] = self.layout.in_torch(
+            getattr(_VF, net.cell), x, states if net.has_c else states[0], list(weights), *options
+        )
         return outputs
 
     def torch_backward(
@@ -399,7 +462,9 @@ class _Recurrent(torch.autograd.Function):
     def backward(ctx: Any, *grads: Any) -> tuple[Any, ...]:
         call, wanted = ctx.call, ctx.needs_input_grad[1:]
         holder, *tensors = ctx.saved_tensors
-        if torch.is_grad_enabled() or not _is_plain_eager():
+        is_batched = torch._C._functorch.is_legacy_batchedtensor  # is_grads_batched
+        batched = any(grad is not None and is_batched(grad) for grad in grads)
+        if torch.is_grad_enabled() or batched or not _is_plain_eager():
             return None, *call.torch_backward(tensors, wanted, grads)
         tape = vars(holder).pop("tape", None)
         if tape is None:  # used by a backward pass before this one (retain_graph), or moved
@@ -409,30 +474,35 @@ class _Recurrent(torch.autograd.Function):
 
 
 def _run(
-    module: Any, network: _Network, x: Any, h0: Any, c0: Any, layout: _Padded | _Ragged
+    module: Any, network: _Network, layout: _Padded | _Ragged, x: Any, h0: Any, c0: Any
 ) -> tuple[Any, ...] | None:
     # outputs and final states; None where torch had better do it
     own = module._parameters
     weights = [own[n] if n in own else getattr(module, n, None) for n in module._engine_weights()]
     if not _are_plain(weights, x.dtype):
         return None
-    rows = layout.steps * layout.batch
-    if rows < _FEW_ROWS and sum(w.nbytes for w in weights) > _LARGE:
+    arrays = [_array(weight) for weight in weights]
+    if layout.steps * layout.batch < _FEW_ROWS and sum([a.nbytes for a in arrays]) > _LARGE:
         return None
     _follow_torch_threads()
     engine = backend.active().recurrent
     training = torch.is_grad_enabled() and any(
         t is not None and t.requires_grad for t in (x, h0, c0, *weights)
     )
-    arrays = [_array(weight) for weight in weights]
     packed = _pack(module, network, x.shape[-1], engine, arrays, training)
     if packed is None:
         return None
     if not training and not network.dropout and isinstance(layout, _Padded):
-        given = [None if t is None else t.numpy(force=True) for t in (x, h0, c0)]
-        done = engine.infer(packed, *given, 3, layout.batch_first)
+        array, states = (
+            layout.load(x),
+            (None if t is None else layout.load_state(t) for t in (h0, c0)),
+        )
+        flip = layout.batch_first
+        done = engine.infer(packed, array.swapaxes(0, 1) if flip else array, *states, 3, flip)
         if done is not None:
-            return tuple([torch.from_numpy(array) for array in done if array is not None])
+            y, *final = done
+            y = layout.give(y.swapaxes(0, 1) if flip else y)
+            return y, *(layout.give_state(array) for array in final if array is not None)
     call = _Call(network, engine, packed, layout)
     if training:
         outputs: tuple[Any, ...] = _Recurrent.apply(call, x, h0, c0, *weights)
@@ -441,26 +511,29 @@ def _run(
 
 
 def _split(hx: Any, has_c: bool) -> tuple[Any, Any]:
-    # h and c, each None where there is none; what torch would refuse comes back as it is
+    # h and c, each None where there is none, and no tensors where torch has something to say
     if hx is None or not has_c:
         return hx, None
-    return tuple(hx) if isinstance(hx, (tuple, list)) and len(hx) == 2 else (hx, hx)
+    return tuple(hx) if isinstance(hx, (tuple, list)) and len(hx) == 2 else (False, False)
 
 
 # ---- modules
 
 
 class _Module(torch.nn.Module):
-    def forward(self, input: Any, hx: Any = None) -> Any:  # noqa: D102: torch's own says it
+    def forward(self, input: Any, hx: Any = None) -> Any:
         if not torch.compiler.is_compiling() and _is_plain_eager():
             result = self._on_engine(input, hx)
             if result is not None:
                 return result
+        if isinstance(input, torch.fx.Proxy):  # a leaf of the graph, as torch's own modules are
+            path = input.tracer.path_of_module(self)
+            return input.tracer.create_proxy("call_module", path, (input, hx), {})
         return super().forward(input, hx)
 
     def __prepare_scriptable__(self) -> Any:  # torch.jit.script asks for what to compile instead
         twin = type(self).__new__(type(self))
-        vars(twin).update(vars(self))
+        twin.__dict__.update(self.__dict__)
         _turn(twin, _ORIGINALS)
         return twin
 
@@ -486,41 +559,37 @@ class _Layer(_Module):
             self.proj_size,
             self.dropout if self.training and self.num_layers > 1 else 0.0,
         )
-        axes, layout = x.dim(), None
+        axes, stack = x.shape[:-1], network.stack
+        layout: _Padded | _Ragged
         if packed:
-            layout = _Ragged(input.batch_sizes)
-            if axes != 2 or not layout.fits(len(x)):
+            layout = _Ragged(input.batch_sizes, stack)
+            if len(axes) != 1 or not layout.fits(len(x)):
                 return None
-            h, c = (
-                t if t is None or input.sorted_indices is None or t.dim() != 3
-                else t.index_select(1, input.sorted_indices)
-                for t in (h, c)
-            )
-        elif axes == 3:
-            batch_first = self.batch_first
-            layout = _Padded(x.shape[batch_first], x.shape[not batch_first], batch_first)
-        elif axes == 2 and all(t is None or t.dim() == 2 for t in (h, c)):
-            layout = _Padded(len(x), 1, False)
-            x, h, c = (None if t is None else t.unsqueeze(1) for t in (x, h, c))
-        if layout is None or x.shape[-1] != self.input_size:
+            if hx is not None and input.sorted_indices is not None:
+                hx = self.permute_hidden(hx, input.sorted_indices)
+                h, c = _split(hx, network.has_c)
+        elif len(axes) == 2:
+            batch = axes[not self.batch_first]
+            layout = _Padded(axes, (stack, batch), self.batch_first, cell=False)
+        elif len(axes) == 1:
+            layout = _Padded(axes, (stack,), False, cell=False)
+        else:
             return None
-        state = (network.stack, layout.batch)
-        if (h is not None and h.shape != (*state, network.step_size)) or (
-            c is not None and c.shape != (*state, network.hidden_size)
+        if (
+            x.shape[-1] != self.input_size
+            or (h is not None and h.shape != (*layout.state_axes, network.step_size))
+            or (c is not None and c.shape != (*layout.state_axes, network.hidden_size))
         ):
             return None
-        outputs = _run(self, network, x, h, c, layout)
+        outputs = _run(self, network, layout, x, h, c)
         if outputs is None:
             return None
+        y, *states = outputs
+        state = tuple(states) if network.has_c else states[0]
         if packed:
-            y, *states = outputs
-            if input.unsorted_indices is not None:
-                states = [t.index_select(1, input.unsorted_indices) for t in states]
-            outputs = PackedSequence(y, *input[1:]), *states
-        elif axes == 2:
-            outputs = tuple(t.squeeze(1) for t in outputs)
-        y, h, *c = outputs
-        return y, ((h, *c) if c else h)
+            y = PackedSequence(y, *input[1:])
+            state = self.permute_hidden(state, input.unsorted_indices)
+        return y, state
 
 
 class RNN(_Layer, torch.nn.RNN):
@@ -544,25 +613,23 @@ class _Cell(_Module):
         cell = self._engine_cell()
         h, c = _split(hx, cell == "lstm")
         given = [t for t in (input, h, c) if t is not None]
-        axes = input.dim()
         if (
             cell not in _GATES
-            or not _are_plain(given, input.dtype)
+            or not _are_plain(given, getattr(input, "dtype", None))
             or not input.numel()
-            or axes not in (1, 2)
+            or input.dim() not in (1, 2)
             or input.shape[-1] != self.input_size
         ):
             return None
-        state = (*input.shape[:-1], self.hidden_size)
-        if any(t.shape != state for t in given[1:]):
+        axes = input.shape[:-1]
+        if any(t.shape != (*axes, self.hidden_size) for t in given[1:]):
             return None
         network = _Network(cell, self.bias, 1, False, self.hidden_size, 0, 0.0)
-        x, h, c = (None if t is None else t.view(1, -1, t.shape[-1]) for t in (input, h, c))
-        outputs = _run(self, network, x, h, c, _Padded(1, x.shape[1], False))
+        outputs = _run(self, network, _Padded(axes, axes, False, cell=True), input, h, c)
         if outputs is None:
             return None
-        states = tuple(t.view(state) for t in outputs[1:])
-        return states if cell == "lstm" else states[0]
+        y, _, *c = outputs  # y is the new h
+        return (y, *c) if network.has_c else y
 
 
 class RNNCell(_Cell, torch.nn.RNNCell):
