@@ -54,9 +54,9 @@ Array = NDArray[Any]
 _TENSORS = (torch.Tensor, torch.nn.Parameter)  # no subclass: those want to see every operation
 _DTYPES = (torch.float32, torch.float64)
 _GATES = {"rnn_tanh": 1, "rnn_relu": 1, "lstm": 4, "gru": 3}
-# A step or two of one sample with weights of so many bytes: to look whether the weights have
-# changed takes longer than what the engine gains over torch's kernels.
-_LARGE, _FEW_ROWS = 1 << 18, 4
+# A step or two of one sample, and more weights a gate: to look whether they have changed takes longer
+# than what the engine gains over torch's kernels, but those of an LSTM. Of cells: any weights.
+_FEW_ROWS, _LARGE = 4, 1 << 16
 
 
 # ---- what may run on the engine
@@ -477,26 +477,26 @@ def _run(
     module: Any, network: _Network, layout: _Padded | _Ragged, x: Any, h0: Any, c0: Any
 ) -> tuple[Any, ...] | None:
     # outputs and final states; None where torch had better do it
+    inputs, units = x.shape[-1], network.hidden_size
+    few = layout.steps * layout.batch < _FEW_ROWS and network.cell != "lstm"
+    if (few and units * (inputs + units) > _LARGE) or not _is_plain_eager():
+        return None
     own = module._parameters
     weights = [own[n] if n in own else getattr(module, n, None) for n in module._engine_weights()]
     if not _are_plain(weights, x.dtype):
-        return None
-    arrays = [_array(weight) for weight in weights]
-    if layout.steps * layout.batch < _FEW_ROWS and sum([a.nbytes for a in arrays]) > _LARGE:
         return None
     _follow_torch_threads()
     engine = backend.active().recurrent
     training = torch.is_grad_enabled() and any(
         t is not None and t.requires_grad for t in (x, h0, c0, *weights)
     )
-    packed = _pack(module, network, x.shape[-1], engine, arrays, training)
+    arrays = [_array(weight) for weight in weights]
+    packed = _pack(module, network, inputs, engine, arrays, training)
     if packed is None:
         return None
     if not training and not network.dropout and isinstance(layout, _Padded):
-        array, states = (
-            layout.load(x),
-            (None if t is None else layout.load_state(t) for t in (h0, c0)),
-        )
+        array = layout.load(x)
+        states = [None if t is None else layout.load_state(t) for t in (h0, c0)]
         flip = layout.batch_first
         done = engine.infer(packed, array.swapaxes(0, 1) if flip else array, *states, 3, flip)
         if done is not None:
@@ -522,7 +522,7 @@ def _split(hx: Any, has_c: bool) -> tuple[Any, Any]:
 
 class _Module(torch.nn.Module):
     def forward(self, input: Any, hx: Any = None) -> Any:
-        if not torch.compiler.is_compiling() and _is_plain_eager():
+        if not torch.compiler.is_compiling():
             result = self._on_engine(input, hx)
             if result is not None:
                 return result
@@ -616,8 +616,8 @@ class _Cell(_Module):
         if (
             cell not in _GATES
             or not _are_plain(given, getattr(input, "dtype", None))
-            or not input.numel()
             or input.dim() not in (1, 2)
+            or input.numel() < _FEW_ROWS * self.input_size
             or input.shape[-1] != self.input_size
         ):
             return None
