@@ -54,8 +54,8 @@ Array = NDArray[Any]
 _TENSORS = (torch.Tensor, torch.nn.Parameter)  # no subclass: those want to see every operation
 _DTYPES = (torch.float32, torch.float64)
 _GATES = {"rnn_tanh": 1, "rnn_relu": 1, "lstm": 4, "gru": 3}
-# A step or two of one sample, and more weights a gate: to look whether they have changed takes longer
-# than what the engine gains over torch's kernels, but those of an LSTM. Of cells: any weights.
+# With fewer rows (samples times steps) than this the engine gains less than its calls cost: of
+# cells, of training an RNN, and of a GRU or RNN with more weights a gate, which are compared.
 _FEW_ROWS, _LARGE = 4, 1 << 16
 
 
@@ -292,7 +292,7 @@ class _Ragged(_Layout):
         self.state_axes = stack, self.batch
         active = np.arange(self.batch) < sizes[:, None]
         self.lengths = active.sum(axis=0)
-        self._sizes, self._places = sizes, torch.from_numpy(np.flatnonzero(active))
+        self._sizes, self._places = sizes, np.flatnonzero(active)  # of rows in the padded array
         self.rows = (len(self._places),)
 
     def fits(self, rows: int) -> bool:
@@ -301,24 +301,24 @@ class _Ragged(_Layout):
         return len(self._places) == self._sizes.sum() == rows and not grow.any()
 
     def load(self, tensor: Any) -> Array:
-        return self._pad(tensor.detach(), torch.empty)
+        return self._pad(tensor, np.empty)
 
     def load_mask(self, tensor: Any) -> Array:
-        return self._pad(tensor, torch.zeros)
+        return self._pad(tensor, np.zeros)
 
-    def _pad(self, rows: Any, blank: Callable[..., Any]) -> Array:
+    def _pad(self, tensor: Any, blank: Callable[..., Array]) -> Array:
         # (T, B, n), with what `blank` left past each sample's end
-        n = rows.shape[1]
-        padded = blank((self.steps * self.batch, n), dtype=rows.dtype)
-        array: Array = padded.index_copy_(0, self._places, rows).numpy()
-        return array.reshape(self.steps, self.batch, n)
+        rows = tensor.numpy(force=True)
+        padded = blank((self.steps * self.batch, rows.shape[1]), rows.dtype)
+        padded[self._places] = rows
+        return padded.reshape(self.steps, self.batch, rows.shape[1])
 
     def blank(self, n: int, dtype: Any) -> Array:
         return np.empty((self.steps, self.batch, n), dtype)
 
     def give(self, array: Array) -> Any:
-        padded = torch.from_numpy(array.reshape(self.steps * self.batch, array.shape[-1]))
-        return padded.index_select(0, self._places)
+        rows = array.reshape(self.steps * self.batch, array.shape[-1]).take(self._places, axis=0)
+        return torch.from_numpy(rows)
 
     def in_torch(self, kernel: Callable[..., Any], x: Any, states: Any, *args: Any) -> Any:
         """Call torch's own kernel."""
@@ -477,19 +477,22 @@ def _run(
     module: Any, network: _Network, layout: _Padded | _Ragged, x: Any, h0: Any, c0: Any
 ) -> tuple[Any, ...] | None:
     # outputs and final states; None where torch had better do it
-    inputs, units = x.shape[-1], network.hidden_size
-    few = layout.steps * layout.batch < _FEW_ROWS and network.cell != "lstm"
-    if (few and units * (inputs + units) > _LARGE) or not _is_plain_eager():
+    if not _is_plain_eager():
         return None
     own = module._parameters
     weights = [own[n] if n in own else getattr(module, n, None) for n in module._engine_weights()]
     if not _are_plain(weights, x.dtype):
         return None
-    _follow_torch_threads()
-    engine = backend.active().recurrent
     training = torch.is_grad_enabled() and any(
         t is not None and t.requires_grad for t in (x, h0, c0, *weights)
     )
+    inputs, units = x.shape[-1], network.hidden_size
+    if layout.steps * layout.batch < _FEW_ROWS and network.cell != "lstm":
+        most = 0 if training and network.cell != "gru" else _LARGE
+        if units * (inputs + units) > most:
+            return None
+    _follow_torch_threads()
+    engine = backend.active().recurrent
     arrays = [_array(weight) for weight in weights]
     packed = _pack(module, network, inputs, engine, arrays, training)
     if packed is None:
