@@ -4,9 +4,9 @@
 parameters, state dict and results, and `accelerate` makes those of an existing model into them. On
 CPU tensors of float32 or float64 the forward and backward passes run on the engine. What it does
 not serve goes to torch's own kernels and gives torch's own result: other devices and dtypes,
-``create_graph=True``, ``torch.compile``, ``torch.jit``, ``torch.export``, ``torch.func``,
-forward-mode gradients, autocast, dispatch modes, tensors of a subclass, and empty ones. Errors are
-torch's own as well: a call that is not in order goes there, too.
+``create_graph=True``, ``torch.jit``, ``torch.export``, ``torch.func``, forward-mode gradients,
+autocast, dispatch modes, tensors of a subclass, empty ones, and what ``torch.compile`` takes into its
+graph. Errors are torch's own as well: a call that is not in order goes there, too.
 
 The engine keeps a packed copy of the weights and a plain one, by which it sees any change of them.
 ``torch.set_num_threads`` holds for the engine. ``torch.jit.script(model)`` leaves torch's own
@@ -193,15 +193,20 @@ def _pack(
     ):
         if shapes != network.shapes(input_size):
             return None
+        # of the copies, since another process might write to the weights meanwhile
+        copies = [bytearray(array) for array in arrays]
+        whole = [
+            np.frombuffer(copy, array.dtype).reshape(array.shape)
+            for copy, array in zip(copies, arrays, strict=True)
+        ]
         packed = engine.pack(
             network.cell,
-            network.entries(arrays),
+            network.entries(whole),
             network.num_layers,
             network.directions,
             training,
             (0.0, 0.0),
         )
-        copies = [bytearray(array) for array in arrays]
         kept = _Pack(engine, isa, training, network[:-1], shapes, copies, packed)
         _packs[module] = kept  # as a whole, so that threads that race each have one that fits
     return kept.packed
@@ -517,7 +522,8 @@ def _split(hx: Any, has_c: bool) -> tuple[Any, Any]:
     # h and c, each None where there is none, and no tensors where torch has something to say
     if hx is None or not has_c:
         return hx, None
-    return tuple(hx) if isinstance(hx, (tuple, list)) and len(hx) == 2 else (False, False)
+    given = isinstance(hx, (tuple, list)) and len(hx) == 2 and all(t is not None for t in hx)
+    return tuple(hx) if given else (False, False)
 
 
 # ---- modules
@@ -529,9 +535,9 @@ class _Module(torch.nn.Module):
             result = self._on_engine(input, hx)
             if result is not None:
                 return result
-        if isinstance(input, torch.fx.Proxy):  # a leaf of the graph, as torch's own modules are
-            path = input.tracer.path_of_module(self)
-            return input.tracer.create_proxy("call_module", path, (input, hx), {})
+            if isinstance(input, torch.fx.Proxy):  # a leaf of the graph, as torch's own modules are
+                path = input.tracer.path_of_module(self)
+                return input.tracer.create_proxy("call_module", path, (input, hx), {})
         return super().forward(input, hx)
 
     def __prepare_scriptable__(self) -> Any:  # torch.jit.script asks for what to compile instead
