@@ -1,62 +1,28 @@
-"""PyTorch's recurrent modules on rnnfast's engine.
-
-`RNN`, `LSTM`, `GRU` and their cells are subclasses of torch.nn's, with the same arguments,
-parameters, state dict and results, and `accelerate` makes those of an existing model into them. On
-CPU tensors of float32 or float64 the forward and backward passes run on the engine. What it does
-not serve goes to torch's own kernels and gives torch's own result: other devices and dtypes,
-``create_graph=True``, ``torch.jit``, ``torch.export``, ``torch.func``, forward-mode gradients,
-autocast, dispatch modes, tensors of a subclass, empty ones, and what ``torch.compile`` takes into its
-graph. Errors are torch's own as well: a call that is not in order goes there, too.
-
-The engine keeps a packed copy of the weights and a plain one, by which it sees any change of them.
-``torch.set_num_threads`` holds for the engine. ``torch.jit.script(model)`` leaves torch's own
-modules in the model that it was given, and dynamic quantization passes modules of these types over:
-call `accelerate` after the one and `restore` before the other.
-"""
+"""One call of a module on the engine: what may run there, weights, layouts, the graph's node."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-
-from . import backend
-from .core import runtime
-
-try:
-    import torch
-except ImportError as error:
-    raise ImportError("rnnfast.torch needs PyTorch: pip install rnnfast[torch]") from error
-
 from torch import _VF
 from torch.autograd import forward_ad
-from torch.nn.utils import parametrize
-from torch.nn.utils.rnn import PackedSequence
 
-__all__ = [
-    "GRU",
-    "LSTM",
-    "RNN",
-    "GRUCell",
-    "LSTMCell",
-    "RNNCell",
-    "Report",
-    "accelerate",
-    "restore",
-]
+from .. import backend
+from ..core import runtime
 
 Array = NDArray[Any]
 
 _TENSORS = (torch.Tensor, torch.nn.Parameter)  # no subclass: those want to see every operation
 _DTYPES = (torch.float32, torch.float64)
-_GATES = {"rnn_tanh": 1, "rnn_relu": 1, "lstm": 4, "gru": 3}
+GATES = {"rnn_tanh": 1, "rnn_relu": 1, "lstm": 4, "gru": 3}
 # With fewer rows (samples times steps) than this the engine gains less than its calls cost: of
 # cells, of training an RNN, and of a GRU or RNN with more weights a gate, which are compared.
-_FEW_ROWS, _LARGE = 4, 1 << 16
+FEW_ROWS, _LARGE = 4, 1 << 16
 
 
 # ---- what may run on the engine
@@ -73,7 +39,8 @@ def _is_plain_eager() -> bool:
     )
 
 
-def _are_plain(tensors: Iterable[Any], dtype: Any) -> bool:
+def are_plain(tensors: Iterable[Any], dtype: Any) -> bool:
+    """Return whether the engine can read all tensors, and their dtype is this one."""
     for tensor in tensors:
         if (
             type(tensor) not in _TENSORS
@@ -104,7 +71,7 @@ def _follow_torch_threads() -> None:
 # ---- weights
 
 
-class _Network(NamedTuple):
+class Network(NamedTuple):
     """What the engine and torch's kernels must know of a module beside its weights."""
 
     cell: str  # the engine's name and that of torch's kernel
@@ -117,22 +84,26 @@ class _Network(NamedTuple):
 
     @property
     def directions(self) -> int:
+        """D."""
         return 2 if self.bidirectional else 1
 
     @property
     def stack(self) -> int:
+        """L*D."""
         return self.num_layers * self.directions
 
     @property
     def step_size(self) -> int:
+        """Size of h."""
         return self.proj_size or self.hidden_size
 
     @property
     def has_c(self) -> bool:
+        """Whether the state has a c."""
         return self.cell == "lstm"
 
     def entries(self, flat: Sequence[Any]) -> list[tuple[Any, ...]]:
-        # the weights of each layer and direction, or their gradients, as the engine takes them
+        """Return weights, or their gradients, by layer and direction, as the engine takes them."""
         biases, projections = 2 * self.bias, bool(self.proj_size)
         size = 2 + biases + projections
         entries = []
@@ -143,8 +114,8 @@ class _Network(NamedTuple):
         return entries
 
     def shapes(self, input_size: int) -> list[tuple[int, ...]]:
-        # of the weights
-        H, GH = self.hidden_size, _GATES[self.cell] * self.hidden_size
+        """Return those of the weights."""
+        H, GH = self.hidden_size, GATES[self.cell] * self.hidden_size
         shapes: list[tuple[int, ...]] = []
         for layer in range(self.num_layers):
             width = self.directions * self.step_size if layer else input_size
@@ -171,7 +142,7 @@ _packs: WeakKeyDictionary[Any, _Pack] = WeakKeyDictionary()
 
 def _pack(
     module: Any,
-    network: _Network,
+    network: Network,
     input_size: int,
     engine: Any,
     arrays: list[Array],
@@ -221,7 +192,7 @@ def _array(tensor: Any) -> Array:
     return array if array.flags.carray else array.copy()
 
 
-class _Layout:
+class Layout:
     """Where steps and samples lie in a call's tensors."""
 
     lengths: Array | None = None
@@ -232,14 +203,15 @@ class _Layout:
     state_axes: tuple[int, ...]  # of states, all but the last
 
     def load_state(self, tensor: Any) -> Array:
-        # (L*D, B, n)
+        """Return a state (L*D, B, n) as the engine reads it."""
         return _array(tensor).reshape(-1, self.batch, tensor.shape[-1])
 
     def give_state(self, array: Array) -> Any:
+        """Return a state (L*D, B, n) as a tensor."""
         return torch.from_numpy(array.reshape(*self.state_axes, array.shape[-1]))
 
 
-class _Padded(_Layout):
+class Padded(Layout):
     """Sequences of equal length: many, or one alone; or a cell's single step."""
 
     def __init__(
@@ -252,21 +224,23 @@ class _Padded(_Layout):
         self.steps, self.batch = self.rows = (batch, steps) if batch_first else (steps, batch)
 
     def load(self, tensor: Any) -> Array:
-        # (T, B, n), adjacent elements on the last axis
+        """Return (T, B, n) as the engine reads it: adjacent elements on the last axis."""
         array = tensor.numpy(force=True)
         if array.strides[-1] != array.itemsize or not array.flags.aligned:
             array = array.copy()
         return self._steps_first(array)
 
     def load_mask(self, tensor: Any) -> Array:
+        """Return (T, B, n) of factors for outputs between layers."""
         array: Array = tensor.numpy()
         return array
 
     def blank(self, n: int, dtype: Any) -> Array:
+        """Return (T, B, n) for the engine to write, and for `give`."""
         return self._steps_first(np.empty((*self.axes, n), dtype))
 
     def give(self, array: Array) -> Any:
-        # (T, B, n) as a tensor
+        """Return (T, B, n) as a tensor."""
         if self.batch_first:
             return torch.from_numpy(array.swapaxes(0, 1))
         return torch.from_numpy(array.reshape(*self.axes, array.shape[-1]))
@@ -288,7 +262,7 @@ class _Padded(_Layout):
         return y, *(state.reshape(*self.state_axes, state.shape[-1]) for state in states)
 
 
-class _Ragged(_Layout):
+class Ragged(Layout):
     """The data of a PackedSequence: rows step by step, the samples of a step longest first."""
 
     def __init__(self, batch_sizes: Any, stack: int) -> None:
@@ -301,14 +275,16 @@ class _Ragged(_Layout):
         self.rows = (len(self._places),)
 
     def fits(self, rows: int) -> bool:
-        # whether there are so many rows, and the sizes never grow
+        """Return whether there are so many rows, and the sizes never grow."""
         grow = np.diff(self._sizes) > 0
         return len(self._places) == self._sizes.sum() == rows and not grow.any()
 
     def load(self, tensor: Any) -> Array:
+        """Return (T, B, n), anything past each sample's end."""
         return self._pad(tensor, np.empty)
 
     def load_mask(self, tensor: Any) -> Array:
+        """Return (T, B, n), zero past each sample's end."""
         return self._pad(tensor, np.zeros)
 
     def _pad(self, tensor: Any, blank: Callable[..., Array]) -> Array:
@@ -319,9 +295,11 @@ class _Ragged(_Layout):
         return padded.reshape(self.steps, self.batch, rows.shape[1])
 
     def blank(self, n: int, dtype: Any) -> Array:
+        """Return (T, B, n) for the engine to write, and for `give`."""
         return np.empty((self.steps, self.batch, n), dtype)
 
     def give(self, array: Array) -> Any:
+        """Return the rows of (T, B, n) as a tensor."""
         rows = array.reshape(self.steps * self.batch, array.shape[-1]).take(self._places, axis=0)
         return torch.from_numpy(rows)
 
@@ -336,9 +314,7 @@ class _Ragged(_Layout):
 class _Call:
     """A call's network, packed weights and layout: what its backward pass needs beside tensors."""
 
-    def __init__(
-        self, network: _Network, engine: Any, packed: Any, layout: _Padded | _Ragged
-    ) -> None:
+    def __init__(self, network: Network, engine: Any, packed: Any, layout: Padded | Ragged) -> None:
         self.network, self.engine, self.packed, self.layout = network, engine, packed, layout
         self.rng_state = torch.get_rng_state() if network.dropout else None
 
@@ -478,21 +454,38 @@ class _Recurrent(torch.autograd.Function):
         return None, *call.backward(tape, tensors[3:], wanted, grads)
 
 
-def _run(
-    module: Any, network: _Network, layout: _Padded | _Ragged, x: Any, h0: Any, c0: Any
+def run(
+    module: Any, network: Network, layout: Padded | Ragged, x: Any, h0: Any, c0: Any
 ) -> tuple[Any, ...] | None:
-    # outputs and final states; None where torch had better do it
-    if not _is_plain_eager():
+    """Run a module's network.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The owner of the weights, which its ``_engine_weights`` names.
+    network : Network
+    layout : Padded or Ragged
+    x, h0, c0 : torch.Tensor
+        In that layout; states, or None.
+
+    Returns
+    -------
+    tuple of torch.Tensor, or None
+        Outputs and final states; None where torch had better do it.
+    """
+    # without the compiled engine torch's own kernels are the faster ones
+    missing = runtime.kernels is None and backend._chosen.get() is None
+    if missing or not _is_plain_eager():
         return None
     own = module._parameters
     weights = [own[n] if n in own else getattr(module, n, None) for n in module._engine_weights()]
-    if not _are_plain(weights, x.dtype):
+    if not are_plain(weights, x.dtype):
         return None
     training = torch.is_grad_enabled() and any(
         t is not None and t.requires_grad for t in (x, h0, c0, *weights)
     )
     inputs, units = x.shape[-1], network.hidden_size
-    if layout.steps * layout.batch < _FEW_ROWS and network.cell != "lstm":
+    if layout.steps * layout.batch < FEW_ROWS and network.cell != "lstm":
         most = 0 if training and network.cell != "gru" else _LARGE
         if units * (inputs + units) > most:
             return None
@@ -502,7 +495,7 @@ def _run(
     packed = _pack(module, network, inputs, engine, arrays, training)
     if packed is None:
         return None
-    if not training and not network.dropout and isinstance(layout, _Padded):
+    if not training and not network.dropout and isinstance(layout, Padded):
         array = layout.load(x)
         states = [None if t is None else layout.load_state(t) for t in (h0, c0)]
         flip = layout.batch_first
@@ -516,263 +509,3 @@ def _run(
         outputs: tuple[Any, ...] = _Recurrent.apply(call, x, h0, c0, *weights)
         return outputs
     return call.forward(x, h0, c0, False)[0]
-
-
-def _split(hx: Any, has_c: bool) -> tuple[Any, Any]:
-    # h and c, each None where there is none, and no tensors where torch has something to say
-    if hx is None or not has_c:
-        return hx, None
-    given = isinstance(hx, (tuple, list)) and len(hx) == 2 and all(t is not None for t in hx)
-    return tuple(hx) if given else (False, False)
-
-
-# ---- modules
-
-
-class _Module(torch.nn.Module):
-    def forward(self, input: Any, hx: Any = None) -> Any:
-        if not torch.compiler.is_compiling():
-            result = self._on_engine(input, hx)
-            if result is not None:
-                return result
-            if isinstance(input, torch.fx.Proxy):  # a leaf of the graph, as torch's own modules are
-                path = input.tracer.path_of_module(self)
-                return input.tracer.create_proxy("call_module", path, (input, hx), {})
-        return super().forward(input, hx)
-
-    def __prepare_scriptable__(self) -> Any:  # torch.jit.script asks for what to compile instead
-        twin = type(self).__new__(type(self))
-        twin.__dict__.update(self.__dict__)
-        _turn(twin, _ORIGINALS)
-        return twin
-
-
-class _Layer(_Module):
-    def _engine_weights(self) -> list[str]:
-        return self._flat_weights_names
-
-    def _on_engine(self, input: Any, hx: Any) -> Any:
-        cell = self.mode.lower()
-        h, c = _split(hx, cell == "lstm")
-        packed = isinstance(input, PackedSequence)
-        x = input.data if packed else input
-        given = [t for t in (x, h, c) if t is not None]
-        if not _are_plain(given, getattr(x, "dtype", None)) or not x.numel():
-            return None
-        network = _Network(
-            cell,
-            self.bias,
-            self.num_layers,
-            self.bidirectional,
-            self.hidden_size,
-            self.proj_size,
-            self.dropout if self.training and self.num_layers > 1 else 0.0,
-        )
-        axes, stack = x.shape[:-1], network.stack
-        layout: _Padded | _Ragged
-        if packed:
-            layout = _Ragged(input.batch_sizes, stack)
-            if len(axes) != 1 or not layout.fits(len(x)):
-                return None
-            if hx is not None and input.sorted_indices is not None:
-                hx = self.permute_hidden(hx, input.sorted_indices)
-                h, c = _split(hx, network.has_c)
-        elif len(axes) == 2:
-            batch = axes[not self.batch_first]
-            layout = _Padded(axes, (stack, batch), self.batch_first, cell=False)
-        elif len(axes) == 1:
-            layout = _Padded(axes, (stack,), False, cell=False)
-        else:
-            return None
-        if (
-            x.shape[-1] != self.input_size
-            or (h is not None and h.shape != (*layout.state_axes, network.step_size))
-            or (c is not None and c.shape != (*layout.state_axes, network.hidden_size))
-        ):
-            return None
-        outputs = _run(self, network, layout, x, h, c)
-        if outputs is None:
-            return None
-        y, *states = outputs
-        state = tuple(states) if network.has_c else states[0]
-        if packed:
-            y = PackedSequence(y, *input[1:])
-            state = self.permute_hidden(state, input.unsorted_indices)
-        return y, state
-
-
-class RNN(_Layer, torch.nn.RNN):
-    """`torch.nn.RNN` on the engine: same arguments, parameters, results and errors."""
-
-
-class LSTM(_Layer, torch.nn.LSTM):
-    """`torch.nn.LSTM` on the engine: same arguments, parameters, results and errors."""
-
-
-class GRU(_Layer, torch.nn.GRU):
-    """`torch.nn.GRU` on the engine: same arguments, parameters, results and errors."""
-
-
-class _Cell(_Module):
-    def _engine_weights(self) -> list[str]:
-        names = ["weight_ih", "weight_hh", "bias_ih", "bias_hh"]
-        return names if self.bias else names[:2]
-
-    def _on_engine(self, input: Any, hx: Any) -> Any:
-        cell = self._engine_cell()
-        h, c = _split(hx, cell == "lstm")
-        given = [t for t in (input, h, c) if t is not None]
-        if (
-            cell not in _GATES
-            or not _are_plain(given, getattr(input, "dtype", None))
-            or input.dim() not in (1, 2)
-            or input.numel() < _FEW_ROWS * self.input_size
-            or input.shape[-1] != self.input_size
-        ):
-            return None
-        axes = input.shape[:-1]
-        if any(t.shape != (*axes, self.hidden_size) for t in given[1:]):
-            return None
-        network = _Network(cell, self.bias, 1, False, self.hidden_size, 0, 0.0)
-        outputs = _run(self, network, _Padded(axes, axes, False, cell=True), input, h, c)
-        if outputs is None:
-            return None
-        y, _, *c = outputs  # y is the new h
-        return (y, *c) if network.has_c else y
-
-
-class RNNCell(_Cell, torch.nn.RNNCell):
-    """`torch.nn.RNNCell` on the engine: same arguments, parameters, results and errors."""
-
-    def _engine_cell(self) -> str:
-        return f"rnn_{self.nonlinearity}"
-
-
-class LSTMCell(_Cell, torch.nn.LSTMCell):
-    """`torch.nn.LSTMCell` on the engine: same arguments, parameters, results and errors."""
-
-    def _engine_cell(self) -> str:
-        return "lstm"
-
-
-class GRUCell(_Cell, torch.nn.GRUCell):
-    """`torch.nn.GRUCell` on the engine: same arguments, parameters, results and errors."""
-
-    def _engine_cell(self) -> str:
-        return "gru"
-
-
-# ---- models
-
-_OURS = {
-    torch.nn.RNN: RNN,
-    torch.nn.LSTM: LSTM,
-    torch.nn.GRU: GRU,
-    torch.nn.RNNCell: RNNCell,
-    torch.nn.LSTMCell: LSTMCell,
-    torch.nn.GRUCell: GRUCell,
-}
-_ORIGINALS = {ours: torchs for torchs, ours in _OURS.items()}
-
-
-@dataclass(frozen=True)
-class Report:
-    """What `accelerate` did.
-
-    Attributes
-    ----------
-    model : torch.nn.Module
-        The model that was given.
-    swapped : dict of str to str
-        Class by name, as in ``named_modules``, of the modules that now run on the engine.
-    left : dict of str to str
-        The reason by name, of the recurrent modules that do not.
-    """
-
-    model: Any
-    swapped: dict[str, str]
-    left: dict[str, str]
-
-    def __repr__(self) -> str:
-        lines = [f"{len(self.swapped)} recurrent modules run on rnnfast, {len(self.left)} do not"]
-        names = [*self.swapped.items(), *((n, f"left: {why}") for n, why in self.left.items())]
-        return "\n".join([*lines, *(f"  {name or '(the model)'}: {said}" for name, said in names)])
-
-
-def accelerate(model: Any) -> Report:
-    """Make every recurrent module of a model run on the engine, in place.
-
-    Modules of exactly the types `torch.nn.RNN`, `LSTM`, `GRU`, `RNNCell`, `LSTMCell` and `GRUCell`,
-    parametrized ones too, become those of this module: only their class changes. Parameters,
-    hooks, buffers and every reference to them, an optimiser's for instance, stay as they are.
-
-    Parameters
-    ----------
-    model : torch.nn.Module
-        Any model, or a recurrent module itself.
-
-    Returns
-    -------
-    Report
-        Which modules were swapped, and which were left and why.
-
-    Raises
-    ------
-    TypeError
-        `model` is no module.
-    """
-    swapped, left = {}, {}
-    for name, module in _recurrent_modules(model):
-        kind = parametrize.type_before_parametrizations(module)
-        if kind in _ORIGINALS:
-            left[name] = "runs on rnnfast already"
-        elif "forward" in vars(module):
-            left[name] = "its forward was replaced"
-        elif _turn(module, _OURS):
-            swapped[name] = kind.__name__
-        else:
-            left[name] = f"{kind.__name__} is a subclass"
-    return Report(model, swapped, left)
-
-
-def restore(model: Any) -> Any:
-    """Undo `accelerate`: every recurrent module is torch's own again, in place.
-
-    Parameters
-    ----------
-    model : torch.nn.Module
-
-    Returns
-    -------
-    torch.nn.Module
-        The model that was given.
-
-    Raises
-    ------
-    TypeError
-        `model` is no module.
-    """
-    for _, module in _recurrent_modules(model):
-        _turn(module, _ORIGINALS)
-    return model
-
-
-def _recurrent_modules(model: Any) -> list[tuple[str, Any]]:
-    if not isinstance(model, torch.nn.Module):
-        raise TypeError(f"expected model as a torch.nn.Module, got {type(model).__name__}")
-    kinds = torch.nn.RNNBase, torch.nn.RNNCellBase
-    return [(name, module) for name, module in model.named_modules() if isinstance(module, kinds)]
-
-
-def _turn(module: Any, kinds: dict[Any, Any]) -> bool:
-    # gives the module the class that stands in `kinds` for its own, if any does
-    kind = type(module)
-    if kind in kinds:
-        module.__class__ = kinds[kind]
-    elif parametrize.is_parametrized(module) and kind.__bases__[0] in kinds:
-        # torch made its class for its properties, and copies of the module share it
-        properties = {n: v for n, v in vars(kind).items() if n not in ("__dict__", "__weakref__")}
-        module.__class__ = type(kind.__name__, (kinds[kind.__bases__[0]],), properties)
-    else:
-        return False
-    return True
