@@ -473,6 +473,11 @@ def run(
     tuple of torch.Tensor, or None
         Outputs and final states; None where torch had better do it.
     """
+    inputs, units = x.shape[-1], network.hidden_size
+    if layout.steps * layout.batch < FEW_ROWS and network.cell != "lstm":
+        most = 0 if torch.is_grad_enabled() and network.cell != "gru" else _LARGE
+        if units * (inputs + units) > most:
+            return None
     # without the compiled engine torch's own kernels are the faster ones
     missing = runtime.kernels is None and backend._chosen.get() is None
     if missing or not _is_plain_eager():
@@ -484,11 +489,6 @@ def run(
     training = torch.is_grad_enabled() and any(
         t is not None and t.requires_grad for t in (x, h0, c0, *weights)
     )
-    inputs, units = x.shape[-1], network.hidden_size
-    if layout.steps * layout.batch < FEW_ROWS and network.cell != "lstm":
-        most = 0 if training and network.cell != "gru" else _LARGE
-        if units * (inputs + units) > most:
-            return None
     _follow_torch_threads()
     engine = backend.active().recurrent
     arrays = [_array(weight) for weight in weights]
