@@ -632,6 +632,17 @@ class Model(torch.nn.Module):
         return self.out(self.cell(y[:, -1], y[:, 0]))
 
 
+class Packs(torch.nn.Module):
+    def __init__(self, layer: Any) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: torch.Tensor):
+        lengths = torch.tensor([1, 6, 4, 6, 1])
+        packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        return self.layer(packed)[0].data
+
+
 def models() -> tuple[Any, Any, Any]:
     torch.manual_seed(0)
     theirs = Model()
@@ -746,6 +757,9 @@ def test_traced_and_exported():
     traced = torch.jit.trace(mine, (ids,))
     assert torch.equal(traced(ids), want)
     assert "aten::lstm" in str(traced.inlined_graph)
+    packs = [Packs(layer) for layer in pair("LSTM")]
+    x = torch.randn(B, T, I)
+    assert torch.equal(torch.jit.trace(packs[1], (x,))(x), packs[0](x))
     exported = torch.export.export(mine, (ids,))
     assert torch.equal(exported.module()(ids), want)
     graph = torch.fx.symbolic_trace(mine)

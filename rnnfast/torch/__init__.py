@@ -12,7 +12,8 @@ goes there, too.
 The engine keeps a packed copy of the weights and a plain one, by which it sees any change of them.
 ``torch.set_num_threads`` holds for the engine. ``torch.jit.script(model)`` leaves torch's own
 modules in the model that it was given, and dynamic quantization passes modules of these types over:
-call `accelerate` after the one and `restore` before the other.
+call `accelerate` after the one and `restore` before the other. A model that is pickled whole names
+these classes and needs rnnfast to be loaded; its state dict does not.
 """
 
 try:

@@ -28,8 +28,8 @@ FEW_ROWS, _LARGE = 4, 1 << 16
 # ---- what may run on the engine
 
 
-def _is_plain_eager() -> bool:
-    # whether nothing but autograd wants to see or change what torch does in this thread
+def is_plain_eager() -> bool:
+    """Return whether nothing but autograd wants to see or change what torch does in this thread."""
     return not (
         torch._C._is_tracing()
         or torch._C._len_torch_dispatch_stack()
@@ -445,7 +445,7 @@ class _Recurrent(torch.autograd.Function):
         holder, *tensors = ctx.saved_tensors
         is_batched = torch._C._functorch.is_legacy_batchedtensor  # is_grads_batched
         batched = any(grad is not None and is_batched(grad) for grad in grads)
-        if torch.is_grad_enabled() or batched or not _is_plain_eager():
+        if torch.is_grad_enabled() or batched or not is_plain_eager():
             return None, *call.torch_backward(tensors, wanted, grads)
         tape = vars(holder).pop("tape", None)
         if tape is None:  # used by a backward pass before this one (retain_graph), or moved
@@ -479,8 +479,7 @@ def run(
         if units * (inputs + units) > most:
             return None
     # without the compiled engine torch's own kernels are the faster ones
-    missing = runtime.kernels is None and backend._chosen.get() is None
-    if missing or not _is_plain_eager():
+    if runtime.kernels is None and backend._chosen.get() is None:
         return None
     own = module._parameters
     weights = [own[n] if n in own else getattr(module, n, None) for n in module._engine_weights()]

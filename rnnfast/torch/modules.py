@@ -8,12 +8,12 @@ import torch
 from torch.nn.utils import parametrize
 from torch.nn.utils.rnn import PackedSequence
 
-from .calls import FEW_ROWS, GATES, Network, Padded, Ragged, are_plain, run
+from .calls import FEW_ROWS, GATES, Network, Padded, Ragged, are_plain, is_plain_eager, run
 
 
 class _Module(torch.nn.Module):
     def forward(self, input: Any, hx: Any = None) -> Any:
-        if not torch.compiler.is_compiling():
+        if not torch.compiler.is_compiling() and is_plain_eager():
             result = self._on_engine(input, hx)
             if result is not None:
                 return result
