@@ -52,6 +52,14 @@ def are_plain(tensors: Iterable[Any], dtype: Any) -> bool:
     return dtype in _DTYPES
 
 
+def gains(cell: str, rows: int, weights: int) -> bool:
+    """Return whether a layer gains on the engine, by its rows and its weights of a gate."""
+    if rows >= FEW_ROWS:
+        return True
+    most = 0 if torch.is_grad_enabled() and cell != "gru" else _LARGE
+    return rows > 0 and (cell == "lstm" or weights <= most)
+
+
 # ---- threads
 
 _threads = 0  # of torch, at the last call; 0: there was none
@@ -473,11 +481,6 @@ def run(
     tuple of torch.Tensor, or None
         Outputs and final states; None where torch had better do it.
     """
-    inputs, units = x.shape[-1], network.hidden_size
-    if layout.steps * layout.batch < FEW_ROWS and network.cell != "lstm":
-        most = 0 if torch.is_grad_enabled() and network.cell != "gru" else _LARGE
-        if units * (inputs + units) > most:
-            return None
     # without the compiled engine torch's own kernels are the faster ones
     if runtime.kernels is None and backend._chosen.get() is None:
         return None
@@ -491,7 +494,7 @@ def run(
     _follow_torch_threads()
     engine = backend.active().recurrent
     arrays = [_array(weight) for weight in weights]
-    packed = _pack(module, network, inputs, engine, arrays, training)
+    packed = _pack(module, network, x.shape[-1], engine, arrays, training)
     if packed is None:
         return None
     if not training and not network.dropout and isinstance(layout, Padded):

@@ -8,7 +8,7 @@ import torch
 from torch.nn.utils import parametrize
 from torch.nn.utils.rnn import PackedSequence
 
-from .calls import FEW_ROWS, GATES, Network, Padded, Ragged, are_plain, is_plain_eager, run
+from .calls import FEW_ROWS, GATES, Network, Padded, Ragged, are_plain, gains, is_plain_eager, run
 
 
 class _Module(torch.nn.Module):
@@ -39,14 +39,19 @@ class _Layer(_Module):
         packed = isinstance(input, PackedSequence)
         x = input.data if packed else input
         given = [t for t in (x, h, c) if t is not None]
-        if not are_plain(given, getattr(x, "dtype", None)) or not x.numel():
+        inputs, units = self.input_size, self.hidden_size
+        if (
+            not are_plain(given, getattr(x, "dtype", None))
+            or not gains(cell, x.numel() // inputs, units * (inputs + units))
+            or x.shape[-1:] != (inputs,)
+        ):
             return None
         network = Network(
             cell,
             self.bias,
             self.num_layers,
             self.bidirectional,
-            self.hidden_size,
+            units,
             self.proj_size,
             self.dropout if self.training and self.num_layers > 1 else 0.0,
         )
@@ -66,10 +71,8 @@ class _Layer(_Module):
             layout = Padded(axes, (stack,), False, cell=False)
         else:
             return None
-        if (
-            x.shape[-1] != self.input_size
-            or (h is not None and h.shape != (*layout.state_axes, network.step_size))
-            or (c is not None and c.shape != (*layout.state_axes, network.hidden_size))
+        if (h is not None and h.shape != (*layout.state_axes, network.step_size)) or (
+            c is not None and c.shape != (*layout.state_axes, units)
         ):
             return None
         outputs = run(self, network, layout, x, h, c)
