@@ -109,6 +109,9 @@ __all__ = [
 ]
 
 
+_BRIDGES = ("keras", "onnx", "torch")  # import what they are named after
+
+
 def __getattr__(name: str) -> object:
     # estimators need scikit-learn, which takes a second to import
     if name in _ESTIMATORS:
@@ -118,5 +121,5 @@ def __getattr__(name: str) -> object:
     if name in _BRIDGES:
         from importlib import import_module
 
-        return import_module(f"{__name__}.{name}")
+        return import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

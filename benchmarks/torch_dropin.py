@@ -1,0 +1,226 @@
+"""Times a PyTorch training loop before and after `rnnfast.torch.accelerate`.
+
+    python benchmarks/torch_dropin.py [--cells lstm,gru] [--rounds 7] [--seconds 0.1] [--calls]
+
+A step is what a user's loop does: forward through the recurrent layer and a linear head, the loss,
+backward, and the update by Adam. Both models start from the same weights and see the same batch;
+they take turns in one process, so that what else the machine does meets both. The loss of a step
+must be the same before anything is timed. `--calls` times single calls of the layers as well,
+inference and training over the shapes of tests/cases.py, which takes minutes more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import geometric_mean, median
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.utils.rnn import pack_padded_sequence
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+
+from cases import BENCHMARK, Case
+from compare import at_least_one, names, warn
+from report import cell_title, number, processor, table
+
+import rnnfast
+import rnnfast.torch
+from rnnfast.bench import LAYERS, Call, clock, plan
+from rnnfast.core import runtime
+
+CLASSES = 8
+# B, T, I, H
+PADDED = [
+    (1, 1, 32, 64),
+    (32, 50, 1, 20),
+    (32, 50, 32, 64),
+    (64, 100, 64, 128),
+    (64, 50, 128, 256),
+    (32, 25, 512, 512),
+]
+PACKED = [(32, 50, 1, 20), (32, 50, 32, 64), (64, 100, 64, 128), (64, 50, 128, 256)]
+
+
+@dataclass(frozen=True)
+class Loop:
+    """A training loop: its recurrent layer, its batch, and whether the batch is packed."""
+
+    case: Case
+    packed: bool
+
+    @property
+    def goal(self) -> float:
+        """How many times faster the whole loop should be."""
+        if self.packed:
+            return 5.0
+        if self.case.B * self.case.T == 1 or (self.case.cell == "lstm" and self.case.H > 256):
+            return 1.0
+        return 1.3 if self.case.cell == "lstm" else 2.0
+
+
+class Model(torch.nn.Module):
+    """A recurrent layer and a linear head at every step."""
+
+    def __init__(self, case: Case) -> None:
+        super().__init__()
+        layer = getattr(torch.nn, str(case.row.torch))
+        self.layer = layer(case.I, case.H, **case.row.torch_options)
+        self.head = torch.nn.Linear(case.H, CLASSES)
+
+    def forward(self, x: Any) -> Any:
+        y = self.layer(x)[0]
+        return self.head(y.data if isinstance(x, torch.nn.utils.rnn.PackedSequence) else y)
+
+
+def training_step(model: Any, x: Any, y: Any) -> Callable[[], float]:
+    adam = torch.optim.Adam(model.parameters())
+
+    def step() -> float:
+        adam.zero_grad()
+        loss = torch.nn.functional.cross_entropy(model(x).flatten(0, -2), y)
+        loss.backward()
+        adam.step()
+        return loss.item()
+
+    return step
+
+
+def batch_of(loop: Loop) -> tuple[Any, Any]:
+    """Inputs, lengths drawn evenly from 1 to T where they are packed, and a class for each step."""
+    case = loop.case
+    x = torch.randn(case.T, case.B, case.I)
+    if loop.packed:
+        lengths = torch.randint(1, case.T + 1, (case.B,))
+        lengths[0] = case.T
+        x = pack_padded_sequence(x, lengths, enforce_sorted=False)
+    steps = len(x.data) if loop.packed else case.T * case.B
+    return x, torch.randint(0, CLASSES, (steps,))
+
+
+def take_turns(sides: Sequence[Call], rounds: int, seconds: float) -> list[list[float]]:
+    """Return the microseconds of a call of each side, round by round."""
+    calls = [plan(side, seconds, least=1, most=1)[0] for side in sides]
+    times: list[list[float]] = [[] for _ in sides]
+    for _ in range(rounds):
+        for side, count, values in zip(sides, calls, times, strict=True):
+            values.append(1e6 * clock(side, count))
+    return times
+
+
+def race_loops(loop: Loop, rounds: int, seconds: float) -> list[list[float]]:
+    torch.manual_seed(0)
+    x, y = batch_of(loop)
+    before = Model(loop.case)
+    after = copy.deepcopy(before)
+    rnnfast.torch.accelerate(after)
+    sides = [training_step(model, x, y) for model in (before, after)]
+    for _ in range(2):
+        theirs, ours = (side() for side in sides)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4)
+    return take_turns(sides, rounds, seconds)
+
+
+def race_calls(case: Case, training: bool, rounds: int, seconds: float) -> list[list[float]]:
+    torch.manual_seed(0)
+    x, before = torch.randn(case.T, case.B, case.I), Model(case).layer
+    after = copy.deepcopy(before)
+    rnnfast.torch.accelerate(after)
+    dy = torch.randn(case.T, case.B, case.H)
+
+    def side(layer: Any) -> Call:
+        parameters = list(layer.parameters())
+
+        def train() -> Any:
+            return torch.autograd.grad(layer(x)[0], parameters, dy)
+
+        def infer() -> Any:
+            with torch.inference_mode():
+                return layer(x)
+
+        return train if training else infer
+
+    return take_turns([side(before), side(after)], rounds, seconds)
+
+
+def shape_of(case: Case) -> str:
+    return f"{case.B}, {case.T}, {case.I}, {case.H}"
+
+
+def loops_table(cells: Sequence[str], rounds: int, seconds: float) -> list[list[float]]:
+    """Time all loops, print them and say which goals hold."""
+    shapes = [(shape, False) for shape in PADDED] + [(shape, True) for shape in PACKED]
+    rows, missed, everything = [], [], []
+    for cell in cells:
+        for (B, T, I, H), packed in shapes:  # noqa: E741
+            loop = Loop(Case(cell, B=B, T=T, I=I, H=H), packed)
+            times = race_loops(loop, rounds, seconds)
+            before, after = map(median, times)
+            ratio = before / after
+            batch = "packed" if packed else "padded"
+            line = [cell_title(cell), shape_of(loop.case), batch]
+            if ratio < loop.goal:
+                missed.append(f"{', '.join(line)}: {number(ratio)} of {number(loop.goal)}")
+            rows.append([*line, *map(number, (before, after, ratio, loop.goal))])
+            everything += times
+            print(".", end="", file=sys.stderr, flush=True)
+    columns = ["", "B, T, I, H", "batch", "us, torch", "us, accelerated", "times faster", "goal"]
+    print(f"\nA step of a training loop\n\n{table(columns, rows)}\n")
+    print(f"{len(rows) - len(missed)} of {len(rows)} goals hold")
+    for line in missed:
+        print(f"missed: {line}")
+    return everything
+
+
+def calls_table(cells: Sequence[str], rounds: int, seconds: float) -> list[list[float]]:
+    """Time all calls and print them."""
+    rows, ratios, everything = [], [], []
+    for case in BENCHMARK:
+        if case.cell in cells:
+            line = [cell_title(case.cell), shape_of(case)]
+            for training in (False, True):
+                times = race_calls(case, training, rounds, seconds)
+                before, after = map(median, times)
+                line += map(number, (before, after, before / after))
+                ratios.append(before / after)
+                everything += times
+            rows.append(line)
+            print(".", end="", file=sys.stderr, flush=True)
+    columns = ["", "B, T, I, H"]
+    for task in ("inference", "training"):
+        columns += [f"{task}: us, torch", "us, rnnfast", "times faster"]
+    print(f"\nA call of the layer\n\n{table(columns, rows)}\n")
+    print(f"smallest {number(min(ratios))}, geometric mean {number(geometric_mean(ratios))}")
+    return everything
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    cells = list(LAYERS)
+    parser.add_argument("--cells", type=names(cells), default=cells, metavar="A,B")
+    parser.add_argument("--rounds", type=at_least_one, default=7)
+    parser.add_argument("--seconds", type=float, default=0.1, help="of a round of each side")
+    parser.add_argument("--threads", type=at_least_one, default=rnnfast.get_num_threads())
+    parser.add_argument("--calls", action="store_true", help="time single calls of layers as well")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    rnnfast.set_num_threads(options.threads)
+    settings = options.cells, options.rounds, options.seconds
+    print(
+        f"{processor()}, {runtime.isa()}, float32, threads: {options.threads}; "
+        f"rnnfast {rnnfast.__version__}, torch {torch.__version__}"
+    )
+    times = loops_table(*settings)
+    if options.calls:
+        times += calls_table(*settings)
+    warn(times)
+
+
+if __name__ == "__main__":
+    main()

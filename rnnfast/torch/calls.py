@@ -1,0 +1,513 @@
+"""One call of a module on the engine: what may run there, weights, layouts, the graph's node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import _VF
+from torch.autograd import forward_ad
+
+from .. import backend
+from ..core import runtime
+
+Array = NDArray[Any]
+
+_TENSORS = (torch.Tensor, torch.nn.Parameter)  # no subclass: those want to see every operation
+_DTYPES = (torch.float32, torch.float64)
+GATES = {"rnn_tanh": 1, "rnn_relu": 1, "lstm": 4, "gru": 3}
+# With fewer rows (samples times steps) than this the engine gains less than its calls cost: of
+# cells, of training an RNN, and of a GRU or RNN with more weights a gate, which are compared.
+FEW_ROWS, _LARGE = 4, 1 << 16
+
+
+# ---- what may run on the engine
+
+
+def is_plain_eager() -> bool:
+    """Return whether nothing but autograd wants to see or change what torch does in this thread."""
+    return not (
+        torch._C._is_tracing()
+        or torch._C._len_torch_dispatch_stack()
+        or torch._C._are_functorch_transforms_active()
+        or forward_ad._current_level >= 0
+        or torch.is_autocast_enabled("cpu")
+    )
+
+
+def are_plain(tensors: Iterable[Any], dtype: Any) -> bool:
+    """Return whether the engine can read all tensors, and their dtype is this one."""
+    for tensor in tensors:
+        if (
+            type(tensor) not in _TENSORS
+            or tensor.dtype is not dtype
+            or not tensor.is_cpu
+            or tensor.layout is not torch.strided
+        ):
+            return False
+    return dtype in _DTYPES
+
+
+def gains(cell: str, rows: int, weights: int) -> bool:
+    """Return whether a layer gains on the engine, by its rows and its weights of a gate."""
+    if rows >= FEW_ROWS:
+        return True
+    most = 0 if torch.is_grad_enabled() and cell != "gru" else _LARGE
+    return rows > 0 and (cell == "lstm" or weights <= most)
+
+
+# ---- threads
+
+_threads = 0  # of torch, at the last call; 0: there was none
+
+
+def _follow_torch_threads() -> None:
+    # torch.set_num_threads holds for the engine as well: of its calls before the first one here if
+    # it asks for fewer than the engine would take by itself, later always
+    global _threads
+    count = torch.get_num_threads()
+    if count != _threads:
+        if _threads or (not runtime._limit and count < runtime.get_num_threads()):
+            runtime.set_num_threads(count)
+        _threads = count
+
+
+# ---- weights
+
+
+class Network(NamedTuple):
+    """What the engine and torch's kernels must know of a module beside its weights."""
+
+    cell: str  # the engine's name and that of torch's kernel
+    bias: bool
+    num_layers: int
+    bidirectional: bool
+    hidden_size: int
+    proj_size: int
+    dropout: float  # 0 in evaluation
+
+    @property
+    def directions(self) -> int:
+        """D."""
+        return 2 if self.bidirectional else 1
+
+    @property
+    def stack(self) -> int:
+        """L*D."""
+        return self.num_layers * self.directions
+
+    @property
+    def step_size(self) -> int:
+        """Size of h."""
+        return self.proj_size or self.hidden_size
+
+    @property
+    def has_c(self) -> bool:
+        """Whether the state has a c."""
+        return self.cell == "lstm"
+
+    def entries(self, flat: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Return weights, or their gradients, by layer and direction, as the engine takes them."""
+        biases, projections = 2 * self.bias, bool(self.proj_size)
+        size = 2 + biases + projections
+        entries = []
+        for start in range(0, len(flat), size):
+            w_ih, w_hh, *rest = flat[start : start + size]
+            b_ih, b_hh = rest[:2] if biases else (None, None)
+            entries.append((w_ih, w_hh, b_ih, b_hh, rest[-1] if projections else None, None, None))
+        return entries
+
+    def shapes(self, input_size: int) -> list[tuple[int, ...]]:
+        """Return those of the weights."""
+        H, GH = self.hidden_size, GATES[self.cell] * self.hidden_size
+        shapes: list[tuple[int, ...]] = []
+        for layer in range(self.num_layers):
+            width = self.directions * self.step_size if layer else input_size
+            entry: list[tuple[int, ...]] = [(GH, width), (GH, self.step_size)]
+            entry += [(GH,)] * (2 * self.bias) + [(self.proj_size, H)] * bool(self.proj_size)
+            shapes += entry * self.directions
+        return shapes
+
+
+class _Pack(NamedTuple):
+    """Weights in the engine's layout, and what they were made of."""
+
+    engine: Any
+    isa: str
+    training: bool
+    network: tuple[Any, ...]
+    shapes: list[tuple[int, ...]]
+    copies: list[bytearray]
+    packed: Any
+
+
+_packs: WeakKeyDictionary[Any, _Pack] = WeakKeyDictionary()
+
+
+def _pack(
+    module: Any,
+    network: Network,
+    input_size: int,
+    engine: Any,
+    arrays: list[Array],
+    training: bool,
+) -> Any:
+    # The last pack if the weights are still what it was made of. They are compared byte by byte,
+    # since torch's version counters miss changes through `.data`, NumPy views and other processes.
+    # None: they are not of the shapes that the module says.
+    isa, shapes = runtime.isa(), [array.shape for array in arrays]
+    kept = _packs.get(module)
+    if (
+        kept is None
+        or kept.engine is not engine
+        or kept.isa != isa
+        or training > kept.training
+        or kept.network != network[:-1]
+        or kept.shapes != shapes
+        or kept.copies != arrays  # memcmp, which ends at the first difference
+    ):
+        if shapes != network.shapes(input_size):
+            return None
+        # of the copies, since another process might write to the weights meanwhile
+        copies = [bytearray(array) for array in arrays]
+        whole = [
+            np.frombuffer(copy, array.dtype).reshape(array.shape)
+            for copy, array in zip(copies, arrays, strict=True)
+        ]
+        packed = engine.pack(
+            network.cell,
+            network.entries(whole),
+            network.num_layers,
+            network.directions,
+            training,
+            (0.0, 0.0),
+        )
+        kept = _Pack(engine, isa, training, network[:-1], shapes, copies, packed)
+        _packs[module] = kept  # as a whole, so that threads that race each have one that fits
+    return kept.packed
+
+
+# ---- tensors as arrays
+
+
+def _array(tensor: Any) -> Array:
+    # C-contiguous and aligned: the tensor's own memory where that is
+    array: Array = tensor.numpy(force=True)
+    return array if array.flags.carray else array.copy()
+
+
+class Layout:
+    """Where steps and samples lie in a call's tensors."""
+
+    lengths: Array | None = None
+    batch_first = False
+    steps: int
+    batch: int
+    rows: tuple[int, ...]  # axes of the outputs of a layer within torch's kernels, all but the last
+    state_axes: tuple[int, ...]  # of states, all but the last
+
+    def load_state(self, tensor: Any) -> Array:
+        """Return a state (L*D, B, n) as the engine reads it."""
+        return _array(tensor).reshape(-1, self.batch, tensor.shape[-1])
+
+    def give_state(self, array: Array) -> Any:
+        """Return a state (L*D, B, n) as a tensor."""
+        return torch.from_numpy(array.reshape(*self.state_axes, array.shape[-1]))
+
+
+class Padded(Layout):
+    """Sequences of equal length: many, or one alone; or a cell's single step."""
+
+    def __init__(
+        self, axes: Sequence[int], state_axes: Sequence[int], batch_first: bool, cell: bool
+    ) -> None:
+        # axes of tensors, all but the last: (T, B), (B, T) with batch_first, or (T,); of a cell's
+        # (B,) or ()
+        self.axes, self.state_axes, self.batch_first = axes, tuple(state_axes), batch_first
+        steps, batch = (1, *axes, 1)[:2] if cell else (*axes, 1)[:2]
+        self.steps, self.batch = self.rows = (batch, steps) if batch_first else (steps, batch)
+
+    def load(self, tensor: Any) -> Array:
+        """Return (T, B, n) as the engine reads it: adjacent elements on the last axis."""
+        array = tensor.numpy(force=True)
+        if array.strides[-1] != array.itemsize or not array.flags.aligned:
+            array = array.copy()
+        return self._steps_first(array)
+
+    def load_mask(self, tensor: Any) -> Array:
+        """Return (T, B, n) of factors for outputs between layers."""
+        array: Array = tensor.numpy()
+        return array
+
+    def blank(self, n: int, dtype: Any) -> Array:
+        """Return (T, B, n) for the engine to write, and for `give`."""
+        return self._steps_first(np.empty((*self.axes, n), dtype))
+
+    def give(self, array: Array) -> Any:
+        """Return (T, B, n) as a tensor."""
+        if self.batch_first:
+            return torch.from_numpy(array.swapaxes(0, 1))
+        return torch.from_numpy(array.reshape(*self.axes, array.shape[-1]))
+
+    def _steps_first(self, array: Array) -> Array:
+        if self.batch_first:
+            return array.swapaxes(0, 1)
+        return array.reshape(self.steps, self.batch, array.shape[-1])
+
+    def in_torch(self, kernel: Callable[..., Any], x: Any, states: Any, *args: Any) -> Any:
+        """Call torch's own kernel."""
+        y, *states = kernel(
+            x if self.batch_first else x.reshape(self.steps, self.batch, -1),
+            states,
+            *args,
+            self.batch_first,
+        )
+        y = y if self.batch_first else y.reshape(*self.axes, y.shape[-1])
+        return y, *(state.reshape(*self.state_axes, state.shape[-1]) for state in states)
+
+
+class Ragged(Layout):
+    """The data of a PackedSequence: rows step by step, the samples of a step longest first."""
+
+    def __init__(self, batch_sizes: Any, stack: int) -> None:
+        sizes = batch_sizes.numpy()
+        self.batch_sizes, self.steps, self.batch = batch_sizes, len(sizes), int(sizes[0])
+        self.state_axes = stack, self.batch
+        active = np.arange(self.batch) < sizes[:, None]
+        self.lengths = active.sum(axis=0)
+        self._sizes, self._places = sizes, np.flatnonzero(active)  # of rows in the padded array
+        self.rows = (len(self._places),)
+
+    def fits(self, rows: int) -> bool:
+        """Return whether there are so many rows, and the sizes never grow."""
+        grow = np.diff(self._sizes) > 0
+        return len(self._places) == self._sizes.sum() == rows and not grow.any()
+
+    def load(self, tensor: Any) -> Array:
+        """Return (T, B, n), anything past each sample's end."""
+        return self._pad(tensor, np.empty)
+
+    def load_mask(self, tensor: Any) -> Array:
+        """Return (T, B, n), zero past each sample's end."""
+        return self._pad(tensor, np.zeros)
+
+    def _pad(self, tensor: Any, blank: Callable[..., Array]) -> Array:
+        # (T, B, n), with what `blank` left past each sample's end
+        rows = tensor.numpy(force=True)
+        padded = blank((self.steps * self.batch, rows.shape[1]), rows.dtype)
+        padded[self._places] = rows
+        return padded.reshape(self.steps, self.batch, rows.shape[1])
+
+    def blank(self, n: int, dtype: Any) -> Array:
+        """Return (T, B, n) for the engine to write, and for `give`."""
+        return np.empty((self.steps, self.batch, n), dtype)
+
+    def give(self, array: Array) -> Any:
+        """Return the rows of (T, B, n) as a tensor."""
+        rows = array.reshape(self.steps * self.batch, array.shape[-1]).take(self._places, axis=0)
+        return torch.from_numpy(rows)
+
+    def in_torch(self, kernel: Callable[..., Any], x: Any, states: Any, *args: Any) -> Any:
+        """Call torch's own kernel."""
+        return kernel(x, self.batch_sizes, states, *args)
+
+
+# ---- one call
+
+
+class _Call:
+    """A call's network, packed weights and layout: what its backward pass needs beside tensors."""
+
+    def __init__(self, network: Network, engine: Any, packed: Any, layout: Padded | Ragged) -> None:
+        self.network, self.engine, self.packed, self.layout = network, engine, packed, layout
+        self.rng_state = torch.get_rng_state() if network.dropout else None
+
+    def forward(self, x: Any, h0: Any, c0: Any, training: bool) -> tuple[tuple[Any, ...], Any]:
+        """Return outputs and final states, and the tape."""
+        net, layout = self.network, self.layout
+        array = layout.load(x)
+        y = layout.blank(net.directions * net.step_size, array.dtype)
+        h_n = np.empty((net.stack, layout.batch, net.step_size), array.dtype)
+        c_n = np.empty((net.stack, layout.batch, net.hidden_size), array.dtype)
+        tape = self.engine.forward(
+            self.packed,
+            array,
+            None if h0 is None else layout.load_state(h0),
+            None if c0 is None else layout.load_state(c0),
+            layout.lengths,
+            self._masks(x) if net.dropout else None,
+            y,
+            h_n,
+            c_n if net.has_c else None,
+            training,
+        )
+        states = (h_n, c_n) if net.has_c else (h_n,)
+        return (layout.give(y), *map(layout.give_state, states)), tape
+
+    def _masks(self, x: Any) -> tuple[Any, ...]:
+        # of dropout between layers, drawn as torch's kernels draw them
+        net, layout = self.network, self.layout
+        n = net.directions * net.step_size
+        ones = x.new_ones((*layout.rows, n))
+        masks = [torch.nn.functional.dropout(ones, net.dropout) for _ in range(net.num_layers - 1)]
+        return np.stack([layout.load_mask(mask) for mask in masks]), None, None, None
+
+    def backward(
+        self, tape: Any, weights: Sequence[Any], wanted: Sequence[bool], grads: Sequence[Any]
+    ) -> tuple[Any, ...]:
+        """Return the gradients of x, h0, c0 and the weights, as far as `wanted`."""
+        net, layout = self.network, self.layout
+        dtype = np.dtype(f"f{weights[0].element_size()}")
+        dy, *dstates = grads
+        dh_n, dc_n, *_ = (*(None if d is None else layout.load_state(d) for d in dstates), None)
+        dx = layout.blank(weights[0].shape[1], dtype) if wanted[0] else None
+        dh0 = np.empty((net.stack, layout.batch, net.step_size), dtype) if wanted[1] else None
+        dc0 = np.empty((net.stack, layout.batch, net.hidden_size), dtype) if wanted[2] else None
+        dweights = [np.zeros(w.shape, dtype) for w in weights] if any(wanted[3:]) else None
+        self.engine.backward(
+            self.packed,
+            tape,
+            None if dy is None else layout.load(dy),
+            dh_n,
+            dc_n,
+            dx,
+            dh0,
+            dc0,
+            None if dweights is None else net.entries(dweights),
+        )
+        return (
+            None if dx is None else layout.give(dx),
+            None if dh0 is None else layout.give_state(dh0),
+            None if dc0 is None else layout.give_state(dc0),
+            *(
+                torch.from_numpy(dweights[i]) if dweights and want else None
+                for i, want in enumerate(wanted[3:])
+            ),
+        )
+
+    def again(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call `function` with the random numbers that the forward pass had."""
+        if self.rng_state is None:
+            return function(*args)
+        with torch.random.fork_rng(devices=[]):
+            torch.set_rng_state(self.rng_state)
+            return function(*args)
+
+    def torch_forward(self, x: Any, h0: Any, c0: Any, weights: Sequence[Any]) -> tuple[Any, ...]:
+        """Run torch's own kernel."""
+        net = self.network
+        sizes = [net.step_size, net.hidden_size] if net.has_c else [net.step_size]
+        axes = net.stack, self.layout.batch
+        states = [
+            x.new_zeros((*axes, n)) if state is None else state.reshape(*axes, n)
+            for state, n in zip((h0, c0), sizes, strict=False)
+        ]
+        options = net.bias, net.num_layers, net.dropout, True, net.bidirectional
+        outputs: tuple[Any, ...] = self.layout.in_torch(
+            getattr(_VF, net.cell), x, states if net.has_c else states[0], list(weights), *options
+        )
+        return outputs
+
+    def torch_backward(
+        self, tensors: Sequence[Any], wanted: Sequence[bool], grads: Sequence[Any]
+    ) -> Iterator[Any]:
+        """Return the gradients as torch's own kernels give them: differentiable ones."""
+        # An alias of each tensor, so that what one of them owes to another is not counted here.
+        with torch.enable_grad():
+            inputs = [t.view_as(t) if want else t for t, want in zip(tensors, wanted, strict=True)]
+            x, h0, c0, *weights = inputs
+            outputs = self.again(self.torch_forward, x, h0, c0, weights)
+        given = [(y, dy) for y, dy in zip(outputs, grads, strict=True) if dy is not None]
+        results = iter(
+            torch.autograd.grad(
+                [y for y, _ in given],
+                [t for t, want in zip(inputs, wanted, strict=True) if want],
+                [dy for _, dy in given],
+                create_graph=torch.is_grad_enabled(),
+                allow_unused=True,
+            )
+        )
+        return (next(results) if want else None for want in wanted)
+
+
+class _Recurrent(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, call: _Call, x: Any, h0: Any, c0: Any, *weights: Any) -> tuple[Any, ...]:
+        outputs, tape = call.forward(x, h0, c0, True)
+        # The tape hangs on a saved tensor, so that it is given up when those are: by the backward
+        # pass, and by the hooks with which torch.utils.checkpoint keeps nothing.
+        holder = torch.empty(0)
+        holder.tape = tape
+        ctx.call = call
+        ctx.save_for_backward(holder, x, h0, c0, *weights)
+        ctx.set_materialize_grads(False)
+        return outputs
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> tuple[Any, ...]:
+        call, wanted = ctx.call, ctx.needs_input_grad[1:]
+        holder, *tensors = ctx.saved_tensors
+        is_batched = torch._C._functorch.is_legacy_batchedtensor  # is_grads_batched
+        batched = any(grad is not None and is_batched(grad) for grad in grads)
+        if torch.is_grad_enabled() or batched or not is_plain_eager():
+            return None, *call.torch_backward(tensors, wanted, grads)
+        tape = vars(holder).pop("tape", None)
+        if tape is None:  # used by a backward pass before this one (retain_graph), or moved
+            x, h0, c0 = tensors[:3]
+            _, tape = call.again(call.forward, x, h0, c0, True)
+        return None, *call.backward(tape, tensors[3:], wanted, grads)
+
+
+def run(
+    module: Any, network: Network, layout: Padded | Ragged, x: Any, h0: Any, c0: Any
+) -> tuple[Any, ...] | None:
+    """Run a module's network.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The owner of the weights, which its ``_engine_weights`` names.
+    network : Network
+    layout : Padded or Ragged
+    x, h0, c0 : torch.Tensor
+        In that layout; states, or None.
+
+    Returns
+    -------
+    tuple of torch.Tensor, or None
+        Outputs and final states; None where torch had better do it.
+    """
+    # without the compiled engine torch's own kernels are the faster ones
+    if runtime.kernels is None and backend._chosen.get() is None:
+        return None
+    own = module._parameters
+    weights = [own[n] if n in own else getattr(module, n, None) for n in module._engine_weights()]
+    if not are_plain(weights, x.dtype):
+        return None
+    training = torch.is_grad_enabled() and any(
+        t is not None and t.requires_grad for t in (x, h0, c0, *weights)
+    )
+    _follow_torch_threads()
+    engine = backend.active().recurrent
+    arrays = [_array(weight) for weight in weights]
+    packed = _pack(module, network, x.shape[-1], engine, arrays, training)
+    if packed is None:
+        return None
+    if not training and not network.dropout and isinstance(layout, Padded):
+        array = layout.load(x)
+        states = [None if t is None else layout.load_state(t) for t in (h0, c0)]
+        flip = layout.batch_first
+        done = engine.infer(packed, array.swapaxes(0, 1) if flip else array, *states, 3, flip)
+        if done is not None:
+            y, *final = done
+            y = layout.give(y.swapaxes(0, 1) if flip else y)
+            return y, *(layout.give_state(array) for array in final if array is not None)
+    call = _Call(network, engine, packed, layout)
+    if training:
+        outputs: tuple[Any, ...] = _Recurrent.apply(call, x, h0, c0, *weights)
+        return outputs
+    return call.forward(x, h0, c0, False)[0]

@@ -1,0 +1,180 @@
+"""The modules: which calls of them go to the engine, and how those look there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.nn.utils import parametrize
+from torch.nn.utils.rnn import PackedSequence
+
+from .calls import FEW_ROWS, GATES, Network, Padded, Ragged, are_plain, gains, is_plain_eager, run
+
+
+class _Module(torch.nn.Module):
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        if not torch.compiler.is_compiling() and is_plain_eager():
+            result = self._on_engine(input, hx)
+            if result is not None:
+                return result
+            if isinstance(input, torch.fx.Proxy):  # a leaf of the graph, as torch's own modules are
+                path = input.tracer.path_of_module(self)
+                return input.tracer.create_proxy("call_module", path, (input, hx), {})
+        return super().forward(input, hx)
+
+    def __prepare_scriptable__(self) -> Any:  # torch.jit.script asks for what to compile instead
+        twin = type(self).__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        turn(twin, ORIGINALS)
+        return twin
+
+
+class _Layer(_Module):
+    def _engine_weights(self) -> list[str]:
+        return self._flat_weights_names
+
+    def _on_engine(self, input: Any, hx: Any) -> Any:
+        cell = self.mode.lower()
+        h, c = _split(hx, cell == "lstm")
+        packed = isinstance(input, PackedSequence)
+        x = input.data if packed else input
+        given = [t for t in (x, h, c) if t is not None]
+        inputs, units = self.input_size, self.hidden_size
+        if (
+            not are_plain(given, getattr(x, "dtype", None))
+            or not gains(cell, x.numel() // inputs, units * (inputs + units))
+            or x.shape[-1:] != (inputs,)
+        ):
+            return None
+        network = Network(
+            cell,
+            self.bias,
+            self.num_layers,
+            self.bidirectional,
+            units,
+            self.proj_size,
+            self.dropout if self.training and self.num_layers > 1 else 0.0,
+        )
+        axes, stack = x.shape[:-1], network.stack
+        layout: Padded | Ragged
+        if packed:
+            layout = Ragged(input.batch_sizes, stack)
+            if len(axes) != 1 or not layout.fits(len(x)):
+                return None
+            if hx is not None and input.sorted_indices is not None:
+                hx = self.permute_hidden(hx, input.sorted_indices)
+                h, c = _split(hx, network.has_c)
+        elif len(axes) == 2:
+            batch = axes[not self.batch_first]
+            layout = Padded(axes, (stack, batch), self.batch_first, cell=False)
+        elif len(axes) == 1:
+            layout = Padded(axes, (stack,), False, cell=False)
+        else:
+            return None
+        if (h is not None and h.shape != (*layout.state_axes, network.step_size)) or (
+            c is not None and c.shape != (*layout.state_axes, units)
+        ):
+            return None
+        outputs = run(self, network, layout, x, h, c)
+        if outputs is None:
+            return None
+        y, *states = outputs
+        state = tuple(states) if network.has_c else states[0]
+        if packed:
+            y = PackedSequence(y, *input[1:])
+            state = self.permute_hidden(state, input.unsorted_indices)
+        return y, state
+
+
+class RNN(_Layer, torch.nn.RNN):
+    """`torch.nn.RNN` on the engine: same arguments, parameters, results and errors."""
+
+
+class LSTM(_Layer, torch.nn.LSTM):
+    """`torch.nn.LSTM` on the engine: same arguments, parameters, results and errors."""
+
+
+class GRU(_Layer, torch.nn.GRU):
+    """`torch.nn.GRU` on the engine: same arguments, parameters, results and errors."""
+
+
+class _Cell(_Module):
+    def _engine_weights(self) -> list[str]:
+        names = ["weight_ih", "weight_hh", "bias_ih", "bias_hh"]
+        return names if self.bias else names[:2]
+
+    def _on_engine(self, input: Any, hx: Any) -> Any:
+        cell = self._engine_cell()
+        h, c = _split(hx, cell == "lstm")
+        given = [t for t in (input, h, c) if t is not None]
+        if (
+            cell not in GATES
+            or not are_plain(given, getattr(input, "dtype", None))
+            or input.dim() not in (1, 2)
+            or input.numel() < FEW_ROWS * self.input_size
+            or input.shape[-1] != self.input_size
+        ):
+            return None
+        axes = input.shape[:-1]
+        if any(t.shape != (*axes, self.hidden_size) for t in given[1:]):
+            return None
+        network = Network(cell, self.bias, 1, False, self.hidden_size, 0, 0.0)
+        outputs = run(self, network, Padded(axes, axes, False, cell=True), input, h, c)
+        if outputs is None:
+            return None
+        y, _, *c = outputs  # y is the new h
+        return (y, *c) if network.has_c else y
+
+
+class RNNCell(_Cell, torch.nn.RNNCell):
+    """`torch.nn.RNNCell` on the engine: same arguments, parameters, results and errors."""
+
+    def _engine_cell(self) -> str:
+        return f"rnn_{self.nonlinearity}"
+
+
+class LSTMCell(_Cell, torch.nn.LSTMCell):
+    """`torch.nn.LSTMCell` on the engine: same arguments, parameters, results and errors."""
+
+    def _engine_cell(self) -> str:
+        return "lstm"
+
+
+class GRUCell(_Cell, torch.nn.GRUCell):
+    """`torch.nn.GRUCell` on the engine: same arguments, parameters, results and errors."""
+
+    def _engine_cell(self) -> str:
+        return "gru"
+
+
+OURS = {
+    torch.nn.RNN: RNN,
+    torch.nn.LSTM: LSTM,
+    torch.nn.GRU: GRU,
+    torch.nn.RNNCell: RNNCell,
+    torch.nn.LSTMCell: LSTMCell,
+    torch.nn.GRUCell: GRUCell,
+}
+ORIGINALS = {ours: torchs for torchs, ours in OURS.items()}
+
+
+def turn(module: Any, kinds: dict[Any, Any]) -> bool:
+    """Give the module the class that stands in `kinds` for its own; return whether one does."""
+    kind = type(module)
+    if kind in kinds:
+        module.__class__ = kinds[kind]
+    elif parametrize.is_parametrized(module) and kind.__bases__[0] in kinds:
+        # torch made its class for its properties, and copies of the module share it
+        properties = {n: v for n, v in vars(kind).items() if n not in ("__dict__", "__weakref__")}
+        module.__class__ = type(kind.__name__, (kinds[kind.__bases__[0]],), properties)
+    else:
+        return False
+    return True
+
+
+def _split(hx: Any, has_c: bool) -> tuple[Any, Any]:
+    # h and c, each None where there is none, and no tensors where torch has something to say
+    if hx is None or not has_c:
+        return hx, None
+    given = isinstance(hx, (tuple, list)) and len(hx) == 2 and all(t is not None for t in hx)
+    return tuple(hx) if given else (False, False)
