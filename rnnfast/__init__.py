@@ -47,7 +47,7 @@ _ESTIMATORS = (
 )
 
 # submodules for users of another framework
-_BRIDGES = ("keras",)
+_BRIDGES = ("keras", "onnx", "torch")
 
 __all__ = [
     "GRU",
@@ -107,9 +107,6 @@ __all__ = [
     "set_num_threads",
     "show_config",
 ]
-
-
-_BRIDGES = ("keras", "onnx", "torch")  # import what they are named after
 
 
 def __getattr__(name: str) -> object:
