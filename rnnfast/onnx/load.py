@@ -1,0 +1,423 @@
+"""Run ONNX's graphs of recurrent networks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ..layers.base import check_dtype
+from .operators import DTYPES, NEWEST, OLDEST, OPERATORS, find
+from .recurrent import KINDS, RecurrentNode
+
+if TYPE_CHECKING:
+    from ..layers.base import Array
+
+# Their results may be far larger than the file, so they are not computed when it is loaded.
+GROWING = {"ConstantOfShape", "Expand", "OneHot", "Pad", "Range", "Tile"}
+
+
+def load(path: str | os.PathLike[str]) -> Model:
+    """Read a model from an ONNX file, to run it on the engine.
+
+    Parameters
+    ----------
+    path : path
+        Weights in files beside it are read too.
+
+    Returns
+    -------
+    Model
+        Called like onnxruntime's `InferenceSession`.
+
+    Raises
+    ------
+    OSError
+        Where a file cannot be opened.
+    NotImplementedError
+        For what is not supported: an operator or an attribute's value (both named, with the node),
+        a custom domain, a function of the file, a type of numbers such as float16, a version of the
+        operators before 7.
+    ValueError
+        Where the file is damaged, or no valid model.
+    ImportError
+        Where the onnx library is missing.
+    """
+    library = _library()
+    path = os.fspath(path)
+    with open(path, "rb"):  # its errors are plainer than the library's
+        pass
+    try:
+        return Model(_read(library, path))
+    except (MemoryError, NotImplementedError):
+        raise
+    except Exception as error:  # of protobuf, of onnx, of weights of wrong shapes
+        why = str(error) or type(error).__name__
+        raise ValueError(f"{path} is not a model that rnnfast can load: {why}") from error
+
+
+class Value(NamedTuple):
+    """An input or output of a model.
+
+    Attributes
+    ----------
+    name : str
+    shape : list of int, str or None
+        A number, the name of a length that calls choose, or None for one without a name.
+    dtype : numpy.dtype
+    """
+
+    name: str
+    shape: list[int | str | None] | None
+    dtype: np.dtype[Any]
+
+    @property
+    def type(self) -> str:
+        """The type as onnxruntime writes it, like ``tensor(float)``."""
+        return next(f"tensor({name})" for name, dtype in DTYPES.values() if dtype == self.dtype)
+
+
+class Model:
+    """A graph that `load` has read. Any number of threads may call it at once.
+
+    Attributes
+    ----------
+    inputs, outputs : list of Value
+        In the order of the graph. Inputs that have a default are not among them.
+    """
+
+    def __init__(self, proto: Any) -> None:
+        graph = _Graph(proto)
+        self.inputs = graph.inputs
+        self.outputs = graph.outputs
+        self._known = graph.known  # of constants and of defaults of inputs
+        self._optional = graph.optional
+        self._steps = graph.steps
+
+    def get_inputs(self) -> list[Value]:
+        """Return `inputs`, as onnxruntime does."""
+        return self.inputs
+
+    def get_outputs(self) -> list[Value]:
+        """Return `outputs`, as onnxruntime does."""
+        return self.outputs
+
+    def __call__(self, *args: Array, **kwargs: Array) -> Any:
+        """Run the model on arrays in the order of `inputs`, or by their names.
+
+        Returns
+        -------
+        array or tuple of array
+            The only output, or all of them in the order of `outputs`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `run` does.
+        """
+        if len(args) > len(self.inputs):
+            raise TypeError(f"the model takes {len(self.inputs)} inputs, got {len(args)}")
+        feed = {value.name: array for value, array in zip(self.inputs, args, strict=False)}
+        for name in kwargs.keys() & feed.keys():
+            raise TypeError(f"the model got its input {name!r} twice")
+        results = self.run(None, feed | kwargs)
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def run(
+        self, output_names: Sequence[str] | None, input_feed: Mapping[str, Array]
+    ) -> list[Array]:
+        """Run the model, with the arguments of ``onnxruntime.InferenceSession.run``.
+
+        Parameters
+        ----------
+        output_names : sequence of str or None
+            Which outputs to return; None for all.
+        input_feed : mapping of str to ndarray
+            Inputs by name, with the dtypes of `inputs` (not converted) and their shapes.
+
+        Returns
+        -------
+        list of ndarray
+            New arrays.
+
+        Raises
+        ------
+        TypeError
+            For what is no array, or one of another dtype.
+        ValueError
+            For an unknown or missing name, for a wrong shape, and where a node cannot compute
+            with what it gets, say an index that an embedding does not have.
+        """
+        known = [value.name for value in self.outputs]
+        wanted = known if output_names is None else list(output_names)
+        for name in wanted:
+            if name not in known:
+                raise ValueError(f"the model has no output {name!r}, only {', '.join(known)}")
+        values = self._known | self._checked(input_feed)
+        with np.errstate(all="ignore"):  # NaN and Inf pass silently, as through the engine
+            for step in self._steps:
+                step.run(values)
+        # an array with memory of its own is nobody else's: inputs and constants are views
+        results = [values[name] for name in wanted]
+        alone = len(set(map(id, results))) == len(results)
+        return [array if alone and array.flags.owndata else array.copy() for array in results]
+
+    def _checked(self, feed: Mapping[str, Array]) -> dict[str, Array]:
+        values = {value.name: value for value in [*self.inputs, *self._optional]}
+        names = ", ".join(repr(value.name) for value in self.inputs)
+        for name in feed:
+            if name not in values:
+                raise ValueError(f"the model has no input {name!r}, only {names}")
+        for value in self.inputs:
+            if value.name not in feed:
+                raise ValueError(f"the model needs the inputs {names}, got no {value.name!r}")
+        arrays = {}
+        for name, array in feed.items():
+            _, shape, dtype = values[name]
+            check_dtype("the model", name, array, dtype)
+            if shape is not None and (
+                len(shape) != array.ndim
+                or any(isinstance(n, int) and n != m for n, m in zip(shape, array.shape))
+            ):
+                wanted = ", ".join("?" if n is None else str(n) for n in shape)
+                raise ValueError(
+                    f"the model expected {name} of shape ({wanted}), got {array.shape}"
+                )
+            arrays[name] = array.view() if array.dtype == dtype else array.astype(dtype)
+        return arrays
+
+    def __repr__(self) -> str:
+        def listed(values: list[Value]) -> str:
+            return ", ".join(f"{v.name}: {v.dtype}{v.shape}" for v in values)
+
+        return f"Model(inputs=({listed(self.inputs)}), outputs=({listed(self.outputs)}))"
+
+
+# ---- reading -----------------------------------------------------------------------------------
+
+
+def _library() -> Any:
+    try:
+        import onnx
+    except ImportError as error:
+        raise ImportError(
+            "rnnfast.onnx needs the onnx library: pip install rnnfast[onnx]"
+        ) from error
+    return onnx
+
+
+def _read(library: Any, path: str) -> Any:
+    # a valid model, with the types of all its values
+    proto = library.load(path)
+    if proto.functions:
+        raise NotImplementedError(
+            f"the file defines functions, {proto.functions[0].name!r} for one, which rnnfast "
+            "does not run; onnx.inliner.inline_local_functions replaces them"
+        )
+    if len(proto.graph.sparse_initializer):
+        raise NotImplementedError("sparse initializers are not supported")
+    version = _version(proto)
+    for place, node in enumerate(proto.graph.node):
+        if node.domain not in ("", "ai.onnx"):
+            raise NotImplementedError(
+                f"{_describe(node, place)} is of the domain {node.domain!r}; rnnfast runs "
+                "operators of ONNX alone"
+            )
+        if node.op_type not in OPERATORS and node.op_type not in KINDS:
+            raise NotImplementedError(
+                f"{_describe(node, place)} is not supported; supported operators: "
+                f"{', '.join(sorted([*OPERATORS, *KINDS]))}"
+            )
+    if version < OLDEST:
+        raise NotImplementedError(
+            f"the model is of version {version} of ONNX's operators, rnnfast runs {OLDEST} and "
+            "newer; onnx.version_converter raises it"
+        )
+    library.checker.check_model(proto)
+    return library.shape_inference.infer_shapes(proto, strict_mode=True)
+
+
+def _version(proto: Any) -> int:
+    for entry in proto.opset_import:
+        if entry.domain in ("", "ai.onnx"):
+            return int(entry.version)
+    raise ValueError("it says no version of ONNX's operators")
+
+
+def _describe(node: Any, place: int) -> str:
+    return f"node {node.name or place!r} ({node.op_type})"
+
+
+class _Step(NamedTuple):
+    """A node, ready to run."""
+
+    title: str
+    function: Callable[..., Any]
+    inputs: list[str]
+    outputs: list[str]
+    dtypes: list[Any]
+    done: list[str]  # values that nobody needs after it
+
+    def run(self, values: dict[str, Array]) -> None:
+        try:
+            results = self.function(*[values[name] if name else None for name in self.inputs])
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise ValueError(f"{self.title}: {error}") from error
+        if not isinstance(results, tuple):
+            results = (results,)
+        for name, dtype, result in zip(self.outputs, self.dtypes, results, strict=False):
+            if name:
+                # a sum of scalars is no array, and of another type before NumPy 2
+                values[name] = np.asarray(result, dtype)
+        for name in self.done:
+            del values[name]
+
+
+class _Graph:
+    """What a model needs of the file."""
+
+    def __init__(self, proto: Any) -> None:
+        graph = proto.graph
+        self.version = _version(proto)
+        self.types: dict[str, Any] = {}
+        for value in (*graph.input, *graph.value_info, *graph.output):
+            self._type(value)
+        self.known: dict[str, Array] = {}
+        for tensor in graph.initializer:
+            self.known[tensor.name] = self._constant(tensor)
+        # before version 4 of the format, constants had to be among the inputs
+        defaults = {v.name for v in graph.input if v.name in self.known and proto.ir_version >= 4}
+        values = [self._value(value) for value in graph.input]
+        self.inputs = [value for value in values if value.name not in self.known]
+        self.optional = [value for value in values if value.name in defaults]
+        self.outputs = [self._value(value) for value in graph.output]
+        self.constants = {n: array for n, array in self.known.items() if n not in defaults}
+
+        nodes = []
+        for place, node in enumerate(graph.node):
+            step = self._step(node, place)
+            if all(not n or n in self.constants for n in node.input) and (
+                node.op_type not in GROWING
+            ):
+                with np.errstate(all="ignore"):
+                    step.run(self.constants)
+                for name in filter(None, node.output):
+                    self.constants[name] = self.known[name] = _frozen(self.constants[name])
+            else:
+                nodes.append(step)
+        self.steps = self._release(nodes)
+
+    def _type(self, value: Any) -> None:
+        kind = value.type.WhichOneof("value")
+        if kind != "tensor_type":
+            raise NotImplementedError(f"{value.name} is a {kind}; rnnfast knows tensors alone")
+        element = value.type.tensor_type.elem_type
+        if element not in DTYPES:
+            names = _library().TensorProto.DataType
+            raise NotImplementedError(
+                f"{value.name} is of type {names.Name(element)}; rnnfast computes with "
+                f"{', '.join(name for name, _ in DTYPES.values())}"
+            )
+        self.types[value.name] = np.dtype(DTYPES[element][1])
+
+    def _value(self, value: Any) -> Value:
+        tensor = value.type.tensor_type
+        shape: list[int | str | None] | None = None
+        if tensor.HasField("shape"):
+            shape = [
+                getattr(axis, axis.WhichOneof("value")) if axis.WhichOneof("value") else None
+                for axis in tensor.shape.dim
+            ]
+        return Value(value.name, shape, self.types[value.name])
+
+    def _constant(self, tensor: Any) -> Array:
+        if tensor.data_type not in DTYPES:
+            names = _library().TensorProto.DataType
+            raise NotImplementedError(
+                f"{tensor.name} is of type {names.Name(tensor.data_type)}; rnnfast computes with "
+                f"{', '.join(name for name, _ in DTYPES.values())}"
+            )
+        return _frozen(_library().numpy_helper.to_array(tensor))
+
+    def _attributes(self, node: Any, schema: Any) -> dict[str, Any]:
+        library = _library()
+        given = {attribute.name: attribute for attribute in node.attribute}
+        if node.op_type not in KINDS:  # theirs depend on the direction
+            for name, attribute in schema.attributes.items():
+                if attribute.default_value.type:
+                    given.setdefault(name, attribute.default_value)
+
+        def plain(value: Any) -> Any:
+            if isinstance(value, bytes):
+                return value.decode()
+            if isinstance(value, library.TensorProto):
+                return self._constant(value)
+            return [plain(entry) for entry in value] if isinstance(value, Sequence) else value
+
+        values = {n: plain(library.helper.get_attribute_value(a)) for n, a in given.items()}
+        return values | ({"num_outputs": len(node.output)} if node.op_type == "Split" else {})
+
+    def _step(self, node: Any, place: int) -> _Step:
+        title = _describe(node, place)
+        schema = _library().defs.get_schema(node.op_type, self.version, "")
+        attributes = self._attributes(node, schema)
+        constants = [self.constants.get(name) for name in node.input]
+        try:
+            if node.op_type in KINDS:
+                function, most = self._recurrent(node, attributes), 3.0
+            else:
+                function, most = self._plain(node, schema, attributes, constants)
+        except NotImplementedError as error:
+            raise NotImplementedError(f"{title}: {error}") from None
+        except ValueError as error:
+            raise ValueError(f"{title}: {error}") from error
+        if any(name for i, name in enumerate(node.output) if i >= most):
+            raise NotImplementedError(f"{title}: no more than {most} outputs are supported")
+        dtypes = [self.types.get(name) for name in node.output]
+        return _Step(title, function, list(node.input), list(node.output), dtypes, [])
+
+    def _recurrent(self, node: Any, attributes: dict[str, Any]) -> Any:
+        names = dict(zip(("X", "W", "R", "B", "lengths", "h", "c", "P"), node.input, strict=False))
+        weights = [names.get(key, "") for key in ("W", "R", "B", "P")]
+        fixed = all(not name or name in self.constants for name in weights)
+        arrays: Any = [self.constants.get(name) for name in weights] if fixed else None
+        return RecurrentNode(node.op_type, arrays, **attributes)
+
+    def _plain(
+        self, node: Any, schema: Any, attributes: dict[str, Any], constants: list[Any]
+    ) -> tuple[Any, float]:
+        entry = find(node.op_type, schema.since_version)
+        if entry is None:
+            raise NotImplementedError(
+                f"its version {schema.since_version} is newer than {NEWEST}, which rnnfast knows"
+            )
+        try:
+            bound = entry.signature.bind(*constants, **attributes).arguments
+        except TypeError as error:
+            raise NotImplementedError(f"{error}") from None
+        for name, wanted in entry.only.items():
+            if name in bound and (bound[name] is None or bound[name] != wanted):
+                raise NotImplementedError(f"{name} is supported as {wanted} only")
+        if "to" in attributes and attributes["to"] not in DTYPES:
+            raise NotImplementedError("this type is not supported")
+        return partial(entry.function, **attributes), entry.outputs
+
+    def _release(self, steps: list[_Step]) -> list[_Step]:
+        # lets each step drop the values that it is the last one to use
+        needed = {value.name for value in self.outputs}
+        for step in reversed(steps):
+            ending = {name for name in (*step.inputs, *step.outputs) if name} - needed
+            step.done.extend(ending)
+            needed |= ending
+        return steps
+
+
+def _frozen(array: Array) -> Array:
+    view = array.view()
+    view.flags.writeable = False
+    return view
