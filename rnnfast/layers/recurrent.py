@@ -680,6 +680,10 @@ class LSTM(Recurrent):
 class GRU(Recurrent):
     """Gated recurrent unit, as ``torch.nn.GRU``; gates in the order r, z, n.
 
+    ``r, z = sigmoid(W_i x_t + b_i + W_h h_{t-1} + b_h)`` and ``h_t = (1 - z) n + z h_{t-1}``, with
+    ``n = tanh(W_in x_t + b_in + r (W_hn h_{t-1} + b_hn))`` or, without `reset_after`, Cho et al.
+    (2014), ``n = tanh(W_in x_t + b_in + W_hn (r h_{t-1}) + b_hn)``.
+
     Parameters
     ----------
     input_size, hidden_size : int
@@ -704,10 +708,14 @@ class GRU(Recurrent):
         shape (4*H,), and so on; n has two, of x and of h, in the order r, z, n_x, n_h.
     recurrent_dropout : float, default 0
         Probability of dropping an element of h where it enters the product with ``weight_hh``, in
-        `forward` only: one mask for all steps (Gal and Ghahramani 2016).
+        `forward` only: one mask for all steps (Gal and Ghahramani 2016). Without `reset_after`, n
+        has the product of r and the masked h.
     zoneout : float, default 0
         Probability with which a unit's h keeps its old value at a step, in `forward`; a plain
         call takes the expectation (Krueger et al. 2017).
+    reset_after : bool, default True
+        Whether r acts after the product with h, as in PyTorch, or before it, as in the paper.
+        False does not go with `layer_norm`.
     """
 
     _gates = 3
@@ -727,6 +735,7 @@ class GRU(Recurrent):
         "layer_norm",
         "recurrent_dropout",
         "zoneout",
+        "reset_after",
     )
 
     def __init__(
@@ -745,7 +754,13 @@ class GRU(Recurrent):
         layer_norm: bool = False,
         recurrent_dropout: float = 0.0,
         zoneout: float = 0.0,
+        reset_after: bool = True,
     ) -> None:
+        self.reset_after = check_flag("GRU", "reset_after", reset_after)
+        if not reset_after:
+            self._cell = "gru_reset_before"
+            if layer_norm:
+                raise ValueError("GRU expected layer_norm=False with reset_after=False, got True")
         self._setup(
             input_size,
             hidden_size,

@@ -106,6 +106,23 @@ def gru_backward(dh: Array, dc: Any, saved: Saved) -> tuple[Array, Array, Any, A
     return dxw, dhw, dh * z, None
 
 
+# Cho et al. (2014): hw of n is the product of r * h, and the driver sees to r's gradient
+
+
+def gru_reset_before_forward(xw: Array, hw: Array, h: Array, c: Any) -> tuple[Array, Any, Saved]:
+    r, z, n = np.split(xw + hw, 3, axis=1)
+    r, z, n = sigmoid(r), sigmoid(z), np.tanh(n)
+    return (1.0 - z) * n + z * h, None, (r, z, n, h)
+
+
+def gru_reset_before_backward(dh: Array, dc: Any, saved: Saved) -> tuple[Array, Array, Any, Any]:
+    r, z, n, h = saved
+    dn = dh * (1.0 - z) * (1.0 - n**2)
+    dz = dh * (h - n) * z * (1.0 - z)
+    dgates = np.concatenate([np.zeros_like(r), dz, dn], axis=1)
+    return dgates, dgates, dh * z, None
+
+
 @dataclass(frozen=True)
 class Cell:
     """What the drivers know of a cell."""
@@ -115,6 +132,7 @@ class Cell:
     apart: int  # of the gates, the last ones, where x @ w_ih.T and h @ w_hh.T are not just added
     forward: Callable[[Array, Array, Array, Any], tuple[Array, Any, Saved]]
     backward: Callable[[Array, Any, Saved], tuple[Array, Array, Any, Any]]
+    reset_before: bool = False  # whether w_hh of the last gate multiplies h times the first gate
 
 
 CELLS = {
@@ -122,7 +140,30 @@ CELLS = {
     "rnn_relu": Cell(1, False, 0, rnn_relu_forward, rnn_relu_backward),
     "lstm": Cell(4, True, 0, lstm_forward, lstm_backward),
     "gru": Cell(3, False, 1, gru_forward, gru_backward),
+    "gru_reset_before": Cell(
+        3, False, 0, gru_reset_before_forward, gru_reset_before_backward, reset_before=True
+    ),
 }
+
+
+# ---- a reset gate before the product -----------------------------------------------------------
+
+
+def reset_forward(weights: Weights, xw: Array, hw: Array, fed: Array) -> tuple[Array, Array]:
+    # hw (B, 3*H), the product of fed (B, H) -> the same with n's product of r * fed, and r
+    _, w_hh, _, b_hh, *_ = weights
+    H = fed.shape[1]
+    r = sigmoid(xw[:, :H] + hw[:, :H])
+    hn = affine(r * fed, w_hh[2 * H :], None if b_hh is None else b_hh[2 * H :])
+    return np.concatenate([hw[:, : 2 * H], hn], axis=1), r
+
+
+def reset_backward(w_hh: Array, dgates: Array, r: Array, fed: Array) -> tuple[Array, Array]:
+    # dgates (B, 3*H) -> the same with r's, and the gradient of fed
+    H = fed.shape[1]
+    dreset = dgates[:, 2 * H :] @ w_hh[2 * H :]  # of r * fed
+    dgates = np.concatenate([dreset * fed * r * (1.0 - r), dgates[:, H:]], axis=1)
+    return dgates, dreset * r + dgates[:, : 2 * H] @ w_hh[: 2 * H]
 
 
 # ---- layer normalisation: Ba, Kiros and Hinton (2016) ------------------------------------------
@@ -189,6 +230,7 @@ class Record:
     u: Array | None  # (T, B, H) the cell's output before the projection
     saved: list[Saved]  # T entries
     norms: list[Saved]  # T entries, with layer normalisation
+    r: Array | None  # (T, B, H) the gate that n's h passed before the product
 
 
 def affine(x: Array, weight: Array, bias: Array | None) -> Array:
@@ -222,11 +264,16 @@ def direction_forward(
 
     h_fed = np.empty(y.shape, x.dtype) if training else None
     norms: list[Saved] = [()] * T
+    r_all = np.empty_like(h_fed) if h_fed is not None and cell.reset_before else None
     u_all = np.empty((T, B, w_hr.shape[1]), x.dtype) if training and w_hr is not None else None
     saved_all: list[Saved] = [()] * T
     for t in steps(T, reverse):
         fed = h if factors.recurrent is None else h * factors.recurrent
         xw, hw = xw_all[t], affine(fed, w_hh, b_hh)
+        if cell.reset_before:
+            hw, r = reset_forward(weights, xw, hw, fed)
+            if r_all is not None:
+                r_all[t] = r
         if w_ln is not None:
             xw, hw, norms[t] = norm_forward(cell, weights, xw, hw)
         u, c_next, saved = cell.forward(xw, hw, h, c)
@@ -250,7 +297,7 @@ def direction_forward(
             c_next = np.where(active[t], c_next, c) if cell.has_c else None
         h, c = h_next, c_next
 
-    return h, c, None if h_fed is None else Record(h_fed, u_all, saved_all, norms)
+    return h, c, None if h_fed is None else Record(h_fed, u_all, saved_all, norms, r_all)
 
 
 def direction_backward(
@@ -289,7 +336,11 @@ def direction_backward(
             dslots = to_slots(cell, dxw, dhw, lambda a, _: a)
             dslots_all[t] = dslots if active is None else np.where(active[t], dslots, 0.0)
             dxw, dhw = norm_backward(cell, w_ln, dslots, record.norms[t])
-        dfed = dhw @ w_hh
+        if record.r is None:
+            dfed = dhw @ w_hh
+        else:
+            dxw, dfed = reset_backward(w_hh, dxw, record.r[t], record.h[t])
+            dhw = dxw
         dh_past = dh_past + (dfed if factors.recurrent is None else dfed * factors.recurrent)
         dh_past = dh_past + dh_kept
         dc_past = dc_past + dc_kept if cell.has_c else None
@@ -311,7 +362,10 @@ def direction_backward(
         if dw_ih is not None:
             dw_ih += dxw_rows.T @ x.reshape(T * B, F)
         if dw_hh is not None:
-            dw_hh += dhw_rows.T @ record.h.reshape(T * B, Ho)
+            n = 0 if record.r is None else Ho  # columns of dhw whose h passed r first
+            dw_hh[: GH - n] += dhw_rows[:, : GH - n].T @ record.h.reshape(T * B, Ho)
+            if record.r is not None:
+                dw_hh[-n:] += dhw_rows[:, -n:].T @ (record.r * record.h).reshape(T * B, Ho)
         if db_ih is not None:
             db_ih += dxw_rows.sum(axis=0)
         if db_hh is not None:
@@ -365,7 +419,7 @@ def pack(
 
     Parameters
     ----------
-    cell : {"rnn_tanh", "rnn_relu", "lstm", "gru"}
+    cell : {"rnn_tanh", "rnn_relu", "lstm", "gru", "gru_reset_before"}
     weights : sequence of L * D 7-tuples, entry ``layer * D + direction``
         ``(w_ih (G*H, F), w_hh (G*H, Ho), b_ih (G*H,), b_hh (G*H,), w_hr (P, H), w_ln (S*H,),
         b_ln (S*H,))``, all float32 or all float64; all but the first two may be None. With

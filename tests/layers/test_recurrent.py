@@ -183,6 +183,53 @@ def test_finite_differences(cls, extra, options):
     same_slopes(layer, loss)
 
 
+# ---- a reset gate before the product -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{}, {"bias": False, "num_layers": 2}], ids=str)
+def test_reset_before_the_product_is_the_equations_of_its_paper(options, each_engine):
+    if each_engine == "core":
+        pytest.skip("the engine does not have this cell yet")
+    layer = make(GRU, reset_after=False, **options)
+    rng = np.random.default_rng(1)
+    x, state = random_x(layer, rng), random_state(layer, rng)
+    y, n = layer(x, state)
+    for k in range(layer.num_layers):
+        w_ih, w_hh, *biases = (p for name, p in layer.params.items() if name.endswith(f"_l{k}"))
+        b_ih, b_hh = biases or np.zeros((2, 3 * H))
+        (xr, xz, xn), h, out = np.split(x @ w_ih.T + b_ih + b_hh, 3, axis=2), state[k], []
+        for t in range(T):
+            r, z = (
+                1 / (1 + np.exp(-xg[t] - h @ w.T))
+                for xg, w in zip((xr, xz), np.split(w_hh, 3), strict=False)
+            )
+            h = (1 - z) * np.tanh(xn[t] + (r * h) @ w_hh[2 * H :].T) + z * h
+            out.append(h)
+        np.testing.assert_allclose(n[k], h, rtol=1e-12)
+        x = np.stack(out)
+    np.testing.assert_allclose(y, x, rtol=1e-12)
+
+
+def test_reset_after_is_an_option_like_others(tmp_path, each_engine):
+    if each_engine == "core":
+        pytest.skip("the engine does not have this cell yet")
+    layer = make(GRU, reset_after=False)
+    assert repr(layer) == "GRU(5, 7, reset_after=False)"
+    assert repr(make(GRU, reset_after=True)) == repr(make(GRU)) == "GRU(5, 7)"
+    assert {n: p.shape for n, p in layer.params.items()} == {
+        n: p.shape for n, p in make(GRU).params.items()
+    }
+    x = random_x(layer, np.random.default_rng(2))
+    y, _ = layer(x)
+    assert not np.allclose(y, make(GRU)(x)[0], atol=1e-3)
+    rnnfast.save(layer, tmp_path / "layer.npz")
+    np.testing.assert_array_equal(rnnfast.load(tmp_path / "layer.npz")(x)[0], y)
+    with pytest.raises(TypeError, match="GRU expected reset_after as True or False, got 0"):
+        GRU(2, 3, reset_after=0)
+    with pytest.raises(ValueError, match="layer_norm=False with reset_after=False, got True"):
+        GRU(2, 3, reset_after=False, layer_norm=True)
+
+
 # ---- layouts -----------------------------------------------------------------------------------
 
 
