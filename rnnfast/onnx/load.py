@@ -180,7 +180,9 @@ class Model:
             check_dtype("the model", name, array, dtype)
             if shape is not None and (
                 len(shape) != array.ndim
-                or any(isinstance(n, int) and n != m for n, m in zip(shape, array.shape))
+                or any(
+                    isinstance(n, int) and n != m for n, m in zip(shape, array.shape, strict=True)
+                )
             ):
                 wanted = ", ".join("?" if n is None else str(n) for n in shape)
                 raise ValueError(

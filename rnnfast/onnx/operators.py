@@ -9,13 +9,13 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Mapping
-from functools import reduce
+from functools import partial, reduce
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..layers import ReLU, Sigmoid, Tanh
+from ..layers import Sigmoid, Tanh
 
 if TYPE_CHECKING:
     from ..layers.base import Array
@@ -76,39 +76,63 @@ def find(name: str, version: int) -> Operator | None:
 # ---- element by element ------------------------------------------------------------------------
 
 
-def _register_ufuncs() -> None:
-    def unary(ufunc: Function) -> Function:
-        return lambda x: ufunc(x)
+UNARY: dict[str, Function] = {
+    "Abs": np.abs,
+    "Ceil": np.ceil,
+    "Cos": np.cos,
+    "Exp": np.exp,
+    "Floor": np.floor,
+    "HardSwish": lambda x: x * np.clip(x / 6 + 0.5, 0, 1),
+    "Identity": lambda x: x.view(),
+    "IsNaN": np.isnan,
+    "Log": np.log,
+    "Neg": np.negative,
+    "Not": np.logical_not,
+    "Reciprocal": lambda x: 1 / x,
+    "Relu": lambda x: np.maximum(x, 0),
+    "Round": np.rint,
+    "Sigmoid": Sigmoid(),
+    "Sign": np.sign,
+    "Sin": np.sin,
+    "Softplus": lambda x: np.logaddexp(x, 0),
+    "Softsign": lambda x: x / (1 + np.abs(x)),
+    "Sqrt": np.sqrt,
+    "Tanh": Tanh(),
+}
+BINARY: dict[str, Function] = {
+    "Add": np.add,
+    "And": np.logical_and,
+    "Equal": np.equal,
+    "Greater": np.greater,
+    "GreaterOrEqual": np.greater_equal,
+    "Less": np.less,
+    "LessOrEqual": np.less_equal,
+    "MatMul": np.matmul,
+    "Mul": np.multiply,
+    "Or": np.logical_or,
+    "Pow": np.power,
+    "PRelu": lambda x, slope: np.where(x < 0, slope * x, x),
+    "Sub": np.subtract,
+    "Xor": np.logical_xor,
+}
+VARIADIC: dict[str, Function] = {"Max": np.maximum, "Min": np.minimum, "Sum": np.add}
 
-    def binary(ufunc: Function) -> Function:
-        return lambda a, b: ufunc(a, b)
 
-    def variadic(ufunc: Function) -> Function:
-        return lambda *arrays: reduce(ufunc, arrays)
-
-    for kind, ufuncs in (
-        (unary, {"Neg": np.negative, "Reciprocal": lambda x: 1 / x, "Not": np.logical_not}),
-        (unary, {"Exp": np.exp, "Log": np.log, "Sqrt": np.sqrt, "Sin": np.sin, "Cos": np.cos}),
-        (unary, {"Abs": np.abs, "Sign": np.sign, "IsNaN": np.isnan}),
-        (unary, {"Floor": np.floor, "Ceil": np.ceil, "Round": np.rint}),
-        (unary, {"Identity": lambda x: x.view()}),
-        (unary, {"Relu": ReLU(), "Tanh": Tanh(), "Sigmoid": Sigmoid()}),
-        (unary, {"Softplus": lambda x: np.logaddexp(x, 0)}),
-        (unary, {"Softsign": lambda x: x / (1 + np.abs(x))}),
-        (unary, {"HardSwish": lambda x: x * np.clip(x / 6 + 0.5, 0, 1)}),
-        (binary, {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Pow": np.power}),
-        (binary, {"And": np.logical_and, "Or": np.logical_or, "Xor": np.logical_xor}),
-        (binary, {"Equal": np.equal, "Less": np.less, "Greater": np.greater}),
-        (binary, {"LessOrEqual": np.less_equal, "GreaterOrEqual": np.greater_equal}),
-        (binary, {"PRelu": lambda x, slope: np.where(x < 0, slope * x, x)}),
-        (binary, {"MatMul": np.matmul}),
-        (variadic, {"Min": np.minimum, "Max": np.maximum, "Sum": np.add}),
-    ):
-        for name, ufunc in ufuncs.items():
-            operator(name)(kind(ufunc))
+def _unary(function: Function, x: Array) -> Array:
+    return function(x)
 
 
-_register_ufuncs()
+def _binary(function: Function, a: Array, b: Array) -> Array:
+    return function(a, b)
+
+
+def _variadic(function: Function, *arrays: Array) -> Array:
+    return reduce(function, arrays)
+
+
+for _apply, _functions in ((_unary, UNARY), (_binary, BINARY), (_variadic, VARIADIC)):
+    for _name, _function in _functions.items():
+        operator(_name)(partial(_apply, _function))
 
 
 @operator("Div")
@@ -465,32 +489,34 @@ def _log_sum_exp(x: Array, axis: Any, keepdims: bool) -> Array:
     return result if keepdims else np.squeeze(result, axis)
 
 
-def _register_reductions() -> None:
-    def reduction(function: Function) -> Function:
-        def apply(
-            x: Array, axes: Any = None, keepdims: int = 1, noop_with_empty_axes: int = 0
-        ) -> Any:
-            axis: tuple[int, ...] | None = () if axes is None else tuple(map(int, axes))
-            axis = axis or (() if noop_with_empty_axes else tuple(range(x.ndim)))
-            return function(x, axis=axis, keepdims=bool(keepdims))
-
-        return apply
-
-    for name, function in {
-        "Mean": np.mean,
-        "Sum": np.sum,
-        "Max": lambda x, **options: np.max(x, initial=_limits(x.dtype)[0], **options),
-        "Min": lambda x, **options: np.min(x, initial=_limits(x.dtype)[1], **options),
-        "Prod": np.prod,
-        "L1": lambda x, **options: np.sum(np.abs(x), **options),
-        "L2": lambda x, **options: np.sqrt(np.sum(np.square(x), **options)),
-        "SumSquare": lambda x, **options: np.sum(np.square(x), **options),
-        "LogSumExp": _log_sum_exp,
-    }.items():
-        operator(f"Reduce{name}")(reduction(function))
+REDUCTIONS: dict[str, Function] = {
+    "ReduceL1": lambda x, **options: np.sum(np.abs(x), **options),
+    "ReduceL2": lambda x, **options: np.sqrt(np.sum(np.square(x), **options)),
+    "ReduceLogSumExp": _log_sum_exp,
+    "ReduceMax": lambda x, **options: np.max(x, initial=_limits(x.dtype)[0], **options),
+    "ReduceMean": np.mean,
+    "ReduceMin": lambda x, **options: np.min(x, initial=_limits(x.dtype)[1], **options),
+    "ReduceProd": np.prod,
+    "ReduceSum": np.sum,
+    "ReduceSumSquare": lambda x, **options: np.sum(np.square(x), **options),
+}
 
 
-_register_reductions()
+def _reduce(
+    function: Function,
+    x: Array,
+    axes: Any = None,
+    keepdims: int = 1,
+    noop_with_empty_axes: int = 0,
+) -> Any:
+    axis = () if axes is None else tuple(map(int, axes))
+    if not axis and not noop_with_empty_axes:
+        axis = tuple(range(x.ndim))
+    return function(x, axis=axis, keepdims=bool(keepdims))
+
+
+for _name, _function in REDUCTIONS.items():
+    operator(_name)(partial(_reduce, _function))
 
 
 @operator("Softmax", since=13)
@@ -519,22 +545,18 @@ def log_softmax_of_rest(x: Array, axis: int) -> Array:
     return log_softmax(flatten(x, axis)).reshape(x.shape)
 
 
-def _register_arg_reductions() -> None:
-    def arg_reduction(function: Function) -> Function:
-        def apply(x: Array, axis: int = 0, keepdims: int = 1, select_last_index: int = 0) -> Array:
-            if select_last_index:
-                places = x.shape[axis] - 1 - function(np.flip(x, axis), axis)
-            else:
-                places = function(x, axis)
-            return np.expand_dims(places, axis) if keepdims else places
-
-        return apply
-
-    operator("ArgMax")(arg_reduction(np.argmax))
-    operator("ArgMin")(arg_reduction(np.argmin))
+def _arg_reduce(
+    function: Function, x: Array, axis: int = 0, keepdims: int = 1, select_last_index: int = 0
+) -> Array:
+    if select_last_index:
+        places = x.shape[axis] - 1 - function(np.flip(x, axis), axis)
+    else:
+        places = function(x, axis)
+    return np.expand_dims(places, axis) if keepdims else places
 
 
-_register_arg_reductions()
+operator("ArgMax")(partial(_arg_reduce, np.argmax))
+operator("ArgMin")(partial(_arg_reduce, np.argmin))
 
 
 @operator("TopK", outputs=2)
@@ -569,8 +591,8 @@ def gemm(
     c: Array | None = None,
     alpha: float = 1.0,
     beta: float = 1.0,
-    transA: int = 0,  # noqa: N803  (ONNX's name)
-    transB: int = 0,  # noqa: N803
+    transA: int = 0,
+    transB: int = 0,
 ) -> Array:
     """Return ``alpha a b + beta c``."""
     y = (a.T if transA else a) @ (b.T if transB else b)
@@ -634,7 +656,7 @@ def _view(x: Array, windows: list[_Window], fill: float, fill_rest: float) -> Ar
         x = np.pad(x, [(0, 0), (0, 0), *rests], constant_values=fill_rest)
     reaches = [(w.size - 1) * w.dilation + 1 for w in windows]
     axes = range(2, x.ndim)
-    view = np.lib.stride_tricks.sliding_window_view(x, reaches, tuple(axes))  # type: ignore[call-overload]
+    view = np.lib.stride_tricks.sliding_window_view(x, reaches, tuple(axes))
     strides = [slice(None, None, w.stride) for w in windows]
     taps = [slice(None, None, w.dilation) for w in windows]
     return view[(slice(None), slice(None), *strides, *taps)]

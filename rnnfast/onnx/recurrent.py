@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..layers import GRU, LSTM, RNN, ReLU, Sigmoid, Tanh
+from ..layers import GRU, LSTM, RNN
 from ..layers.base import check_array, check_lengths
-from .operators import elu, hard_sigmoid, leaky_relu, reverse, thresholded_relu
+from .operators import OPERATORS, reverse
 
 if TYPE_CHECKING:
     from ..layers.base import Array
@@ -45,20 +45,22 @@ def _scaled_tanh(x: Array, alpha: float = 1.0, beta: float = 1.0) -> Array:
     return alpha * np.tanh(beta * x)
 
 
-# by ONNX's name in lower case: the function and how many of alpha and beta it takes
+# by ONNX's name in lower case: the function, and how many of alpha and beta it takes
 ACTIVATIONS: dict[str, tuple[Any, int]] = {
-    "relu": (ReLU(), 0),
-    "tanh": (Tanh(), 0),
-    "sigmoid": (Sigmoid(), 0),
-    "affine": (_affine, 2),
-    "leakyrelu": (leaky_relu, 1),
-    "thresholdedrelu": (thresholded_relu, 1),
-    "scaledtanh": (_scaled_tanh, 2),
-    "hardsigmoid": (hard_sigmoid, 2),
-    "elu": (elu, 1),
-    "softsign": (lambda x: x / (1 + np.abs(x)), 0),
-    "softplus": (lambda x: np.logaddexp(x, 0), 0),
+    name.lower(): (OPERATORS[name][1].function, parameters)
+    for name, parameters in (
+        ("Relu", 0),
+        ("Tanh", 0),
+        ("Sigmoid", 0),
+        ("LeakyRelu", 1),
+        ("ThresholdedRelu", 1),
+        ("HardSigmoid", 2),
+        ("Elu", 1),
+        ("Softsign", 0),
+        ("Softplus", 0),
+    )
 }
+ACTIVATIONS |= {"affine": (_affine, 2), "scaledtanh": (_scaled_tanh, 2)}
 
 
 class RecurrentNode:
@@ -149,8 +151,6 @@ class RecurrentNode:
         # whether a layer computes this
         if P is not None or self.clip is not None or self.input_forget:
             return False
-        if self.kind == "GRU" and not self.linear_before_reset:
-            return False
         if self.kind == "RNN":
             return self.names[0] == self.names[-1] and self.names[0][0] in ("tanh", "relu")
         return all(names == KINDS[self.kind].activations for names in self.names)
@@ -158,7 +158,11 @@ class RecurrentNode:
     def _layer(self, W: Array, R: Array, B: Array | None) -> Any:
         kind = KINDS[self.kind]
         H = R.shape[-1]
-        options = {"nonlinearity": self.names[0][0]} if self.kind == "RNN" else {}
+        options: dict[str, Any] = {}
+        if self.kind == "RNN":
+            options["nonlinearity"] = self.names[0][0]
+        elif self.kind == "GRU":
+            options["reset_after"] = bool(self.linear_before_reset)
         layer = kind.layer(
             W.shape[-1],
             H,
