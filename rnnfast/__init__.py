@@ -103,10 +103,17 @@ __all__ = [
 ]
 
 
+_BRIDGES = ("keras", "onnx", "torch")  # import what they are named after
+
+
 def __getattr__(name: str) -> object:
     # estimators need scikit-learn, which takes a second to import
     if name in _ESTIMATORS:
         from . import estimators
 
         return getattr(estimators, name)
+    if name in _BRIDGES:
+        from importlib import import_module
+
+        return import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

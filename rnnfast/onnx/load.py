@@ -238,8 +238,10 @@ def _read(library: Any, path: str) -> Any:
             f"the model is of version {version} of ONNX's operators, rnnfast runs {OLDEST} and "
             "newer; onnx.version_converter raises it"
         )
+    # inference first: the checker wants the outputs' shapes, which some exporters leave out
+    proto = library.shape_inference.infer_shapes(proto, strict_mode=True)
     library.checker.check_model(proto)
-    return library.shape_inference.infer_shapes(proto, strict_mode=True)
+    return proto
 
 
 def _version(proto: Any) -> int:

@@ -303,4 +303,4 @@ class _Steps:
         f = 1 - i if self.node.input_forget else self._apply(0, f + p_f * c)
         c = f * c + i * self._apply(1, new)
         o = self._apply(0, o + p_o * c)
-        return o * self._apply(2, c), c
+        return o * self.functions[2](c), c  # which ONNX Runtime does not clip either
