@@ -54,3 +54,66 @@ INLINE void NAME(gru_backward)(const rnnfast_backstep *s, const int n, const gro
         store(carry, dh * z);
     }
 }
+
+/* The form of Cho et al. (2014) itself: n = tanh(x W_xn + (r h) W_hn + b). Slots: n, r, z. r and z
+ * come first, as one gate of twice as many units. */
+
+INLINE void NAME(reset_forward)(const rnnfast_step *s, const int n, const group *g, const vec *acc,
+                                ptrdiff_t next)
+{
+    vec a[GROUP];
+    EACH(e) a[e] = acc[e * next];
+    sigmoid(n, a);
+    EACH(e)
+    {
+        store(where(s->gates, s->ldg, g, e), a[e]);
+        if (2 * (g->u + e * g->units) < s->hidden) /* r */
+            store(where(s->h_out, s->ldh_out, g, e), a[e] * load(where(s->h, s->ldh, g, e)));
+    }
+}
+
+INLINE void NAME(gru_reset_before_forward)(const rnnfast_step *s, const int n, const group *g,
+                                           const vec *acc, ptrdiff_t next)
+{
+    const ptrdiff_t H = rnnfast_padded(s->hidden, sizeof(real));
+    vec a[GROUP];
+    EACH(e) a[e] = acc[e * next];
+    vtanh(n, a);
+    EACH(e)
+    {
+        real *gates = where(s->gates, s->ldg, g, e);
+        const vec z = load(gates + 2 * H), h = load(where(s->h_prev, s->ldh, g, e));
+        store(where(s->h_out, s->ldh_out, g, e), z * (h - a[e]) + a[e]);
+        store(gates, a[e]);
+    }
+}
+
+INLINE void NAME(gru_reset_before_backward)(const rnnfast_backstep *s, const int n, const group *g,
+                                            const vec *acc)
+{
+    const ptrdiff_t H = rnnfast_padded(s->hidden, sizeof(real));
+    EACH(e)
+    {
+        real *gates = where(s->gates, s->ldg, g, e), *carry = where(s->carry, s->ldk, g, e);
+        const vec a = load(gates), z = load(gates + 2 * H);
+        const vec h_prev = load(where(s->h_prev, s->ldh, g, e));
+        const vec dh = acc[e] + load(carry);
+        store(gates, dh * (1 - z) * (1 - a * a));
+        store(gates + 2 * H, dh * (h_prev - a) * (z * (1 - z)));
+        store(carry, dh * z);
+    }
+}
+
+/* `d` is the gradient of r h. */
+INLINE void NAME(reset_backward)(const rnnfast_backstep *s, const int n, const group *g,
+                                 const vec *d)
+{
+    const ptrdiff_t H = rnnfast_padded(s->hidden, sizeof(real));
+    EACH(e)
+    {
+        real *gates = where(s->gates, s->ldg, g, e), *carry = where(s->carry, s->ldk, g, e);
+        const vec r = load(gates + H), h = load(where(s->h_prev, s->ldh, g, e));
+        store(gates + H, d[e] * h * (r * (1 - r)));
+        store(carry, load(carry) + d[e] * r);
+    }
+}

@@ -71,6 +71,12 @@ const rnnfast_cell rnnfast_cells[RNNFAST_CELLS] = {
                      .h_slot = 1,
                      .carries_dh = 1,
                      .order = {2, 0, 1, 2}},
+    [RNNFAST_GRU_RESET_BEFORE] = {.name = "gru_reset_before",
+                                  .gates = 3,
+                                  .slots = 3,
+                                  .carries_dh = 1,
+                                  .reset_before = 1,
+                                  .order = {2, 0, 1}},
 };
 
 #if defined(__x86_64__)

@@ -192,7 +192,8 @@ INLINE void NAME(cell_backward)(const rnnfast_backstep *s, ptrdiff_t b0, ptrdiff
                                            ptrdiff_t p0, ptrdiff_t p1)                             \
     {                                                                                              \
         NAME(cell_backward)(s, b0, b1, p0, p1, NAME(cell##_backward));                             \
-    }                                                                                              \
+    }
+#define NORM(cell, gates)                                                                          \
     static void NAME(cell##_norm_step)(const rnnfast_step *s, const rnnfast_norm *m, ptrdiff_t b0, \
                                        ptrdiff_t b1)                                               \
     {                                                                                              \
@@ -202,7 +203,14 @@ CELL(rnn_tanh, 1)
 CELL(rnn_relu, 1)
 CELL(lstm, 4)
 CELL(gru, 3)
+CELL(gru_reset_before, 1)
+CELL(reset, 1)
+NORM(rnn_tanh, 1)
+NORM(rnn_relu, 1)
+NORM(lstm, 4)
+NORM(gru, 3)
 #undef CELL
+#undef NORM
 
 INLINE void NAME(store_units)(const rnnfast_step *s, const int n, const group *g, const vec *acc,
                               ptrdiff_t next)
@@ -287,7 +295,8 @@ static void NAME(matmul)(const rnnfast_matmul *m, ptrdiff_t b0, ptrdiff_t b1, pt
     }
 }
 
-#define CELL(cell) {NAME(cell##_forward_step), NAME(cell##_backward_step), NAME(cell##_norm_step)}
+#define STEPS(cell) NAME(cell##_forward_step), NAME(cell##_backward_step)
+#define CELL(cell)  {STEPS(cell), NAME(cell##_norm_step)}
 const rnnfast_kernels NAME(rnnfast_table) = {
     .isa = STRING(ISA),
     .itemsize = sizeof(real),
@@ -297,7 +306,10 @@ const rnnfast_kernels NAME(rnnfast_table) = {
     .cell = {[RNNFAST_RNN_TANH] = CELL(rnn_tanh),
              [RNNFAST_RNN_RELU] = CELL(rnn_relu),
              [RNNFAST_LSTM] = CELL(lstm),
-             [RNNFAST_GRU] = CELL(gru)},
+             [RNNFAST_GRU] = CELL(gru),
+             [RNNFAST_GRU_RESET_BEFORE] = {STEPS(gru_reset_before)}},
+    .reset_forward = NAME(reset_forward_step),
+    .reset_backward = NAME(reset_backward_step),
     .input_product = NAME(input_product),
     .slot_sums = NAME(slot_sums),
     .norm_backward = NAME(norm_backward),
@@ -320,6 +332,7 @@ const rnnfast_kernels NAME(rnnfast_table) = {
     .fma_loop = NAME(fma_loop),
     .read_loop = NAME(read_loop),
 };
+#undef STEPS
 #undef CELL
 
 #undef PASTE

@@ -24,7 +24,14 @@ enum { RNNFAST_BLOCK_ROWS = 128 }; /* rows that one partial sum of a weight grad
 #define RNNFAST_NORM_EPS 1e-5      /* added to the variance in layer normalisation */
 
 /* The cells, in the order of every table. */
-enum { RNNFAST_RNN_TANH, RNNFAST_RNN_RELU, RNNFAST_LSTM, RNNFAST_GRU, RNNFAST_CELLS };
+enum {
+    RNNFAST_RNN_TANH,
+    RNNFAST_RNN_RELU,
+    RNNFAST_LSTM,
+    RNNFAST_GRU,
+    RNNFAST_GRU_RESET_BEFORE,
+    RNNFAST_CELLS
+};
 
 /* What the time loops must know of a cell. The input product feeds slots [x_slot, x_slot + gates)
  * of a row, the recurrent product slots [h_slot, h_slot + gates); slot s takes its weights from
@@ -34,6 +41,7 @@ typedef struct {
     int gates, slots, x_slot, h_slot;
     int has_cell_state; /* c beside h; the backward's carry is then dc */
     int carries_dh;     /* the carry is the share of dh that skips the gates */
+    int reset_before;   /* slots n, r, z; n's product is of r h: see reset_forward */
     int order[RNNFAST_VECTORS];
 } rnnfast_cell;
 
@@ -42,7 +50,8 @@ extern const rnnfast_cell rnnfast_cells[RNNFAST_CELLS];
 /* Packed weights: panels of LANES hidden units with the slots side by side,
  * [panel][k][slot][lane], or, with a single gate, of 4 x LANES units, [panel][k][vector][lane]
  * (the last panel only as many vectors as it needs). A packed bias, and a row of an input product,
- * is [panel][4][lane]. */
+ * is [panel][4][lane]. With `reset_before`, n is a single gate, and r and z are another one together,
+ * of 2 padded H units; their biases, and products of the input, follow those of n. */
 
 /* One forward step: h_out = cell(x W_x + h W_h + bias). */
 typedef struct {
@@ -50,7 +59,7 @@ typedef struct {
     int fetch;     /* whether the weights are too large for the second-level cache */
     const void *x; /* (B, I), read unless `product` is given */
     ptrdiff_t ldx;
-    const void *h;      /* (B, K) what W_h multiplies: h_prev, or its masked copy */
+    const void *h;      /* (B, K) what W_h multiplies: h_prev, its masked copy, or r h */
     const void *h_prev; /* (B, K) state before the step; neither may alias h_out */
     ptrdiff_t ldh;
     const void *weight_x, *weight_h, *bias;
@@ -71,12 +80,14 @@ typedef struct {
     int fetch;         /* as in rnnfast_step */
     const void *dh_in; /* (B, H) gradient that reaches h from outside the recurrence */
     ptrdiff_t ldd;
-    const void *next; /* (B, ...) what weight_h multiplies: dgates of the step after; or NULL */
+    const void *next; /* (B, ...) what weight_h multiplies: dgates of the step after, or, for
+                         reset_backward, of n; or NULL */
     ptrdiff_t ldn;    /*   its rows */
     ptrdiff_t n_runs; /*   and in each row n_runs runs of run_length, run_pitch apart */
     ptrdiff_t run_length, run_pitch;
     const void *weight_h;   /* transposed pack of H outputs */
-    const void *h_prev, *h; /* (B, H) state before and after the step; h: RNN, h_prev: GRU */
+    const void *h_prev, *h; /* (B, H) state before and after the step; h: RNN, h_prev: GRU;
+                               for reset_backward h_prev is what r multiplied */
     ptrdiff_t ldh;
     const void *c_prev, *c; /* (B, H) LSTM */
     ptrdiff_t ldc;
@@ -139,6 +150,13 @@ typedef struct {
     int itemsize, lanes, rows;
     ptrdiff_t tile_bytes; /* of a tile's sums */
     rnnfast_cell_kernels cell[RNNFAST_CELLS];
+    /* With `reset_before`, ahead of a step's `forward`: r and z, units 0 to `hidden` of one gate,
+     * to `gates` (which points to slot r), and r h to h_out. After its `backward`: from dn to dr,
+     * and what r lets through of the gradient of r h is added to the carry. */
+    void (*reset_forward)(const rnnfast_step *, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t p0,
+                          ptrdiff_t p1);
+    void (*reset_backward)(const rnnfast_backstep *, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t p0,
+                           ptrdiff_t p1);
     /* gates[row] = x[row] W_x + bias: what rnnfast_step.product takes. Writes the step's `gates`
      * with ldp between rows, for a cell of `gates` gates; reads neither h nor c. */
     void (*input_product)(const rnnfast_step *, int gates, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t p0,

@@ -27,6 +27,7 @@ class CellRow:
     slots: int  # what layer normalisation takes one by one
     has_c: bool = False
     projects: bool = False
+    norms: bool = True  # whether it takes layer normalisation
     torch: str | None = None  # the class in torch.nn that computes the same, if any
     torch_options: dict[str, Any] = field(default_factory=dict)
 
@@ -36,6 +37,7 @@ CELLS = {
     "rnn_relu": CellRow(1, 1, torch="RNN", torch_options={"nonlinearity": "relu"}),
     "lstm": CellRow(4, 4, has_c=True, projects=True, torch="LSTM"),
     "gru": CellRow(3, 4, torch="GRU"),
+    "gru_reset_before": CellRow(3, 3, norms=False),
 }
 
 
@@ -83,6 +85,10 @@ class Case:
         zoneout = self.zones if self.row.has_c and self.zone else self.zone
         chosen = dict(layer_norm=self.norm, recurrent_dropout=self.recurrent, zoneout=zoneout)
         return {name: value for name, value in chosen.items() if value}
+
+    def possible(self) -> Case:
+        """Return the case without what its cell does not take."""
+        return replace(self, norm=self.norm and self.row.norms)
 
     def F(self, layer: int) -> int:
         return self.I if layer == 0 else self.D * self.Ho
@@ -202,9 +208,12 @@ def make(case: Case, dtype: DTypeLike = np.float64, seed: int = 0) -> Problem:
 
 
 def grid(*rows: dict[str, Any]) -> list[Case]:
-    """Every row for every cell; rows with a projection only for cells that have one."""
+    """Every row for every cell; rows with a projection only for cells that have one.
+
+    Cells that take no layer normalisation go without.
+    """
     return [
-        Case(cell=cell, **row)
+        Case(cell=cell, **row).possible()
         for cell in CELLS
         for row in rows
         if CELLS[cell].projects or not row.get("P")

@@ -455,7 +455,7 @@ def decaying(cell, dtype, B, T):
             array[...] = 0.0
         if cell == "lstm":
             b_ih[:H] = b_ih[H : 2 * H] = -3.0  # input and forget gates all but closed
-        elif cell == "gru":
+        elif cell.startswith("gru"):
             b_ih[H : 2 * H] = -3.0  # the state is replaced, by what is all but zero
     problem.x[...] = 0.0
     problem.dy[...] = 0.0

@@ -8,7 +8,7 @@ from rnnfast.core cimport kernels as k
 from rnnfast.core.gradient cimport Rows, sum_narrow, sum_tiles, tiles_end, tiles_of
 from rnnfast.core.job cimport (
     WEIGHTS, Job, Member, State, barrier_wait, copy_row, drop_of, flag_raised, mask_of, member_of,
-    narrow, sample_of, share, stopped, thresholds, wait, zone_of,
+    narrow, products, sample_of, share, stopped, thresholds, wait, zone_of,
 )
 from rnnfast.core.kernels cimport (
     RNNFAST_VECTORS, rnnfast_backstep, rnnfast_cell, rnnfast_kernels, rnnfast_matmul, rnnfast_norm,
@@ -82,6 +82,22 @@ cdef void _zone_h_back(const Job* job, Packed net, int index, Py_ssize_t t, char
         net.kernels.split(row, kept, zone_of(job, &job.zone_h, index, t, r) + u0 * size, u1 - u0)
 
 
+cdef void _reset_back(const Job* job, Packed net, int index, rnnfast_backstep* step, Py_ssize_t b0,
+                      Py_ssize_t b1, Py_ssize_t p0, Py_ssize_t p1) noexcept nogil:
+    # dn W_hn to r and, as far as recurrent dropout let h through, to the carry.
+    cdef const rnnfast_kernels* kn = net.kernels
+    cdef Py_ssize_t size = net.itemsize, unit = kn.lanes * RNNFAST_VECTORS, r, at
+    cdef Py_ssize_t u0 = min(p0 * unit, net.hidden), u1 = min(p1 * unit, net.hidden)
+    step.carry = job.carry if job.drops == NULL else job.through
+    for r in range(b0, b1 if job.drops != NULL else b0):
+        copy_row(job.through + (r * job.ldh + u0) * size, NULL, (u1 - u0) * size)
+    kn.reset_backward(step, b0, b1, p0, p1)
+    for r in range(b0, b1 if job.drops != NULL else b0):
+        at = (r * job.ldh + u0) * size
+        kn.multiply(job.through + at, drop_of(job, net, index, r) + u0 * size, u1 - u0)
+        kn.add(job.carry + at, 1, job.through + at, u1 - u0)
+
+
 cdef void _backward_layer(Job* job, Packed net, Member* me, int layer, int direction) noexcept nogil:
     cdef const rnnfast_kernels* kn = net.kernels
     cdef Py_ssize_t H = net.hidden, K = net.recurrent, size = net.itemsize, T = job.T, B = job.B
@@ -89,12 +105,14 @@ cdef void _backward_layer(Job* job, Packed net, Member* me, int layer, int direc
     cdef int reverse = direction
     cdef Part* part = net.parts + index
     cdef State* state = job.states + index
-    cdef rnnfast_backstep step
+    cdef rnnfast_backstep step, again
     cdef rnnfast_matmul back
     cdef Py_ssize_t panels = rnnfast_panels(H, 1, kn.lanes), p0, p1, q0, q1, u0, u1, v0, v1
     cdef Py_ssize_t unit = kn.lanes * RNNFAST_VECTORS
     cdef Py_ssize_t i, t, r, n, starting, ending, before, after, follower, at
-    cdef char* recurrent = state.gates + net.info.h_slot * job.slot * size
+    cdef int runs = gates - net.info.reset_before  # of dgates that W_hh takes to h itself
+    cdef char* recurrent = state.gates + (net.info.h_slot + gates - runs) * job.slot * size
+    cdef char* fed = state.dropped if job.drops != NULL else state.h
     cdef char* outside = job.outside
     # Whether dh goes from the product with W_hh straight to the cell.
     cdef int straight = not (net.projection or job.drops != NULL or job.zone_h.share != NULL)
@@ -113,7 +131,7 @@ cdef void _backward_layer(Job* job, Packed net, Member* me, int layer, int direc
     step.carry = job.carry
     # dh that comes through the recurrence: dgates of the following step times W_hh.
     memset(&back, 0, sizeof(back))
-    back.lda, back.n_runs, back.run_length, back.run_pitch = job.ldg, gates, H, job.slot
+    back.lda, back.n_runs, back.run_length, back.run_pitch = job.ldg, runs, H, job.slot
     back.weight, back.ldo, back.n_out, back.accumulate = part.weight_ht, job.ldh, K, 1
     if net.projection:
         step.dh_in, step.ldd = job.zeros, 0
@@ -121,8 +139,10 @@ cdef void _backward_layer(Job* job, Packed net, Member* me, int layer, int direc
         step.weight_h = part.weight_rt
     else:
         step.dh_in, step.ldd = outside, job.ldh
-        step.ldn, step.n_runs, step.run_length, step.run_pitch = job.ldg, gates, H, job.slot
+        step.ldn, step.n_runs, step.run_length, step.run_pitch = job.ldg, runs, H, job.slot
         step.weight_h = part.weight_ht
+    again = step
+    again.dh_in, again.ldd, again.n_runs, again.weight_h = job.zeros, 0, 1, part.reset_ht
     memset(&norm, 0, sizeof(norm))
     norm.hidden, norm.gamma, norm.ld = H, part.gamma, job.ldg
     norm.dgamma, norm.dbeta = state.dgamma, state.dbeta
@@ -198,6 +218,12 @@ cdef void _backward_layer(Job* job, Packed net, Member* me, int layer, int direc
                 at = (r * job.ldc + u0) * size
                 kn.add(job.carry + at, 1, job.kept_c + at, u1 - u0)
         wait(job, me)
+        if net.info.reset_before:
+            again.next = again.gates = step.gates
+            again.h_prev = fed + before * B * job.ldh * size
+            if not flag_raised(&job.stop):
+                _reset_back(job, net, index, &again, me.b0, n, p0, p1)
+            wait(job, me)
         if part.gamma != NULL:
             norm.normal = state.normal + t * B * job.ldg * size
             norm.rstd = state.rstd + t * B * net.info.slots * size
@@ -271,11 +297,13 @@ cdef rnnfast_outer weight_gradient(const Job* job, Packed net, int index, int si
     cdef Part* part = net.parts + index
     cdef State* state = job.states + index
     cdef Py_ssize_t size = net.itemsize
-    cdef int slot = net.info.h_slot if side else net.info.x_slot
+    cdef int slot = net.info.h_slot if side else net.info.x_slot, runs = net.info.gates
     cdef rnnfast_outer o
+    if side == 1 and net.info.reset_before:  # of r and z; that of n is side 2
+        slot, runs = slot + 1, runs - 1
     memset(&o, 0, sizeof(o))
     o.g, o.ldg = state.gates + slot * job.slot * size, job.ldg
-    o.n_runs, o.run_length, o.run_pitch = net.info.gates, net.hidden, job.slot
+    o.n_runs, o.run_length, o.run_pitch = runs, net.hidden, job.slot
     o.order = net.info.order + slot
     o.out = job.grads[WEIGHTS * index + side]
     if side == 0:
@@ -284,7 +312,10 @@ cdef rnnfast_outer weight_gradient(const Job* job, Packed net, int index, int si
         o.a, o.lda, o.n_a = state.dropped if job.drops != NULL else state.h, job.ldh, net.recurrent
         if reverse:
             o.a = <const char*>o.a + job.B * job.ldh * size
-    if side == 2:
+    if side == 2 and net.info.reset_before:
+        o.n_runs = 1
+        o.a, o.out = state.reset, job.grads[WEIGHTS * index + 1]
+    elif side == 2:
         o.g, o.ldg, o.n_runs, o.run_length, o.order = state.dh, job.ldh, 1, net.recurrent, NULL
         o.a, o.lda, o.n_a, o.out = state.m, job.ldc, net.hidden, job.grads[WEIGHTS * index + 4]
     return o
@@ -301,7 +332,7 @@ cdef void _weight_gradients(Job* job, Packed net, Member* me, int form, int add)
     cdef char* kept = job.sums
     rows.T, rows.B, rows.active = job.T, job.B, job.active
     for index in range(net.layers * net.directions):
-        for side in range(1 if narrow(net, index) else 0, 3 if net.projection else 2):
+        for side in range(1 if narrow(net, index) else 0, products(net)):
             o = weight_gradient(job, net, index, side)
             tiles = tiles_of(kn, &o)
             q, last = share(tiles, me.index, me.count), share(tiles, me.index + 1, me.count)

@@ -12,7 +12,7 @@ from rnnfast.core.job cimport (
 from rnnfast.core.kernels cimport (
     RNNFAST_VECTORS, rnnfast_kernels, rnnfast_matmul, rnnfast_norm, rnnfast_panels, rnnfast_step,
 )
-from rnnfast.core.packed cimport Packed, Part
+from rnnfast.core.packed cimport Packed, Part, abreast
 
 
 cdef void _zone_out(const Job* job, Packed net, const Zone* zone, int index, Py_ssize_t t, char* to,
@@ -79,6 +79,25 @@ cdef void _gather_x(Job* job, Packed net, Member* me, Py_ssize_t t0, Py_ssize_t 
                       job.x + (t * job.x_time + sample_of(job, r) * job.x_row) * size, I * size)
 
 
+cdef void _input_product(const Job* job, Packed net, const Member* me, int layer, rnnfast_step* step,
+                         int gates, const char* x, char* to, Py_ssize_t ta, Py_ssize_t tb,
+                         Py_ssize_t p0, Py_ssize_t p1) noexcept nogil:
+    # x W_x + b of steps [ta, tb), in panels [p0, p1), to rows ldp apart.
+    cdef Py_ssize_t size = net.itemsize, t, p
+    step.product = NULL
+    if (job.sample == NULL and me.b0 == 0 and me.b1 == job.B
+            and job.input_time[layer] == job.B * job.input_row[layer]):
+        step.x = x + ta * job.input_time[layer] * size
+        step.gates = to
+        net.kernels.input_product(step, gates, 0, (tb - ta) * job.B, p0, p1)
+        return
+    for p in range(p0, p1):
+        for t in range(ta, tb):
+            step.x = x + t * job.input_time[layer] * size
+            step.gates = to + (t - ta) * job.B * job.ldp * size
+            net.kernels.input_product(step, gates, me.b0, min(me.b1, job.active[t]), p, p + 1)
+
+
 cdef void _hand_on(Job* job, Packed net, int layer, int direction, const char* h, Py_ssize_t t,
                    Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t u0, Py_ssize_t u1) noexcept nogil:
     # Columns [u0, u1) of the step's h to where the next layer, or the caller, reads them.
@@ -102,16 +121,18 @@ cdef void _forward_layer(Job* job, Packed net, Member* me, int layer, int direct
     cdef const rnnfast_kernels* kn = net.kernels
     cdef Py_ssize_t H = net.hidden, K = net.recurrent, size = net.itemsize, T = job.T, B = job.B
     cdef int index = layer * net.directions + direction, gates = net.info.gates
+    cdef int together = abreast(net.info)
     cdef int reverse = direction, gather = layer == 0 and job.gather_x and not (
         job.training and direction)
     cdef Part* part = net.parts + index
     cdef State* state = job.states + index
-    cdef rnnfast_step step
+    cdef rnnfast_step step, first
     cdef rnnfast_norm norm
     cdef rnnfast_matmul project
     cdef char* fed = state.dropped if job.drops != NULL else state.h
-    cdef Py_ssize_t panels = rnnfast_panels(H, gates, kn.lanes), p, p0, p1, q0 = 0, q1 = 0
-    cdef Py_ssize_t units = kn.lanes * (RNNFAST_VECTORS if gates == 1 else 1)
+    cdef Py_ssize_t panels = rnnfast_panels(H, together, kn.lanes), p0, p1, q0 = 0, q1 = 0
+    cdef Py_ssize_t s0 = 0, s1 = 0
+    cdef Py_ssize_t units = kn.lanes * (RNNFAST_VECTORS if together == 1 else 1)
     cdef Py_ssize_t done, t, ta, tb, n, before, after, kept, origin = 0, i, b1
     # What this member writes at a step: of a cell's results, and of h, [r0, r1) and these columns.
     cdef Py_ssize_t r0, r1, cell_u0, cell_u1, out_u0, out_u1
@@ -137,6 +158,13 @@ cdef void _forward_layer(Job* job, Packed net, Member* me, int layer, int direct
     step.ldh, step.ldc, step.ldg, step.ldp = job.ldh, job.ldc, job.ldg, job.ldp
     step.weight_x, step.weight_h, step.bias = part.weight_x, part.weight_h, part.bias
     step.ldh_out = job.ldc if net.projection else job.ldh
+    if net.info.reset_before:  # r and z
+        first = step
+        first.hidden = 2 * job.slot
+        first.weight_x, first.weight_h = part.reset_x, part.reset_h
+        first.bias = part.bias + job.slot * size
+        i = rnnfast_panels(first.hidden, 1, kn.lanes)
+        s0, s1 = share(i, me.i, me.n), share(i, me.i + 1, me.n)
     memset(&project, 0, sizeof(project))
     project.lda, project.n_runs, project.run_length = job.ldc, 1, H
     project.weight, project.ldo, project.n_out = part.weight_r, job.ldh, K
@@ -159,19 +187,10 @@ cdef void _forward_layer(Job* job, Packed net, Member* me, int layer, int direct
             wait(job, me)
         x = job.inputs[layer] - origin * job.input_time[layer] * size
         if job.product != NULL and not stopped(job, me, n * work):
-            step.product = NULL
-            if (job.sample == NULL and me.b0 == 0 and me.b1 == B
-                    and job.input_time[layer] == B * job.input_row[layer]):
-                step.x = x + ta * job.input_time[layer] * size
-                step.gates = job.product
-                kn.input_product(&step, gates, 0, n * B, p0, p1)
-            else:
-                for p in range(p0, p1):
-                    for t in range(ta, tb):
-                        step.x = x + t * job.input_time[layer] * size
-                        step.gates = job.product + (t - ta) * B * job.ldp * size
-                        kn.input_product(&step, gates, me.b0, min(me.b1, job.active[t]), p, p + 1)
-            step.gates = NULL
+            _input_product(job, net, me, layer, &step, together, x, job.product, ta, tb, p0, p1)
+            if net.info.reset_before:
+                _input_product(job, net, me, layer, &first, 1, x, job.product + job.slot * size, ta,
+                               tb, s0, s1)
         for i in range(n):
             t = tb - 1 - i if reverse else ta + i
             if job.active[t] <= me.b0:
@@ -204,15 +223,25 @@ cdef void _forward_layer(Job* job, Packed net, Member* me, int layer, int direct
                 project.a = step.h_out
             b1 = me.b0 if stopped(job, me, work) else min(me.b1, job.active[t])
             r0, r1 = me.b0, b1
+            if net.info.reset_before:
+                first.x, first.h, first.product = step.x, step.h, step.product
+                if step.product != NULL:
+                    first.product = <char*>step.product + job.slot * size
+                first.gates = state.gates + (kept * B * job.ldg + job.slot) * size
+                step.h = first.h_out = state.reset + kept * B * job.ldh * size
+                kn.reset_forward(&first, me.b0, b1, s0, s1)
+                wait(job, me)
             if part.gamma != NULL:
                 norm.normal = state.normal + kept * B * job.ldg * size
                 norm.rstd = state.rstd + kept * B * net.info.slots * size
                 step.gates = norm.normal
-                kn.slot_sums(&step, gates, me.b0, b1, p0, p1)
+                kn.slot_sums(&step, together, me.b0, b1, p0, p1)
                 wait(job, me)
                 r0 = me.b0 + share(b1 - me.b0, me.i, me.n)
                 r1 = me.b0 + share(b1 - me.b0, me.i + 1, me.n)
-            step.gates = state.gates + t * B * job.ldg * size if job.training else NULL
+            step.gates = NULL
+            if state.gates != NULL:
+                step.gates = state.gates + kept * B * job.ldg * size
             if part.gamma != NULL:
                 kn.cell[net.cell].norm_forward(&step, &norm, r0, r1)
             else:

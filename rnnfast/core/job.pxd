@@ -62,12 +62,15 @@ cdef struct State:
     # What one layer and direction keeps. Time-major, rows in the order of the batch.
     char* h      # (places, B, ldh)
     char* c      # (places or 1, B, ldc)
-    char* gates  # (T, B, ldg): activated, then their gradients; NULL at inference
+    # (T, B, ldg): activated, then their gradients; at inference NULL, or (1, B, ldg) where r comes
+    # before the product
+    char* gates
     char* m      # (T or 1, B, ldc): o tanh(c) before the projection; NULL without one
     char* dh     # (T, B, ldh): gradient of the projected h; backward with projection only
     # (1 + narrow I, S, slot): of the gates' gradients alone and times the inputs; with layer
     # normalisation two more, of gamma and beta
     char* sums
+    char* reset  # (T or 1, B, ldh): r h, where r comes before the product; else NULL
     # with recurrent dropout, zoneout, layer normalisation; else NULL
     char* dropped  # (places, B, ldh): h as W_hh multiplies it
     char* fresh_h  # (T or 1, B, ldh): h and c before zoneout
@@ -181,6 +184,12 @@ cdef inline Py_ssize_t narrow(Packed net, int index) noexcept nogil:
     # The inputs of a layer and direction, if so few that their columns are better the rows of tiles.
     cdef Py_ssize_t I = net.parts[index].input
     return I if I <= net.kernels.rows else 0
+
+
+cdef inline int products(Packed net) noexcept nogil:
+    # How many a layer's weight gradients are: of x, of h and, with a projection, of what it
+    # projects, or of r h where r comes before the product.
+    return 3 if net.projection or net.info.reset_before else 2
 
 
 cdef inline const char* mask_of(const Job* job, Packed net, int layer, Py_ssize_t t,

@@ -119,8 +119,10 @@ cdef void place_forward(Job* job, Packed net, char** at) noexcept nogil:
         state.h = _bump(at, job.places * B * job.ldh * size)
         if net.info.has_cell_state:
             state.c = _bump(at, (job.places if job.training else 1) * B * job.ldc * size)
-        if job.training:
-            state.gates = _bump(at, job.T * B * job.ldg * size)
+        if job.training or net.info.reset_before:
+            state.gates = _bump(at, kept * B * job.ldg * size)
+        if net.info.reset_before:
+            state.reset = _bump(at, kept * B * job.ldh * size)
         if net.projection:
             state.m = _bump(at, kept * B * job.ldc * size)
         if job.drops != NULL:

@@ -9,7 +9,7 @@ cdef extern from "rnnfast.h" nogil:
 
     ctypedef struct rnnfast_cell:
         const char* name
-        int gates, slots, x_slot, h_slot, has_cell_state, carries_dh
+        int gates, slots, x_slot, h_slot, has_cell_state, carries_dh, reset_before
         int order[4]
 
     ctypedef struct rnnfast_step:
@@ -95,6 +95,8 @@ cdef extern from "rnnfast.h" nogil:
         int itemsize, lanes, rows
         Py_ssize_t tile_bytes
         cell_kernels cell[1]  # RNNFAST_CELLS of them, C knows
+        void (*reset_forward)(const rnnfast_step*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
+        void (*reset_backward)(const rnnfast_backstep*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*input_product)(const rnnfast_step*, int, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                               Py_ssize_t) noexcept nogil
         void (*slot_sums)(const rnnfast_step*, int, Py_ssize_t, Py_ssize_t, Py_ssize_t,

@@ -17,6 +17,11 @@ cdef struct Part:
     char* weight_ht  # transposed: G H -> K
     char* weight_xt  # transposed: G H -> I
     char* weight_rt  # transposed: P -> H, or NULL
+    # where r comes before the product, weight_x and weight_h are n's, weight_ht is of r and z, and
+    # these are n's transposed, H -> K, and, I -> and K -> 2 padded H, of r and z
+    char* reset_ht
+    char* reset_x
+    char* reset_h
 
 
 @cython.final
@@ -30,6 +35,11 @@ cdef class Packed:
     cdef char* zone_h  # (K,) and (H,) the zoneout's expectation; NULL: none
     cdef char* zone_c
     cdef object zones  # the arrays of these
+
+
+cdef inline int abreast(const rnnfast_cell* info) noexcept nogil:
+    # Gates side by side in a panel of weight_x and weight_h.
+    return 1 if info.reset_before else info.gates
 
 
 cdef inline int norm_slot(const rnnfast_cell* info, int slot) noexcept nogil:

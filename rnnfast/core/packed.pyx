@@ -33,14 +33,17 @@ cdef size_t _pack_bytes(Packed net, Py_ssize_t n_out, int gates, Py_ssize_t n_in
 
 
 cdef void _pack_bias(char* to, char* b_ih, char* b_hh, Packed net) noexcept nogil:
-    # What each slot adds: the input's bias, the recurrent one, or their sum.
+    # What each slot adds: the input's bias, the recurrent one, or their sum. Panel by panel; of a
+    # single gate or of several that are packed one by one, one padded H after the other.
     cdef const rnnfast_cell* cell = net.info
     cdef Py_ssize_t lanes = net.kernels.lanes, H = net.hidden, size = net.itemsize, u = 0, at, n
     cdef int s
     while u < H:
         n = min(lanes, H - u)
         for s in range(cell.slots):
-            at = u if cell.gates == 1 else u * RNNFAST_VECTORS + s * lanes
+            at = u * RNNFAST_VECTORS + s * lanes
+            if abreast(cell) == 1:
+                at = s * rnnfast_padded(H, size) + u
             if b_ih != NULL and cell.x_slot <= s < cell.x_slot + cell.gates:
                 net.kernels.add(to + at * size, 1, b_ih + (cell.order[s] * H + u) * size, n)
             if b_hh != NULL and cell.h_slot <= s < cell.h_slot + cell.gates:
@@ -55,6 +58,13 @@ cdef void _pack_norm(char* to, char* values, Packed net) noexcept nogil:
     for s in range(net.info.slots):
         net.kernels.add(to + s * rnnfast_padded(H, size) * size, 1,
                         values + norm_slot(net.info, s) * H * size, H)
+
+
+cdef object _reset_rows(object weight, Py_ssize_t H, Py_ssize_t slot):
+    # The rows of r and z, each padded to a slot, so that no vector has units of both.
+    rows = np.zeros((2, slot, weight.shape[1]), weight.dtype)
+    rows[:, :H] = weight[:2 * H].reshape(2, H, weight.shape[1])
+    return rows
 
 
 cdef char* contiguous(object array, Packed net, Py_ssize_t size, str name) except? NULL:
@@ -74,7 +84,7 @@ def pack(str cell, list weights, int num_layers, int num_directions, bint traini
 
     Parameters
     ----------
-    cell : {"rnn_tanh", "rnn_relu", "lstm", "gru"}
+    cell : {"rnn_tanh", "rnn_relu", "lstm", "gru", "gru_reset_before"}
     weights : list of L*D tuples
         ``(w_ih (G*H, F), w_hh (G*H, K), b_ih (G*H,), b_hh (G*H,), w_hr (P, H), w_ln (S*H,),
         b_ln (S*H,))`` of one dtype, C-contiguous; all but the first two may be None. F is I, or
@@ -93,7 +103,7 @@ def pack(str cell, list weights, int num_layers, int num_directions, bint traini
     """
     cdef Packed net = Packed.__new__(Packed)
     cdef Py_ssize_t i, H, K, P, I, GH
-    cdef int index = 0, s, gates
+    cdef int index = 0, s, gates, together, before
     cdef int isa = k.current_isa()
     cdef const rnnfast_kernels* kn
     cdef char* at
@@ -111,24 +121,34 @@ def pack(str cell, list weights, int num_layers, int num_directions, bint traini
     net.kernels = kn = k.table(isa, net.itemsize)
     net.info = k.cell(index)
     net.cell, net.layers, net.directions, net.training = index, num_layers, num_directions, training
-    gates = net.info.gates
+    gates, together, before = net.info.gates, abreast(net.info), net.info.reset_before
     net.hidden = H = first.shape[0] // gates
     net.recurrent = K = weights[0][1].shape[1]
     net.projection = P = 0 if weights[0][4] is None else weights[0][4].shape[0]
     GH = gates * H
 
+    if before and weights[0][5] is not None:
+        raise ValueError(f"{cell} takes no layer normalisation")
+
     # Sizes first, so that one block holds everything.
+    cdef Py_ssize_t slot = rnnfast_padded(H, net.itemsize)
     cdef size_t bias_bytes = _pack_bytes(net, H, gates if gates == 1 else RNNFAST_VECTORS, 1)
+    if before:
+        bias_bytes = _pack_bytes(net, gates * slot, 1, 1)
     size = (sizeof(Part) * len(weights) + RNNFAST_LINE - 1) // RNNFAST_LINE * RNNFAST_LINE
-    cdef size_t norm_bytes = net.info.slots * rnnfast_padded(H, net.itemsize) * net.itemsize
+    cdef size_t norm_bytes = net.info.slots * slot * net.itemsize
     for w_ih, _, _, _, _, w_ln, _ in weights:
         I = w_ih.shape[1]
         size += 0 if w_ln is None else 2 * norm_bytes
-        size += _pack_bytes(net, H, gates, I) + _pack_bytes(net, H, gates, K) + bias_bytes
+        size += _pack_bytes(net, H, together, I) + _pack_bytes(net, H, together, K) + bias_bytes
+        if before:
+            size += _pack_bytes(net, 2 * slot, 1, I) + _pack_bytes(net, 2 * slot, 1, K)
         if P:
             size += _pack_bytes(net, P, 1, H)
         if training:
             size += _pack_bytes(net, K, 1, GH) + _pack_bytes(net, I, 1, GH)
+            if before:
+                size += _pack_bytes(net, K, 1, H)
             if P:
                 size += _pack_bytes(net, H, 1, P)
     net.block = <char*>k.take(size)
@@ -138,6 +158,7 @@ def pack(str cell, list weights, int num_layers, int num_directions, bint traini
     net.zone_c = <char*>cnp.PyArray_DATA(net.zones[1]) if zoneout[1] else NULL
     at = net.block + (sizeof(Part) * len(weights) + RNNFAST_LINE - 1) // RNNFAST_LINE * RNNFAST_LINE
 
+    cdef Py_ssize_t last
     cdef char* w_ih_data
     cdef char* w_hh_data
     cdef char* w_hr_data
@@ -158,16 +179,29 @@ def pack(str cell, list weights, int num_layers, int num_directions, bint traini
         b_ln_data = contiguous(b_ln, net, net.info.slots * H, "bias_ln")
         part.gamma = part.beta = NULL
         part.weight_r = part.weight_ht = part.weight_xt = part.weight_rt = NULL
+        part.reset_ht = part.reset_x = part.reset_h = NULL
         part.weight_x = at
-        at += _pack_bytes(net, H, gates, I)
+        at += _pack_bytes(net, H, together, I)
         part.weight_h = at
-        at += _pack_bytes(net, H, gates, K)
+        at += _pack_bytes(net, H, together, K)
         part.bias = at
         at += bias_bytes
-        kn.pack(part.weight_x, w_ih_data, I, 1, H, I, 0, I, gates, net.info.order + net.info.x_slot,
-                0, rnnfast_panels(H, gates, kn.lanes))
-        kn.pack(part.weight_h, w_hh_data, K, 1, H, K, 0, K, gates, net.info.order + net.info.h_slot,
-                0, rnnfast_panels(H, gates, kn.lanes))
+        last = net.info.order[0] * H * net.itemsize if before else 0  # n's rows
+        kn.pack(part.weight_x, w_ih_data + last * I, I, 1, H, I, 0, I, together,
+                net.info.order + net.info.x_slot, 0, rnnfast_panels(H, together, kn.lanes))
+        kn.pack(part.weight_h, w_hh_data + last * K, K, 1, H, K, 0, K, together,
+                net.info.order + net.info.h_slot, 0, rnnfast_panels(H, together, kn.lanes))
+        if before:
+            part.reset_x = at
+            at += _pack_bytes(net, 2 * slot, 1, I)
+            part.reset_h = at
+            at += _pack_bytes(net, 2 * slot, 1, K)
+            rows = _reset_rows(w_ih, H, slot)
+            kn.pack(part.reset_x, <char*>cnp.PyArray_DATA(rows), I, 1, 2 * slot, I, 0, I, 1, NULL,
+                    0, rnnfast_panels(2 * slot, 1, kn.lanes))
+            rows = _reset_rows(w_hh, H, slot)
+            kn.pack(part.reset_h, <char*>cnp.PyArray_DATA(rows), K, 1, 2 * slot, K, 0, K, 1, NULL,
+                    0, rnnfast_panels(2 * slot, 1, kn.lanes))
         memset(part.bias, 0, bias_bytes)
         _pack_bias(part.bias, b_ih_data, b_hh_data, net)
         if w_ln_data != NULL:
@@ -188,11 +222,18 @@ def pack(str cell, list weights, int num_layers, int num_directions, bint traini
         at += _pack_bytes(net, K, 1, GH)
         part.weight_xt = at
         at += _pack_bytes(net, I, 1, GH)
+        for s in range(gates - before):
+            kn.pack(part.weight_ht,
+                    w_hh_data + net.info.order[net.info.h_slot + before + s] * H * K * net.itemsize,
+                    1, K, K, H, s * H, GH - before * H, 1, NULL, 0, rnnfast_panels(K, 1, kn.lanes))
         for s in range(gates):
-            kn.pack(part.weight_ht, w_hh_data + net.info.order[net.info.h_slot + s] * H * K * net.itemsize,
-                    1, K, K, H, s * H, GH, 1, NULL, 0, rnnfast_panels(K, 1, kn.lanes))
             kn.pack(part.weight_xt, w_ih_data + net.info.order[net.info.x_slot + s] * H * I * net.itemsize,
                     1, I, I, H, s * H, GH, 1, NULL, 0, rnnfast_panels(I, 1, kn.lanes))
+        if before:
+            part.reset_ht = at
+            at += _pack_bytes(net, K, 1, H)
+            kn.pack(part.reset_ht, w_hh_data + last * K, 1, K, K, H, 0, H, 1, NULL,
+                    0, rnnfast_panels(K, 1, kn.lanes))
         if P:
             part.weight_rt = at
             at += _pack_bytes(net, H, 1, P)

@@ -25,13 +25,13 @@ from rnnfast.core.forward cimport forward_member
 from rnnfast.core.gradient cimport SUMS_BYTES, tiles_of
 from rnnfast.core.job cimport (
     WEIGHTS, Job, Tape, Zone, copy_row, flag_raised, narrow, order_rows, place_backward,
-    place_forward, place_lists, sample_of, strided, team_for, thresholds,
+    place_forward, place_lists, products, sample_of, strided, team_for, thresholds,
 )
 from rnnfast.core.kernels cimport (
     RNNFAST_VECTORS, omp_get_num_threads, omp_get_thread_num, rnnfast_outer, rnnfast_padded,
     rnnfast_panels, rnnfast_stride,
 )
-from rnnfast.core.packed cimport Packed, contiguous
+from rnnfast.core.packed cimport Packed, abreast, contiguous
 
 from rnnfast.core.packed import pack  # noqa: F401
 
@@ -67,8 +67,10 @@ cdef int _run(Packed net, Tape tape, object lengths) except -1:
     order_rows(job, lengths)
     team = team_for(job, net)
     job.gather_x = job.training or lengths is not None
-    panels = rnnfast_panels(H, net.info.gates, net.kernels.lanes)
+    panels = rnnfast_panels(H, abreast(net.info), net.kernels.lanes)
     job.ldp = panels * RNNFAST_VECTORS * net.kernels.lanes
+    if net.info.reset_before:
+        job.ldp = net.info.slots * job.slot
     if (T > 1 and (B if job.shared else B // team) <= thresholds.few_rows
             and net.info.gates * H * (net.parts[0].input + K) * size >= thresholds.cached_weights):
         job.chunk = max(1, thresholds.product_bytes // (B * job.ldp * size + 1))
@@ -315,7 +317,7 @@ def backward(Packed packed, Tape tape, dy, dh_n, dc_n, dx, dh0, dc0, grads):
     team = team_for(job, net)
     job.sums_bytes = 0
     for i in range(parts if job.want_grads else 0):
-        for side in range(1 if narrow(net, i) else 0, 3 if net.projection else 2):
+        for side in range(1 if narrow(net, i) else 0, products(net)):
             o = weight_gradient(job, net, i, side)
             job.sums_bytes += tiles_of(net.kernels, &o) * net.kernels.tile_bytes
             work += <double>o.n_runs * o.run_length * o.n_a * T * B

@@ -439,7 +439,7 @@ def pack(
     Raises
     ------
     ValueError
-        For an unknown cell or a wrong number of weights.
+        For an unknown cell, a wrong number of weights, or layer normalisation of a cell without.
     """
     if cell not in CELLS:
         raise ValueError(f"cell must be one of {', '.join(CELLS)}, got {cell!r}")
@@ -451,6 +451,8 @@ def pack(
     snapshot: Any = tuple(
         tuple(None if w is None else np.array(w, order="C") for w in entry) for entry in weights
     )
+    if CELLS[cell].reset_before and snapshot[0][5] is not None:
+        raise ValueError(f"{cell} takes no layer normalisation")
     GH, Ho = snapshot[0][1].shape
     return Packed(cell, snapshot, num_layers, num_directions, GH // CELLS[cell].gates, Ho, zoneout)
 

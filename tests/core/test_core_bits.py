@@ -49,7 +49,8 @@ def test_all_sets_with_fused_multiply_adds_give_the_same_bits(core, runtime, cel
 def test_where_the_engine_changes_its_ways_changes_no_bit(core, runtime, cell, options):
     from rnnfast.core import job
 
-    problem = make(Case(cell, B=5, T=7, I=33, H=130, L=2, **options), np.float32)
+    case = Case(cell, B=5, T=7, I=33, H=130, L=2, **options).possible()
+    problem = make(case, np.float32)
     before, never, always = job.tune(), 1 << 60, 0
     with runtime.num_threads(3):
         want = run(core, problem)

@@ -23,7 +23,9 @@ import rnnfast
 from rnnfast import GRU, LSTM, RNN, backend
 
 B, T, I, H = 4, 6, 5, 7  # noqa: E741
-CELLS = [(RNN, {}), (RNN, {"nonlinearity": "relu"}), (LSTM, {}), (GRU, {})]
+TORCH_CELLS = [(RNN, {}), (RNN, {"nonlinearity": "relu"}), (LSTM, {}), (GRU, {})]
+CELLS = [*TORCH_CELLS, (GRU, {"reset_after": False})]
+NAMES = ["rnn", "relu", "lstm", "gru", "gru_reset_before"]
 OPTIONS = [
     {},
     {"bias": False},
@@ -32,7 +34,8 @@ OPTIONS = [
     {"bidirectional": True},
     {"num_layers": 2, "bidirectional": True, "batch_first": True},
 ]
-each_cell = pytest.mark.parametrize(("cls", "extra"), CELLS, ids=["rnn", "relu", "lstm", "gru"])
+each_cell = pytest.mark.parametrize(("cls", "extra"), CELLS, ids=NAMES)
+each_torch_cell = pytest.mark.parametrize(("cls", "extra"), TORCH_CELLS, ids=NAMES[:-1])
 
 
 def make(cls, **options):
@@ -112,7 +115,7 @@ def compare(torch, ours, theirs, x, state, lengths=None):
         close(name, value, truth, tolerances.recurrent(case, name, x.dtype, truth), x.dtype)
 
 
-@each_cell
+@each_torch_cell
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_torch(cls, extra, options, dtype):
@@ -128,7 +131,7 @@ def test_torch_projection(options):
     compare(torch, ours, theirs, random_x(ours, rng), random_state(ours, rng))
 
 
-@each_cell
+@each_torch_cell
 @pytest.mark.parametrize("options", [{}, OPTIONS[-1]], ids=str)
 def test_torch_unbatched(cls, extra, options):
     torch, ours, theirs = both(cls, {**extra, **options})
@@ -136,7 +139,7 @@ def test_torch_unbatched(cls, extra, options):
     compare(torch, ours, theirs, random_x(ours, rng, False), random_state(ours, rng, ()))
 
 
-@each_cell
+@each_torch_cell
 @pytest.mark.parametrize("options", [{}, OPTIONS[-1]], ids=str)
 def test_torch_packed_sequence(cls, extra, options):
     torch, ours, theirs = both(cls, {**extra, **options})
@@ -145,7 +148,7 @@ def test_torch_packed_sequence(cls, extra, options):
     compare(torch, ours, theirs, random_x(ours, rng), random_state(ours, rng), lengths)
 
 
-@each_cell
+@each_torch_cell
 @pytest.mark.parametrize("options", [*OPTIONS, {"dropout": 0.5, "num_layers": 2}], ids=str)
 def test_torch_names_and_repr(cls, extra, options):
     _, ours, theirs = both(cls, {**extra, **options})
@@ -187,9 +190,7 @@ def test_finite_differences(cls, extra, options):
 
 
 @pytest.mark.parametrize("options", [{}, {"bias": False, "num_layers": 2}], ids=str)
-def test_reset_before_the_product_is_the_equations_of_its_paper(options, each_engine):
-    if each_engine == "core":
-        pytest.skip("the engine does not have this cell yet")
+def test_reset_before_the_product_is_the_equations_of_its_paper(options):
     layer = make(GRU, reset_after=False, **options)
     rng = np.random.default_rng(1)
     x, state = random_x(layer, rng), random_state(layer, rng)
@@ -210,9 +211,7 @@ def test_reset_before_the_product_is_the_equations_of_its_paper(options, each_en
     np.testing.assert_allclose(y, x, rtol=1e-12)
 
 
-def test_reset_after_is_an_option_like_others(tmp_path, each_engine):
-    if each_engine == "core":
-        pytest.skip("the engine does not have this cell yet")
+def test_reset_after_is_an_option_like_others(tmp_path):
     layer = make(GRU, reset_after=False)
     assert repr(layer) == "GRU(5, 7, reset_after=False)"
     assert repr(make(GRU, reset_after=True)) == repr(make(GRU)) == "GRU(5, 7)"
@@ -503,6 +502,11 @@ each_option = pytest.mark.parametrize(
 )
 
 
+def possible(extra, options):
+    """The options, without layer normalisation for the cell that does not take it."""
+    return {n: v for n, v in options.items() if n != "layer_norm" or "reset_after" not in extra}
+
+
 def twins(layer):
     """Copies, which draw the same masks at their next call."""
     while True:
@@ -513,7 +517,8 @@ def twins(layer):
 @each_option
 def test_options_finite_differences(cls, extra, options):
     size = {"proj_size": 3} if cls is LSTM else {}
-    layer = cls(2, 5, 2, bidirectional=True, dtype=np.float64, seed=5, **extra, **options, **size)
+    options = {**extra, **possible(extra, options), **size}
+    layer = cls(2, 5, 2, bidirectional=True, dtype=np.float64, seed=5, **options)
     rng = np.random.default_rng(1)
     for name, param in layer.params.items():
         if "_ln_" in name:
@@ -541,7 +546,7 @@ def test_options_finite_differences(cls, extra, options):
         layer.params[name] = array
 
 
-@each_cell
+@each_torch_cell
 @pytest.mark.parametrize("bias", [True, False])
 def test_layer_norm_in_torch_operations(cls, extra, bias):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
@@ -608,7 +613,7 @@ def test_recurrent_dropout_is_one_mask_on_the_recurrent_weights(cls, extra):
     assert set(np.unique(mask)) == {0.0, 2.0}
     for b in range(B):
         one = copy.deepcopy(plain)
-        one.params["weight_hh_l0"] = plain.params["weight_hh_l0"] * mask[b]
+        one.params["weight_hh_l0"] = plain.params["weight_hh_l0"] * mask[b]  # r (h m) = (r h) m
         want, _ = one(x[:, b])
         np.testing.assert_allclose(y[:, b], want, rtol=1e-12, atol=1e-14)
 
@@ -666,7 +671,7 @@ def test_zoneout_of_h_and_of_c_draw_masks_of_their_own():
 @each_cell
 @each_option
 def test_options_step_by_step(cls, extra, options):
-    layer = make(cls, num_layers=2, **extra, **options)
+    layer = make(cls, num_layers=2, **extra, **possible(extra, options))
     x = random_x(layer, np.random.default_rng(9))
     y, n = layer(x)
     state = None
@@ -782,7 +787,8 @@ def test_copies_are_equal_and_independent(duplicate):
 
 @each_cell
 def test_config_rebuilds(cls, extra):
-    layer = make(cls, num_layers=2, dropout=0.25, checkpoint=4, **extra, **EVERYTHING)
+    options = {**extra, **possible(extra, EVERYTHING)}
+    layer = make(cls, num_layers=2, dropout=0.25, checkpoint=4, **options)
     twin = cls(**layer.config())
     assert twin.config() == layer.config()
     np.testing.assert_equal(dict(twin.params), dict(layer.params))
@@ -1013,8 +1019,10 @@ def test_gates_of_an_lstm_are_those_of_its_equations(batch_first, lengths):
         assert all((abs(values[real]) > 0).all() for values in (i, f, g, o))
 
 
-def test_gates_of_a_gru_are_those_of_its_equations():
-    layer = GRU(2, 4, 2, bidirectional=True, dropout=0.5, seed=1, dtype=np.float64)
+@pytest.mark.parametrize("reset_after", [True, False])
+def test_gates_of_a_gru_are_those_of_its_equations(reset_after):
+    options = {"dropout": 0.5, "seed": 1, "dtype": np.float64, "reset_after": reset_after}
+    layer = GRU(2, 4, 2, bidirectional=True, **options)
     x = np.random.default_rng(1).standard_normal((5, 3, 2))
     gates = layer.gates(x)
     assert list(gates) == ["reset", "update", "new"]
