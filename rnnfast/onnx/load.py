@@ -71,7 +71,7 @@ class Value(NamedTuple):
     """
 
     name: str
-    shape: list[int | str | None] | None
+    shape: list[int | str | None]
     dtype: np.dtype[Any]
 
     @property
@@ -178,13 +178,11 @@ class Model:
         for name, array in feed.items():
             _, shape, dtype = values[name]
             check_dtype("the model", name, array, dtype)
-            if shape is not None and (
-                len(shape) != array.ndim
-                or any(
-                    isinstance(n, int) and n != m for n, m in zip(shape, array.shape, strict=True)
-                )
+            if len(shape) != array.ndim or any(
+                isinstance(length, int) and length != given
+                for length, given in zip(shape, array.shape, strict=True)
             ):
-                wanted = ", ".join("?" if n is None else str(n) for n in shape)
+                wanted = ", ".join("?" if length is None else str(length) for length in shape)
                 raise ValueError(
                     f"the model expected {name} of shape ({wanted}), got {array.shape}"
                 )
@@ -330,13 +328,10 @@ class _Graph:
         self.types[value.name] = np.dtype(DTYPES[element][1])
 
     def _value(self, value: Any) -> Value:
-        tensor = value.type.tensor_type
-        shape: list[int | str | None] | None = None
-        if tensor.HasField("shape"):
-            shape = [
-                getattr(axis, axis.WhichOneof("value")) if axis.WhichOneof("value") else None
-                for axis in tensor.shape.dim
-            ]
+        shape = [
+            getattr(axis, axis.WhichOneof("value")) if axis.WhichOneof("value") else None
+            for axis in value.type.tensor_type.shape.dim
+        ]
         return Value(value.name, shape, self.types[value.name])
 
     def _constant(self, tensor: Any) -> Array:
@@ -407,8 +402,6 @@ class _Graph:
         for name, wanted in entry.only.items():
             if name in bound and (bound[name] is None or bound[name] != wanted):
                 raise NotImplementedError(f"{name} is supported as {wanted} only")
-        if "to" in attributes and attributes["to"] not in DTYPES:
-            raise NotImplementedError("this type is not supported")
         return partial(entry.function, **attributes), entry.outputs
 
     def _release(self, steps: list[_Step]) -> list[_Step]:
