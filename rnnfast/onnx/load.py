@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -51,7 +51,7 @@ def load(path: str | os.PathLike[str]) -> Model:
     with open(path, "rb"):  # its errors are plainer than the library's
         pass
     try:
-        return Model(_read(library, path))
+        return Model(_Graph(library, _read(library, path)))
     except (MemoryError, NotImplementedError):
         raise
     except Exception as error:  # of protobuf, of onnx, of weights of wrong shapes
@@ -89,12 +89,11 @@ class Model:
         In the order of the graph. Inputs that have a default are not among them.
     """
 
-    def __init__(self, proto: Any) -> None:
-        graph = _Graph(proto)
+    def __init__(self, graph: _Graph) -> None:
         self.inputs = graph.inputs
         self.outputs = graph.outputs
-        self._known = graph.known  # of constants and of defaults of inputs
         self._optional = graph.optional
+        self._known = graph.constants | graph.defaults
         self._steps = graph.steps
 
     def get_inputs(self) -> list[Value]:
@@ -191,7 +190,7 @@ class Model:
 
     def __repr__(self) -> str:
         def listed(values: list[Value]) -> str:
-            return ", ".join(f"{v.name}: {v.dtype}{v.shape}" for v in values)
+            return ", ".join(f"{v.name}: {v.dtype} {v.shape}" for v in values)
 
         return f"Model(inputs=({listed(self.inputs)}), outputs=({listed(self.outputs)}))"
 
@@ -283,135 +282,135 @@ class _Step(NamedTuple):
 class _Graph:
     """What a model needs of the file."""
 
-    def __init__(self, proto: Any) -> None:
+    def __init__(self, library: Any, proto: Any) -> None:
         graph = proto.graph
+        self.library = library
         self.version = _version(proto)
-        self.types: dict[str, Any] = {}
+        self.dtypes: dict[str, np.dtype[Any]] = {}
         for value in (*graph.input, *graph.value_info, *graph.output):
-            self._type(value)
-        self.known: dict[str, Array] = {}
-        for tensor in graph.initializer:
-            self.known[tensor.name] = self._constant(tensor)
-        # before version 4 of the format, constants had to be among the inputs
-        defaults = {v.name for v in graph.input if v.name in self.known and proto.ir_version >= 4}
-        values = [self._value(value) for value in graph.input]
-        self.inputs = [value for value in values if value.name not in self.known]
-        self.optional = [value for value in values if value.name in defaults]
+            kind = value.type.WhichOneof("value")
+            if kind != "tensor_type":
+                raise NotImplementedError(f"{value.name} is a {kind}; rnnfast knows tensors alone")
+            self.dtypes[value.name] = self._dtype(value.name, value.type.tensor_type.elem_type)
+        inputs = [self._value(value) for value in graph.input]
         self.outputs = [self._value(value) for value in graph.output]
-        self.constants = {n: array for n, array in self.known.items() if n not in defaults}
 
-        nodes = []
+        self.constants = {tensor.name: self._array(tensor) for tensor in graph.initializer}
+        self.inputs = [value for value in inputs if value.name not in self.constants]
+        # before version 4 of the format, constants had to be among the inputs
+        self.optional = [
+            value for value in inputs if value.name in self.constants and proto.ir_version >= 4
+        ]
+        self.defaults = {value.name: self.constants.pop(value.name) for value in self.optional}
+
+        self.steps: list[_Step] = []
         for place, node in enumerate(graph.node):
-            step = self._step(node, place)
-            if all(not n or n in self.constants for n in node.input) and (
-                node.op_type not in GROWING
+            step = self._step(node, _describe(node, place))
+            if node.op_type in GROWING or not all(
+                name in self.constants for name in node.input if name
             ):
-                with np.errstate(all="ignore"):
-                    step.run(self.constants)
-                for name in filter(None, node.output):
-                    self.constants[name] = self.known[name] = _frozen(self.constants[name])
-            else:
-                nodes.append(step)
-        self.steps = self._release(nodes)
+                self.steps.append(step)
+                continue
+            with np.errstate(all="ignore"):
+                step.run(self.constants)
+            for name in filter(None, node.output):
+                self.constants[name] = _frozen(self.constants[name])
+        self._release()
 
-    def _type(self, value: Any) -> None:
-        kind = value.type.WhichOneof("value")
-        if kind != "tensor_type":
-            raise NotImplementedError(f"{value.name} is a {kind}; rnnfast knows tensors alone")
-        element = value.type.tensor_type.elem_type
+    # ---- values
+
+    def _dtype(self, name: str, element: int) -> np.dtype[Any]:
         if element not in DTYPES:
-            names = _library().TensorProto.DataType
             raise NotImplementedError(
-                f"{value.name} is of type {names.Name(element)}; rnnfast computes with "
-                f"{', '.join(name for name, _ in DTYPES.values())}"
+                f"{name} is of type {self.library.TensorProto.DataType.Name(element)}; "
+                f"rnnfast computes with {', '.join(name for name, _ in DTYPES.values())}"
             )
-        self.types[value.name] = np.dtype(DTYPES[element][1])
+        return np.dtype(DTYPES[element][1])
 
     def _value(self, value: Any) -> Value:
         shape = [
             getattr(axis, axis.WhichOneof("value")) if axis.WhichOneof("value") else None
             for axis in value.type.tensor_type.shape.dim
         ]
-        return Value(value.name, shape, self.types[value.name])
+        return Value(value.name, shape, self.dtypes[value.name])
 
-    def _constant(self, tensor: Any) -> Array:
-        if tensor.data_type not in DTYPES:
-            names = _library().TensorProto.DataType
-            raise NotImplementedError(
-                f"{tensor.name} is of type {names.Name(tensor.data_type)}; rnnfast computes with "
-                f"{', '.join(name for name, _ in DTYPES.values())}"
-            )
-        return _frozen(_library().numpy_helper.to_array(tensor))
+    def _array(self, tensor: Any) -> Array:
+        self._dtype(tensor.name or "a constant", tensor.data_type)
+        return _frozen(self.library.numpy_helper.to_array(tensor))
 
-    def _attributes(self, node: Any, schema: Any) -> dict[str, Any]:
-        library = _library()
-        given = {attribute.name: attribute for attribute in node.attribute}
-        if node.op_type not in KINDS:  # theirs depend on the direction
-            for name, attribute in schema.attributes.items():
-                if attribute.default_value.type:
-                    given.setdefault(name, attribute.default_value)
+    # ---- nodes
 
-        def plain(value: Any) -> Any:
-            if isinstance(value, bytes):
-                return value.decode()
-            if isinstance(value, library.TensorProto):
-                return self._constant(value)
-            return [plain(entry) for entry in value] if isinstance(value, Sequence) else value
-
-        values = {n: plain(library.helper.get_attribute_value(a)) for n, a in given.items()}
-        return values | ({"num_outputs": len(node.output)} if node.op_type == "Split" else {})
-
-    def _step(self, node: Any, place: int) -> _Step:
-        title = _describe(node, place)
-        schema = _library().defs.get_schema(node.op_type, self.version, "")
-        attributes = self._attributes(node, schema)
-        constants = [self.constants.get(name) for name in node.input]
+    def _step(self, node: Any, title: str) -> _Step:
+        inputs, outputs = list(node.input), list(node.output)
+        function: Callable[..., Any]
         try:
             if node.op_type in KINDS:
-                function, most = self._recurrent(node, attributes), 3.0
+                function = self._recurrent(node, inputs)
             else:
-                function, most = self._plain(node, schema, attributes, constants)
+                function = self._plain(node)
         except NotImplementedError as error:
             raise NotImplementedError(f"{title}: {error}") from None
         except ValueError as error:
             raise ValueError(f"{title}: {error}") from error
-        if any(name for i, name in enumerate(node.output) if i >= most):
-            raise NotImplementedError(f"{title}: no more than {most} outputs are supported")
-        dtypes = [self.types.get(name) for name in node.output]
-        return _Step(title, function, list(node.input), list(node.output), dtypes, [])
+        dtypes = [self.dtypes.get(name) for name in outputs]
+        return _Step(title, function, inputs, outputs, dtypes, [])
 
-    def _recurrent(self, node: Any, attributes: dict[str, Any]) -> Any:
-        names = dict(zip(("X", "W", "R", "B", "lengths", "h", "c", "P"), node.input, strict=False))
-        weights = [names.get(key, "") for key in ("W", "R", "B", "P")]
-        fixed = all(not name or name in self.constants for name in weights)
-        arrays: Any = [self.constants.get(name) for name in weights] if fixed else None
-        return RecurrentNode(node.op_type, arrays, **attributes)
+    def _recurrent(self, node: Any, inputs: list[str]) -> RecurrentNode:
+        places = [place for place in (1, 2, 3, 7) if place < len(inputs)]  # of W, R, B, P
+        names = [inputs[place] for place in places]
+        attributes = self._attributes(node.attribute)
+        if not all(name in self.constants for name in names if name):
+            return RecurrentNode(node.op_type, None, **attributes)
+        for place in places:
+            inputs[place] = ""  # the node keeps them
+        arrays = [self.constants.get(name) for name in names]
+        weights: Any = (*arrays, *[None] * (4 - len(arrays)))
+        return RecurrentNode(node.op_type, weights, **attributes)
 
-    def _plain(
-        self, node: Any, schema: Any, attributes: dict[str, Any], constants: list[Any]
-    ) -> tuple[Any, float]:
-        entry = find(node.op_type, schema.since_version)
-        if entry is None:
+    def _plain(self, node: Any) -> Callable[..., Any]:
+        schema = self.library.defs.get_schema(node.op_type, self.version, "")
+        operator = find(node.op_type, schema.since_version)
+        if operator is None:
             raise NotImplementedError(
                 f"its version {schema.since_version} is newer than {NEWEST}, which rnnfast knows"
             )
+        defaults = [attribute.default_value for attribute in schema.attributes.values()]
+        attributes = self._attributes([default for default in defaults if default.type])
+        attributes |= self._attributes(node.attribute)
+        if node.op_type == "Split":
+            attributes["num_outputs"] = len(node.output)
+        constants = [self.constants.get(name) for name in node.input]
         try:
-            bound = entry.signature.bind(*constants, **attributes).arguments
+            bound = operator.signature.bind(*constants, **attributes).arguments
         except TypeError as error:
-            raise NotImplementedError(f"{error}") from None
-        for name, wanted in entry.only.items():
+            raise NotImplementedError(str(error)) from None
+        for name, wanted in operator.only.items():
+            # what is None comes with the call
             if name in bound and (bound[name] is None or bound[name] != wanted):
                 raise NotImplementedError(f"{name} is supported as {wanted} only")
-        return partial(entry.function, **attributes), entry.outputs
+        if any(name for place, name in enumerate(node.output) if place >= operator.outputs):
+            raise NotImplementedError(f"no more than {operator.outputs} outputs are supported")
+        return partial(operator.function, **attributes)
 
-    def _release(self, steps: list[_Step]) -> list[_Step]:
-        # lets each step drop the values that it is the last one to use
+    def _attributes(self, attributes: Iterable[Any]) -> dict[str, Any]:
+        def plain(value: Any) -> Any:
+            if isinstance(value, bytes):
+                return value.decode()
+            if isinstance(value, self.library.TensorProto):
+                return self._array(value)
+            return [plain(entry) for entry in value] if isinstance(value, Sequence) else value
+
+        get = self.library.helper.get_attribute_value
+        return {attribute.name: plain(get(attribute)) for attribute in attributes}
+
+    def _release(self) -> None:
+        # drops constants that no step needs, and lets steps drop what they are the last to use
         needed = {value.name for value in self.outputs}
-        for step in reversed(steps):
+        for step in reversed(self.steps):
             ending = {name for name in (*step.inputs, *step.outputs) if name} - needed
             step.done.extend(ending)
             needed |= ending
-        return steps
+        self.constants = {name: a for name, a in self.constants.items() if name in needed}
 
 
 def _frozen(array: Array) -> Array:

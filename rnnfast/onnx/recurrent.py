@@ -192,8 +192,8 @@ class RecurrentNode:
     def __call__(
         self,
         X: Array,
-        W: Array,
-        R: Array,
+        W: Any = None,
+        R: Any = None,
         B: Array | None = None,
         sequence_lens: Array | None = None,
         initial_h: Array | None = None,
@@ -206,7 +206,7 @@ class RecurrentNode:
         if self.layout:
             X = X.swapaxes(0, 1)
             states = [None if s is None else s.swapaxes(0, 1) for s in states]
-        D, H = len(self.names), R.shape[-1]
+        D, H = len(self.names), networks[0].hidden_size
         T, N, _ = X.shape
         lengths = check_lengths(self.kind, sequence_lens, T, N)
         for name, part in zip(("initial_h", "initial_c"), states, strict=False):
@@ -258,13 +258,14 @@ class _Steps:
         self.cell = {"RNN": self._rnn, "LSTM": self._lstm, "GRU": self._gru}[node.kind]
         self.node = node
         self.functions = functions
+        self.hidden_size = R.shape[-1]
         self.W, self.R = W, R
         self.b_x, self.b_h = np.split(B, 2)
         self.P = np.zeros(3 * R.shape[-1], R.dtype) if P is None else P
 
     def __call__(self, x: Array, state: Any, lengths: Array | None) -> tuple[Array, Any]:
         T, N, _ = x.shape
-        H = self.R.shape[-1]
+        H = self.hidden_size
         pair = state if isinstance(state, tuple) else (state, None)
         zeros = np.zeros((N, H), x.dtype)
         h, c = (zeros if part is None else part[0] for part in pair)

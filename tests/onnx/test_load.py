@@ -15,6 +15,7 @@ from support import each_engine as each_engine
 
 import rnnfast
 from rnnfast import backend
+from rnnfast.onnx import operators
 
 # ---- exported by PyTorch -------------------------------------------------------------------------
 
@@ -239,8 +240,8 @@ def test_calls(path):
     agree(model.run(["d", "sum", "d"], {"a": A, "b": B}), [A - B, A + B, A - B], bound=0)
     agree(run_ort(path, {"a": A, "b": B}), model(A, B), bound=0)
     assert repr(model) == (
-        "Model(inputs=(a: float32[2, 3], b: float32[2, 3]), "
-        "outputs=(sum: float32[2, 3], d: float32[2, 3]))"
+        "Model(inputs=(a: float32 [2, 3], b: float32 [2, 3]), "
+        "outputs=(sum: float32 [2, 3], d: float32 [2, 3]))"
     )
 
 
@@ -395,6 +396,15 @@ def test_numbers_that_are_not_finite_pass_silently(path):
     agree([np.isnan(model(A, -B))], [A > 0], bound=0)
 
 
+def test_weights_are_kept_once(path):
+    nodes = [helper.make_node("LSTM", ["x", "w", "r"], ["y"], hidden_size=2)]
+    weights = {n: np.ones((1, 8, 2), np.float32) for n in ("w", "r")}
+    x = np.ones((3, 1, 2), np.float32)
+    model = loaded(path, graph(nodes, {"x": x}, {"y": np.float32}, weights))
+    assert not model._known
+    agree([model(x)], run_ort(path, {"x": x}))
+
+
 # ---- what is refused -----------------------------------------------------------------------------
 
 
@@ -437,6 +447,12 @@ def test_operators_that_are_refused(path):
         kept.extend(onnx.TensorShapeProto.Dimension(dim_value=n) for n in shape)
     pooled.graph.output[1].type.tensor_type.elem_type = onnx.TensorProto.INT64
     refused(path, pooled, NotImplementedError, r"node 0 \(MaxPool\): no more than 1 outputs")
+
+
+def test_operators_newer_than_this_package_are_refused(path, monkeypatch):
+    made = graph([helper.make_node("Neg", ["a"], ["y"])], {"a": A}, {"y": np.float32})
+    monkeypatch.setattr(operators, "NEWEST", 12)
+    refused(path, made, NotImplementedError, r"node 0 \(Neg\): its version 13 is newer than")
 
 
 def test_training_is_refused(path):
@@ -508,15 +524,14 @@ def test_damaged_files(path):
     )
     onnx.save(good, path)
     content = path.read_bytes()
-    fine = 0
+    refusals = 0
     for wrong in damaged(content, 300):
         path.write_bytes(wrong)
         try:
-            rnnfast.onnx.load(path)
-            fine += 1  # a weight or a name may have changed
-        except (ValueError, NotImplementedError) as error:
-            assert str(error)
-    assert fine < 250
+            rnnfast.onnx.load(path)  # a weight or a name may have changed
+        except (ValueError, NotImplementedError):
+            refusals += 1
+    assert refusals > 100
 
 
 def test_files_that_are_none(path):
