@@ -235,8 +235,9 @@ def _read(library: Any, path: str) -> Any:
             f"the model is of version {version} of ONNX's operators, rnnfast runs {OLDEST} and "
             "newer; onnx.version_converter raises it"
         )
-    # inference first: the checker wants the outputs' shapes, which some exporters leave out
-    proto = library.shape_inference.infer_shapes(proto, strict_mode=True)
+    # Inference first: the checker wants the outputs' shapes, which some exporters leave out. Others
+    # write wrong ones, which strict inference would refuse.
+    proto = library.shape_inference.infer_shapes(proto)
     library.checker.check_model(proto)
     return proto
 
@@ -342,12 +343,17 @@ class _Graph:
 
     def _step(self, node: Any, title: str) -> _Step:
         inputs, outputs = list(node.input), list(node.output)
+        schema = self.library.defs.get_schema(node.op_type, self.version, "")
         function: Callable[..., Any]
         try:
+            if schema.since_version > NEWEST:
+                raise NotImplementedError(
+                    f"version {schema.since_version} of it is newer than {NEWEST}, rnnfast's last"
+                )
             if node.op_type in KINDS:
                 function = self._recurrent(node, inputs)
             else:
-                function = self._plain(node)
+                function = self._plain(node, schema)
         except NotImplementedError as error:
             raise NotImplementedError(f"{title}: {error}") from None
         except ValueError as error:
@@ -367,13 +373,8 @@ class _Graph:
         weights: Any = (*arrays, *[None] * (4 - len(arrays)))
         return RecurrentNode(node.op_type, weights, **attributes)
 
-    def _plain(self, node: Any) -> Callable[..., Any]:
-        schema = self.library.defs.get_schema(node.op_type, self.version, "")
+    def _plain(self, node: Any, schema: Any) -> Callable[..., Any]:
         operator = find(node.op_type, schema.since_version)
-        if operator is None:
-            raise NotImplementedError(
-                f"its version {schema.since_version} is newer than {NEWEST}, which rnnfast knows"
-            )
         defaults = [attribute.default_value for attribute in schema.attributes.values()]
         attributes = self._attributes([default for default in defaults if default.type])
         attributes |= self._attributes(node.attribute)

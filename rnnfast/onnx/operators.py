@@ -66,11 +66,10 @@ def operator(
     return register
 
 
-def find(name: str, version: int) -> Operator | None:
-    """Return the newest function that is not newer than `version` of the operator."""
-    versions = OPERATORS.get(name, {})
-    served = [since for since in versions if since <= version <= NEWEST]
-    return versions[max(served)] if served else None
+def find(name: str, version: int) -> Operator:
+    """Return what serves a version of an operator."""
+    versions = OPERATORS[name]
+    return versions[max(since for since in versions if since <= version)]
 
 
 # ---- element by element ------------------------------------------------------------------------
