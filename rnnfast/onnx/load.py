@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..layers.base import check_dtype
-from .operators import DTYPES, NEWEST, OLDEST, OPERATORS, find
+from .operators import DTYPES, NEWEST, OLDEST, OPERATORS, Product, find
 from .recurrent import KINDS, RecurrentNode
 
 if TYPE_CHECKING:
@@ -353,7 +353,7 @@ class _Graph:
             if node.op_type in KINDS:
                 function = self._recurrent(node, inputs)
             else:
-                function = self._plain(node, schema)
+                function = self._product(node, inputs) or self._plain(node, schema)
         except NotImplementedError as error:
             raise NotImplementedError(f"{title}: {error}") from None
         except ValueError as error:
@@ -372,6 +372,22 @@ class _Graph:
         arrays = [self.constants.get(name) for name in names]
         weights: Any = (*arrays, *[None] * (4 - len(arrays)))
         return RecurrentNode(node.op_type, weights, **attributes)
+
+    def _product(self, node: Any, inputs: list[str]) -> Product | None:
+        # where a linear layer serves
+        if node.op_type not in ("MatMul", "Gemm"):
+            return None
+        attributes = self._attributes(node.attribute)
+        weight, *bias = [self.constants.get(name) for name in inputs[1:]]
+        if weight is None or weight.ndim != 2 or not weight.size or weight.dtype.kind != "f":
+            return None
+        weight = weight.T if attributes.pop("transB", 0) else weight
+        if any(array is None or array.shape != weight.shape[1:] for array in bias):
+            return None
+        if attributes.pop("transA", 0) or any(factor != 1 for factor in attributes.values()):
+            return None
+        del inputs[1:]  # the product keeps them
+        return Product(weight, *bias)
 
     def _plain(self, node: Any, schema: Any) -> Callable[..., Any]:
         operator = find(node.op_type, schema.since_version)

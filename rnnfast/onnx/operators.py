@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..layers import Sigmoid, Tanh
+from ..layers import Linear, Sigmoid, Tanh
 
 if TYPE_CHECKING:
     from ..layers.base import Array
@@ -597,6 +597,30 @@ def gemm(
     y = (a.T if transA else a) @ (b.T if transB else b)
     y = y if alpha == 1 else alpha * y
     return y if c is None else y + (c if beta == 1 else beta * c)
+
+
+FEW_ROWS = 16  # below, packing weights for the engine takes longer than the product
+
+
+class Product:
+    """``x weight + bias`` with constants, on the engine: one team of threads for the whole model.
+
+    Threads of NumPy's BLAS go on waiting for work when a product is done, and take processors from
+    the recurrent layers.
+    """
+
+    def __init__(self, weight: Array, bias: Array | None = None) -> None:
+        inputs, outputs = weight.shape
+        self.layer = Linear(inputs, outputs, bias is not None, weight.dtype)
+        arrays = {"weight": weight.T} | ({} if bias is None else {"bias": bias})
+        self.layer.load_state_dict(arrays)
+
+    def __call__(self, x: Array) -> Array:
+        """Return the product."""
+        if x.size >= FEW_ROWS * self.layer.in_features:
+            return self.layer(x)
+        y = x @ self.layer.params["weight"].T
+        return y + self.layer.params["bias"] if self.layer.bias else y
 
 
 @operator("Einsum")

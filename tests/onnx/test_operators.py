@@ -10,7 +10,7 @@ import pytest
 from onnx_graphs import agree, graph, helper, onnx, run_ort
 
 import rnnfast.onnx
-from rnnfast.onnx.operators import DTYPES, OPERATORS
+from rnnfast.onnx.operators import DTYPES, OPERATORS, Product
 from rnnfast.onnx.recurrent import KINDS
 
 # Tests of the standard that ask for what is not supported, and what is said then.
@@ -145,6 +145,10 @@ def ints(*values):
         (12, "Pow", [np.float64(2)], {}),
         (7, "Gemm", [X[0].T, X[0, 0, :3] * 0], {"alpha": 0.5, "beta": 2.0}),
         (11, "Gemm", [X[1]], {"transB": 1, "alpha": 0.5}),
+        (13, "Gemm", [X[1], X[0, :, :3]], {"transB": 1, "beta": 0.5}),
+        (13, "Gemm", [X[1, :, :2]], {"transA": 1}),
+        (13, "MatMul", [X[1].T], {}),
+        (13, "MatMul", [X.swapaxes(1, 2).copy()], {}),
     ],
 )
 def test_versions(opset, name, constants, attributes, tmp_path):
@@ -241,12 +245,28 @@ def test_scalars_keep_their_type(tmp_path):
     agree(rnnfast.onnx.load(tmp_path / "m.onnx")(x), run_ort(tmp_path / "m.onnx", {"x": x}))
 
 
-def test_gemm_and_matmul_of_float32_stay_close_to_float64(tmp_path):
-    a, b = (rng().standard_normal((200, 200)) for _ in range(2))
-    node = helper.make_node("MatMul", ["a", "b"], ["y"])
-    onnx.save(
-        graph([node], {"a": a.astype(np.float32)}, {"y": np.float32}, {"b": b.astype(np.float32)}),
-        tmp_path / "m.onnx",
-    )
-    got = rnnfast.onnx.load(tmp_path / "m.onnx")(a.astype(np.float32))
-    agree([got], [(a @ b).astype(np.float32)])
+@pytest.mark.parametrize(
+    "name, bias, attributes",
+    [
+        ("MatMul", None, {}),
+        ("Gemm", None, {}),
+        ("Gemm", (5,), {"transB": 1}),
+        ("Gemm", (5,), {}),
+        ("Gemm", (1, 5), {"transB": 1}),
+        ("Gemm", (5,), {"alpha": 0.5}),
+        ("Gemm", (5,), {"beta": 2.0, "transB": 1}),
+    ],
+)
+def test_products_with_constants(name, bias, attributes, tmp_path):
+    shape = (5, 40) if attributes.get("transB") else (40, 5)
+    constants = {"w": rng().standard_normal(shape).astype(np.float32)}
+    if bias:
+        constants["b"] = rng().standard_normal(bias).astype(np.float32)
+    node = helper.make_node(name, ["x", *constants], ["y"], **attributes)
+    for rows in ((1,), (15,), (16,), (0,), *([(), (3, 7)] if name == "MatMul" else [])):
+        x = rng().standard_normal((*rows, 40)).astype(np.float32)
+        onnx.save(graph([node], {"x": x}, {"y": np.float32}, constants), tmp_path / "m.onnx")
+        model = rnnfast.onnx.load(tmp_path / "m.onnx")
+        agree(model.run(None, {"x": x}), run_ort(tmp_path / "m.onnx", {"x": x}))
+        served = not {"alpha", "beta"} & attributes.keys() and bias != (1, 5)
+        assert isinstance(model._steps[0].function, Product) == served
