@@ -1,6 +1,7 @@
 # Everything happens in $(VENV), which is made when it is missing:
 #   make demo      install rnnfast as a user would and train a character model on real text
 #   make test      run the tests against the installed package; TORCH=1: with PyTorch beside it
+#   make test-bridges  the tests of rnnfast.torch, .keras, .onnx and scikit-learn's, beside real installs
 #   make lint      ruff, mypy, clang-format
 #   make examples  run every example and write docs/results.md; CHORALES=PATH: with that music, too
 #   make bench     engine and reference over tests/cases.py; writes benchmarks/results/*.json; imports;
@@ -16,6 +17,7 @@ CHORALES ?=
 PYTEST_ARGS ?=
 TORCH_VERSION = 2.13.0
 PEERS ?= $(VENV)-peers
+BRIDGES = test_torch.py test_keras.py onnx estimators/test_sklearn.py
 
 BIN := $(abspath $(VENV))/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -29,6 +31,9 @@ demo: $(VENV)/.with-progress,plot
 # Not from the root: there `import rnnfast` would find the sources, which lack the compiled modules.
 test: $(VENV)/.with-test,examples,io $(VENV)/.series $(if $(TORCH),$(VENV)/.torch)
 	cd tests && $(BIN)/pytest $(PYTEST_ARGS)
+
+test-bridges: $(VENV)/.with-test,examples,io $(VENV)/.bridges
+	cd tests && KERAS_BACKEND=torch $(BIN)/pytest $(BRIDGES) $(PYTEST_ARGS)
 
 examples: $(VENV)/.with-examples $(VENV)/.series
 	$(BIN)/python examples/run.py $(if $(CHORALES),--data chorales=$(CHORALES))
@@ -84,6 +89,11 @@ $(VENV)/.torch: Makefile | $(BIN)/python
 	$(PIP) install --quiet torch==$(TORCH_VERSION)
 	touch $@
 
+# Keras computes with PyTorch here.
+$(VENV)/.bridges: $(VENV)/.torch
+	$(PIP) install --quiet keras onnx onnxruntime
+	touch $@
+
 $(PEERS)/.peers: $(SOURCES) Makefile | $(PEERS)/bin/python
 	rm -rf build/lib*/rnnfast/*.py build/lib*/rnnfast/*/*.py
 	$(PEERS)/bin/python -m pip --disable-pip-version-check install --quiet '.[plot]' \
@@ -93,4 +103,4 @@ $(PEERS)/.peers: $(SOURCES) Makefile | $(PEERS)/bin/python
 $(PEERS)/bin/python $(BIN)/python:
 	$(PYTHON) -m venv $(@:/bin/python=)
 
-.PHONY: demo test examples bench compare epochs lint develop clean
+.PHONY: demo test test-bridges examples bench compare epochs lint develop clean

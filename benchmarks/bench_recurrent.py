@@ -21,8 +21,8 @@ from rnnfast.bench import tasks
 @pytest.mark.parametrize("case", **named(BENCHMARK + BENCHMARK_OPTIONS))
 @pytest.mark.parametrize("task", ["inference", "training"])
 def test_recurrent(bench: Any, dtype: str, task: str, case: Case) -> None:
-    kind = getattr(rnnfast, case.row.torch or case.cell.upper())
-    layer = kind(case.I, case.H, **case.row.torch_options, **case.options, dtype=dtype, seed=0)
+    kind = getattr(rnnfast, case.row.layer)
+    layer = kind(case.I, case.H, **case.row.options, **case.options, dtype=dtype, seed=0)
     cell = " ".join([case.cell, *case.options])
     shape = dict(cell=cell, B=case.B, T=case.T, I=case.I, H=case.H)
     bench(tasks(layer, case.B, case.T)[task], case.flops(task == "training"), task=task, **shape)

@@ -45,11 +45,11 @@ def weights_of(case: Case) -> list[Array]:
 
 def stack(case: Case) -> dict[str, Any]:
     """Return the options of a layer of PyTorch's or of ours for a case."""
-    return {"num_layers": case.L, "bidirectional": case.D == 2, **case.row.torch_options}
+    return {"num_layers": case.L, "bidirectional": case.D == 2, **case.row.options}
 
 
 def rnnfast_layer(case: Case, **options: Any) -> Any:
-    layer = getattr(rnnfast, str(case.row.torch))(case.I, case.H, **stack(case), **options)
+    layer = getattr(rnnfast, case.row.layer)(case.I, case.H, **stack(case), **options)
     for name, weight in zip(layer.params, weights_of(case), strict=True):
         layer.params[name] = weight
     return layer
@@ -82,7 +82,7 @@ def engine(
 def pytorch_layer(case: Case) -> Any:
     import torch
 
-    layer = getattr(torch.nn, str(case.row.torch))(case.I, case.H, **stack(case))
+    layer = getattr(torch.nn, case.row.layer)(case.I, case.H, **stack(case))
     with torch.no_grad():
         for parameter, weight in zip(layer.parameters(), weights_of(case), strict=True):
             parameter.copy_(torch.from_numpy(weight))

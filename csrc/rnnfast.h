@@ -50,7 +50,7 @@ extern const rnnfast_cell rnnfast_cells[RNNFAST_CELLS];
 /* Packed weights: panels of LANES hidden units with the slots side by side,
  * [panel][k][slot][lane], or, with a single gate, of 4 x LANES units, [panel][k][vector][lane]
  * (the last panel only as many vectors as it needs). A packed bias, and a row of an input product,
- * is [panel][4][lane]. With `reset_before`, n is a single gate, and r and z are another one together,
+ * is [panel][4][lane]. With `reset_before`, n is a single gate, and r and z together are another,
  * of 2 padded H units; their biases, and products of the input, follow those of n. */
 
 /* One forward step: h_out = cell(x W_x + h W_h + bias). */

@@ -46,7 +46,7 @@ def example(options: Options) -> list[Row]:
         axes.set_title(written[i], color="black" if written[i] == y_test[i] else "red")
         axes.set_xticks([])
         axes.set_yticks([])
-    axes.figure.suptitle("What the network writes under pictures that it has not seen (red: wrong)")
+    axes.figure.suptitle("What the network writes of pictures that it has not seen (red: wrong)")
     save(axes, options, "captions")
     return [
         Row(

@@ -159,7 +159,7 @@ def example(options: Options) -> list[Row]:
     axes = rf.plots.piano_roll(chorale)
     axes.axvline(given, color="black", linestyle=":")
     axes.set_xlabel("sixteenth notes; Bach's before the dotted line, the network's after it")
-    axes.figure.suptitle("A chorale that the network continues")
+    axes.set_title("A chorale that the network continues")
     save(axes, options, "chorales")
     return [
         Row(

@@ -58,8 +58,8 @@ def draw_attention(model: rf.Seq2Seq, text: str) -> Any:
     _, weights = parts["attention"](h, memory)
 
     axes = Figure(figsize=(6.4, 4.4), layout="constrained").subplots()
-    image = axes.imshow(weights[:, 0], cmap="Blues", vmin=0, vmax=1)
-    axes.figure.colorbar(image, label="weight", shrink=0.8)
+    image = axes.imshow(weights[:, 0], cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    axes.figure.colorbar(image, label="weight")
     axes.set_xticks(range(len(text)), text)
     axes.set_yticks(range(len(answer)), answer)
     axes.set(title="Attention of the decoder", xlabel="read", ylabel="written")
@@ -101,6 +101,7 @@ def example(options: Options) -> list[Row]:
                     epoch=float(np.median(seconds)),
                 )
             )
+    print("Dates of the test, and what the last network with attention makes of them:")
     for text in test[0][:5]:
         print(f"{text:>18} -> {model.predict([text])[0]}")
     longest = max(test[0], key=len)

@@ -99,7 +99,7 @@ def example(options: Options) -> list[Row]:
         )
 
     axes = rf.plots.forecast(series[7000, :, 0], model.predict(x[7000:7001])[0])
-    axes.set_title("The last network: one step ahead")
+    axes.set_title(f"One step ahead, {what}")
     save(axes, options, "forecast")
     return rows
 

@@ -105,7 +105,7 @@ def at_each_step(
             rows.append(Row(plan.row, plan.what, metric, found, goal, shown, epoch=epoch))
         if plan.what == drawn:
             axes = rf.plots.forecast(series[7000, :, 0], forecast[0, -1])
-            axes.set_title(f"Ten steps ahead, {drawn}")
+            axes.set_title(f"Ten steps ahead, {drawn.partition(',')[0]}")
             save(axes, options, f"forecast_{plan.row.lower()}")
     return rows
 

@@ -153,7 +153,7 @@ def draw(x: np.ndarray, y: np.ndarray, model: rf.Sequential, options: Options) -
     belief = 1 / (1 + np.exp(scores[..., 0] - scores[..., 1]))
     steps = np.arange(x.shape[1])
     for ax, i, p in zip(axes, some, belief, strict=True):
-        ax.fill_between(steps, -2.6, 2.6, where=y[i] == 1, step="mid", color="0.85", label="echo")
+        ax.bar(steps, 5.2, width=y[i], bottom=-2.6, color="0.85", label="echo")
         ax.step(steps, x[i, :, 0], where="mid", color="#444444", linewidth=1, label="sent")
         ax.plot(steps, x[i, :, 1], ".-", color="#0072b2", linewidth=1, label="received")
         ax.plot(steps, p, color="#d55e00", label="probability of an echo")

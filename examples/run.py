@@ -29,7 +29,8 @@ HEAD = """# Results
 What every example finds beside what was published and beside baselines: medians over seeds, and
 the worst seed. `make examples` writes this page; each row names the program that repeats it.
 "Reached" compares the median with the goal: the published figure, or, where none is published,
-one that was set beforehand. Baselines are tuned, and settings chosen on parts of the training
+one that was set beforehand; in basics and gradients, which compare two ways to compute the same
+numbers, what rounding explains. Baselines are tuned, and settings chosen on parts of the training
 split; the programs say how. Test figures were nevertheless seen before some choices: a first
 exploration of time_series_classification printed test accuracies (the settings here are those of
 cross-validation); the tail of sunspots was seen before its validation was changed from one block

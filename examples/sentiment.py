@@ -22,10 +22,11 @@ def picture(words: list[str], belief: np.ndarray) -> Any:
     axes = Figure(figsize=(9, 4), layout="constrained").subplots()
     places = range(len(words))
     axes.plot(places, belief, "o-")
-    axes.axhline(0.5, color="grey", linewidth=1, linestyle="--")
-    axes.text(len(words) - 1, 0.52, "even odds", color="grey", ha="right")
+    axes.axhline(0.5, color="grey", linewidth=1, linestyle="--", label="even odds")
+    axes.legend(frameon=False)
     axes.set_xticks(places, words, rotation=60, ha="right")
-    axes.set(ylabel="probability of praise", ylim=(0, 1), title="Belief after each word")
+    axes.set(ylabel="probability of praise", ylim=(-0.03, 1.03))
+    axes.set_title("Belief after each word of a review")
     return axes
 
 

@@ -86,15 +86,19 @@ def example(options: Options) -> list[Row]:
     answers, truth = model.classes_[beliefs[-1].argmax(axis=1)], words[test]
     wrong, right = np.flatnonzero(answers != truth), np.flatnonzero(answers == truth)
     panels = Figure(figsize=(12, 6.5), layout="constrained").subplots(4, 8)
+    for axes in panels.flat:
+        axes.set_axis_off()  # the last ones stay empty in a quick run
     for axes, i in zip(panels.flat, [*wrong[:8], *right], strict=False):
         rf.plots.strokes(steps[test[i]], axes)
         missed = answers[i] != truth[i]
         axes.set_title(
-            f"{answers[i]} ({truth[i]})" if missed else answers[i],
+            f"{answers[i]}\n({truth[i]})" if missed else answers[i],
             color="red" if missed else "black",
             fontsize=10,
         )
-    panels[0, 0].figure.suptitle("What the network takes drawings for; red: what it mistakes")
+    panels[0, 0].figure.suptitle(
+        "What the network takes drawings for (red: wrong, with the truth below)"
+    )
     save(panels[0, 0], options, "sketches")
 
     def top(probabilities: np.ndarray, k: int) -> float:

@@ -116,7 +116,8 @@ def example(options: Options) -> list[Row]:
             name: cross_val_score(network(0, options), x, y, cv=2 if options.quick else 5).mean()
             for name, network in NETWORKS.items()
         }
-        print(data, {name: round(float(score), 4) for name, score in scores.items()})
+        print(f"{data}, accuracy in cross-validation:")
+        print("".join(f"  {score:.4f}  {name}\n" for name, score in scores.items()), end="")
         chosen = max(scores, key=lambda name: scores[name])
         reported = [("B1", chosen, goal)]
         if data == "JapaneseVowels":

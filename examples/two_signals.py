@@ -43,24 +43,26 @@ def sampled(belief: np.ndarray) -> np.ndarray:
 
 def picture(x: np.ndarray, belief: np.ndarray, exact: np.ndarray, truth: int) -> Any:
     """One pair of signals, and what is believed after each step of it."""
-    figure = Figure(figsize=(7, 6), layout="constrained")
+    figure = Figure(figsize=(8.5, 6), layout="constrained")
     signals, beliefs = figure.subplots(2, sharex=True, height_ratios=(1, 1.6))
     signals.plot(x, label=["a", "b"])
     signals.set(ylabel="signal", title=f"A pair of signals of class {truth}")
-    signals.legend(loc="upper right")
+    signals.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     for k in range(CLASSES):
         color = f"C{k + 2}"
         name = f"class {k}" + (", the true one" if k == truth else "")
         beliefs.plot(belief[:, k], ".-", color=color, label=name)
         beliefs.plot(exact[:, k], "--", color=color, linewidth=1)
     beliefs.plot([], "--", color="grey", linewidth=1, label="exact posterior")
-    beliefs.set(xlabel="step", ylabel="probability", ylim=(0, 1), title="Belief after each step")
-    beliefs.legend()
+    beliefs.set(
+        xlabel="step", ylabel="probability", ylim=(-0.02, 1.02), title="Belief after each step"
+    )
+    beliefs.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return beliefs
 
 
 def example(options: Options) -> list[Row]:
-    print("softmax(5, 15) = ({:.6f}, {:.6f})".format(*softmax([5.0, 15.0])))
+    print("Scores of 5 and 15: softmax(5, 15) = ({:.6f}, {:.6f})".format(*softmax([5.0, 15.0])))
 
     n_train = 300 if options.quick else 40_000
     x, y = rf.datasets.two_signals(n_train, STEPS, CLASSES, NOISE, seed=0)

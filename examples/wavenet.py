@@ -37,7 +37,7 @@ def example(options: Options) -> list[Row]:
     beside = rows[0].median, rows[1].median
     gated = [
         Plan("C12", "gated WaveNet, 2 epochs", gated_wavenet, (0.1217, 0.1217), epochs=2),
-        Plan("C12", "gated WaveNet, 20 epochs, beside C11", gated_wavenet, beside),
+        Plan("C12", "gated WaveNet, 20 epochs (goal: C11)", gated_wavenet, beside),
     ]
     return rows + at_each_step(options, gated, {}, gated[1].what)
 

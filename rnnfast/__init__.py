@@ -5,7 +5,7 @@ __version__ = "0.1.0"
 from . import backend, datasets, init, losses, optim, plots
 from .callbacks import Callback, Checkpoint, CSVLog, EarlyStopping, History
 from .core.runtime import get_num_threads, num_threads, set_num_threads, show_config
-from .io import load, save
+from .io import load, load_arrays, save
 from .layers import (
     GRU,
     LSTM,
@@ -93,6 +93,7 @@ __all__ = [
     "get_num_threads",
     "init",
     "load",
+    "load_arrays",
     "losses",
     "num_threads",
     "optim",

@@ -21,7 +21,7 @@ from .layers.sequential import build
 if TYPE_CHECKING:
     from .layers.base import Array
 
-__all__ = ["load", "load_state", "save", "save_state"]
+__all__ = ["load", "load_arrays", "load_state", "save", "save_state"]
 
 FORMAT = 1
 KEY = "rnnfast"  # of the JSON text: in the metadata (safetensors), or a member of its own (npz)
@@ -30,7 +30,12 @@ KINDS = {
     "F32": "float32",
     "F64": "float64",
     "I64": "int64",
-}  # of arrays: safetensors' names, NumPy's
+}  # of arrays that are written: safetensors' names, NumPy's
+OTHER_KINDS = {"F16": "float16", "BOOL": "bool"} | {
+    f"{letter}{bits}": f"{name}{bits}"
+    for letter, name in (("I", "int"), ("U", "uint"))
+    for bits in (8, 16, 32, 64)
+}
 
 
 def save(model: Layer, path: str | os.PathLike[str]) -> None:
@@ -115,12 +120,14 @@ def load(path: str | os.PathLike[str]) -> Any:
     OSError
         Where the file cannot be opened.
     ValueError
-        Where it is damaged, or not a model of rnnfast; sizes are checked before any parameter is
-        read.
+        Where it is damaged, or not a model of rnnfast (`load_arrays` reads the files of other
+        libraries); sizes are checked before any parameter is read.
     ImportError
         Where the safetensors library is missing.
     """
     with _opened(path, "a model") as (architecture, file, size):
+        if "state" in architecture:
+            raise ValueError("it is a training's, which rnnfast.fit(..., resume=path) goes on from")
         model = _rebuild(architecture, most_layers=len(file.arrays))
         owners = dict.fromkeys(model.params, model.params)
         owners |= dict.fromkeys(model.buffers, model.buffers)
@@ -134,6 +141,39 @@ def load(path: str | os.PathLike[str]) -> Any:
         for name, array in _read_all(file, size):
             owners[name].adopt(name, array)
         return model
+
+
+def load_arrays(path: str | os.PathLike[str]) -> dict[str, Array]:
+    """Read the arrays of a file of any library, such as the state dict of a PyTorch model.
+
+    ``model.load_state_dict(rnnfast.load_arrays(path))`` reads them into a model of the same form.
+
+    Parameters
+    ----------
+    path : path
+        Ends in ".safetensors" or ".npz".
+
+    Returns
+    -------
+    dict of str to array
+
+    Raises
+    ------
+    OSError
+        Where the file cannot be opened.
+    ValueError
+        Where it is damaged, or holds what NumPy has no type for, such as bfloat16.
+    ImportError
+        Where the safetensors library is missing.
+    """
+    with _opened_file(path, "a file of arrays") as (file, size):
+        for name, (_, kind) in file.arrays.items():
+            if kind in ("BF16", "F8_E4M3", "F8_E5M2"):
+                raise ValueError(
+                    f"{name} is {kind}, which NumPy does not have: write it as float32, in PyTorch "
+                    "by model.float()"
+                )
+        return dict(_read_all(file, size))
 
 
 def load_state(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -207,26 +247,38 @@ def _write(
 
 @contextmanager
 def _opened(path: str | os.PathLike[str], what: str) -> Iterator[tuple[dict[str, Any], _File, int]]:
-    # the description, the arrays and the size of a file; errors in the block are the file's
+    # the description, the arrays and the size of a file of ours; as _opened_file otherwise
     import json
 
+    with _opened_file(path, what) as (file, size):
+        if file.text is None:
+            raise ValueError(
+                "it holds arrays only; make a model of their form, and "
+                "model.load_state_dict(rnnfast.load_arrays(path)) reads them into it"
+            )
+        try:
+            description = json.loads(file.text)
+        except (ValueError, RecursionError):
+            raise ValueError("its description is not JSON") from None
+        if not isinstance(description, dict) or "format" not in description:
+            raise ValueError(f"its description is not one of {what}")
+        if description["format"] != FORMAT:
+            raise ValueError(
+                f"it is of format {description['format']}, this version reads {FORMAT}"
+            )
+        yield description, file, size
+
+
+@contextmanager
+def _opened_file(path: str | os.PathLike[str], what: str) -> Iterator[tuple[_File, int]]:
+    # the arrays and the size of a file; errors in the block are the file's
     path = os.fspath(path)
     open_file = {".safetensors": _open_safetensors, ".npz": _open_npz}[check_path(path)]
     with open(path, "rb"):  # its errors are plainer than the libraries'
         size = os.path.getsize(path)
     try:
         with open_file(path) as file:
-            try:
-                description = json.loads(file.text)
-            except (ValueError, RecursionError):
-                raise ValueError("its description is not JSON") from None
-            if not isinstance(description, dict) or "format" not in description:
-                raise ValueError(f"its description is not one of {what}")
-            if description["format"] != FORMAT:
-                raise ValueError(
-                    f"it is of format {description['format']}, this version reads {FORMAT}"
-                )
-            yield description, file, size
+            yield file, size
     except MemoryError:
         raise
     except Exception as error:  # of JSON, of zip, of safetensors, of constructors
@@ -269,7 +321,7 @@ def _rebuild(architecture: Any, most_layers: float = np.inf) -> Layer:
 class _File(NamedTuple):
     """An open file."""
 
-    text: str
+    text: str | None  # the description
     arrays: dict[str, tuple[tuple[int, ...], str]]  # name: shape and dtype
     read: Callable[[str], Array]
 
@@ -294,16 +346,14 @@ def _write_safetensors(file: BinaryIO, arrays: dict[str, Array], text: str) -> N
 
 @contextmanager
 def _open_safetensors(path: str) -> Iterator[_File]:
+    kinds = KINDS | OTHER_KINDS
     with _safetensors().safe_open(path, framework="numpy") as file:
-        text = (file.metadata() or {}).get(KEY)
-        if text is None:
-            raise ValueError("it holds parameters only; read these with layer.load_state_dict")
         arrays = {}
         for name in file.keys():  # noqa: SIM118  (not a mapping)
             entry = file.get_slice(name)
             kind = entry.get_dtype()
-            arrays[name] = tuple(entry.get_shape()), KINDS.get(kind, kind)
-        yield _File(text, arrays, file.get_tensor)
+            arrays[name] = tuple(entry.get_shape()), kinds.get(kind, kind)
+        yield _File((file.metadata() or {}).get(KEY), arrays, file.get_tensor)
 
 
 # ---- npz ---------------------------------------------------------------------------------------
@@ -339,10 +389,11 @@ def _open_npz(path: str) -> Iterator[_File]:
         names = [name.removesuffix(".npy") for name in archive.namelist()]
         if len(set(names)) < len(names):
             raise ValueError("it holds two arrays of one name")
-        if KEY not in names:
-            raise ValueError("it holds arrays only; read these with layer.load_state_dict")
         arrays = {name: header(name) for name in names}
-        (length,), kind = arrays.pop(KEY)
-        if kind != "uint8" or length > LONGEST:
-            raise ValueError("its description is damaged")
-        yield _File(read(KEY).tobytes().decode(), arrays, read)
+        text = None
+        if KEY in arrays:
+            (length,), kind = arrays.pop(KEY)
+            if kind != "uint8" or length > LONGEST:
+                raise ValueError("its description is damaged")
+            text = read(KEY).tobytes().decode()
+        yield _File(text, arrays, read)

@@ -68,7 +68,7 @@ def softmax_cross_entropy(
     Raises
     ------
     TypeError, ValueError
-        For wrong shapes or dtypes, and class indices out of range.
+        For wrong shapes or dtypes, class indices out of range and negative probabilities.
     """
     name = "softmax_cross_entropy"
     _check_prediction(name, prediction)
@@ -379,7 +379,12 @@ def _class_target(name: str, prediction: Array, target: Any) -> Array:
 def _labels(name: str, rows: _Rows, prediction: Array, target: Array) -> Array:
     # of the rows that count: class indices (rows,) or probabilities (rows, classes)
     if target.ndim == prediction.ndim:
-        return rows.select(target)
+        probabilities = rows.select(target)
+        if (probabilities < 0.0).any():
+            raise ValueError(
+                f"{name} expected probabilities >= 0 in target, got {probabilities.min()}"
+            )
+        return probabilities
     labels, classes = rows.select(target, np.int64)[:, 0], prediction.shape[-1]
     if labels.size and not 0 <= labels.min() <= labels.max() < classes:
         raise ValueError(

@@ -45,15 +45,16 @@ def learning_curve(history: Any, ax: Axes | None = None) -> Axes:
         )
     ax = _axes(ax)
     epochs = np.arange(1, len(history["loss"]) + 1)
-    ax.plot(epochs, history["loss"], color=BLUE, label="training")
+    # a dot for each epoch: of a single one there is no line
+    ax.plot(epochs, history["loss"], ".-", color=BLUE, label="training")
     held_out = history.get("val_loss")
     if held_out:
-        ax.plot(epochs[-len(held_out) :], held_out, color=ORANGE, label="validation")
+        ax.plot(epochs[-len(held_out) :], held_out, ".-", color=ORANGE, label="validation")
         best = int(np.argmin(held_out))
         ax.plot(epochs[-len(held_out) :][best], held_out[best], "o", color=ORANGE)
         ax.legend(frameon=False)
     ax.set(xlabel="epoch", ylabel="loss")
-    ax.locator_params(axis="x", integer=True)
+    ax.locator_params(axis="x", integer=True, min_n_ticks=1)
     return _plain(ax)
 
 
@@ -100,10 +101,8 @@ def forecast(
             steps, lower, upper, color=ORANGE, alpha=0.25, linewidth=0, label="interval"
         )
     ax.plot(steps, ahead, ".-", color=ORANGE, linewidth=1.2, label="forecast")
-    # above: within the axes it would lie on the curves of a long series
-    ax.legend(frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     ax.set(xlabel="step", ylabel="value")
-    return _plain(ax)
+    return _plain(_legend_beside(ax))
 
 
 def confusion_matrix(truth: Any, prediction: Any, ax: Axes | None = None) -> Axes:
@@ -185,7 +184,9 @@ def gates(layer: Any, x: Array, index: int = -1, axes: Sequence[Axes] | None = N
             vmax=1,
         )
         ax.set(ylabel="unit", title=f"{name} candidate" if signed else f"{name} gate")
-        ax.figure.colorbar(image, ax=ax, ticks=[-1, 0, 1] if signed else [0, 0.5, 1])
+        bar = ax.figure.colorbar(image, ax=ax, ticks=[-1, 0, 1] if signed else [0, 0.5, 1])
+        if not signed:
+            bar.ax.set_yticklabels(["0 closed", "0.5", "1 open"])
     axes[-1].set_xlabel("step")
     return np.asarray(axes)
 
@@ -211,7 +212,7 @@ def strokes(drawing: Any, ax: Axes | None = None) -> Axes:
     ends = np.flatnonzero(steps[:-1, 2] > 0) + 1
     for stroke in np.split(points, ends):
         ax.plot(*stroke.T, linewidth=2, solid_capstyle="round")
-    ax.set_aspect("equal")
+    ax.set_aspect("equal", adjustable="datalim")  # so that panels of a grid are of one size
     ax.invert_yaxis()
     ax.set_axis_off()
     return ax
@@ -270,8 +271,7 @@ def piano_roll(notes: Any, voices: Sequence[str] | None = None, ax: Axes | None 
     ax.set_axisbelow(True)
     ax.set(xlabel="step", ylabel="pitch", xlim=(0, len(played)))
     ax.locator_params(axis="x", integer=True)
-    ax.legend(frameon=False, ncols=count, loc="lower center", bbox_to_anchor=(0.5, 1.0))
-    return _plain(ax)
+    return _plain(_legend_beside(ax))
 
 
 def _figure(size: tuple[float, float]) -> Any:
@@ -286,6 +286,12 @@ def _figure(size: tuple[float, float]) -> Any:
 
 def _axes(ax: Axes | None, size: tuple[float, float] = (6.4, 4.0)) -> Any:
     return _figure(size).subplots() if ax is None else ax
+
+
+def _legend_beside(ax: Any) -> Any:
+    # within the axes it would lie on the curves, above them on a title
+    ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return ax
 
 
 def _plain(ax: Any) -> Any:

@@ -15,7 +15,7 @@ from .callbacks import Callback, History
 from .io import load_state
 from .layers.base import Layer, check_flag, check_lengths, check_seed, check_size, is_number
 from .layers.dropout import MaskSource
-from .layers.sequential import with_parts
+from .layers.sequential import steps_left, with_parts
 from .optim import Optimizer, _keys, _number, clip_grad_norm, clip_grad_value
 from .progress import Display
 
@@ -49,6 +49,7 @@ def fit(
     resume: str | os.PathLike[str] | None = None,
     shuffle: bool = True,
     bucket: bool = False,
+    drop_last: bool = False,
     seed: int | None = None,
     progress: bool | None = None,
     unit: str = "samples",
@@ -96,6 +97,10 @@ def fit(
     bucket : bool, default False
         Whether a batch is made of samples of similar length, for arrays with lengths: it is cut to
         the longest of them, so that no layer works on more padding than need be.
+    drop_last : bool, default False
+        Whether samples of arrays that do not fill a last batch wait for another epoch, as in
+        PyTorch's DataLoader; `BatchNorm1d` wants this where they are a single one. Validation uses
+        all samples.
     seed : int or None
         Of that order.
     progress : bool, optional
@@ -139,6 +144,9 @@ def fit(
         if not isinstance(batches, _ArrayBatches) or len(batches.arrays) != 3:
             raise ValueError("fit expected data as arrays and their lengths with bucket")
         batches.bucket = True
+    drop_last = check_flag("fit", "drop_last", drop_last)
+    if drop_last and not isinstance(batches, _ArrayBatches):
+        raise ValueError("fit expected data as arrays with drop_last")
     if not is_number(validation_split):
         raise TypeError(f"fit expected validation_split as a number, got {validation_split!r}")
     if validation_split:
@@ -155,6 +163,13 @@ def fit(
             raise ValueError(
                 "fit expected validation as a list, or a function that returns an iterator, "
                 "got an iterator, which can be used only once"
+            )
+    if drop_last:
+        batches.drop_last = True
+        if not len(batches):
+            raise ValueError(
+                f"fit expected data of at least one batch of {batch_size} samples with drop_last, "
+                f"got {len(batches.samples)}"
             )
     if progress is not None:
         progress = check_flag("fit", "progress", progress)
@@ -372,13 +387,14 @@ class _ArrayBatches:
         times: Sequence[int | None],
         batch_size: int,
         rng: np.random.Generator | None,
-        out_lengths: Callable[[Any], Any],
+        model: Layer,
     ) -> None:
         self.arrays, self.batch_size, self.rng = arrays, batch_size, rng
         self.axes, self.times = axes, times  # of samples and of time steps in each array
-        self.out_lengths = out_lengths  # steps of y from those of x
+        self.model = model  # knows the steps of y from those of x
         self.samples = np.arange(arrays[0].shape[axes[0]])
         self.bucket = False  # whether the samples of a batch are of similar length
+        self.drop_last = False  # whether all batches are full
 
     def split(self, share: float) -> _ArrayBatches:
         """Take the last `share` of the samples away and return batches of them, in order."""
@@ -389,17 +405,20 @@ class _ArrayBatches:
                 f"got {share} of {len(self.samples)} samples"
             )
         settings = self.axes, self.times, self.batch_size
-        last = _ArrayBatches(self.arrays, *settings, None, self.out_lengths)
+        last = _ArrayBatches(self.arrays, *settings, None, self.model)
         self.samples, last.samples = self.samples[:cut], self.samples[cut:]
         return last
 
     def __len__(self) -> int:
-        return -(-len(self.samples) // self.batch_size)
+        full, rest = divmod(len(self.samples), self.batch_size)
+        return full + (rest > 0 and not self.drop_last)
 
     def __iter__(self) -> Iterator[tuple[Array, ...]]:
-        order, starts = self.samples.copy(), np.arange(0, len(self.samples), self.batch_size)
+        order, starts = self.samples.copy(), np.arange(len(self)) * self.batch_size
         if self.rng is not None:
             self.rng.shuffle(order)
+        if self.drop_last:  # before they are sorted by length: any may be among the last
+            order = order[: len(self) * self.batch_size]
         arrays = self.arrays
         if self.bucket:
             lengths = arrays[2]
@@ -414,8 +433,8 @@ class _ArrayBatches:
 
     def _cut(self, steps: int) -> list[Array]:
         # the arrays without what follows the first steps of x, and those of y that they lead to
-        after = self.out_lengths(steps)
-        if after is not None and after < 1:  # nothing to learn, but convolutions want their taps
+        after = self.model.out_lengths(steps)
+        if steps_left(self.model, steps) < 1:  # nothing to learn, but convolutions want their taps
             return list(self.arrays)
         kept = steps, after, None
         return [
@@ -494,7 +513,7 @@ def _batches(
         everything.append(check_lengths(whose, lengths, x.shape[time], samples))
         axes.append(0)
         times.append(None)
-    return _ArrayBatches(everything, axes, times, batch_size, rng, model.out_lengths)
+    return _ArrayBatches(everything, axes, times, batch_size, rng, model)
 
 
 def _check_batch(owner: str, name: str, batch: Any) -> None:

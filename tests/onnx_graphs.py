@@ -9,8 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-onnx = pytest.importorskip("onnx", reason="onnx is not installed")
-from onnx import helper, numpy_helper  # noqa: E402
+# of its modules, since a folder of tests could pass for the package itself
+pytest.importorskip("onnx.helper", reason="onnx is not installed")
+pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+
+import onnx as onnx
+import onnxruntime
+from onnx import helper, numpy_helper
 
 OPSET = 17
 
@@ -44,10 +49,9 @@ def graph(
 
 def run_ort(path: Path, feed: Mapping[str, Any]) -> list[Any]:
     """Run a file on ONNX Runtime."""
-    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-    options = runtime.SessionOptions()
+    options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     return session.run(None, dict(feed))
 
 

@@ -119,6 +119,13 @@ def test_bench_seconds_out_of_range(seconds, capsys):
     assert capsys.readouterr() == ("", wanted)
 
 
+@pytest.mark.parametrize("threads", ["0", "-1", "100000"])
+def test_bench_threads_out_of_range(threads, capsys):
+    assert main(["bench", "--threads", threads]) == 1
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("rnnfast: ")
+
+
 @pytest.mark.parametrize("order", [1, 2, 3, 5])
 def test_ngram_probabilities_sum_to_one(order):
     rng = np.random.default_rng(3)

@@ -11,6 +11,7 @@ import pytest
 EXAMPLES = Path(__file__).parents[1] / "examples"
 CHORALES = os.environ.get("RNNFAST_CHORALES")
 OTHERS_DATA = {"chorales", "sunspots", "time_series_classification"}  # not ours to bring
+EXACT = {"basics", "gradients"}  # their goals bound errors, and hold in the quick form, too
 NAMES = sorted(p.stem for p in EXAMPLES.glob("*.py") if p.stem not in ("common", "run"))
 
 pytest.importorskip("matplotlib", reason="examples draw with matplotlib")
@@ -32,4 +33,8 @@ def test_quick_form(name, backend, tmp_path):
         assert name in OTHERS_DATA, done.stdout
         pytest.skip(done.stdout)
     assert all(row["ours"] for row in rows)
+    if name in EXACT:
+        bounded = [row for row in rows if row["goal"] is not None]
+        assert bounded
+        assert [row for row in bounded if max(row["ours"]) > row["goal"]] == []
     assert list(tmp_path.glob("*.png")), "no picture"

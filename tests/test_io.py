@@ -284,7 +284,41 @@ def test_files_of_others_are_refused(path):
         save_file(arrays, path)
     with refused(path) as caught:
         rnnfast.load(path)
-    assert "layer.load_state_dict" in str(caught.value)
+    assert "model.load_state_dict(rnnfast.load_arrays(path))" in str(caught.value)
+    np.testing.assert_equal(rnnfast.load_arrays(path), arrays)
+
+
+def test_arrays(path):
+    model = small_model()
+    rnnfast.save(model, path)
+    np.testing.assert_equal(rnnfast.load_arrays(path), model.state_dict())
+    others = {
+        kind: np.arange(6).reshape(2, 3).astype(kind)
+        for kind in ("f2", "?", "i1", "u1", "i2", "u2", "i4", "u4", "u8")
+    }
+    if path.suffix == ".npz":
+        np.savez(path, **others)
+    else:
+        from safetensors.numpy import save_file
+
+        save_file(others, path)
+    got = rnnfast.load_arrays(path)
+    np.testing.assert_equal(got, others)
+    assert {name: array.dtype for name, array in got.items()} == {n: np.dtype(n) for n in others}
+    whole = path.read_bytes()
+    for size in range(0, len(whole), 97):
+        path.write_bytes(whole[:size])
+        with pytest.raises(ValueError, match="is not a file of arrays that rnnfast can load"):
+            rnnfast.load_arrays(path)
+
+
+def test_a_state_of_training_is_no_model(path):
+    save_state({"model": {"weight": np.zeros((100, 100))}, "numbers": list(range(1000))}, path)
+    with refused(path) as caught:
+        rnnfast.load(path)
+    message = str(caught.value).removeprefix(str(path))
+    assert "rnnfast.fit(..., resume=path)" in message
+    assert len(message) < 150
 
 
 def test_a_pickle_is_refused(tmp_path):

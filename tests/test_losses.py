@@ -233,6 +233,11 @@ def test_refuses():
             ValueError,
             "indices from 0 to 4, got -1",
         ),
+        (
+            lambda: softmax_cross_entropy(p, p - 1),
+            ValueError,
+            "probabilities >= 0 in target, got",
+        ),
         (lambda: softmax_cross_entropy(p[..., :0], ids), ValueError, "prediction with classes"),
         (
             lambda: softmax_cross_entropy(p[0], ids[0], [1]),

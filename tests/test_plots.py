@@ -24,6 +24,14 @@ def drawn(ax):
     return (np.asarray(canvas.buffer_rgba())[..., :3] < 200).any()
 
 
+def clear_of_each_other(ax):
+    """Whether a title and the legend do not lie on each other, nor the legend on the axes."""
+    ax.set_title("The title of a picture, so long that it fills all of the space above the axes")
+    assert drawn(ax)
+    legend = ax.get_legend().get_window_extent()
+    return not legend.overlaps(ax.title.get_window_extent()) and not legend.overlaps(ax.bbox)
+
+
 def history(**values):
     made = History()
     made.update(values)
@@ -39,6 +47,11 @@ def test_learning_curve():
     np.testing.assert_array_equal(best.get_xydata(), [[2, 1.5]])
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("epoch", "loss")
     assert drawn(ax)
+    # a single epoch is a dot, and there is no epoch 0.98
+    ax = plots.learning_curve(history(loss=[3.0]))
+    assert drawn(ax)
+    assert ax.get_lines()[0].get_marker() == "."
+    assert [tick for tick in ax.get_xticks() if 0.5 < tick < 1.5] == [1]
     # in the axes of one's own; of an estimator that went on after a partial fit
     mine = Figure().subplots()
     fitted = type("Fitted", (), {"history_": history(loss=[3.0, 2.0, 1.0], val_loss=[2.0, 1.0])})()
@@ -61,7 +74,7 @@ def test_forecast():
         "interval",
         "forecast",
     ]
-    assert drawn(ax)
+    assert clear_of_each_other(ax)
     beyond = plots.forecast(truth, [10.0], start=10)
     np.testing.assert_array_equal(beyond.get_lines()[1].get_xdata(), [10])
     for arguments, message in [
@@ -122,7 +135,7 @@ def test_piano_roll():
     assert [(bar.get_x(), bar.get_width()) for bar in low] == [(0, 1), (2, 2)]
     labels = [tick.get_text() for tick in ax.get_yticklabels()]
     assert labels == ["C3", "E3", "G3", "C4", "E4", "G4", "C5"]
-    assert drawn(ax)
+    assert clear_of_each_other(ax)
     assert drawn(plots.piano_roll(np.zeros((3, 4), int)))  # silence
     with pytest.raises(ValueError, match=r"integers of shape \(time, voices\), got float64"):
         plots.piano_roll(np.ones((2, 2)))

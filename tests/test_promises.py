@@ -666,10 +666,10 @@ def memory_limit(more):
 
 
 @needs_proc
-@pytest.mark.parametrize("what", ["model", "state"])
+@pytest.mark.parametrize("what", ["model", "state", "file of arrays"])
 @pytest.mark.parametrize("ending", [".npz", ".safetensors"])
 def test_damaged_files_are_refused_or_harmless(tmp_path, ending, what):
-    """P14: 10,000 in all. Nothing but ValueError, and no memory for what they claim to be."""
+    """P14: 15,000 in all. Nothing but ValueError, and no memory for what they claim to be."""
     path = tmp_path / f"file{ending}"
     write = io._write_npz
     if ending == ".safetensors":
@@ -678,11 +678,11 @@ def test_damaged_files_are_refused_or_harmless(tmp_path, ending, what):
     model = rnnfast.Sequential(
         rnnfast.GRU(1, 2, seed=1), rnnfast.LayerNorm(2), rnnfast.Linear(2, 1)
     )
-    if what == "model":
-        rnnfast.save(model, path)
-    else:
+    if what == "state":
         io.save_state(rnnfast.SGD(model, momentum=0.5).state_dict(), path)
-    read = {"model": rnnfast.load, "state": io.load_state}[what]
+    else:
+        rnnfast.save(model, path)
+    read = {"model": rnnfast.load, "state": io.load_state}.get(what, rnnfast.load_arrays)
     with io._opened(path, what) as (_, file, size):
         text, arrays = file.text, dict(io._read_all(file, size))
     whole = path.read_bytes()
@@ -704,7 +704,8 @@ def test_damaged_files_are_refused_or_harmless(tmp_path, ending, what):
                 assert str(error).startswith(message)
                 assert len(str(error)) > len(message)
                 refused += 1
-    assert 1000 < refused < 2500
+    least = 500 if what == "file of arrays" else 1000  # damage to a description that nobody reads
+    assert least < refused < 2500
 
 
 # ---- signals

@@ -17,6 +17,7 @@ from rnnfast import (
     RNN,
     SGD,
     Adam,
+    BatchNorm1d,
     Callback,
     Conv1d,
     EncoderDecoder,
@@ -277,6 +278,45 @@ def test_buckets_of_networks_that_shorten_time(padding):
     np.testing.assert_allclose(*losses_seen, rtol=1e-5)
 
 
+def test_a_bucket_too_short_for_a_convolution():
+    rng = np.random.default_rng(5)
+    conv = Conv1d(2, 4, 5, batch_first=True, seed=0)
+    model = Sequential(conv, Last(batch_first=True), Linear(4, 3, seed=2))
+    x, lengths = rng.standard_normal((8, 9, 2), np.float32), np.array([1, 2, 3, 4, 9, 8, 7, 6])
+    options = dict(loss=CE, optimizer=SGD(model, lr=0.0), batch_size=4, progress=False)
+    one, other = (
+        fit(model, (x, np.arange(8) % 3, lengths), shuffle=False, bucket=bucket, **options)
+        for bucket in (True, False)
+    )
+    np.testing.assert_allclose(sorted(one.batch_losses), sorted(other.batch_losses), rtol=1e-5)
+
+
+@pytest.mark.parametrize("bucket", [True, False])
+def test_drop_last(bucket):
+    rng = np.random.default_rng(5)
+    x, lengths = rng.standard_normal((9, 6, 1), np.float32), np.arange(1, 10) % 6 + 1
+    model = Sequential(Last(batch_first=True), BatchNorm1d(1), Linear(1, 3, seed=2))
+    data, seen = (x, np.arange(9), lengths), []
+
+    def loss(prediction, target):
+        if len(prediction) > 1:  # else of validation
+            seen.append(target)
+        return 0.0, np.zeros_like(prediction)
+
+    options = dict(loss=loss, optimizer=SGD(model), batch_size=4, bucket=bucket, progress=False)
+    with pytest.raises(ValueError, match="more than one row in a training batch, got 1"):
+        fit(model, data, seed=0, **options)
+    seen.clear()
+    last = tuple(a[:1] for a in data)
+    fit(model, data, epochs=20, seed=0, drop_last=True, validation=last, **options)
+    assert {len(batch) for batch in seen} == {4}
+    assert len(seen) == 40
+    epochs = [set(np.concatenate(pair)) for pair in zip(seen[::2], seen[1::2], strict=True)]
+    assert {len(epoch) for epoch in epochs} == {8}
+    left_out = {min(set(range(9)) - epoch) for epoch in epochs}
+    assert len(left_out) > 4  # not the longest ones alone, nor the last
+
+
 @pytest.mark.parametrize("batch_first", [True, False])
 @pytest.mark.parametrize("last", [True, False])
 def test_buckets(batch_first, last):
@@ -493,6 +533,7 @@ def test_refuses_before_anything_is_written():
         ("validation", [x], ValueError, "of batches (x, y) or (x, y, lengths)"),
         ("validation", iter([data]), ValueError, "as a list, or a function"),
         ("bucket", 1, TypeError, "as True or False, got 1"),
+        ("drop_last", 1, TypeError, "as True or False, got 1"),
         ("validation_split", 0.9, ValueError, "from 0 to 1 that leaves"),
         ("validation_split", 1.0, ValueError, "from 0 to 1 that leaves"),
         ("validation_split", -0.5, ValueError, "from 0 to 1 that leaves"),
@@ -514,6 +555,8 @@ def test_refuses_before_anything_is_written():
         ([data], {"validation_split": 0.5}, "data as arrays with validation_split"),
         ([data], {"bucket": True}, "data as arrays and their lengths with bucket"),
         (data, {"bucket": True}, "data as arrays and their lengths with bucket"),
+        ([data], {"drop_last": True}, "data as arrays with drop_last"),
+        (data, {"drop_last": True, "batch_size": 99}, "data of at least one batch of 99 samples"),
     ]:
         with pytest.raises(ValueError, match=f"fit expected {message}"):
             fit(model, given, loss=CE, optimizer=SGD(model), **options)

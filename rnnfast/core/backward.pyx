@@ -88,11 +88,14 @@ cdef void _reset_back(const Job* job, Packed net, int index, rnnfast_backstep* s
     cdef const rnnfast_kernels* kn = net.kernels
     cdef Py_ssize_t size = net.itemsize, unit = kn.lanes * RNNFAST_VECTORS, r, at
     cdef Py_ssize_t u0 = min(p0 * unit, net.hidden), u1 = min(p1 * unit, net.hidden)
-    step.carry = job.carry if job.drops == NULL else job.through
-    for r in range(b0, b1 if job.drops != NULL else b0):
+    if job.drops == NULL:
+        kn.reset_backward(step, b0, b1, p0, p1)
+        return
+    step.carry = job.through
+    for r in range(b0, b1):
         copy_row(job.through + (r * job.ldh + u0) * size, NULL, (u1 - u0) * size)
     kn.reset_backward(step, b0, b1, p0, p1)
-    for r in range(b0, b1 if job.drops != NULL else b0):
+    for r in range(b0, b1):
         at = (r * job.ldh + u0) * size
         kn.multiply(job.through + at, drop_of(job, net, index, r) + u0 * size, u1 - u0)
         kn.add(job.carry + at, 1, job.through + at, u1 - u0)

@@ -1,6 +1,7 @@
 """Data to try things on: generators, and readers of real formats."""
 
 from .chorales import music21_chorales, read_chorales, write_midi
+from .formats import from_aeon, from_sktime, from_tslearn, to_aeon, to_sktime, to_tslearn
 from .grammar import REBER_SYMBOLS, embedded_reber, reber_successors
 from .quickdraw import Drawing, read_quickdraw, sketches, write_quickdraw
 from .series import radar_returns, sine_waves, two_signals
@@ -12,6 +13,9 @@ __all__ = [
     "Drawing",
     "date_pairs",
     "embedded_reber",
+    "from_aeon",
+    "from_sktime",
+    "from_tslearn",
     "music21_chorales",
     "pydoc_text",
     "radar_returns",
@@ -23,6 +27,9 @@ __all__ = [
     "sine_waves",
     "sketches",
     "text_batches",
+    "to_aeon",
+    "to_sktime",
+    "to_tslearn",
     "two_signals",
     "write_midi",
     "write_quickdraw",

@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
-__all__ = ["read_lines"]
+import numpy as np
+
+if TYPE_CHECKING:
+    from ..layers.base import Array
+
+__all__ = ["joined", "read_lines"]
+
+
+def joined(series: list[Array]) -> Array | list[Array]:
+    """Return series as one array where all have the same length, else as they are."""
+    return np.stack(series) if len({len(sample) for sample in series}) == 1 else series
 
 
 def read_lines(name: str, file: Iterable[bytes]) -> Iterator[tuple[str, str]]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..layers.base import check_float_dtype
-from .files import read_lines
+from .files import joined, read_lines
 
 if TYPE_CHECKING:
     from ..layers.base import Array
@@ -79,8 +79,7 @@ def read_ts(
             series.append(sample)
     if not series:
         raise ValueError(f"{name}: expected at least one sample after @data, got none")
-    y = np.array(labels) if labels else None
-    return (np.stack(series) if len({len(sample) for sample in series}) == 1 else series), y
+    return joined(series), np.array(labels) if labels else None
 
 
 def _read_header(name: str, lines: Iterator[tuple[str, str]]) -> dict[str, Any]:

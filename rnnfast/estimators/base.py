@@ -21,8 +21,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from .. import init, training
 from ..callbacks import Callback, EarlyStopping, History
 from ..layers import Dropout, Embedding, Linear, Sequential
-from ..layers.base import Layer, check_size, is_number
+from ..layers.base import Layer, check_flag, check_size, is_number
 from ..layers.seq2seq import CELLS
+from ..layers.sequential import steps_left
 from ..optim import SGD, Adam, AdamW, Nadam, Optimizer, RMSprop
 from .sequences import axes, check_ids, check_sequences, is_ragged, real_steps
 
@@ -36,10 +37,20 @@ ROWS = 256  # samples in a call at inference: bounds the memory of all steps' ou
 
 
 class Scaler:
-    """Brings features to mean 0 and variance 1; changes nothing before `fit`."""
+    """Brings features to mean 0 and variance 1; changes nothing before `fit`.
+
+    Parameters
+    ----------
+    owner : estimator
+    name : str
+        Of what is scaled: both for errors.
+    """
 
     mean: Any = 0.0
     scale: Any = 1.0
+
+    def __init__(self, owner: Any, name: str) -> None:
+        self._expected = f"{type(owner).__name__} expected {name}"
 
     def fit(self, rows: Array) -> Scaler:
         """Learn from (rows, features); features that do not vary are only centred."""
@@ -48,8 +59,8 @@ class Scaler:
             scale = rows.std(axis=0, dtype=np.float64)
         if not np.isfinite(scale).all():
             raise ValueError(
-                "Scaler expected values whose variance float64 can hold, got values too large: up "
-                f"to {np.abs(rows).max():.3g}"
+                f"{self._expected} of values whose variance float64 can hold, got values too "
+                f"large: up to {np.abs(rows).max():.3g}"
             )
         # of constant numbers rounding may leave a tiny deviation
         self.scale = np.where(scale > 1e-12 * np.abs(self.mean), scale, 1.0)
@@ -61,7 +72,8 @@ class Scaler:
         largest = np.abs(scaled).max(initial=0.0)
         if not largest <= np.finfo(np.float32).max:
             raise ValueError(
-                f"Scaler expected values that float32 can hold, got values too large: {largest:.3g}"
+                f"{self._expected} of values that, scaled, float32 can hold, got values too large: "
+                f"{largest:.3g}"
             )
         return scaled.astype(np.float32)
 
@@ -93,26 +105,13 @@ def check_network(owner: Any, model: Sequential, n_outputs: int, keeps_time: boo
 
 def check_steps_left(owner: Any, model: Layer, ends: Array) -> None:
     """Raise ValueError where a network leaves no step of a series of `ends` steps to tell from."""
-    left = ends
-    for layer in _plain_layers(model):
-        following = layer.out_lengths(left)
-        if following is None:  # the axis of time ends here
-            break
-        left = following
+    left = steps_left(model, ends)
     if (left < 1).any():
         i = int(np.argmax(left < 1))
         raise ValueError(
             f"{type(owner).__name__} expected X of series that network leaves a step of, got "
             f"X[{i}] of {ends[i]} steps, of which it leaves none"
         )
-
-
-def _plain_layers(layer: Layer) -> Iterator[Layer]:
-    if isinstance(layer, Sequential):
-        for part in layer.layers:
-            yield from _plain_layers(part)
-    else:
-        yield layer
 
 
 def make_network(owner: Any, n_features: int, n_outputs: int) -> Layer:
@@ -231,7 +230,10 @@ class NetworkEstimator(BaseEstimator):
     # ---- for subclasses: a fit is _reset, _start(model), _train(...)
 
     def _continues(self, partial: bool = False) -> bool:
-        """Whether a fit, or a partial one, goes on from an earlier one."""
+        """Whether a fit, or a partial one, goes on from an earlier one; checks the switches."""
+        for name in ("early_stopping", "standardize", "warm_start"):
+            if hasattr(self, name):
+                check_flag(type(self).__name__, name, getattr(self, name))
         return (partial or self.warm_start) and hasattr(self, "model_")
 
     def _reset(self) -> None:
@@ -249,10 +251,11 @@ class NetworkEstimator(BaseEstimator):
                 f"{type(self).__name__} expected cell as one of {', '.join(CELLS)}, "
                 f"got {self.cell!r}"
             )
-        if isinstance(self.hidden_size, (Sequence, np.ndarray)):
-            sizes, depth = list(self.hidden_size), 1
+        given: Any = self.hidden_size
+        if isinstance(given, Sequence) or np.ndim(given):
+            sizes, depth = list(given), 1
         else:
-            sizes, depth = [self.hidden_size], self.num_layers
+            sizes, depth = [given], self.num_layers
         if not sizes:
             raise ValueError(f"{type(self).__name__} expected hidden_size of at least one layer")
         layers: list[Layer] = []
@@ -532,7 +535,7 @@ class SequenceEstimator(NetworkEstimator):
         return x, lengths
 
     def _learn_scale(self, x: Array, lengths: Array | None) -> None:
-        self._scaler = Scaler()
+        self._scaler = Scaler(self, "X")
         if self.standardize and self._vocabulary_size is None:
             self._scaler.fit(real_steps(x, lengths))
 

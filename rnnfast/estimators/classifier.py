@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from .. import losses
 from ..layers import Last, Pool, Sequential
+from ..layers.sequential import steps_left
 from .base import SequenceEstimator, predict
 from .sequences import unpad
 
@@ -148,6 +149,7 @@ class SequenceClassifier(ClassifierMixin, ClassEstimator):
         Returns
         -------
         (samples, time, classes) array, or list of (time, classes) arrays for a list
+            NaN where a `network` of convolutions wants more steps than there were until then.
         """
         check_is_fitted(self)
         x, lengths = self._check_X(X, reset=False)
@@ -157,10 +159,9 @@ class SequenceClassifier(ClassifierMixin, ClassEstimator):
             scores = predict(Sequential(*layers), x, lengths)
         else:
             ends = np.full(len(x), x.shape[1]) if lengths is None else lengths
-            scores = np.stack(
-                [predict(self.model_, x, np.minimum(t + 1, ends)) for t in range(x.shape[1])],
-                axis=1,
-            )
+            until = np.minimum(np.arange(1, x.shape[1] + 1)[:, np.newaxis], ends)
+            scores = np.stack([predict(self.model_, x, n) for n in until], axis=1)
+            scores[(steps_left(self.model_, until) < 1).T] = np.nan
         return unpad(_probabilities(scores), lengths, X)
 
 

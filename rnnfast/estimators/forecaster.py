@@ -15,6 +15,7 @@ from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_is_fitted
 
 from .. import losses
+from ..datasets.formats import pad
 from ..layers import Last, Linear, Sequential
 from ..layers.base import check_size, is_number
 from .base import (
@@ -27,7 +28,7 @@ from .base import (
     predict,
     unchanged_by_errors,
 )
-from .sequences import axes, check_sequences, is_ragged, pad
+from .sequences import axes, check_sequences, is_ragged, plain
 
 if TYPE_CHECKING:
     from ..layers.base import Array, Layer
@@ -511,7 +512,8 @@ class Forecaster(WindowEstimator, NetworkEstimator):
         return model
 
     def _learn_scales(self, series: Series, extra: Series | None) -> None:
-        self._scaler, self._target_scaler, self._extra_scaler = Scaler(), Scaler(), Scaler()
+        self._scaler, self._target_scaler = Scaler(self, "X"), Scaler(self, "X")
+        self._extra_scaler = Scaler(self, "exogenous")
         if self.standardize:
             rows = np.concatenate(series)
             self._scaler.fit(rows)
@@ -639,7 +641,7 @@ def _design(x: Array) -> Array:
 def _as_given(forecast: Array, X: Any) -> Array:
     """Return (samples, horizon, targets) with the axes that X has."""
     if is_ragged(X):
-        return forecast[..., 0] if np.ndim(X[0]) == 1 else forecast
+        return forecast[..., 0] if np.ndim(plain(X)[0]) == 1 else forecast
     n = axes(X)
     if n == 3:
         return forecast

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from scipy.special import softmax
 from sklearn.utils import assert_all_finite
+from sklearn.utils.multiclass import check_classification_targets
 
+from ..datasets.formats import pad
 from .classifier import ClassEstimator
-from .sequences import pad, unpad
+from .sequences import plain, unpad
 
 if TYPE_CHECKING:
     from ..layers.base import Array
@@ -50,7 +52,7 @@ class SequenceLabeler(ClassEstimator):
         owner = type(self).__name__
         if y is None:
             raise ValueError(f"{owner} requires y to be passed, but the target y is None")
-        labels = [np.asarray(sample) for sample in y]
+        labels = [np.asarray(sample) for sample in plain(y)]
         ends = np.full(len(x), x.shape[1]) if lengths is None else lengths
         if [label.shape for label in labels] != [(n,) for n in ends]:
             raise ValueError(
@@ -59,7 +61,9 @@ class SequenceLabeler(ClassEstimator):
             )
         for i, label in enumerate(labels):
             assert_all_finite(label, input_name=f"y[{i}]")
-        codes = self._encode(np.concatenate(labels), reset, classes)
+        together = np.concatenate(labels)
+        check_classification_targets(together)
+        codes = self._encode(together, reset, classes)
         return pad(np.split(codes, np.cumsum(ends)[:-1]))[0], len(self.classes_)
 
     def predict_proba(self, X: Any) -> Any:
@@ -104,7 +108,11 @@ class SequenceLabeler(ClassEstimator):
         -------
         float
         """
-        owner, predicted, labels = type(self).__name__, self.predict(X), list(map(np.asarray, y))
+        owner, predicted, labels = (
+            type(self).__name__,
+            self.predict(X),
+            list(map(np.asarray, plain(y))),
+        )
         if len(predicted) != len(labels):
             raise ValueError(
                 f"{owner} expected y with labels for each of {len(predicted)} sequences, "

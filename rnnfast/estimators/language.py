@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import chain, islice
 from numbers import Integral
@@ -19,6 +19,7 @@ from ..layers import Embedding, JoinedEmbedding, Linear, Sequential
 from ..layers.base import check_positive, check_size
 from ..losses import softmax_cross_entropy
 from .base import NetworkEstimator, check_fraction, unchanged_by_errors
+from .sequences import plain
 
 if TYPE_CHECKING:
     from ..layers.base import Array
@@ -110,6 +111,12 @@ class LanguageModel(NetworkEstimator):
     batch_size: int = 16
     max_iter: int = 20
     learning_rate_init: float = 2e-3
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.one_d_array = tags.input_tags.string = True
+        return tags
 
     # ---- training
 
@@ -336,7 +343,8 @@ class LanguageModel(NetworkEstimator):
 
     def _check(self, X: Any) -> tuple[list[Any], bool]:
         # sequences, each a str, an integer array or a list, and whether X was a list of them
-        if isinstance(X, Mapping) or not hasattr(X, "__iter__"):
+        X = plain(X)
+        if isinstance(X, (Mapping, Set)) or not hasattr(X, "__iter__"):
             raise TypeError(
                 "LanguageModel expected X as a text, integers, or a list of sequences, "
                 f"got {type(X).__name__}"

@@ -53,12 +53,14 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None"
             )
-        target = check_array(y, dtype=np.float64, ensure_2d=False, estimator=self, input_name="y")
+        target = check_array(
+            y, dtype=np.float64, order="C", ensure_2d=False, estimator=self, input_name="y"
+        )
         check_consistent_length(x, target)
         rows = target.reshape(len(target), -1)
         if reset:
             self._single = target.ndim == 1
-            self._y_scaler = Scaler()
+            self._y_scaler = Scaler(self, "y")
             if self.standardize:
                 self._y_scaler.fit(rows)
         return self._y_scaler(rows), rows.shape[1]

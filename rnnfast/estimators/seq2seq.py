@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +11,13 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
+from ..datasets.formats import pad
 from ..generation import Vocabulary
 from ..layers import EncoderDecoder
 from ..layers.base import check_size
 from ..losses import softmax_cross_entropy
 from .base import ROWS, NetworkEstimator, Scaler, check_fraction, unchanged_by_errors
-from .sequences import FLOATS, pad
+from .sequences import FLOATS, plain
 
 if TYPE_CHECKING:
     from ..layers.base import Array
@@ -119,6 +120,12 @@ class Seq2Seq(NetworkEstimator):
     attention: str | None = None
     standardize: bool = True
     max_length: int | None = None
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False  # of vectors only
+        tags.input_tags.string = tags.target_tags.required = True
+        return tags
 
     # ---- training
 
@@ -263,13 +270,14 @@ class Seq2Seq(NetworkEstimator):
 
     def _check_X(self, X: Any) -> Any:
         # a list of sequences, or an array of vectors
+        X = plain(X)
         if not (isinstance(X, np.ndarray) and X.dtype.kind == "f"):
             return _check_sequences("X", X)
-        return check_array(X, dtype=FLOATS, estimator=self, input_name="X")
+        return check_array(X, dtype=FLOATS, order="C", estimator=self, input_name="X")
 
     def _learn_symbols(self, sources: Any, targets: list[Any]) -> None:
         self.source_vocabulary_: Vocabulary | None = None
-        self._scaler = Scaler()
+        self._scaler = Scaler(self, "X")
         if not isinstance(sources, np.ndarray):
             self.source_vocabulary_ = Vocabulary.learn(sources)
         else:
@@ -309,7 +317,12 @@ class Seq2Seq(NetworkEstimator):
 
 
 def _check_sequences(name: str, sequences: Any) -> list[Any]:
-    if isinstance(sequences, str) or not hasattr(sequences, "__len__") or len(sequences) == 0:
+    sequences = plain(sequences)
+    if (
+        isinstance(sequences, (str, Mapping, Set))  # the latter have no order of their own
+        or not hasattr(sequences, "__len__")
+        or len(sequences) == 0
+    ):
         raise ValueError(f"Seq2Seq expected {name} as a list of sequences, got {sequences!r:.80}")
     checked = [s.tolist() if isinstance(s, np.ndarray) else s for s in sequences]
     for sequence in checked:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.utils import check_array
+
+from ..datasets.formats import pad
 
 if TYPE_CHECKING:
     from ..layers.base import Array
@@ -16,11 +17,17 @@ FLOATS = (np.float64, np.float32)  # converted to float32 only once they are sta
 
 def is_ragged(X: Any) -> bool:
     """Whether X is a list of sequences rather than one array, or nested lists of one."""
+    X = plain(X)
     if isinstance(X, np.ndarray):
         return X.dtype == object and X.ndim == 1 and len(X) > 0 and np.ndim(X[0]) > 0
     if not isinstance(X, (list, tuple)) or not all(hasattr(s, "__len__") for s in X):
         return False
     return any(isinstance(s, np.ndarray) for s in X) or len({len(s) for s in X}) > 1
+
+
+def plain(X: Any) -> Any:
+    """Return X, of pandas or the like as an array: iterating a DataFrame gives its columns."""
+    return X.to_numpy() if hasattr(X, "to_numpy") else X
 
 
 def axes(X: Any) -> int:
@@ -50,7 +57,7 @@ def check_sequences(owner: Any, X: Any, name: str = "X") -> tuple[Array, Array |
         For anything else, sequences without steps and numbers that are not finite.
     """
     if is_ragged(X):
-        x, lengths = pad(_all_steps(owner, name, X, "fiub"))
+        x, lengths = pad(_all_steps(owner, name, plain(X), "fiub"))
         if not np.isfinite(x).all():
             raise ValueError(f"{_name(owner)} expected {name} of finite numbers, got NaN or inf")
         return x, lengths
@@ -60,7 +67,8 @@ def check_sequences(owner: Any, X: Any, name: str = "X") -> tuple[Array, Array |
             f"{_name(owner)} expected {name} as (samples, time, features) or (samples, time) with "
             f"at least one step and feature, got shape {np.shape(X)}"
         )
-    x = check_array(X, dtype=FLOATS, allow_nd=series, estimator=owner, input_name=name)
+    # in one order, as sums of other layouts round in other ways
+    x = check_array(X, dtype=FLOATS, order="C", allow_nd=series, estimator=owner, input_name=name)
     return (x if series else x[..., np.newaxis]), None
 
 
@@ -72,7 +80,7 @@ def check_ids(owner: Any, X: Any, size: int) -> tuple[Array, Array | None]:
     ids : (samples, time) array of int
     lengths : (samples,) array of int, or None
     """
-    x, lengths = pad(_all_steps(owner, "X", X, "iu"))
+    x, lengths = pad(_all_steps(owner, "X", plain(X), "iu"))
     if x.shape[2] != 1:
         raise ValueError(
             f"{_name(owner)} expected a token id for each step, got {x.shape[2]} features"
@@ -82,15 +90,6 @@ def check_ids(owner: Any, X: Any, size: int) -> tuple[Array, Array | None]:
             f"{_name(owner)} expected token ids from 0 to {size - 1}, got {x.min()} to {x.max()}"
         )
     return x[..., 0], lengths
-
-
-def pad(arrays: Sequence[Array]) -> tuple[Array, Array | None]:
-    """Return sequences (time, ...) as one array (samples, time, ...), and their lengths."""
-    lengths = np.array([len(a) for a in arrays])
-    x = np.zeros((len(arrays), lengths.max(), *arrays[0].shape[1:]), np.result_type(*arrays))
-    for row, array in zip(x, arrays, strict=True):
-        row[: len(array)] = array
-    return x, (None if (lengths == x.shape[1]).all() else lengths)
 
 
 def real_steps(x: Array, lengths: Array | None) -> Array:

@@ -29,9 +29,12 @@ blank: ContextVar[bool] = ContextVar("rnnfast_blank", default=False)
 
 def check_size(owner: str, name: str, value: Any, least: int) -> int:
     """Return `value` as an int that is at least `least`."""
-    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
+    try:
+        size = None if isinstance(value, (bool, np.bool_)) else operator.index(value)
+    except TypeError:
+        size = None
+    if size is None:
         raise TypeError(f"{owner} expected {name} as an integer, got {value!r}")
-    size = operator.index(value)
     if size < least:
         raise ValueError(f"{owner} expected {name} >= {least}, got {size}")
     return size
@@ -149,6 +152,15 @@ def check_lengths(owner: str, lengths: Any, steps: int, batch: int) -> Array | N
     return given.astype(np.int64)
 
 
+def as_array(value: Any) -> Array:
+    """Return an array_like, or a PyTorch tensor of any device, as an array."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+        if str(value.dtype) == "torch.bfloat16":  # which NumPy does not have
+            value = value.float()
+    return np.asarray(value)
+
+
 def past_end(lengths: Array | None, steps: int) -> Array | None:
     """Return a (B, T) mask of the steps past each sample's end, or None where there are none."""
     return None if lengths is None else np.arange(steps) >= lengths[:, None]
@@ -214,7 +226,7 @@ class Parameters(Mapping[str, "Array"]):
         """Return `value` as an array that may be assigned to parameter `name`, or raise."""
         if name not in self._arrays:
             raise KeyError(f"{self._owner} has no parameter {name!r}, only {', '.join(self)}")
-        wanted, given = self._arrays[name], np.asarray(value)
+        wanted, given = self._arrays[name], as_array(value)
         if not np.can_cast(given.dtype, wanted.dtype, "same_kind"):
             raise TypeError(
                 f"{self._owner} expected {name} of a dtype that converts to {wanted.dtype}, "
@@ -404,7 +416,7 @@ class Layer:
         return {name: array.copy() for name, array in {**self.params, **self.buffers}.items()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Copy parameters and buffers in from arrays or CPU tensors under PyTorch's names.
+        """Copy parameters and buffers in from arrays or tensors under PyTorch's names.
 
         Parameters
         ----------
@@ -430,7 +442,14 @@ class Layer:
                 f"{type(self).__name__} expected a state dict with its own parameter names; "
                 f"missing: {', '.join(missing) or 'none'}; unknown: {', '.join(unknown) or 'none'}"
             )
-        checked = {name: owners[name].check(name, value) for name, value in state_dict.items()}
+        checked = {}
+        for name, value in state_dict.items():
+            try:
+                checked[name] = owners[name].check(name, value)
+            except (TypeError, ValueError) as error:
+                if "." not in name:
+                    raise
+                raise type(error)(f"{name}: {error}") from None  # which of the layers' weights
         for name, array in checked.items():
             owners[name][name] = array
 

@@ -757,9 +757,9 @@ class GRU(Recurrent):
         reset_after: bool = True,
     ) -> None:
         self.reset_after = check_flag("GRU", "reset_after", reset_after)
-        if not reset_after:
+        if not self.reset_after:
             self._cell = "gru_reset_before"
-            if layer_norm:
+            if check_flag("GRU", "layer_norm", layer_norm):
                 raise ValueError("GRU expected layer_norm=False with reset_after=False, got True")
         self._setup(
             input_size,

@@ -465,6 +465,19 @@ def with_parts(layer: Layer) -> Iterator[Layer]:
             yield from with_parts(part)
 
 
+def steps_left(layer: Layer, lengths: Any) -> Any:
+    """Return how many steps there are of sequences of `lengths` where the axis of time ends.
+
+    Behind the last layer where it does not end.
+    """
+    for part in layer.layers if isinstance(layer, Sequential) else [layer]:
+        following = part.out_lengths(lengths)
+        if following is None:
+            return steps_left(part, lengths) if isinstance(part, Sequential) else lengths
+        lengths = following
+    return lengths
+
+
 def build(entry: Any) -> Layer:
     """Make a layer of this package from a mapping with its "type" and its "config".
 

@@ -1,5 +1,6 @@
-"""Models to and from ONNX's files; needs ``pip install rnnfast[onnx]``."""
+"""Models to and from ONNX's files: what other runtimes run, and what others exported."""
 
 from .load import Model, Value, load
+from .save import save
 
-__all__ = ["Model", "Value", "load"]
+__all__ = ["Model", "Value", "load", "save"]

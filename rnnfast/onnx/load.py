@@ -12,6 +12,7 @@ import numpy as np
 from ..layers.base import check_dtype
 from .operators import DTYPES, NEWEST, OLDEST, OPERATORS, Product, find
 from .recurrent import KINDS, RecurrentNode
+from .save import _onnx
 
 if TYPE_CHECKING:
     from ..layers.base import Array
@@ -46,7 +47,7 @@ def load(path: str | os.PathLike[str]) -> Model:
     ImportError
         Where the onnx library is missing.
     """
-    library = _library()
+    library = _onnx()
     path = os.fspath(path)
     with open(path, "rb"):  # its errors are plainer than the library's
         pass
@@ -196,16 +197,6 @@ class Model:
 
 
 # ---- reading -----------------------------------------------------------------------------------
-
-
-def _library() -> Any:
-    try:
-        import onnx
-    except ImportError as error:
-        raise ImportError(
-            "rnnfast.onnx needs the onnx library: pip install rnnfast[onnx]"
-        ) from error
-    return onnx
 
 
 def _read(library: Any, path: str) -> Any:

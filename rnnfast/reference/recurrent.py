@@ -226,7 +226,7 @@ class Factors:
 class Record:
     """What one direction of one layer leaves for its backward pass."""
 
-    h: Array  # (T, B, Ho) what w_hh multiplied at each step
+    h: Array  # (T, B, Ho) what w_hh, or the gate before it, multiplied at each step
     u: Array | None  # (T, B, H) the cell's output before the projection
     saved: list[Saved]  # T entries
     norms: list[Saved]  # T entries, with layer normalisation

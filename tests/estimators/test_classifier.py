@@ -314,6 +314,10 @@ def test_training_that_fails_changes_nothing(error):
         ({"callbacks": ["a"]}, TypeError, "callbacks as a sequence"),
         ({"network": 3}, TypeError, "network as a function"),
         ({"cell": []}, ValueError, "cell as one of"),
+        ({"hidden_size": np.array(4.5)}, TypeError, "hidden_size as an integer"),
+        ({"early_stopping": "yes"}, TypeError, "early_stopping as True or False, got 'yes'"),
+        ({"warm_start": 1}, TypeError, "warm_start as True or False, got 1"),
+        ({"standardize": None}, TypeError, "standardize as True or False, got None"),
         ({"early_stopping": True, "validation_fraction": 1.0}, ValueError, "between 0 and 1"),
     ],
     ids=str,
@@ -323,16 +327,33 @@ def test_refuses_wrong_kinds(options, error, message):
         SequenceClassifier(**{**QUICK, "max_iter": 1, **options}).fit(*walks(10))
 
 
-def test_short_series_need_a_step_whatever_comes_with_them():
-    def network(n_features, n_outputs):
-        return Sequential(
-            Conv1d(n_features, 4, 3, batch_first=True, seed=0),
-            Last(batch_first=True),
-            Linear(4, n_outputs, seed=0),
-        )
+def test_hidden_size_as_numpy_has_it():
+    X, y = walks(10)
+    for size in (np.int64(4), np.array(4), np.array([4])):
+        model = SequenceClassifier(**{**QUICK, "hidden_size": size}).fit(X, y)
+        assert model.model_[0].hidden_size == 4
 
+
+def convolution(n_features, n_outputs):
+    return Sequential(
+        Conv1d(n_features, 4, 3, batch_first=True, seed=0),
+        Last(batch_first=True),
+        Linear(4, n_outputs, seed=0),
+    )
+
+
+def test_no_belief_before_a_convolution_has_its_steps():
+    X = [np.arange(2.0 * n).reshape(n, 2) for n in (3, 4, 5)]
+    model = SequenceClassifier(**QUICK, network=convolution).fit(X, [0, 1, 0])
+    for x, belief in zip(X, model.predict_proba_steps(X), strict=True):
+        assert np.isnan(belief[:2]).all()
+        for t in range(3, len(x) + 1):
+            np.testing.assert_allclose(belief[t - 1], model.predict_proba([x[:t]])[0], rtol=1e-5)
+
+
+def test_short_series_need_a_step_whatever_comes_with_them():
     X, y = walks(20)
-    model = SequenceClassifier(network=network, max_iter=1)
+    model = SequenceClassifier(network=convolution, max_iter=1)
     with pytest.raises(ValueError, match=r"X\[\d+\] of 2 steps, of which it leaves none"):
         model.fit(X, y)
     model.fit([np.zeros((n, 2)) for n in (3, 4)], [0, 1])

@@ -69,6 +69,7 @@ def test_refuses_labels():
         (None, "requires y to be passed"),
         ([labels[:1] for labels in y], "a label for each step of X"),
         (y[:3], "a label for each step of X"),
+        ([np.linspace(0.1, 0.9, len(labels)) for labels in y], "Unknown label type: continuous"),
     ]:
         with pytest.raises(ValueError, match=message):
             model.fit(X, wrong)

@@ -198,7 +198,9 @@ def test_a_fit_that_fails_changes_nothing():
 
 
 @pytest.mark.parametrize(
-    ("X", "error"), [("", ValueError), ({"a": 1}, TypeError), (3, TypeError)], ids=str
+    ("X", "error"),
+    [("", ValueError), ({"a": 1}, TypeError), ({"a", "b"}, TypeError), (3, TypeError)],
+    ids=str,
 )
 def test_refuses_what_is_no_text(X, error):
     with pytest.raises(error, match="LanguageModel expected X"):

@@ -64,10 +64,10 @@ def test_refuses_what_float32_cannot_hold():
     rng = np.random.default_rng(0)
     X, y = rng.standard_normal((5, 4)), rng.standard_normal(5)
     model = SequenceRegressor(max_iter=1, random_state=0)
-    for large in ((1e300 * X, y), (X, 1e200 * y)):
-        with pytest.raises(ValueError, match="too large"):
+    for name, large in (("X", (1e300 * X, y)), ("y", (X, 1e200 * y))):
+        with pytest.raises(ValueError, match=f"^SequenceRegressor expected {name} of .* too large"):
             model.fit(*large)
-    with pytest.raises(ValueError, match="too large"):
+    with pytest.raises(ValueError, match=r"^SequenceRegressor expected X of .* too large"):
         SequenceRegressor(max_iter=1, standardize=False).fit(1e60 * X, y)
     assert np.isfinite(model.fit(1e60 * X, 1e60 * y).predict(1e60 * X)).all()
     with pytest.raises(ValueError, match="too large"):

@@ -131,6 +131,7 @@ def test_refuses(model):
     for call, error, message in [
         (lambda: Seq2Seq().fit(X, X[:3]), ValueError, "as many sequences in y as in X, 4, got 3"),
         (lambda: Seq2Seq().fit("abc", X), ValueError, "X as a list of sequences, got 'abc'"),
+        (lambda: Seq2Seq().fit({"a", "b"}, X), ValueError, "X as a list of sequences, got {"),
         (lambda: Seq2Seq().fit(X, []), ValueError, "y as a list of sequences, got []"),
         (lambda: Seq2Seq().fit(X, [1, 2, 3, 4]), TypeError, "y as a list of sequences, got one"),
         (lambda: Seq2Seq(batch_size=0).fit(X, X), ValueError, "batch_size >= 1, got 0"),

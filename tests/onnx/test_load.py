@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import builtins
 import re
+import subprocess
 import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from onnx_graphs import agree, graph, helper, onnx, run_ort
+from onnx_graphs import agree, graph, helper, onnx, onnxruntime, run_ort
 from support import damaged
 from support import each_engine as each_engine
 
@@ -253,7 +254,6 @@ def test_a_single_output_comes_alone(path):
 
 
 def test_what_a_session_says_of_its_inputs(path):
-    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     nodes = [
         helper.make_node("Cast", ["ids"], ["floats"], to=11),
         helper.make_node("Equal", ["ids", "ids"], ["same"]),
@@ -263,7 +263,7 @@ def test_what_a_session_says_of_its_inputs(path):
     axes[0].dim_param = "batch"
     axes.add()
     ours = loaded(path, model)
-    theirs = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    theirs = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     for got, want in (
         (ours.get_inputs(), theirs.get_inputs()),
         (ours.get_outputs(), theirs.get_outputs()),
@@ -547,6 +547,17 @@ def test_files_that_are_none(path):
         path.write_bytes(content)
         with pytest.raises(ValueError, match="is not a model that rnnfast can load"):
             rnnfast.onnx.load(path)
+
+
+def test_onnx_is_imported_by_calls_alone():
+    code = """
+import sys
+import rnnfast
+rnnfast.onnx.load
+print("onnx" in sys.modules)
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "False\n"
 
 
 def test_without_onnx(path, monkeypatch):

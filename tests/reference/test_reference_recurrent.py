@@ -43,10 +43,10 @@ def test_gradients_equal_finite_differences(case):
 
 def torch_network(torch, problem):
     c = problem.case
-    options = dict(c.row.torch_options)
+    options = dict(c.row.options)
     if c.P:
         options["proj_size"] = c.P
-    net = getattr(torch.nn, c.row.torch)(
+    net = getattr(torch.nn, c.row.layer)(
         c.I, c.H, c.L, bias=c.bias, bidirectional=c.D == 2, dtype=torch.float64, **options
     )
     for k, weights in enumerate(problem.weights):

@@ -1,0 +1,581 @@
+"""Models as ONNX graphs: what ONNX Runtime makes of them, and what cannot be one."""
+
+from __future__ import annotations
+
+import builtins
+import os
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+# of its modules, since a folder of tests could pass for the package itself
+pytest.importorskip("onnx.helper", reason="onnx is not installed")
+pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+
+import onnx
+import onnxruntime
+from support import each_engine as each_engine
+
+import rnnfast
+import rnnfast.onnx
+from rnnfast import (
+    GRU,
+    LSTM,
+    RNN,
+    BahdanauAttention,
+    BatchNorm1d,
+    Conv1d,
+    Dropout,
+    Embedding,
+    EncoderDecoder,
+    GatedConv1d,
+    JoinedEmbedding,
+    Last,
+    LayerNorm,
+    Linear,
+    LuongAttention,
+    Pool,
+    ReLU,
+    RepeatVector,
+    Sequential,
+    Sigmoid,
+    Tanh,
+    WaveNet,
+)
+from rnnfast.layers.base import blank
+from rnnfast.onnx.save import LAYERS, WHOLE
+
+BOUND = 1e-5
+T, B, F, H = 7, 4, 3, 5
+LENGTHS = [T, 3, 0, 1]
+CELLS = {
+    "RNN": RNN,
+    "RNN relu": lambda *sizes, **options: RNN(*sizes, nonlinearity="relu", **options),
+    "LSTM": LSTM,
+    "LSTM projection": lambda *sizes, **options: LSTM(*sizes, proj_size=2, **options),
+    "GRU": GRU,
+    "GRU reset before": lambda *sizes, **options: GRU(*sizes, reset_after=False, **options),
+}
+
+
+def exported(tmp_path: Any, model: Any, **options: Any) -> Any:
+    """Return the saved graph, as ONNX's own library reads it."""
+    path = tmp_path / "model.onnx"
+    rnnfast.onnx.save(model, path, **options)
+    assert os.listdir(tmp_path) == ["model.onnx"]
+    graph = onnx.load(str(path))
+    onnx.checker.check_model(graph, full_check=True)
+    return graph
+
+
+def run(graph: Any, **inputs: Any) -> list[Any]:
+    """Return what ONNX Runtime gives, in the order of the graph's outputs."""
+    session = onnxruntime.InferenceSession(
+        graph.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    return session.run(None, inputs)
+
+
+def same(got: Any, want: Any) -> None:
+    assert got.dtype == want.dtype
+    assert got.shape == want.shape
+    np.testing.assert_allclose(got, want, rtol=BOUND, atol=BOUND)
+
+
+def numbers(*shape: int, dtype: Any = np.float32) -> Any:
+    return np.random.default_rng(0).standard_normal(shape).astype(dtype)
+
+
+def padded(lengths: Any, steps: int = T) -> Any:
+    """Return a batch of sequences with NaN past their ends."""
+    x = numbers(steps, B, F)
+    if lengths is not None:
+        x[np.arange(steps)[:, None] >= lengths] = np.nan
+    return x
+
+
+def laid_out(x: Any, batch_first: bool | None) -> Any:
+    return np.ascontiguousarray(x.swapaxes(0, 1)) if batch_first else x
+
+
+def output(result: Any) -> Any:
+    return result[0] if isinstance(result, tuple) else result
+
+
+# ---- recurrent layers --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"batch_first": True}, {"num_layers": 3}, {"num_layers": 2, "bias": False}],
+    ids=str,
+)
+def test_recurrent(cell, bidirectional, options, tmp_path):
+    model = CELLS[cell](F, H, bidirectional=bidirectional, seed=1, **options)
+    x = laid_out(numbers(T, B, F), model.batch_first)
+    same(run(exported(tmp_path, model), input=x)[0], model(x)[0])
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("options", [{}, {"bidirectional": True, "num_layers": 2}], ids=str)
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_recurrent_ragged(cell, options, batch_first, tmp_path):
+    model = CELLS[cell](F, H, batch_first=batch_first, seed=1, **options)
+    graph = exported(tmp_path, model, lengths=True)
+    for lengths in LENGTHS, [3, 5, 2, 4]:  # no sample fills all steps
+        x = laid_out(padded(lengths), batch_first)
+        (y,) = run(graph, input=x, lengths=np.array(lengths, np.int32))
+        same(y, model(x, None, lengths)[0])
+
+
+@pytest.mark.parametrize("cell", [name for name in CELLS if name != "LSTM projection"])
+@pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["whole", "ragged"])
+@pytest.mark.parametrize(
+    "options", [{}, {"bidirectional": True, "num_layers": 2, "batch_first": True}], ids=str
+)
+def test_states(cell, lengths, options, tmp_path):
+    model = CELLS[cell](F, H, seed=1, **options)
+    graph = exported(tmp_path, model, states=True, lengths=lengths is not None)
+    x = laid_out(padded(lengths), model.batch_first)
+    stack = model.num_layers * (2 if model.bidirectional else 1)
+    parts = numbers(2, stack, B, H)
+    state = tuple(parts) if model._has_c else parts[0]
+    given = dict(zip(["h_0", "c_0"], parts, strict=True)) if model._has_c else {"h_0": parts[0]}
+    if lengths:
+        given["lengths"] = np.array(lengths, np.int32)
+    y, *final = run(graph, input=x, **given)
+    want, want_final = model(x, state, lengths)
+    same(y, want)
+    for got, part in zip(final, want_final if model._has_c else [want_final], strict=True):
+        same(got, part)
+    names = [value.name for value in graph.graph.output]
+    assert names == ["output", "h_n", "c_n"][: len(names)]
+
+
+def test_states_of_a_chain_carry_on(tmp_path):
+    model = Sequential(LSTM(F, H, seed=1), Sequential(Dropout(), GRU(H, 2, seed=2)))
+    graph = exported(tmp_path, model, states=True)
+    x = numbers(T, B, F)
+    zeros = {"0.h_0": (1, B, H), "0.c_0": (1, B, H), "1.1.h_0": (1, B, 2)}
+    state = {name: np.zeros(shape, np.float32) for name, shape in zeros.items()}
+    whole = model(x)[0]
+    for part, want in (x[:3], whole[:3]), (x[3:], whole[3:]):
+        y, *final = run(graph, input=part, **state)
+        same(y, want)
+        names = [value.name for value in graph.graph.output]
+        assert names == ["output", "0.h_n", "0.c_n", "1.1.h_n"]
+        state = dict(zip(zeros, final, strict=True))
+
+
+def test_training_options_are_left_out(tmp_path):
+    model = LSTM(F, H, 2, dropout=0.5, recurrent_dropout=0.5, checkpoint=2, seed=1)
+    x = numbers(T, B, F)
+    same(run(exported(tmp_path, model), input=x)[0], model(x)[0])
+
+
+# ---- all layers --------------------------------------------------------------------------------
+
+norm = BatchNorm1d(F, batch_first=True)
+norm.buffers["running_mean"] = [1.0, -2.0, 30.0]
+norm.buffers["running_var"] = [0.5, 4.0, 9.0]
+norm.params["weight"] = [1.0, 2.0, -3.0]
+norm.params["bias"] = [0.5, 0.0, 1.0]
+scaled = LayerNorm(F, eps=1e-2)
+scaled.params["weight"] = [1.0, 2.0, -3.0]
+scaled.params["bias"] = [0.5, 0.0, 1.0]
+
+CHAINS = {
+    "linear": Sequential(
+        LSTM(F, H, seed=1), Linear(H, 2, bias=False, seed=2), Linear(2, 3, seed=2)
+    ),
+    "norms": Sequential(scaled, norm, GRU(F, H, batch_first=True, seed=1)),
+    "plain norm": Sequential(BatchNorm1d(F, affine=False, batch_first=False), RNN(F, H, seed=1)),
+    "activations": Sequential(RNN(F, H, seed=1), ReLU(), Tanh(), Sigmoid(), Dropout()),
+    "last": Sequential(LSTM(F, H, 2, bidirectional=True, seed=1), Last(), Linear(2 * H, 2, seed=2)),
+    "last, batch first": Sequential(LSTM(F, H, batch_first=True, seed=1), Last(True), Tanh()),
+    "mean": Sequential(GRU(F, H, batch_first=True, seed=1), Pool("mean", True)),
+    "max": Sequential(GRU(F, H, seed=1), Pool("max"), Linear(H, 2, seed=2)),
+    "repeat": Sequential(GRU(F, H, seed=1), Last(), RepeatVector(4), LSTM(H, H, seed=2)),
+    "repeat, batch first": Sequential(
+        GRU(F, H, batch_first=True, seed=1), Last(True), RepeatVector(4, True), Linear(H, 2, seed=2)
+    ),
+    "valid": Sequential(Conv1d(F, H, 3, 2, seed=1), LSTM(H, H, seed=2), Last()),
+    "same": Sequential(Conv1d(F, H, 4, padding="same", dilation=2, seed=1), Pool("max")),
+    "causal": Sequential(Conv1d(F, H, 3, 2, "causal", 2, False, True, seed=1), ReLU()),
+    "padding": Sequential(
+        Conv1d(F, H, 3, 3, padding=2, batch_first=True, seed=1),
+        Conv1d(H, 2, 2, padding="causal", batch_first=True, seed=2),
+        GRU(2, H, batch_first=True, seed=3),
+    ),
+    "gated": Sequential(GatedConv1d(F, 2, 3, seed=1), Pool()),
+    "WaveNet": Sequential(WaveNet(F, H, (1, 2, 4), batch_first=True, seed=1), Linear(H, 2, seed=2)),
+    "nested": Sequential(Sequential(RNN(F, H, seed=1)), Sequential(Last()), Linear(H, 2, seed=2)),
+}
+
+
+@pytest.mark.parametrize("name", CHAINS)
+@pytest.mark.parametrize("lengths", [None, LENGTHS, [6, 4, 5, 3]], ids=str)
+def test_chain(name, lengths, tmp_path):
+    model = CHAINS[name]
+    graph = exported(tmp_path, model, lengths=lengths is not None)
+    for steps in T, T + 4:
+        x = laid_out(padded(lengths, steps), model.batch_first)
+        given = {} if lengths is None else {"lengths": np.array(lengths, np.int32)}
+        (y,) = run(graph, input=x, **given)
+        same(y, model.predict(x, lengths))
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (Last(), (T, B, F)),
+        (Pool("max", batch_first=True), (B, T, F)),
+        (Conv1d(F, H, 2, seed=1), (T, B, F)),
+        (WaveNet(F, H, (1, 2), seed=1), (T, B, F)),
+        (GatedConv1d(F, 2, 1, batch_first=True, seed=1), (B, T, F)),
+        (RepeatVector(3), (B, F)),
+        (RepeatVector(3, batch_first=True), (B, F)),
+        (Linear(F, H, seed=1), (B, F)),
+        (scaled, (B, F)),
+        (norm, (B, T, F)),
+        (BatchNorm1d(F), (B, F)),
+        (ReLU(), (B, F)),
+        (Dropout(), (B, F)),
+        (Sequential(Linear(F, H, seed=1), Tanh(), Linear(H, 2, seed=2)), (B, F)),
+        (Sequential(Linear(F, H, seed=1), RepeatVector(3), GRU(H, H, seed=2)), (B, F)),
+    ],
+    ids=lambda value: type(value).__name__ if not isinstance(value, tuple) else "",
+)
+def test_layer(layer, shape, tmp_path):
+    x = numbers(*shape)
+    same(run(exported(tmp_path, layer), input=x)[0], output(layer(x)))
+
+
+def test_time_where_no_layer_tells(tmp_path):
+    model = Sequential(Linear(F, H, seed=1), LayerNorm(H))
+    x = numbers(T, B, F)
+    same(run(exported(tmp_path, model, time=True), input=x)[0], model.predict(x))
+
+
+@pytest.mark.parametrize(
+    ("model", "shape"),
+    [
+        (Sequential(Embedding(9, F, padding_idx=0, seed=1), LSTM(F, H, seed=2)), (T, B)),
+        (
+            Sequential(Embedding(9, F, seed=1), GRU(F, H, batch_first=True, seed=2), Last(True)),
+            (B, T),
+        ),
+        (Sequential(JoinedEmbedding(9, 2, 3, seed=1), RNN(6, H, seed=2)), (T, B, 3)),
+        (Embedding(9, F, seed=1), (B,)),
+        (JoinedEmbedding(9, 2, 3, seed=1), (B, 3)),
+    ],
+    ids=str,
+)
+def test_symbols(model, shape, tmp_path):
+    ids = np.random.default_rng(0).integers(9, size=shape)
+    same(run(exported(tmp_path, model), input=ids)[0], output(model(ids)))
+
+
+# ---- several inputs ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        LuongAttention(F, F, batch_first=True, seed=1),
+        LuongAttention(H, F, "general", seed=1),
+        LuongAttention(H, F, "concat", 2, seed=1),
+        BahdanauAttention(H, F, 4, batch_first=True, seed=1),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["whole", "ragged"])
+def test_attention(layer, lengths, tmp_path):
+    query = laid_out(numbers(3, B, layer.query_size), layer.batch_first)
+    memory = laid_out(padded(lengths), layer.batch_first)
+    given = {} if lengths is None else {"lengths": np.array(lengths, np.int32)}
+    graph = exported(tmp_path, layer, lengths=lengths is not None)
+    got = run(graph, query=query, memory=memory, **given)
+    for one, want in zip(got, layer(query, memory, lengths), strict=True):
+        same(one, want)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"cell": "gru", "num_layers": 2, "bidirectional": True, "batch_first": True},
+        {"attention": "general", "num_layers": 2, "bidirectional": True, "dropout": 0.5},
+        {"attention": "concat", "cell": "rnn", "batch_first": True},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("ragged", [False, True])
+def test_encoder_decoder(options, ragged, tmp_path):
+    model = EncoderDecoder(9, 6, F, H, seed=1, **options)
+    rng = np.random.default_rng(0)
+    source = laid_out(rng.integers(9, size=(T, B)), model.batch_first)
+    target = laid_out(rng.integers(6, size=(3, B)), model.batch_first)
+    lengths = (LENGTHS, [3, 2, 1, 0]) if ragged else (None, None)
+    given = dict(zip(["source_lengths", "lengths"], lengths, strict=True)) if ragged else {}
+    graph = exported(tmp_path, model, lengths=ragged)
+    given = {name: np.array(value, np.int32) for name, value in given.items()}
+    same(run(graph, source=source, target=target, **given)[0], model(source, target, *lengths))
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_encoder_decoder_of_a_vector(cell, tmp_path):
+    model = EncoderDecoder(F, 6, 2, H, 2, cell, source="vector", seed=1)
+    source, target = numbers(B, F), np.random.default_rng(0).integers(6, size=(3, B))
+    same(run(exported(tmp_path, model), source=source, target=target)[0], model(source, target))
+
+
+# ---- estimators --------------------------------------------------------------------------------
+
+
+def test_network_of_an_estimator(tmp_path):
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    X = [numbers(steps, F) for steps in (3, 5, 4, 6)]
+    estimator = rnnfast.SequenceClassifier(
+        hidden_size=H, num_layers=2, bidirectional=True, max_iter=1, random_state=0
+    )
+    model = estimator.fit(X, [0, 1, 1, 0]).model_
+    x = laid_out(padded(LENGTHS), True)
+    graph = exported(tmp_path, model, lengths=True)
+    (y,) = run(graph, input=x, lengths=np.array(LENGTHS, np.int32))
+    same(y, model.predict(x, LENGTHS))
+
+
+# ---- float64 -----------------------------------------------------------------------------------
+
+
+def test_float64(tmp_path):
+    model = Sequential(
+        Linear(F, H, seed=1, dtype=np.float64),
+        LayerNorm(H, dtype=np.float64),
+        Tanh(),
+        BatchNorm1d(H, dtype=np.float64, batch_first=True),
+        Pool(batch_first=True),
+    )
+    x = numbers(B, T, F, dtype=np.float64)
+    graph = exported(tmp_path, model, lengths=True)
+    (y,) = run(graph, input=x, lengths=np.array(LENGTHS, np.int32))
+    want = model.predict(x, LENGTHS)
+    assert y.dtype == want.dtype
+    np.testing.assert_allclose(y, want, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_float64_recurrence(cell, tmp_path):
+    # ONNX Runtime has none for float64: the same graph in float32 must be that of the twin
+    graphs = []
+    for dtype in np.float64, np.float32:
+        model = Sequential(
+            CELLS[cell](F, H, 2, bidirectional=True, seed=1, dtype=dtype),
+            Conv1d(4 if "proj" in cell else 2 * H, 2, 3, padding="causal", seed=2, dtype=dtype),
+        )
+        graphs.append(exported(tmp_path, model, lengths=True).graph)
+    wide, narrow = graphs
+    kinds = [value.type.tensor_type.elem_type for value in (wide.input[0], wide.output[0])]
+    assert kinds == [onnx.TensorProto.DOUBLE] * 2
+    assert list(wide.node) == list(narrow.node)
+    for one, other in zip(wide.initializer, narrow.initializer, strict=True):
+        array, want = map(onnx.numpy_helper.to_array, (one, other))
+        assert one.name == other.name
+        assert array.dtype == np.float64 or array.dtype == want.dtype
+        np.testing.assert_allclose(array.astype(want.dtype), want, rtol=1e-6, atol=1e-6)
+
+
+# ---- back again --------------------------------------------------------------------------------
+
+
+def reloaded(tmp_path: Any, model: Any, inputs: dict[str, Any], **options: Any) -> list[Any]:
+    path = tmp_path / "model.onnx"
+    rnnfast.onnx.save(model, path, **options)
+    outputs: list[Any] = rnnfast.onnx.load(path).run(None, inputs)
+    return outputs
+
+
+@pytest.mark.parametrize("name", CHAINS)
+@pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["whole", "ragged"])
+def test_chain_and_back(name, lengths, tmp_path):
+    model = CHAINS[name]
+    inputs = {"input": laid_out(padded(lengths), model.batch_first)}
+    if lengths:
+        inputs["lengths"] = np.array(lengths, np.int32)
+    (y,) = reloaded(tmp_path, model, inputs, lengths=lengths is not None)
+    same(y, model.predict(inputs["input"], lengths))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_recurrence_and_back(cell, dtype, tmp_path):
+    states = cell != "LSTM projection"
+    model = CELLS[cell](F, H, 2, bidirectional=True, batch_first=True, seed=1, dtype=dtype)
+    x = laid_out(padded(LENGTHS), True).astype(dtype)
+    inputs = {"input": x, "lengths": np.array(LENGTHS, np.int32)}
+    parts = numbers(2, 4, B, H, dtype=dtype)
+    state = (tuple(parts) if model._has_c else parts[0]) if states else None
+    if states:
+        inputs |= dict(zip(["h_0", "c_0"][: 1 + model._has_c], parts, strict=False))
+    y, *final = reloaded(tmp_path, model, inputs, lengths=True, states=states)
+    want, want_final = model(x, state, LENGTHS)
+    bound = BOUND if dtype is np.float32 else 1e-12
+    np.testing.assert_allclose(y, want, rtol=bound, atol=bound)
+    if states:
+        for got, part in zip(final, want_final if model._has_c else [want_final], strict=True):
+            np.testing.assert_allclose(got, part, rtol=bound, atol=bound)
+
+
+def test_attention_and_back(tmp_path):
+    model = EncoderDecoder(9, 6, F, H, bidirectional=True, attention="concat", seed=1)
+    rng = np.random.default_rng(0)
+    source, target = rng.integers(9, size=(T, B)), rng.integers(6, size=(3, B))
+    lengths = {"source_lengths": LENGTHS, "lengths": [3, 2, 1, 0]}
+    inputs = {name: np.array(value, np.int32) for name, value in lengths.items()}
+    inputs |= {"source": source, "target": target}
+    (scores,) = reloaded(tmp_path, model, inputs, lengths=True)
+    same(scores, model(source, target, *lengths.values()))
+
+
+# ---- the file ----------------------------------------------------------------------------------
+
+
+def test_graph(tmp_path):
+    model = Sequential(Conv1d(F, H, 3, 2, batch_first=True), LSTM(H, 2, batch_first=True))
+    graph = exported(tmp_path, model, lengths=True)
+    assert (graph.producer_name, graph.producer_version) == ("rnnfast", rnnfast.__version__)
+    assert [(entry.domain, entry.version) for entry in graph.opset_import] == [("", 17)]
+    assert graph.ir_version == 8
+    axes = {
+        value.name: [axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim]
+        for value in [*graph.graph.input, *graph.graph.output]
+    }
+    assert axes == {
+        "input": ["batch", "time", F],
+        "lengths": ["batch"],
+        "output": ["batch", "(time - 1) // 2", 2],
+    }
+    (lstm,) = [node for node in graph.graph.node if node.op_type == "LSTM"]
+    assert "layout" not in [attribute.name for attribute in lstm.attribute]
+
+
+def test_runs_with_other_sizes_than_traced(tmp_path):
+    model = LSTM(F, H, bidirectional=True, seed=1)
+    graph = exported(tmp_path, model)
+    for steps, samples in (1, 1), (2, 9), (30, 2):
+        x = numbers(steps, samples, F)
+        same(run(graph, input=x)[0], model(x)[0])
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_an_interrupted_save_leaves_the_older_file(error, tmp_path, monkeypatch):
+    path = tmp_path / "model.onnx"
+    rnnfast.onnx.save(Linear(2, 3), path)
+    before = path.read_bytes()
+
+    def fails(*_: object) -> None:
+        raise error("the disk is full")
+
+    monkeypatch.setattr(os, "fsync", fails)
+    with pytest.raises(error, match="the disk is full"):
+        rnnfast.onnx.save(LSTM(F, H), path)
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["model.onnx"]
+
+
+# ---- what cannot be exported -------------------------------------------------------------------
+
+
+def test_every_layer_has_an_exporter():
+    kinds = {getattr(rnnfast.layers, name) for name in rnnfast.layers.__all__}
+    assert kinds == LAYERS.keys() | WHOLE.keys()
+
+
+class Doubled(Linear):
+    """A layer of a user's own."""
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "message"),
+    [
+        (LSTM(F, H, layer_norm=True), {}, "LSTM cannot be exported to ONNX with layer_norm=True"),
+        (RNN(0, H), {}, "RNN cannot be exported to ONNX with input_size=0"),
+        (GRU(F, H, zoneout=0.1), {}, "GRU cannot be exported to ONNX with zoneout=0.1"),
+        (
+            Sequential(Linear(F, F), Sequential(LSTM(F, H, zoneout=(0.0, 0.2)))),
+            {},
+            "LSTM (layer 1.0) cannot be exported to ONNX with zoneout=(0.0, 0.2)",
+        ),
+        (LSTM(F, H, proj_size=2), {"states": True}, "LSTM cannot be exported to ONNX with proj_si"),
+        (Doubled(F, H), {}, "Doubled cannot be exported to ONNX: only BatchNorm1d, Conv1d,"),
+        (
+            Sequential(Dropout(), LuongAttention(F, F)),
+            {},
+            "LuongAttention (layer 1) cannot be exported to ONNX: it takes several inputs",
+        ),
+        (
+            Sequential(BatchNorm1d(F), LSTM(F, H)),
+            {"lengths": True},
+            "BatchNorm1d (layer 0) cannot be exported with lengths",
+        ),
+        (Linear(F, H), {"lengths": True}, "Linear has no layer that takes lengths"),
+        (
+            Sequential(RepeatVector(2), LSTM(F, H)),
+            {"lengths": True},
+            "Sequential has no layer that takes lengths",
+        ),
+        (Linear(F, H), {"states": True}, "Linear has no layer whose state can be exported"),
+        (EncoderDecoder(3, 3, 2, 2), {"states": True}, "EncoderDecoder has no layer whose state"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_refused(model, options, message, tmp_path):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        rnnfast.onnx.save(model, tmp_path / "model.onnx", **options)
+    assert not os.listdir(tmp_path)
+
+
+def test_too_large(tmp_path):
+    token = blank.set(True)  # parameters that take no memory
+    try:
+        model = Embedding(1 << 20, 1 << 10)
+    finally:
+        blank.reset(token)
+    with pytest.raises(ValueError, match="less than 2 GiB"):
+        rnnfast.onnx.save(model, tmp_path / "model.onnx")
+
+
+def test_bad_arguments(tmp_path):
+    model, path = Linear(2, 3), tmp_path / "model.onnx"
+    for bad in None, "LSTM", LSTM, {"type": "LSTM"}:
+        with pytest.raises(TypeError, match="save expected model as a layer"):
+            rnnfast.onnx.save(bad, path)
+    for name in "model", "model.npz", "model.onnx.txt":
+        with pytest.raises(ValueError, match=re.escape("expected to end in .onnx")):
+            rnnfast.onnx.save(model, tmp_path / name)
+    for name in "lengths", "states", "time":
+        with pytest.raises(TypeError, match=f"save expected {name} as True or False"):
+            rnnfast.onnx.save(model, path, **{name: 1})
+    with pytest.raises(TypeError):
+        rnnfast.onnx.save(model, 3)
+    with pytest.raises(FileNotFoundError):
+        rnnfast.onnx.save(model, tmp_path / "missing" / "model.onnx")
+    assert not os.listdir(tmp_path)
+
+
+def test_without_onnx(tmp_path, monkeypatch):
+    imported = builtins.__import__
+
+    def without(name: str, *args: Any, **keywords: Any) -> Any:
+        if name.partition(".")[0] == "onnx" and not (args and len(args) > 3 and args[3]):
+            raise ImportError(name)
+        return imported(name, *args, **keywords)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(ImportError, match=re.escape("pip install rnnfast[onnx]")):
+        rnnfast.onnx.save(Linear(2, 3), tmp_path / "model.onnx")
