@@ -168,7 +168,7 @@ class RecurrentNode:
             H,
             bias=B is not None,
             bidirectional=len(W) == 2,
-            dtype=W.dtype.newbyteorder("="),
+            dtype=W.dtype,
             **options,
         )
 
@@ -212,19 +212,17 @@ class RecurrentNode:
         for name, part in zip(("initial_h", "initial_c"), states, strict=False):
             if part is not None:
                 check_array(self.kind, name, part, X.dtype, (D, N, H))
-        backward = (self.direction == "reverse", True)
+        lstm, size = self.kind == "LSTM", D // len(networks)
         ys, ends = [], []
         for d, network in enumerate(networks):
-            x = reverse(X, lengths) if backward[d] else X
-            own = (
-                states if len(networks) == 1 else [s if s is None else s[d : d + 1] for s in states]
-            )
-            y, end = network(x, tuple(own) if self.kind == "LSTM" else own[0], lengths)
-            ys.append(reverse(y, lengths) if backward[d] else y)
-            ends.append(end if self.kind == "LSTM" else (end,))
-        y = ys[0] if len(ys) == 1 else np.concatenate(ys, -1)
-        Y = y.reshape(T, N, D, H)
-        last = ends[0] if len(ends) == 1 else [np.concatenate(e) for e in zip(*ends, strict=True)]
+            backward = d == 1 or self.direction == "reverse"
+            x = reverse(X, lengths) if backward else X
+            own = [s if s is None else s[d * size : (d + 1) * size] for s in states]
+            y, end = network(x, tuple(own) if lstm else own[0], lengths)
+            ys.append(reverse(y, lengths) if backward else y)
+            ends.append(end if lstm else (end,))
+        Y = (ys[0] if len(ys) == 1 else np.concatenate(ys, -1)).reshape(T, N, D, H)
+        last = [np.concatenate(parts) for parts in zip(*ends, strict=True)]
         if self.layout:
             return Y.swapaxes(0, 1), *(s.swapaxes(0, 1) for s in last)
         return Y.swapaxes(1, 2), *last
