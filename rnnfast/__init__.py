@@ -109,6 +109,9 @@ __all__ = [
 ]
 
 
+_BRIDGES = ("keras", "onnx", "torch")  # import what they are named after
+
+
 def __getattr__(name: str) -> object:
     # estimators need scikit-learn, which takes a second to import
     if name in _ESTIMATORS:

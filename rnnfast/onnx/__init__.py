@@ -1,5 +1,6 @@
-"""ONNX: models of rnnfast as graphs that other runtimes run."""
+"""Models to and from ONNX's files: what other runtimes run, and what others exported."""
 
+from .load import Model, Value, load
 from .save import save
 
-__all__ = ["save"]
+__all__ = ["Model", "Value", "load", "save"]

@@ -399,10 +399,6 @@ def test_float64_recurrence(cell, tmp_path):
 
 # ---- back again --------------------------------------------------------------------------------
 
-needs_load = pytest.mark.skipif(
-    not hasattr(rnnfast.onnx, "load"), reason="this version cannot load ONNX graphs"
-)
-
 
 def reloaded(tmp_path: Any, model: Any, inputs: dict[str, Any], **options: Any) -> list[Any]:
     path = tmp_path / "model.onnx"
@@ -411,7 +407,6 @@ def reloaded(tmp_path: Any, model: Any, inputs: dict[str, Any], **options: Any) 
     return outputs
 
 
-@needs_load
 @pytest.mark.parametrize("name", CHAINS)
 @pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["whole", "ragged"])
 def test_chain_and_back(name, lengths, tmp_path):
@@ -423,7 +418,6 @@ def test_chain_and_back(name, lengths, tmp_path):
     same(y, model.predict(inputs["input"], lengths))
 
 
-@needs_load
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_recurrence_and_back(cell, dtype, tmp_path):
@@ -444,7 +438,6 @@ def test_recurrence_and_back(cell, dtype, tmp_path):
             np.testing.assert_allclose(got, part, rtol=bound, atol=bound)
 
 
-@needs_load
 def test_attention_and_back(tmp_path):
     model = EncoderDecoder(9, 6, F, H, bidirectional=True, attention="concat", seed=1)
     rng = np.random.default_rng(0)

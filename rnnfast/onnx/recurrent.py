@@ -1,0 +1,305 @@
+"""ONNX's RNN, LSTM and GRU: on the engine where its cells cover them, else step by step in NumPy.
+
+The equations are those of the operators' definitions, https://onnx.ai/onnx/operators/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ..layers import GRU, LSTM, RNN
+from ..layers.base import check_array, check_lengths
+from .operators import OPERATORS, reverse
+
+if TYPE_CHECKING:
+    from ..layers.base import Array
+
+    Activation = Callable[[Array], Array]
+    Weights = tuple[Array, Array, Array | None, Array | None]  # W, R, B, P
+
+
+class Kind(NamedTuple):
+    """What the three operators differ in."""
+
+    layer: type
+    activations: tuple[str, ...]  # the usual ones
+    order: tuple[int, ...]  # ONNX's gates in the layer's order
+
+
+KINDS = {
+    "RNN": Kind(RNN, ("tanh",), (0,)),
+    "LSTM": Kind(LSTM, ("sigmoid", "tanh", "tanh"), (0, 2, 3, 1)),  # i o f c, of i f c o
+    "GRU": Kind(GRU, ("sigmoid", "tanh"), (1, 0, 2)),  # z r h, of r z h
+}
+
+
+def _affine(x: Array, alpha: float = 1.0, beta: float = 0.0) -> Array:
+    return alpha * x + beta
+
+
+def _scaled_tanh(x: Array, alpha: float = 1.0, beta: float = 1.0) -> Array:
+    return alpha * np.tanh(beta * x)
+
+
+# by ONNX's name in lower case: the function, and how many of alpha and beta it takes
+ACTIVATIONS: dict[str, tuple[Any, int]] = {
+    name.lower(): (OPERATORS[name][1].function, parameters)
+    for name, parameters in (
+        ("Relu", 0),
+        ("Tanh", 0),
+        ("Sigmoid", 0),
+        ("LeakyRelu", 1),
+        ("ThresholdedRelu", 1),
+        ("HardSigmoid", 2),
+        ("Elu", 1),
+        ("Softsign", 0),
+        ("Softplus", 0),
+    )
+}
+ACTIVATIONS |= {"affine": (_affine, 2), "scaledtanh": (_scaled_tanh, 2)}
+
+
+class RecurrentNode:
+    """One node: what its attributes say, and its networks where its weights are constants.
+
+    Parameters
+    ----------
+    kind : {"RNN", "LSTM", "GRU"}
+    weights : (W, R, B, P) or None
+        Arrays of the operator's shapes, B and P possibly None. None: every call brings them.
+    direction, layout, clip, ... :
+        The operator's attributes.
+
+    Raises
+    ------
+    NotImplementedError, ValueError
+        For attributes that the operator does not know.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        weights: Weights | None,
+        direction: str = "forward",
+        layout: int = 0,
+        hidden_size: int | None = None,
+        activations: list[str] | None = None,
+        activation_alpha: list[float] | None = None,
+        activation_beta: list[float] | None = None,
+        clip: float | None = None,
+        input_forget: int = 0,
+        linear_before_reset: int = 0,
+    ) -> None:
+        if direction not in ("forward", "reverse", "bidirectional"):
+            raise ValueError(f"direction {direction!r} is none of forward, reverse, bidirectional")
+        if clip is not None and not clip > 0:
+            raise ValueError(f"clip expected to be > 0, got {clip}")
+        self.kind = kind
+        self.direction = direction
+        self.layout = layout
+        self.hidden_size = hidden_size
+        self.clip = clip
+        self.input_forget = input_forget
+        self.linear_before_reset = linear_before_reset
+        directions = 2 if direction == "bidirectional" else 1
+        usual = KINDS[kind].activations
+        names = [n.lower() for n in activations or usual * directions]
+        if len(names) != len(usual) * directions:
+            raise ValueError(f"{len(usual) * directions} activations are needed, got {names}")
+        alphas, betas = list(activation_alpha or ()), list(activation_beta or ())
+        functions = [_activation(name, alphas, betas) for name in names]
+        self.names = [tuple(names[: len(usual)]), tuple(names[len(usual) :])][:directions]
+        self.functions = [functions[: len(usual)], functions[len(usual) :]][:directions]
+        self.networks = None if weights is None else self._build(*weights)
+
+    # ---- networks
+
+    def _build(self, W: Array, R: Array, B: Array | None, P: Array | None) -> list[Any]:
+        # one for each direction, or one layer for both; they go forward in time
+        D = len(self.names)
+        gates = len(KINDS[self.kind].order)
+        H = R.shape[-1]
+        if self.hidden_size not in (None, H):
+            raise ValueError(f"R expected of {self.hidden_size} hidden units, got {R.shape}")
+        for name, array, wanted in (
+            ("W", W, (D, gates * H, W.shape[-1])),
+            ("R", R, (D, gates * H, H)),
+            ("B", B, (D, 2 * gates * H)),
+            ("P", P, (D, 3 * H)),
+        ):
+            if array is not None and array.shape != wanted:
+                raise ValueError(f"{name} expected of shape {wanted}, got {array.shape}")
+        if self._covered(P):
+            return [self._layer(W, R, B)]
+        return [
+            _Steps(
+                self,
+                self.functions[d],
+                W[d],
+                R[d],
+                np.zeros(2 * gates * H, W.dtype) if B is None else B[d],
+                None if P is None else P[d],
+            )
+            for d in range(D)
+        ]
+
+    def _covered(self, P: Array | None) -> bool:
+        # whether a layer computes this
+        if P is not None or self.clip is not None or self.input_forget:
+            return False
+        if self.kind == "RNN":
+            return self.names[0] == self.names[-1] and self.names[0][0] in ("tanh", "relu")
+        return all(names == KINDS[self.kind].activations for names in self.names)
+
+    def _layer(self, W: Array, R: Array, B: Array | None) -> Any:
+        kind = KINDS[self.kind]
+        H = R.shape[-1]
+        options: dict[str, Any] = {}
+        if self.kind == "RNN":
+            options["nonlinearity"] = self.names[0][0]
+        elif self.kind == "GRU":
+            options["reset_after"] = bool(self.linear_before_reset)
+        layer = kind.layer(
+            W.shape[-1],
+            H,
+            bias=B is not None,
+            bidirectional=len(W) == 2,
+            dtype=W.dtype,
+            **options,
+        )
+
+        def reordered(array: Array) -> Array:
+            blocks = array.reshape(len(kind.order), H, *array.shape[1:])
+            return blocks[list(kind.order)].reshape(array.shape)
+
+        state = {}
+        for d, suffix in enumerate(("", "_reverse")[: len(W)]):
+            state[f"weight_ih_l0{suffix}"] = reordered(W[d])
+            state[f"weight_hh_l0{suffix}"] = reordered(R[d])
+            if B is not None:
+                inputs, recurrent = np.split(B[d], 2)
+                state[f"bias_ih_l0{suffix}"] = reordered(inputs)
+                state[f"bias_hh_l0{suffix}"] = reordered(recurrent)
+        layer.load_state_dict(state)
+        return layer
+
+    # ---- calls
+
+    def __call__(
+        self,
+        X: Array,
+        W: Any = None,
+        R: Any = None,
+        B: Array | None = None,
+        sequence_lens: Array | None = None,
+        initial_h: Array | None = None,
+        initial_c: Array | None = None,
+        P: Array | None = None,
+    ) -> tuple[Array, ...]:
+        """Return Y, Y_h and, of an LSTM, Y_c."""
+        networks = self._build(W, R, B, P) if self.networks is None else self.networks
+        states = [initial_h, initial_c] if self.kind == "LSTM" else [initial_h]
+        if self.layout:
+            X = X.swapaxes(0, 1)
+            states = [None if s is None else s.swapaxes(0, 1) for s in states]
+        D, H = len(self.names), networks[0].hidden_size
+        T, N, _ = X.shape
+        lengths = check_lengths(self.kind, sequence_lens, T, N)
+        for name, part in zip(("initial_h", "initial_c"), states, strict=False):
+            if part is not None:
+                check_array(self.kind, name, part, X.dtype, (D, N, H))
+        lstm, size = self.kind == "LSTM", D // len(networks)
+        ys, ends = [], []
+        for d, network in enumerate(networks):
+            backward = d == 1 or self.direction == "reverse"
+            x = reverse(X, lengths) if backward else X
+            own = [s if s is None else s[d * size : (d + 1) * size] for s in states]
+            y, end = network(x, tuple(own) if lstm else own[0], lengths)
+            ys.append(reverse(y, lengths) if backward else y)
+            ends.append(end if lstm else (end,))
+        Y = (ys[0] if len(ys) == 1 else np.concatenate(ys, -1)).reshape(T, N, D, H)
+        last = [np.concatenate(parts) for parts in zip(*ends, strict=True)]
+        if self.layout:
+            return Y.swapaxes(0, 1), *(s.swapaxes(0, 1) for s in last)
+        return Y.swapaxes(1, 2), *last
+
+
+def _activation(name: str, alphas: list[float], betas: list[float]) -> Activation:
+    # takes what it needs from the lists, and the defaults when they are used up
+    if name not in ACTIVATIONS:
+        raise NotImplementedError(f"activation {name!r} is none of {', '.join(ACTIVATIONS)}")
+    function, parameters = ACTIVATIONS[name]
+    given = {}
+    if parameters > 0 and alphas:
+        given["alpha"] = alphas.pop(0)
+    if parameters > 1 and betas:
+        given["beta"] = betas.pop(0)
+    return partial(function, **given) if given else function
+
+
+class _Steps:
+    """One direction in NumPy, with what the engine's cells lack; called as a layer is."""
+
+    def __init__(
+        self,
+        node: RecurrentNode,
+        functions: list[Activation],
+        W: Array,
+        R: Array,
+        B: Array,
+        P: Array | None,
+    ) -> None:
+        self.cell = {"RNN": self._rnn, "LSTM": self._lstm, "GRU": self._gru}[node.kind]
+        self.node = node
+        self.functions = functions
+        self.hidden_size = R.shape[-1]
+        self.W, self.R = W, R
+        self.b_x, self.b_h = np.split(B, 2)
+        self.P = np.zeros(3 * R.shape[-1], R.dtype) if P is None else P
+
+    def __call__(self, x: Array, state: Any, lengths: Array | None) -> tuple[Array, Any]:
+        T, N, _ = x.shape
+        H = self.hidden_size
+        pair = state if isinstance(state, tuple) else (state, None)
+        zeros = np.zeros((N, H), x.dtype)
+        h, c = (zeros if part is None else part[0] for part in pair)
+        y = np.empty((T, N, H), x.dtype)
+        sums = x @ self.W.T + self.b_x
+        for t in range(T):
+            new_h, new_c = self.cell(sums[t], h, c)
+            if lengths is None:
+                h, c, y[t] = new_h, new_c, new_h
+            else:
+                active = (t < lengths)[:, None]
+                h, c = np.where(active, new_h, h), np.where(active, new_c, c)
+                y[t] = np.where(active, new_h, 0)
+        return y, (h[None], c[None]) if isinstance(state, tuple) else h[None]
+
+    def _apply(self, which: int, x: Array) -> Array:
+        clip = self.node.clip
+        return self.functions[which](x if clip is None else np.clip(x, -clip, clip))
+
+    def _rnn(self, x: Array, h: Array, c: Array) -> tuple[Array, Array]:
+        return self._apply(0, x + h @ self.R.T + self.b_h), c
+
+    def _gru(self, x: Array, h: Array, c: Array) -> tuple[Array, Array]:
+        H = h.shape[1]
+        gates = x[:, : 2 * H] + h @ self.R[: 2 * H].T + self.b_h[: 2 * H]
+        z, r = np.split(self._apply(0, gates), 2, axis=1)
+        R, b = self.R[2 * H :].T, self.b_h[2 * H :]
+        recurrent = r * (h @ R + b) if self.node.linear_before_reset else (r * h) @ R + b
+        n = self._apply(1, x[:, 2 * H :] + recurrent)
+        return (1 - z) * n + z * h, c
+
+    def _lstm(self, x: Array, h: Array, c: Array) -> tuple[Array, Array]:
+        i, o, f, new = np.split(x + h @ self.R.T + self.b_h, 4, axis=1)
+        p_i, p_o, p_f = np.split(self.P, 3)
+        i = self._apply(0, i + p_i * c)
+        f = 1 - i if self.node.input_forget else self._apply(0, f + p_f * c)
+        c = f * c + i * self._apply(1, new)
+        o = self._apply(0, o + p_o * c)
+        return o * self.functions[2](c), c  # which ONNX Runtime does not clip either

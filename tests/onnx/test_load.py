@@ -1,0 +1,573 @@
+"""Whole models: exported by PyTorch, called in every way, and what is refused."""
+
+from __future__ import annotations
+
+import builtins
+import re
+import subprocess
+import sys
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from onnx_graphs import agree, graph, helper, onnx, onnxruntime, run_ort
+from support import damaged
+from support import each_engine as each_engine
+
+import rnnfast
+from rnnfast import backend
+
+# ---- exported by PyTorch -------------------------------------------------------------------------
+
+
+def exported(path, module, *inputs, **axes):
+    """Export a module with the named inputs' axes left open, and load it."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    module.eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about the exporter's own future
+        torch.onnx.export(
+            module,
+            inputs,
+            path,
+            input_names=list(axes),
+            dynamic_axes={n: {i: f"{n}{i}" for i in kept} for n, kept in axes.items()},
+            dynamo=False,
+        )
+    return rnnfast.onnx.load(path)
+
+
+def same_as_torch(path, module, model, *inputs):
+    import torch
+
+    with torch.no_grad():
+        outputs = module(*inputs)
+
+    def arrays(result):
+        if isinstance(result, (tuple, list)):
+            return [array for part in result for array in arrays(part)]
+        return [result.numpy()]
+
+    feed = {value.name: x.numpy() for value, x in zip(model.inputs, inputs, strict=True)}
+    got = model.run(None, feed)
+    agree(got, arrays(outputs))
+    agree(got, run_ort(path, feed))
+
+
+@pytest.mark.parametrize("layers, bidirectional", [(1, False), (1, True), (3, False), (2, True)])
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
+def test_recurrent_modules(kind, batch_first, layers, bidirectional, tmp_path):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    torch.manual_seed(0)
+    options = {"batch_first": batch_first, "bidirectional": bidirectional}
+    module = getattr(torch.nn, kind)(3, 5, layers, **options)
+    x = torch.randn(4, 4, 3)
+    path = tmp_path / "m.onnx"
+    model = exported(path, module, x, x=(0, 1))
+    assert [v.name for v in model.inputs] == ["x"]
+    for shape in ((4, 4), (7, 2), (1, 1)):
+        same_as_torch(path, module, model, torch.randn(*shape, 3))
+
+
+def test_initial_states(tmp_path):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
+    class Network(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn = torch.nn.LSTM(3, 5, 2, bidirectional=True)
+
+        def forward(self, x, h, c):
+            return self.rnn(x, (h, c))
+
+    module, state = Network(), [torch.randn(4, 2, 5) for _ in range(2)]
+    inputs = torch.randn(6, 2, 3), *state
+    model = exported(tmp_path / "m.onnx", module, *inputs, x=(0,), h=(), c=())
+    same_as_torch(tmp_path / "m.onnx", module, model, torch.randn(3, 2, 3), *state)
+
+
+@pytest.mark.parametrize("enforce_sorted", [True, False])
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
+def test_packed_sequences(kind, enforce_sorted, tmp_path):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    rnn = torch.nn.utils.rnn
+
+    class Network(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn = getattr(torch.nn, kind)(3, 5, 2, bidirectional=True, batch_first=True)
+
+        def forward(self, x, lengths):
+            x = rnn.pack_padded_sequence(x, lengths, True, enforce_sorted)
+            y, state = self.rnn(x)
+            return rnn.pad_packed_sequence(y, True)[0], state
+
+    module, lengths = Network(), torch.tensor([6, 4, 4, 1])
+    inputs = torch.randn(4, 6, 3), lengths if enforce_sorted else lengths[[1, 3, 0, 2]]
+    model = exported(tmp_path / "m.onnx", module, *inputs, x=(0, 1), lengths=(0,))
+    same_as_torch(tmp_path / "m.onnx", module, model, *inputs)
+    same_as_torch(tmp_path / "m.onnx", module, model, inputs[0][:2], torch.tensor([6, 2]))
+
+
+def tagger(torch):
+    class Tagger(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding = torch.nn.Embedding(11, 6)
+            self.rnn = torch.nn.LSTM(6, 5, 2, batch_first=True, bidirectional=True, dropout=0.5)
+            self.norm = torch.nn.LayerNorm(10)
+            self.linear = torch.nn.Linear(10, 4)
+
+        def forward(self, ids):
+            y, _ = self.rnn(self.embedding(ids))
+            return torch.log_softmax(self.linear(torch.nn.functional.gelu(self.norm(y))), -1)
+
+    return Tagger(), (torch.randint(0, 11, (3, 7)),), {"ids": (0, 1)}
+
+
+def convolutions(torch):
+    nn = torch.nn
+
+    class Convolutions(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.front = nn.Sequential(
+                nn.Conv1d(2, 6, 5, stride=2, padding=2),
+                nn.BatchNorm1d(6),
+                nn.ReLU(),
+                nn.MaxPool1d(2),
+                nn.Conv1d(6, 8, 3, dilation=2, padding=2, groups=2),
+                nn.LeakyReLU(0.1),
+                nn.AvgPool1d(2, ceil_mode=True),
+            )
+            self.front[1].running_mean.uniform_()
+            self.front[1].running_var.uniform_(0.5, 2)
+            self.rnn = nn.GRU(8, 5, bidirectional=True)
+            self.head = nn.Sequential(nn.Dropout(0.3), nn.Linear(20, 3), nn.Softmax(-1))
+
+        def forward(self, x):
+            y, _ = self.rnn(self.front(x).permute(2, 0, 1))
+            return self.head(torch.cat([y.mean(0), y.amax(0)], 1))
+
+    return Convolutions(), (torch.randn(3, 2, 45),), {"x": (0, 2)}
+
+
+def pictures(torch):
+    nn = torch.nn
+
+    class Pictures(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.front = nn.Sequential(
+                nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 6, 3)
+            )
+            self.rnn = nn.LSTM(12, 5, bidirectional=True)
+
+        def forward(self, x):
+            y = self.front(x)
+            y, _ = self.rnn(y.flatten(1, 2).permute(2, 0, 1))
+            return y.argmax(-1), y
+
+    return Pictures(), (torch.randn(2, 1, 8, 20),), {"x": (0, 3)}
+
+
+def attention(torch):
+    class Attention(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.encoder = torch.nn.GRU(4, 6, batch_first=True)
+            self.decoder = torch.nn.LSTMCell(10, 6)
+            self.query = torch.nn.Linear(6, 6)
+
+        def forward(self, x, target):
+            memory, h = self.encoder(x)
+            h = h[-1]
+            c = torch.zeros_like(h)
+            outputs = []
+            for t in range(3):
+                scores = torch.bmm(memory, self.query(h).unsqueeze(2)).squeeze(2)
+                weights = torch.softmax(scores / 6**0.5, 1)
+                context = (memory * weights[:, :, None]).sum(1)
+                h, c = self.decoder(torch.cat([target[:, t], context], 1), (h, c))
+                outputs.append(torch.where(h > 0, h, torch.exp(h) - 1).clamp(-0.5, 0.5))
+            return torch.stack(outputs, 1)
+
+    return Attention(), (torch.randn(3, 8, 4), torch.randn(3, 3, 4)), {"x": (0, 1), "target": (0,)}
+
+
+@pytest.mark.parametrize("network", [tagger, convolutions, pictures, attention])
+def test_networks_around(network, tmp_path):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    torch.manual_seed(0)
+    module, inputs, axes = network(torch)
+    model = exported(tmp_path / "m.onnx", module, *inputs, **axes)
+    same_as_torch(tmp_path / "m.onnx", module, model, *inputs)
+    fewer = [x[:2] for x in inputs]
+    same_as_torch(tmp_path / "m.onnx", module, model, *fewer)
+
+
+# ---- calls ---------------------------------------------------------------------------------------
+
+A, B = np.arange(6, dtype=np.float32).reshape(2, 3), np.ones((2, 3), np.float32)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "m.onnx"
+
+
+def loaded(path, model):
+    onnx.save(model, path)
+    return rnnfast.onnx.load(path)
+
+
+def two(path, **options):
+    """Return a model of two inputs, sums and differences."""
+    nodes = [
+        helper.make_node("Add", ["a", "b"], ["sum"]),
+        helper.make_node("Sub", ["a", "b"], ["d"]),
+    ]
+    outputs = {"sum": np.float32, "d": np.float32}
+    return loaded(path, graph(nodes, {"a": A, "b": B}, outputs, **options))
+
+
+def test_calls(path):
+    model = two(path)
+    for results in (model.run(None, {"b": B, "a": A}), model(A, B), model(A, b=B), model(a=A, b=B)):
+        agree(results, [A + B, A - B], bound=0)
+    agree(model.run(["d"], {"a": A, "b": B}), [A - B], bound=0)
+    agree(model.run(["d", "sum", "d"], {"a": A, "b": B}), [A - B, A + B, A - B], bound=0)
+    agree(run_ort(path, {"a": A, "b": B}), model(A, B), bound=0)
+    assert repr(model) == (
+        "Model(inputs=(a: float32 [2, 3], b: float32 [2, 3]), "
+        "outputs=(sum: float32 [2, 3], d: float32 [2, 3]))"
+    )
+
+
+def test_a_single_output_comes_alone(path):
+    node = helper.make_node("Neg", ["a"], ["n"])
+    model = loaded(path, graph([node], {"a": A}, {"n": np.float32}))
+    agree([model(A)], [-A], bound=0)
+    assert isinstance(model.run(None, {"a": A}), list)
+
+
+def test_what_a_session_says_of_its_inputs(path):
+    nodes = [
+        helper.make_node("Cast", ["ids"], ["floats"], to=11),
+        helper.make_node("Equal", ["ids", "ids"], ["same"]),
+    ]
+    model = graph(nodes, {"ids": A.astype(np.int64)}, {"floats": np.float64, "same": bool})
+    axes = model.graph.input[0].type.tensor_type.shape.dim
+    axes[0].dim_param = "batch"
+    axes.add()
+    ours = loaded(path, model)
+    theirs = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    for got, want in (
+        (ours.get_inputs(), theirs.get_inputs()),
+        (ours.get_outputs(), theirs.get_outputs()),
+    ):
+        assert [(v.name, v.type) for v in got] == [(v.name, v.type) for v in want]
+    assert ours.inputs[0].shape == theirs.get_inputs()[0].shape == ["batch", 3, None]
+    assert ours.inputs[0].dtype == np.int64
+
+
+@pytest.mark.parametrize(
+    "feed, error, message",
+    [
+        ({"a": A}, ValueError, "needs the inputs 'a', 'b', got no 'b'"),
+        ({"a": A, "b": B, "c": B}, ValueError, "has no input 'c', only 'a', 'b'"),
+        ({"a": A, "b": B[:1]}, ValueError, "expected b of shape (2, 3), got (1, 3)"),
+        ({"a": A, "b": B[0]}, ValueError, "expected b of shape (2, 3), got (3,)"),
+        ({"a": A, "b": B.astype(float)}, TypeError, "expected b of dtype float32, got float64"),
+        ({"a": A, "b": B.tolist()}, TypeError, "expected b as a NumPy array of float32, got list"),
+    ],
+)
+def test_wrong_feeds(feed, error, message, path):
+    with pytest.raises(error, match=re.escape(f"the model {message}")):
+        two(path).run(None, feed)
+
+
+def test_wrong_calls(path):
+    model = two(path)
+    with pytest.raises(ValueError, match="the model has no output 'x', only sum, d"):
+        model.run(["x"], {"a": A, "b": B})
+    with pytest.raises(TypeError, match="the model takes 2 inputs, got 3"):
+        model(A, B, B)
+    with pytest.raises(TypeError, match="the model got its input 'a' twice"):
+        model(A, B, a=A)
+
+
+def test_inputs_of_any_layout_stay_as_they_are(path):
+    model = two(path)
+    swapped = A.astype(A.dtype.newbyteorder())
+    for a in (np.asfortranarray(A), np.repeat(A, 2, 1)[:, ::2], swapped):
+        before = a.copy()
+        agree(model(a, B), [A + B, A - B], bound=0)
+        np.testing.assert_array_equal(a, before)
+
+
+def test_results_belong_to_the_caller(path):
+    nodes = [
+        helper.make_node("Identity", ["a"], ["input"]),
+        helper.make_node("Identity", ["k"], ["constant"]),
+        helper.make_node("Neg", ["a"], ["n"]),
+        helper.make_node("Identity", ["n"], ["n2"]),
+        helper.make_node("Transpose", ["n"], ["turned"]),
+    ]
+    names = ["input", "constant", "n", "n2", "turned"]
+    model = loaded(path, graph(nodes, {"a": A}, dict.fromkeys(names, np.float32), {"k": B}))
+    given = A.copy()
+    want = [array.copy() for array in model(given)]
+    for array in model(given):
+        array += 1
+    agree([given], [A], bound=0)
+    agree(model(given), want, bound=0)
+    results = model(given)
+    assert not any(np.shares_memory(a, b) for i, a in enumerate(results) for b in results[:i])
+
+
+def test_an_input_with_a_default(path):
+    nodes = [helper.make_node("Add", ["a", "b"], ["y"])]
+    made = graph(nodes, {"a": A, "b": B}, {"y": np.float32}, {"b": B})
+    model = loaded(path, made)
+    assert [v.name for v in model.inputs] == ["a"]
+    agree([model(A)], [A + B], bound=0)
+    agree([model(A, b=A)], [A + A], bound=0)
+    agree([model(A)], run_ort(path, {"a": A}), bound=0)
+    made.ir_version = 3  # constants had to be inputs then
+    with pytest.raises(ValueError, match="has no input 'b', only 'a'"):
+        loaded(path, made)(A, b=A)
+
+
+def test_outputs_of_another_shape_than_the_file_says(path):
+    made = graph([helper.make_node("Transpose", ["a"], ["y"])], {"a": A}, {"y": np.float32})
+    made.graph.output[0].type.tensor_type.shape.dim.add().dim_value = 7
+    agree([loaded(path, made)(A)], [A.T], bound=0)
+    agree([A.T], run_ort(path, {"a": A}), bound=0)
+
+
+def test_weights_in_a_file_beside_it(path):
+    node = helper.make_node("Add", ["a", "k"], ["y"])
+    made = graph([node], {"a": A}, {"y": np.float32}, {"k": B})
+    onnx.save(made, path, save_as_external_data=True, location="weights", size_threshold=0)
+    assert (path.parent / "weights").exists()
+    agree([rnnfast.onnx.load(path)(A)], [A + B], bound=0)
+    (path.parent / "weights").unlink()
+    with pytest.raises(ValueError, match=r"is not a model that rnnfast can load: .*weights"):
+        rnnfast.onnx.load(path)
+
+
+def test_values_are_computed_once_where_nothing_changes_them(path):
+    # and not before a call where they may be large
+    nodes = [
+        helper.make_node("Shape", ["k"], ["shape"]),
+        helper.make_node("Transpose", ["k"], ["turned"]),
+        helper.make_node("Tile", ["k", "shape"], ["tiled"]),
+        helper.make_node("ReduceSum", ["tiled"], ["sum"]),
+        helper.make_node("MatMul", ["a", "turned"], ["product"]),
+        helper.make_node("Add", ["product", "sum"], ["y"]),
+    ]
+    model = loaded(path, graph(nodes, {"a": A}, {"y": np.float32}, {"k": B}))
+    assert len(model._steps) == 4
+    agree([model(A)], run_ort(path, {"a": A}))
+
+
+def test_threads_share_a_model(path):
+    rng = np.random.default_rng(0)
+    weights = {"w": rng.standard_normal((1, 32, 4)).astype(np.float32)}
+    weights["r"] = rng.standard_normal((1, 32, 8)).astype(np.float32)
+    nodes = [
+        helper.make_node("LSTM", ["x", "w", "r"], ["y", "h"], hidden_size=8),
+        helper.make_node("Softmax", ["h"], ["p"]),
+    ]
+    inputs = rng.standard_normal((16, 6, 3, 4)).astype(np.float32)
+    outputs = {"y": np.float32, "p": np.float32}
+    model = loaded(path, graph(nodes, {"x": inputs[0]}, outputs, weights))
+    want = [model(x) for x in inputs]
+    name = backend.active().name
+
+    def call(x):
+        with backend.use(name):
+            return model(x)
+
+    with ThreadPoolExecutor(4) as pool:
+        for got, expected in zip(pool.map(call, inputs), want, strict=True):
+            agree(got, expected, bound=0)
+
+
+def test_numbers_that_are_not_finite_pass_silently(path):
+    nodes = [helper.make_node("Div", ["a", "b"], ["q"]), helper.make_node("Log", ["q"], ["y"])]
+    model = loaded(path, graph(nodes, {"a": A, "b": B}, {"y": np.float32}))
+    agree([np.isnan(model(A, -B))], [A > 0], bound=0)
+
+
+def test_weights_are_kept_once(path):
+    nodes = [helper.make_node("LSTM", ["x", "w", "r"], ["y"], hidden_size=2)]
+    weights = {n: np.ones((1, 8, 2), np.float32) for n in ("w", "r")}
+    x = np.ones((3, 1, 2), np.float32)
+    model = loaded(path, graph(nodes, {"x": x}, {"y": np.float32}, weights))
+    assert not model._known
+    agree([model(x)], run_ort(path, {"x": x}))
+
+
+# ---- what is refused -----------------------------------------------------------------------------
+
+
+def refused(path, model, error, message):
+    onnx.save(model, path)
+    with pytest.raises(error, match=message) as caught:
+        rnnfast.onnx.load(path)
+    return str(caught.value)
+
+
+def test_operators_that_are_refused(path):
+    def one(op, inputs=("a",), name="", domain="", opset=17, outputs=("y",), **attributes):
+        node = helper.make_node(op, inputs, outputs, name=name, domain=domain, **attributes)
+        return graph([node], {"a": A}, dict.fromkeys(outputs, np.float32), opset=opset)
+
+    said = refused(path, one("Det"), NotImplementedError, r"node 0 \(Det\) is not supported")
+    assert "GRU, Gather" in said and "LSTM" in said and "Xor" in said
+    refused(path, one("Det", name="/m/Det"), NotImplementedError, r"node '/m/Det' \(Det\)")
+    refused(
+        path,
+        one("FusedGemm", domain="com.microsoft"),
+        NotImplementedError,
+        r"node 0 \(FusedGemm\) is of the domain 'com.microsoft'",
+    )
+    refused(path, one("Neg", opset=6), NotImplementedError, "version 6 of ONNX's operators")
+    halves = [
+        helper.make_node("Cast", ["a"], ["half"], to=10),
+        helper.make_node("Cast", ["half"], ["y"], to=1),
+    ]
+    refused(
+        path,
+        graph(halves, {"a": A}, {"y": np.float32}),
+        NotImplementedError,
+        "half is of type FLOAT16; rnnfast computes with float, uint8",
+    )
+    pooled = one("MaxPool", outputs=("y", "z"), kernel_shape=[1])
+    for entry, shape in ((pooled.graph.input[0], [1, 2, 3]), (pooled.graph.output[0], [1, 2, 3])):
+        kept = entry.type.tensor_type.shape.dim
+        del kept[:]
+        kept.extend(onnx.TensorShapeProto.Dimension(dim_value=n) for n in shape)
+    pooled.graph.output[1].type.tensor_type.elem_type = onnx.TensorProto.INT64
+    refused(path, pooled, NotImplementedError, r"node 0 \(MaxPool\): no more than 1 outputs")
+
+
+def test_operators_newer_than_this_package_are_refused(path, monkeypatch):
+    made = graph([helper.make_node("Neg", ["a"], ["y"])], {"a": A}, {"y": np.float32})
+    monkeypatch.setattr(sys.modules["rnnfast.onnx.load"], "NEWEST", 12)
+    refused(path, made, NotImplementedError, r"node 0 \(Neg\): version 13 of it is newer than")
+
+
+def test_training_is_refused(path):
+    constants = {"ratio": np.float32(0.5), "on": np.array(True)}
+    node = helper.make_node("Dropout", ["a", "ratio", "on"], ["y"])
+    made = graph(
+        [node], {"a": A}, {"y": np.float32}, {n: np.asarray(a) for n, a in constants.items()}
+    )
+    message = r"node 0 \(Dropout\): training_mode is supported as False only"
+    refused(path, made, NotImplementedError, message)
+    # and where only the call would tell
+    made = graph(
+        [node],
+        {"a": A, "on": constants["on"]},
+        {"y": np.float32},
+        {"ratio": np.asarray(constants["ratio"])},
+    )
+    refused(path, made, NotImplementedError, message)
+
+
+def test_values_that_are_refused(path):
+    half = A.astype(np.float16)
+    node = helper.make_node("Neg", ["a"], ["y"])
+    made = graph([node], {"a": half}, {"y": np.float16})
+    refused(path, made, NotImplementedError, "a is of type FLOAT16; rnnfast computes with float, ")
+    made = graph([node], {"a": A}, {"y": np.float32}, {"k": half})
+    refused(path, made, NotImplementedError, "k is of type FLOAT16")
+    made = graph([node], {"a": A}, {"y": np.float32})
+    made.functions.append(
+        helper.make_function("mine", "F", ["x"], ["y"], [], [helper.make_opsetid("", 17)])
+    )
+    refused(path, made, NotImplementedError, "defines functions, 'F' for one")
+    sequence = helper.make_tensor_sequence_value_info("s", 1, None)
+    made = graph([node], {"a": A}, {"y": np.float32})
+    made.graph.input.append(sequence)
+    refused(path, made, NotImplementedError, "s is a sequence_type; rnnfast knows tensors alone")
+
+
+def test_graphs_that_are_not_valid(path):
+    def of(*nodes):
+        return graph(nodes, {"a": A}, {"y": np.float32})
+
+    for made in (
+        of(helper.make_node("Neg", ["nowhere"], ["y"])),
+        of(helper.make_node("Neg", ["a", "a"], ["y"])),
+        of(helper.make_node("Neg", ["a"], ["y"]), helper.make_node("Neg", ["a"], ["y"])),
+        of(helper.make_node("Neg", ["b"], ["y"]), helper.make_node("Neg", ["a"], ["b"])),
+        of(helper.make_node("Transpose", ["a"], ["y"], turns=1)),
+        of(helper.make_node("Gelu", ["a"], ["y"])),  # younger than the version of the model
+    ):
+        refused(path, made, ValueError, re.escape(f"{path} is not a model that rnnfast can load"))
+
+
+def test_a_node_that_cannot_compute_says_which(path):
+    table = np.zeros((5, 2), np.float32)
+    node = helper.make_node("Gather", ["table", "ids"], ["y"], name="embedding")
+    model = loaded(path, graph([node], {"ids": np.array([1])}, {"y": np.float32}, {"table": table}))
+    with pytest.raises(ValueError, match=r"node 'embedding' \(Gather\): index 5 is out of bounds"):
+        model(np.array([5]))
+
+
+def test_damaged_files(path):
+    good = graph(
+        [helper.make_node("LSTM", ["x", "w", "r"], ["y"], hidden_size=2)],
+        {"x": np.zeros((3, 1, 2), np.float32)},
+        {"y": np.float32},
+        {"w": np.zeros((1, 8, 2), np.float32), "r": np.zeros((1, 8, 2), np.float32)},
+    )
+    onnx.save(good, path)
+    content = path.read_bytes()
+    refusals = 0
+    for wrong in damaged(content, 300):
+        path.write_bytes(wrong)
+        try:
+            rnnfast.onnx.load(path)  # a weight or a name may have changed
+        except (ValueError, NotImplementedError):
+            refusals += 1
+    assert refusals > 100
+
+
+def test_files_that_are_none(path):
+    with pytest.raises(FileNotFoundError, match=re.escape(str(path))):
+        rnnfast.onnx.load(path)
+    for content in (b"", b"no model", b"PK\x03\x04"):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="is not a model that rnnfast can load"):
+            rnnfast.onnx.load(path)
+
+
+def test_onnx_is_imported_by_calls_alone():
+    code = """
+import sys
+import rnnfast
+rnnfast.onnx.load
+print("onnx" in sys.modules)
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "False\n"
+
+
+def test_without_onnx(path, monkeypatch):
+    real = builtins.__import__
+
+    def without(name, *args):
+        if name == "onnx":
+            raise ImportError(name)
+        return real(name, *args)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(ImportError, match=re.escape("pip install rnnfast[onnx]")):
+        rnnfast.onnx.load(path)

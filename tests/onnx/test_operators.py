@@ -1,0 +1,272 @@
+"""The operators, by the ONNX standard's own tests, and as older versions define them."""
+
+from __future__ import annotations
+
+import warnings
+from functools import cache
+
+import numpy as np
+import pytest
+from onnx_graphs import agree, graph, helper, onnx, run_ort
+
+import rnnfast.onnx
+from rnnfast.onnx.operators import DTYPES, OPERATORS, Product
+from rnnfast.onnx.recurrent import KINDS
+
+# Tests of the standard that ask for what is not supported, and what is said then.
+REFUSED = {
+    "test_batchnorm_epsilon_training_mode": "training_mode is supported as 0 only",
+    "test_batchnorm_example_training_mode": "training_mode is supported as 0 only",
+    "test_identity_opt": "is a optional_type",
+    "test_identity_sequence": "is a sequence_type",
+    "test_maxpool_with_argmax_2d_precomputed_pads": "no more than 1 outputs",
+    "test_maxpool_with_argmax_2d_precomputed_strides": "storage_order is supported as 0 only",
+    "test_not_2d": "version 1 of ONNX's operators",
+    "test_not_3d": "version 1 of ONNX's operators",
+    "test_not_4d": "version 1 of ONNX's operators",
+    "test_training_dropout": "training_mode is supported as False only",
+    "test_training_dropout_default": "training_mode is supported as False only",
+    "test_training_dropout_default_mask": "training_mode is supported as False only",
+    "test_training_dropout_mask": "training_mode is supported as False only",
+    "test_training_dropout_zero_ratio": "training_mode is supported as False only",
+    "test_training_dropout_zero_ratio_mask": "training_mode is supported as False only",
+}
+UNTESTED = {"Not"}  # has tests of version 1 alone
+MANY = "graphs of many nodes"  # definitions of operators by others
+
+
+@cache
+def standard_tests():
+    """The standard's tests that need no other operators, by their operator."""
+    from onnx.backend.test.loader import load_model_tests
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its own computations
+        cases = load_model_tests(kind="node")
+    found = {}
+    for case in cases:
+        kinds = [node.op_type for node in case.model.graph.node]
+        if OPERATORS.keys() | KINDS.keys() >= set(kinds):
+            found.setdefault(kinds[0] if len(kinds) == 1 else MANY, []).append(case)
+    return found
+
+
+def array(data):
+    return (
+        onnx.numpy_helper.to_array(data) if isinstance(data, onnx.TensorProto) else np.asarray(data)
+    )
+
+
+def refusal(case):
+    """What should be said where a test asks for more than there is; else None."""
+    values = [*case.model.graph.input, *case.model.graph.value_info, *case.model.graph.output]
+    kinds = {
+        value.type.tensor_type.elem_type for value in values if value.type.HasField("tensor_type")
+    }
+    return "is of type" if kinds - DTYPES.keys() else REFUSED.get(case.name)
+
+
+@pytest.mark.parametrize("operator", sorted({*OPERATORS, *KINDS, MANY}))
+def test_standard(operator, tmp_path):
+    served = 0
+    for case in standard_tests().get(operator, ()):
+        onnx.save(case.model, tmp_path / "m.onnx")
+        if message := refusal(case):
+            with pytest.raises(NotImplementedError, match=message):
+                rnnfast.onnx.load(tmp_path / "m.onnx")
+            continue
+        model = rnnfast.onnx.load(tmp_path / "m.onnx")
+        for inputs, outputs in case.data_sets:
+            results = model(*map(array, inputs))
+            results = results if isinstance(results, tuple) else (results,)
+            for got, want in zip(results, map(array, outputs), strict=True):
+                assert (got.dtype, got.shape) == (want.dtype, want.shape), case.name
+                np.testing.assert_allclose(got, want, case.rtol, case.atol, err_msg=case.name)
+        served += 1
+    assert (served == 0) == (operator in UNTESTED)
+
+
+def rng():
+    return np.random.default_rng(0)
+
+
+X = rng().standard_normal((2, 3, 4)).astype(np.float32)
+IMAGE = rng().standard_normal((2, 4, 13)).astype(np.float32)
+
+
+def ints(*values):
+    return np.array(values, np.int64)
+
+
+@pytest.mark.parametrize(
+    "opset, name, constants, attributes",
+    [
+        (7, "Softmax", [], {}),
+        (12, "Softmax", [], {"axis": 2}),
+        (12, "Softmax", [], {"axis": -3}),
+        (11, "LogSoftmax", [], {"axis": 0}),
+        (13, "LogSoftmax", [], {"axis": 1}),
+        (7, "Unsqueeze", [], {"axes": [0, 3]}),
+        (11, "Unsqueeze", [], {"axes": [-1]}),
+        (13, "Unsqueeze", [ints(0, 4)], {}),
+        (7, "ReduceSum", [], {"axes": [0, 2], "keepdims": 0}),
+        (12, "ReduceMean", [], {"axes": [-1]}),
+        (17, "ReduceMax", [], {}),
+        (18, "ReduceMean", [ints(0)], {}),
+        (13, "ReduceSum", [ints()], {"noop_with_empty_axes": 1}),
+        (7, "Slice", [], {"starts": [1, -3], "ends": [2**31, -1], "axes": [1, 2]}),
+        (9, "Slice", [], {"starts": [0, 1], "ends": [1, 3]}),
+        (10, "Slice", [ints(-1), ints(-100), ints(1), ints(-2)], {}),
+        (7, "Split", [], {"axis": 2, "split": [1, 3]}),
+        (11, "Split", [], {"axis": -1}),
+        (13, "Split", [ints(1, 3)], {"axis": 2}),
+        (18, "Split", [], {"axis": 1, "num_outputs": 2}),
+        (7, "Clip", [], {"min": -0.5}),
+        (10, "Clip", [], {"max": 0.5, "min": -0.1}),
+        (12, "Clip", [np.float32(-0.2), np.float32(0.2)], {}),
+        (7, "Dropout", [], {"ratio": 0.3}),
+        (10, "Dropout", [], {}),
+        (12, "Dropout", [np.float32(0.3)], {}),
+        (9, "TopK", [], {"k": 2, "axis": 1}),
+        (10, "TopK", [ints(3)], {}),
+        (11, "TopK", [ints(2)], {"largest": 0, "axis": 0}),
+        (7, "Pad", [], {"pads": [0, 1, 2, 0, -1, 1], "value": 2.0}),
+        (10, "Pad", [], {"pads": [0, 1, 2, 0, 0, 1], "mode": "reflect"}),
+        (11, "Pad", [ints(0, 1, 2, 0, -1, 1), np.float32(3)], {}),
+        (7, "BatchNormalization", [X[0, 0, :3], X[0, 1, :3], X[1, 0, :3], X[1, 1, :3] ** 2], {}),
+        (9, "BatchNormalization", [X[0, 0, :3], X[0, 1, :3], X[1, 0, :3], X[1, 1, :3] ** 2], {}),
+        (11, "ArgMax", [], {"axis": -1, "keepdims": 0}),
+        (8, "Expand", [ints(4, 1, 3, 4)], {}),
+        (7, "Reshape", [ints(0, -1, 2)], {}),
+        (7, "PRelu", [X[0, :, :1]], {}),
+        (7, "Flatten", [], {"axis": 2}),
+        (9, "ConstantOfShape", [], {}),
+        (8, "Sum", [X, X[:1]], {}),
+        (12, "Pow", [np.float64(2)], {}),
+        (7, "Gemm", [X[0].T, X[0, 0, :3] * 0], {"alpha": 0.5, "beta": 2.0}),
+        (11, "Gemm", [X[1]], {"transB": 1, "alpha": 0.5}),
+        (13, "Gemm", [X[1], X[0, :, :3]], {"transB": 1, "beta": 0.5}),
+        (13, "Gemm", [X[1, :, :2]], {"transA": 1}),
+        (13, "MatMul", [X[1].T], {}),
+        (13, "MatMul", [X.swapaxes(1, 2).copy()], {}),
+    ],
+)
+def test_versions(opset, name, constants, attributes, tmp_path):
+    """Old and new versions of an operator, against ONNX Runtime."""
+    x = X
+    if name == "ConstantOfShape":
+        x = ints(2, 3)
+    elif name == "Gemm":
+        x = X[0]
+    counts = {"Split": 2, "TopK": 2}
+    outputs = [f"y{i}" for i in range(counts.get(name, 1))]
+    names = [f"c{i}" for i in range(len(constants))]
+    node = helper.make_node(name, ["x", *names], outputs, **attributes)
+    kinds = dict.fromkeys(outputs, np.float32)
+    if name == "TopK":
+        kinds["y1"] = np.int64
+    elif name == "ArgMax":
+        kinds["y0"] = np.int64
+    given = {n: np.asarray(c) for n, c in zip(names, constants, strict=True)}
+    onnx.save(graph([node], {"x": x}, kinds, given, opset), tmp_path / "m.onnx")
+    agree(
+        rnnfast.onnx.load(tmp_path / "m.onnx").run(None, {"x": x}),
+        run_ort(tmp_path / "m.onnx", {"x": x}),
+    )
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {},
+        {"strides": [2], "dilations": [3], "pads": [4, 1]},
+        {"auto_pad": "SAME_UPPER", "strides": [3]},
+        {"auto_pad": "SAME_LOWER", "dilations": [1]},
+        {"auto_pad": "VALID", "strides": [2]},
+        {"group": 2, "pads": [1, 1]},
+        {"group": 4},
+    ],
+)
+@pytest.mark.parametrize("taps", [1, 3, 4])
+def test_convolutions(taps, attributes, tmp_path):
+    weights = {"w": rng().standard_normal((8, 4 // attributes.get("group", 1), taps), np.float32)}
+    weights["b"] = rng().standard_normal(8, np.float32)
+    for names in (["x", "w", "b"], ["x", "w"]):
+        node = helper.make_node("Conv", names, ["y"], **attributes)
+        constants = {name: weights[name] for name in names[1:]}
+        onnx.save(graph([node], {"x": IMAGE}, {"y": np.float32}, constants), tmp_path / "m.onnx")
+        got = rnnfast.onnx.load(tmp_path / "m.onnx").run(None, {"x": IMAGE})
+        agree(got, run_ort(tmp_path / "m.onnx", {"x": IMAGE}))
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"strides": [2]},
+        {"strides": [3], "ceil_mode": 1},
+        {"strides": [2], "ceil_mode": 1, "pads": [1, 1]},
+        {"pads": [2, 1], "count_include_pad": 1},
+        {"pads": [1, 1], "strides": [3], "count_include_pad": 1, "ceil_mode": 1},
+        {"auto_pad": "SAME_UPPER", "strides": [2]},
+        {"dilations": [2], "pads": [1, 0]},
+    ],
+)
+@pytest.mark.parametrize("size", [3, 4])
+@pytest.mark.parametrize("name", ["MaxPool", "AveragePool"])
+def test_pools(name, size, attributes, tmp_path):
+    if name == "MaxPool":
+        attributes = {n: v for n, v in attributes.items() if n != "count_include_pad"}
+    node = helper.make_node(name, ["x"], ["y"], kernel_shape=[size], **attributes)
+    onnx.save(graph([node], {"x": IMAGE}, {"y": np.float32}, opset=19), tmp_path / "m.onnx")
+    got = rnnfast.onnx.load(tmp_path / "m.onnx").run(None, {"x": IMAGE})
+    agree(got, run_ort(tmp_path / "m.onnx", {"x": IMAGE}))
+
+
+def test_not(tmp_path):
+    nodes = [helper.make_node("Greater", ["x", "k"], ["g"]), helper.make_node("Not", ["g"], ["y"])]
+    onnx.save(graph(nodes, {"x": X}, {"y": bool}, {"k": X[:1]}), tmp_path / "m.onnx")
+    np.testing.assert_array_equal(rnnfast.onnx.load(tmp_path / "m.onnx")(X), X[:1] >= X)
+
+
+def test_integers_divide_towards_zero(tmp_path):
+    a, b = np.array([7, -7, 7, -7, 6, -6]), np.array([2, 2, -2, -2, 3, 3])
+    node = helper.make_node("Div", ["a", "b"], ["y"])
+    onnx.save(graph([node], {"a": a, "b": b}, {"y": np.int64}), tmp_path / "m.onnx")
+    assert rnnfast.onnx.load(tmp_path / "m.onnx")(a, b).tolist() == [3, -3, -3, 3, 2, -2]
+
+
+def test_scalars_keep_their_type(tmp_path):
+    # NumPy before 2 makes float64 of a float32 without axes and a Python number
+    names = ["Gelu", "Elu", "Selu", "HardSigmoid", "Softplus", "Reciprocal", "Erf", "LeakyRelu"]
+    nodes = [helper.make_node(name, ["x"], [name]) for name in names]
+    x = np.array(-0.3, np.float32)
+    made = graph(nodes, {"x": x}, dict.fromkeys(names, np.float32), opset=20)
+    onnx.save(made, tmp_path / "m.onnx")
+    agree(rnnfast.onnx.load(tmp_path / "m.onnx")(x), run_ort(tmp_path / "m.onnx", {"x": x}))
+
+
+@pytest.mark.parametrize(
+    "name, bias, attributes",
+    [
+        ("MatMul", None, {}),
+        ("Gemm", None, {}),
+        ("Gemm", (5,), {"transB": 1}),
+        ("Gemm", (5,), {}),
+        ("Gemm", (1, 5), {"transB": 1}),
+        ("Gemm", (5,), {"alpha": 0.5}),
+        ("Gemm", (5,), {"beta": 2.0, "transB": 1}),
+    ],
+)
+def test_products_with_constants(name, bias, attributes, tmp_path):
+    shape = (5, 40) if attributes.get("transB") else (40, 5)
+    constants = {"w": rng().standard_normal(shape).astype(np.float32)}
+    if bias:
+        constants["b"] = rng().standard_normal(bias).astype(np.float32)
+    node = helper.make_node(name, ["x", *constants], ["y"], **attributes)
+    for rows in ((1,), (15,), (16,), (0,), *([(), (3, 7)] if name == "MatMul" else [])):
+        x = rng().standard_normal((*rows, 40)).astype(np.float32)
+        onnx.save(graph([node], {"x": x}, {"y": np.float32}, constants), tmp_path / "m.onnx")
+        model = rnnfast.onnx.load(tmp_path / "m.onnx")
+        agree(model.run(None, {"x": x}), run_ort(tmp_path / "m.onnx", {"x": x}))
+        served = not {"alpha", "beta"} & attributes.keys() and bias != (1, 5)
+        assert isinstance(model._steps[0].function, Product) == served

@@ -1,0 +1,253 @@
+"""RNN, LSTM and GRU nodes with every attribute, against ONNX Runtime."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import onnx_graphs
+import pytest
+from onnx_graphs import agree, graph, helper, onnx, run_ort
+from support import each_engine as each_engine
+
+import rnnfast.onnx
+from rnnfast.onnx.recurrent import ACTIVATIONS, RecurrentNode, _Steps
+
+T, B, F, H = 5, 3, 4, 6
+GATES = {"RNN": 1, "LSTM": 4, "GRU": 3}
+USUAL = {"RNN": ["Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"]}
+DIRECTIONS = ["forward", "reverse", "bidirectional"]
+NAMES = ["Relu", "Tanh", "Sigmoid", "Affine", "LeakyRelu", "ThresholdedRelu", "ScaledTanh"]
+NAMES += ["HardSigmoid", "Elu", "Softsign", "Softplus"]
+
+
+def make(
+    kind,
+    direction="forward",
+    lengths=False,
+    state=False,
+    bias=True,
+    peepholes=False,
+    dtype=np.float32,
+    outputs=None,
+    fed=(),
+    **attributes,
+):
+    """Return a model of one node and its feed; the weights named in `fed` are inputs."""
+    rng = np.random.default_rng(0)
+    D, G = 1 + (direction == "bidirectional"), GATES[kind]
+
+    def draw(*shape, scale=1.0):
+        return (scale * rng.standard_normal(shape)).astype(dtype)
+
+    arrays = {"X": draw(T, B, F), "W": draw(D, G * H, F, scale=0.4)}
+    arrays |= {"R": draw(D, G * H, H, scale=0.3), "B": draw(D, 2 * G * H, scale=0.4)}
+    arrays |= {"sequence_lens": np.array([5, 1, 3], np.int32), "initial_h": draw(D, B, H)}
+    arrays |= {"initial_c": draw(D, B, H), "P": draw(D, 3 * H)} if kind == "LSTM" else {}
+    wanted = {"B": bias, "sequence_lens": lengths, "P": peepholes}
+    wanted |= {"initial_h": state, "initial_c": state}
+    names = [name if wanted.get(name, True) else "" for name in arrays]
+    while not names[-1]:
+        names.pop()
+    outputs = outputs or (["Y", "Y_h", "Y_c"] if kind == "LSTM" else ["Y", "Y_h"])
+    node = helper.make_node(
+        kind, names, outputs, direction=direction, hidden_size=H, name="cell", **attributes
+    )
+    feed = {n: arrays[n] for n in names if n in ("X", "sequence_lens", *fed) or "initial" in n}
+    constants = {n: arrays[n] for n in names if n and n not in feed}
+    return graph([node], feed, {n: dtype for n in outputs if n}, constants), feed
+
+
+def same_as_ort(tmp_path, *args, **options):
+    model, feed = make(*args, **options)
+    onnx.save(model, tmp_path / "m.onnx")
+    ours = rnnfast.onnx.load(tmp_path / "m.onnx")
+    agree(ours.run(None, feed), run_ort(tmp_path / "m.onnx", feed))
+    return ours
+
+
+def network(model):
+    """What computes the only node of a model."""
+    return model._steps[0].function.networks[0]
+
+
+VARIANTS = [("RNN", {}), ("RNN", {"activations": "Relu"}), ("LSTM", {})]
+VARIANTS += [("GRU", {"linear_before_reset": lbr}) for lbr in (0, 1)]
+
+
+@pytest.mark.parametrize("lengths, state, bias", [*product([False, True], repeat=3)])
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("kind, attributes", VARIANTS)
+def test_on_the_engine(kind, attributes, direction, lengths, state, bias, tmp_path):
+    D = 1 + (direction == "bidirectional")
+    attributes = {n: [v] * D if n == "activations" else v for n, v in attributes.items()}
+    model = same_as_ort(tmp_path, kind, direction, lengths, state, bias, **attributes)
+    assert isinstance(network(model), getattr(rnnfast, kind))
+
+
+STEPWISE = [
+    ("RNN", {"clip": 0.5}),
+    ("LSTM", {"clip": 0.5}),
+    ("LSTM", {"input_forget": 1}),
+    ("LSTM", {"peepholes": True}),
+    ("LSTM", {"peepholes": True, "input_forget": 1, "clip": 0.3}),
+    ("GRU", {"clip": 0.5}),
+    ("GRU", {"clip": 0.5, "linear_before_reset": 1}),
+]
+
+
+@pytest.mark.parametrize("lengths, state, bias", [*product([False, True], repeat=3)])
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("kind, attributes", STEPWISE)
+def test_step_by_step(kind, attributes, direction, lengths, state, bias, tmp_path):
+    model = same_as_ort(tmp_path, kind, direction, lengths, state, bias, **attributes)
+    assert isinstance(network(model), _Steps)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("kind", GATES)
+def test_activations(kind, name, tmp_path):
+    usual, n = USUAL[kind], len(USUAL[kind])
+    numbers = {"activation_alpha": [0.3] * 2 * n, "activation_beta": [0.4] * 2 * n}
+    for place in range(n):
+        mixed = [*usual[:place], name, *usual[place + 1 :]]
+        same_as_ort(tmp_path, kind, activations=mixed, **numbers)
+    both = [*usual[:-1], name, *["HardSigmoid"] * n]  # others in the other direction
+    same_as_ort(tmp_path, kind, "bidirectional", True, activations=both, **numbers)
+
+
+def test_alpha_and_beta_go_to_those_that_need_them(tmp_path):
+    names = ["HardSigmoid", "TANH", "leakyrelu", "Sigmoid", "Elu", "ScaledTanh"]
+    same_as_ort(
+        tmp_path,
+        "LSTM",
+        "bidirectional",
+        activations=names,
+        activation_alpha=[0.1, 0.2, 0.3, 0.4],
+        activation_beta=[0.6, 0.7],
+    )
+
+
+def test_activations_have_the_defaults_of_the_operators(tmp_path):
+    # but for the three for which ONNX Runtime has defaults of its own
+    for name in ("LeakyRelu", "HardSigmoid", "Elu"):
+        same_as_ort(tmp_path, "RNN", activations=[name])
+    for name, numbers in {
+        "Affine": {"activation_alpha": [1.0], "activation_beta": [0.0]},
+        "ScaledTanh": {"activation_alpha": [1.0], "activation_beta": [1.0]},
+        "ThresholdedRelu": {"activation_alpha": [1.0]},
+    }.items():
+        results = []
+        for given in (numbers, {}):
+            model, feed = make("RNN", activations=[name], **given)
+            onnx.save(model, tmp_path / "m.onnx")
+            results.append(rnnfast.onnx.load(tmp_path / "m.onnx").run(None, feed))
+        agree(*results, bound=0)
+    assert {name.lower() for name in NAMES} == ACTIVATIONS.keys()
+
+
+@pytest.mark.parametrize("attributes", [{}, {"clip": 0.5}], ids=["engine", "steps"])
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("kind", GATES)
+def test_layout_1_is_layout_0_transposed(kind, direction, attributes, tmp_path):
+    model, feed = make(kind, direction, True, True, **attributes)
+    onnx.save(model, tmp_path / "m.onnx")
+    want = rnnfast.onnx.load(tmp_path / "m.onnx").run(None, feed)
+    turned = {
+        n: a if a.ndim == 1 else np.ascontiguousarray(a.swapaxes(0, 1)) for n, a in feed.items()
+    }
+    model, _ = make(kind, direction, True, True, layout=1, **attributes)
+    for entry in model.graph.input:
+        entry.CopyFrom(onnx_graphs.value(entry.name, turned[entry.name]))
+    onnx.save(model, tmp_path / "m.onnx")
+    y, *states = rnnfast.onnx.load(tmp_path / "m.onnx").run(None, turned)
+    agree([y.transpose(1, 2, 0, 3), *(s.swapaxes(0, 1) for s in states)], want, bound=0)
+
+
+@pytest.mark.parametrize("attributes", [{}, {"clip": 0.5}], ids=["engine", "steps"])
+@pytest.mark.parametrize("kind", GATES)
+def test_float64(kind, attributes, tmp_path):
+    model, feed = make(kind, "bidirectional", True, True, **attributes)
+    onnx.save(model, tmp_path / "m.onnx")
+    want = rnnfast.onnx.load(tmp_path / "m.onnx").run(None, feed)
+    model, feed = make(kind, "bidirectional", True, True, dtype=np.float64, **attributes)
+    onnx.save(model, tmp_path / "m.onnx")
+    got = rnnfast.onnx.load(tmp_path / "m.onnx").run(None, feed)
+    assert {array.dtype for array in got} == {np.dtype(np.float64)}
+    agree([array.astype(np.float32) for array in got], want)
+
+
+@pytest.mark.parametrize("fed", ["W", "R", "B", "P"])
+def test_weights_that_come_with_the_call(fed, tmp_path):
+    for peepholes in (fed == "P", True):
+        model, feed = make("LSTM", "bidirectional", peepholes=peepholes, fed=(fed,))
+        onnx.save(model, tmp_path / "m.onnx")
+        agree(
+            rnnfast.onnx.load(tmp_path / "m.onnx").run(None, feed),
+            run_ort(tmp_path / "m.onnx", feed),
+        )
+
+
+@pytest.mark.parametrize("outputs", [["Y"], ["", "Y_h"], ["", "", "Y_c"], ["Y", "", "Y_c"]])
+def test_outputs_that_are_left_out(outputs, tmp_path):
+    same_as_ort(tmp_path, "LSTM", "reverse", True, outputs=outputs)
+
+
+def test_a_sample_without_steps_keeps_its_state(tmp_path):
+    for attributes in ({}, {"clip": 0.5}):
+        model, feed = make("GRU", "bidirectional", True, True, **attributes)
+        onnx.save(model, tmp_path / "m.onnx")
+        feed["sequence_lens"] = np.array([0, 5, 2], np.int32)
+        y, h = rnnfast.onnx.load(tmp_path / "m.onnx").run(None, feed)
+        assert not y[:, :, 0].any()
+        np.testing.assert_array_equal(h[:, 0], feed["initial_h"][:, 0])
+
+
+@pytest.mark.parametrize(
+    "attributes, error, message",
+    [
+        ({"activations": ["Tanh", "Gelu", "Tanh"]}, NotImplementedError, "activation 'gelu'"),
+        ({"activations": ["Tanh"]}, ValueError, "3 activations are needed"),
+        ({"clip": -1.0}, ValueError, "clip expected to be > 0, got -1.0"),
+        ({"direction": "sideways"}, ValueError, "direction 'sideways'"),
+    ],
+)
+def test_attributes_that_are_refused(attributes, error, message, tmp_path):
+    model, _ = make("LSTM", **attributes)
+    onnx.save(model, tmp_path / "m.onnx")
+    with pytest.raises(error, match=rf"node 'cell' \(LSTM\): .*{message}"):
+        rnnfast.onnx.load(tmp_path / "m.onnx")
+
+
+def test_weights_of_wrong_shapes_are_refused():
+    good = {"W": np.zeros((1, 24, 4)), "R": np.zeros((1, 24, 6)), "B": np.zeros((1, 48))}
+    good |= {"P": np.zeros((1, 18))}
+    RecurrentNode("LSTM", tuple(good.values()), hidden_size=6)
+    for name in good:
+        wrong = good | {name: good[name][..., :-1, :] if name in "WR" else good[name][:, :-1]}
+        with pytest.raises(ValueError, match=f"{name} expected of shape"):
+            RecurrentNode("LSTM", tuple(wrong.values()))
+    with pytest.raises(ValueError, match="R expected of 5 hidden units"):
+        RecurrentNode("LSTM", tuple(good.values()), hidden_size=5)
+
+
+def test_wrong_calls_of_a_node(tmp_path):
+    model, feed = make("LSTM", lengths=True, state=True)
+    for entry in model.graph.input:
+        entry.type.tensor_type.ClearField("shape")
+        entry.type.tensor_type.shape.CopyFrom(onnx.TensorShapeProto())
+        rank = feed[entry.name].ndim
+        entry.type.tensor_type.shape.dim.extend(
+            onnx.TensorShapeProto.Dimension() for _ in range(rank)
+        )
+    onnx.save(model, tmp_path / "m.onnx")
+    ours = rnnfast.onnx.load(tmp_path / "m.onnx")
+    for name, wrong, message in (
+        ("X", np.zeros((T, B, F + 1), np.float32), "input of size 4 on the last axis"),
+        ("sequence_lens", np.array([5, 6, 1], np.int32), "lengths from 0 to 5"),
+        ("sequence_lens", np.array([5, 5], np.int32), r"lengths of shape \(3,\)"),
+        ("initial_h", np.zeros((1, B + 1, H), np.float32), "initial_h of shape"),
+        ("initial_c", np.zeros((2, B, H), np.float32), "initial_c of shape"),
+    ):
+        with pytest.raises(ValueError, match=rf"node 'cell' \(LSTM\): .*{message}"):
+            ours.run(None, feed | {name: wrong})
