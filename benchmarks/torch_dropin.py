@@ -70,8 +70,8 @@ class Model(torch.nn.Module):
 
     def __init__(self, case: Case) -> None:
         super().__init__()
-        layer = getattr(torch.nn, str(case.row.torch))
-        self.layer = layer(case.I, case.H, **case.row.torch_options)
+        layer = getattr(torch.nn, case.row.layer)
+        self.layer = layer(case.I, case.H, **case.row.options)
         self.head = torch.nn.Linear(case.H, CLASSES)
 
     def forward(self, x: Any) -> Any:
