@@ -1,7 +1,7 @@
 # Everything happens in $(VENV), which is made when it is missing:
 #   make demo      install rnnfast as a user would and train a character model on real text
 #   make test      run the tests against the installed package; TORCH=1: with PyTorch beside it
-#   make test-bridges  the tests of rnnfast.torch, .keras, .onnx and scikit-learn's, beside real installs
+#   make test-bridges  the tests of what leads to other libraries, beside real installs of these
 #   make lint      ruff, mypy, clang-format
 #   make examples  run every example and write docs/results.md; CHORALES=PATH: with that music, too
 #   make bench     engine and reference over tests/cases.py; writes benchmarks/results/*.json; imports;
@@ -17,7 +17,8 @@ CHORALES ?=
 PYTEST_ARGS ?=
 TORCH_VERSION = 2.13.0
 PEERS ?= $(VENV)-peers
-BRIDGES = test_torch.py test_keras.py onnx estimators/test_sklearn.py
+BRIDGES = test_torch.py test_torch_weights.py test_keras.py onnx datasets/test_formats.py \
+	estimators/test_sklearn.py
 
 BIN := $(abspath $(VENV))/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -91,7 +92,7 @@ $(VENV)/.torch: Makefile | $(BIN)/python
 
 # Keras computes with PyTorch here.
 $(VENV)/.bridges: $(VENV)/.torch
-	$(PIP) install --quiet keras onnx onnxruntime
+	$(PIP) install --quiet keras onnx onnxruntime aeon sktime tslearn
 	touch $@
 
 $(PEERS)/.peers: $(SOURCES) Makefile | $(PEERS)/bin/python
