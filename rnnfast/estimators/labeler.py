@@ -108,11 +108,8 @@ class SequenceLabeler(ClassEstimator):
         -------
         float
         """
-        owner, predicted, labels = (
-            type(self).__name__,
-            self.predict(X),
-            list(map(np.asarray, plain(y))),
-        )
+        owner, predicted = type(self).__name__, self.predict(X)
+        labels = [np.asarray(sample) for sample in plain(y)]
         if len(predicted) != len(labels):
             raise ValueError(
                 f"{owner} expected y with labels for each of {len(predicted)} sequences, "
