@@ -109,6 +109,8 @@ def unpad(y: Array, lengths: Array | None, like: Any) -> Any:
 
 def _all_steps(owner: Any, name: str, X: Any, kinds: str) -> list[Array]:
     """Return sequences as (time, features) arrays."""
+    if not hasattr(X, "__len__"):
+        raise TypeError(f"{_name(owner)} expected {name} as sequences, got {type(X).__name__}")
     arrays = [_steps(owner, f"{name}[{i}]", s, kinds) for i, s in enumerate(X)]
     if not arrays:
         raise ValueError(f"{_name(owner)} expected at least one sample, got none")

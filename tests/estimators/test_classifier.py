@@ -166,9 +166,12 @@ def test_token_ids():
         ([[1.5]], TypeError, r"X\[0\] as token ids \(integers\), got float64"),
         ([[[1, 2]]], ValueError, "a token id for each step, got 2 features"),
         ([], ValueError, "at least one sample, got none"),
+        (None, TypeError, "X as sequences, got NoneType"),
     ]:
         with pytest.raises(error, match=message):
             model.predict(wrong)
+    with pytest.raises(ValueError, match="vocabulary_size >= 1, got 0"):
+        SequenceClassifier(vocabulary_size=0).fit(X, y)
 
 
 def small(n_features, n_outputs):
