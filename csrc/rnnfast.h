@@ -71,7 +71,8 @@ typedef struct {
     ptrdiff_t ldc;
     void *h_out; /* (B, H) written */
     ptrdiff_t ldh_out;
-    void *gates; /* (B, S, padded H) activated gates, written; or NULL at inference */
+    void *gates; /* (B, S, padded H) activated gates, written; or NULL at inference, but with
+                    `reset_before` never: r and z wait there for n */
     ptrdiff_t ldg;
 } rnnfast_step;
 
@@ -113,8 +114,9 @@ typedef struct {
     const void *drop, *zone_h, *zone_c; /* masks as in rnnfast_masked; NULL: none */
     ptrdiff_t ld_drop, ld_zone_h, ld_zone_c;
     const ptrdiff_t *mask_row;
-    void *kept_h, *kept_c; /* (B, H) in and out, rows like those of h and of carry */
-    void *dh; /* (B, H) of recurrent_gradient: written, rows like those of h; may be dh_in */
+    void *kept_h; /* (B, H) in and out, rows like those of h */
+    void *kept_c; /* (B, H) scratch, rows like those of carry, which gets it back */
+    void *dh;     /* (B, H) of recurrent_gradient: written, rows like those of h; may be dh_in */
 } rnnfast_backstep;
 
 /* Layer normalisation of a step's sums, each slot of a row over its H units. A row of these arrays
@@ -181,7 +183,8 @@ typedef struct {
     void (*forward)(const rnnfast_step *, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t p0, ptrdiff_t p1);
     void (*backward)(const rnnfast_backstep *, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t p0,
                      ptrdiff_t p1);
-    /* Instead of `forward`, from sums of slot_sums: normalises them, then as forward. */
+    /* Instead of `forward`, from sums of slot_sums: normalises them, then as forward. NULL with
+     * `reset_before`. */
     void (*norm_forward)(const rnnfast_step *, const rnnfast_norm *, ptrdiff_t b0, ptrdiff_t b1);
 } rnnfast_cell_kernels;
 

@@ -46,7 +46,7 @@ _ESTIMATORS = (
     "SequenceRegressor",
 )
 
-# submodules for users of another framework
+# submodules that import what they are named after
 _BRIDGES = ("keras", "onnx", "torch")
 
 __all__ = [
@@ -107,9 +107,6 @@ __all__ = [
     "set_num_threads",
     "show_config",
 ]
-
-
-_BRIDGES = ("keras", "onnx", "torch")  # import what they are named after
 
 
 def __getattr__(name: str) -> object:

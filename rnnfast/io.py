@@ -377,6 +377,8 @@ def _open_npz(path: str) -> Iterator[_File]:
                 if npy.read_magic(member) != (1, 0):
                     raise ValueError(f"{name} has an unknown header")
                 shape, _, dtype = npy.read_array_header_1_0(member)
+                if dtype.kind not in "biufc":
+                    raise ValueError(f"{name} is of {dtype}, not of numbers")
                 return shape, dtype.name
 
         def read(name: str) -> Array:

@@ -328,6 +328,14 @@ def test_a_pickle_is_refused(tmp_path):
         rnnfast.load(path)
 
 
+@pytest.mark.parametrize("array", [np.array([{}]), np.array(["a"]), np.zeros(1, "f4,i4")], ids=str)
+def test_arrays_of_other_than_numbers_are_named(tmp_path, array):
+    path = tmp_path / "arrays.npz"
+    np.savez(path, x=np.zeros(2), y=array)
+    with pytest.raises(ValueError, match=r"y is of .*, not of numbers"):
+        rnnfast.load_arrays(path)
+
+
 def test_no_file(path):
     with pytest.raises(FileNotFoundError):
         rnnfast.load(path)

@@ -338,7 +338,7 @@ def _nested(i: int, row: Any) -> Array:
             f"from_sktime expected X.iloc[{i}] of series of one length, got shapes "
             f"{[cell.shape for cell in cells]}"
         )
-    indexed = [cell.index for cell in row if hasattr(cell, "index")]
+    indexed = [cell.index for cell in row if hasattr(cell, "iloc")]
     if any(not index.equals(indexed[0]) for index in indexed):
         raise ValueError(f"from_sktime expected X.iloc[{i}] of series with the same times")
     for index in indexed[:1]:

@@ -514,7 +514,9 @@ class SequenceEstimator(NetworkEstimator):
     def _check_X(self, X: Any, reset: bool) -> tuple[Array, Array | None]:
         """Return X as (samples, time, features), or ids (samples, time), and its lengths."""
         if reset:
-            self._vocabulary_size = self.vocabulary_size
+            self._vocabulary_size = size = self.vocabulary_size
+            if size is not None:
+                self._vocabulary_size = check_size(type(self).__name__, "vocabulary_size", size, 1)
         if self._vocabulary_size is not None:
             x, lengths = check_ids(self, X, self._vocabulary_size)
         else:

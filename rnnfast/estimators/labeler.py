@@ -52,7 +52,7 @@ class SequenceLabeler(ClassEstimator):
         owner = type(self).__name__
         if y is None:
             raise ValueError(f"{owner} requires y to be passed, but the target y is None")
-        labels = [np.asarray(sample) for sample in plain(y)]
+        labels = self._labels(y)
         ends = np.full(len(x), x.shape[1]) if lengths is None else lengths
         if [label.shape for label in labels] != [(n,) for n in ends]:
             raise ValueError(
@@ -108,11 +108,7 @@ class SequenceLabeler(ClassEstimator):
         -------
         float
         """
-        owner, predicted, labels = (
-            type(self).__name__,
-            self.predict(X),
-            list(map(np.asarray, plain(y))),
-        )
+        owner, predicted, labels = type(self).__name__, self.predict(X), self._labels(y)
         if len(predicted) != len(labels):
             raise ValueError(
                 f"{owner} expected y with labels for each of {len(predicted)} sequences, "
@@ -125,3 +121,12 @@ class SequenceLabeler(ClassEstimator):
                     f"got shape {other.shape}"
                 )
         return float(np.mean(np.concatenate(list(predicted)) == np.concatenate(labels)))
+
+    def _labels(self, y: Any) -> list[Array]:
+        """Return the labels of each sequence as an array."""
+        if not hasattr(y, "__len__"):
+            raise TypeError(
+                f"{type(self).__name__} expected y as the labels of each sequence, "
+                f"got {type(y).__name__}"
+            )
+        return [np.asarray(sample) for sample in plain(y)]

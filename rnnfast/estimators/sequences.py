@@ -61,12 +61,12 @@ def check_sequences(owner: Any, X: Any, name: str = "X") -> tuple[Array, Array |
         if not np.isfinite(x).all():
             raise ValueError(f"{_name(owner)} expected {name} of finite numbers, got NaN or inf")
         return x, lengths
+    wanted = f"{_name(owner)} expected {name} as (samples, time, features) or (samples, time)"
+    if axes(X) == 0:
+        raise TypeError(f"{wanted}, got {type(X).__name__}")
     series = axes(X) == 3
     if axes(X) > 3 or (series and 0 in np.shape(X)[1:]):
-        raise ValueError(
-            f"{_name(owner)} expected {name} as (samples, time, features) or (samples, time) with "
-            f"at least one step and feature, got shape {np.shape(X)}"
-        )
+        raise ValueError(f"{wanted} with at least one step and feature, got shape {np.shape(X)}")
     # in one order, as sums of other layouts round in other ways
     x = check_array(X, dtype=FLOATS, order="C", allow_nd=series, estimator=owner, input_name=name)
     return (x if series else x[..., np.newaxis]), None
@@ -109,6 +109,8 @@ def unpad(y: Array, lengths: Array | None, like: Any) -> Any:
 
 def _all_steps(owner: Any, name: str, X: Any, kinds: str) -> list[Array]:
     """Return sequences as (time, features) arrays."""
+    if not hasattr(X, "__len__"):
+        raise TypeError(f"{_name(owner)} expected {name} as sequences, got {type(X).__name__}")
     arrays = [_steps(owner, f"{name}[{i}]", s, kinds) for i, s in enumerate(X)]
     if not arrays:
         raise ValueError(f"{_name(owner)} expected at least one sample, got none")

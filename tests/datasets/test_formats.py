@@ -198,8 +198,8 @@ def test_frames(cube, ragged):
 
     same(from_sktime(nested(ragged)), ragged)
     same(from_sktime(nested(cube)), cube)
-    arrays = nested(ragged).map(np.asarray)
-    same(from_sktime(arrays), ragged)
+    for cells in (np.asarray, pandas.Series.to_list):
+        same(from_sktime(nested(ragged).map(cells)), ragged)
 
     late, short = nested(ragged), nested(ragged)
     late.iloc[2, 1] = pandas.Series(ragged[2][:, 1], index=range(1, 5))

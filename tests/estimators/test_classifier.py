@@ -166,9 +166,12 @@ def test_token_ids():
         ([[1.5]], TypeError, r"X\[0\] as token ids \(integers\), got float64"),
         ([[[1, 2]]], ValueError, "a token id for each step, got 2 features"),
         ([], ValueError, "at least one sample, got none"),
+        (None, TypeError, "X as sequences, got NoneType"),
     ]:
         with pytest.raises(error, match=message):
             model.predict(wrong)
+    with pytest.raises(ValueError, match="vocabulary_size >= 1, got 0"):
+        SequenceClassifier(vocabulary_size=0).fit(X, y)
 
 
 def small(n_features, n_outputs):
@@ -237,6 +240,9 @@ def test_refuses_parameters(options, message):
         (np.ones((2, 2, 2, 2)), ValueError, r"X as \(samples, time, features\)"),
         (np.ones((2, 3, 0)), ValueError, "at least one step and feature"),
         (np.ones((2, 0, 3)), ValueError, "at least one step and feature"),
+        ({"a": [1.0]}, TypeError, r"X as \(samples, time, features\) .*, got dict"),
+        ("abc", TypeError, r"X as \(samples, time, features\) .*, got str"),
+        (None, TypeError, r"X as \(samples, time, features\) .*, got NoneType"),
     ],
     ids=str,
 )

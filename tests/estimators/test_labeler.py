@@ -79,6 +79,9 @@ def test_refuses_labels():
     swapped = [
         np.zeros(len(labels) + shift) for labels, shift in zip(y, (1, -1, 0, 0), strict=True)
     ]
+    for call in (model.fit, model.score):
+        with pytest.raises(TypeError, match="y as the labels of each sequence, got int"):
+            call(X, 3)
     with pytest.raises(ValueError, match=r"y\[0\] with a label for each of"):
         model.score(X, swapped)
     with pytest.raises(ValueError, match=r"y\[0\] contains NaN"):
