@@ -226,6 +226,12 @@ def _read(library: Any, path: str) -> Any:
             f"the model is of version {version} of ONNX's operators, rnnfast runs {OLDEST} and "
             "newer; onnx.version_converter raises it"
         )
+    known = library.defs.onnx_opset_version()
+    if version > known:  # its definitions may have changed what an operator does
+        raise NotImplementedError(
+            f"the model is of version {version} of ONNX's operators, the onnx library that is "
+            f"installed knows {known}; a newer release may know it"
+        )
     # Inference first: the checker wants the outputs' shapes, which some exporters leave out. Others
     # write wrong ones, which strict inference would refuse.
     proto = library.shape_inference.infer_shapes(proto)

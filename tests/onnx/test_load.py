@@ -437,6 +437,7 @@ def test_operators_that_are_refused(path):
         r"node 0 \(FusedGemm\) is of the domain 'com.microsoft'",
     )
     refused(path, one("Neg", opset=6), NotImplementedError, "version 6 of ONNX's operators")
+    refused(path, one("Neg", opset=999), NotImplementedError, "version 999 of ONNX's operators")
     halves = [
         helper.make_node("Cast", ["a"], ["half"], to=10),
         helper.make_node("Cast", ["half"], ["y"], to=1),
