@@ -283,7 +283,8 @@ def _refusal(layer: KerasLayer, option: str, got: Any, supported: Any) -> ValueE
 
 def _require(layer: KerasLayer, **options: Any) -> None:
     for option, wanted in options.items():
-        if (got := getattr(layer, option)) != wanted:
+        got = getattr(layer, option, wanted)  # older releases of Keras lack the newest options
+        if got != wanted:
             raise _refusal(layer, option, got, repr(wanted))
 
 

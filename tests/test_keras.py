@@ -469,6 +469,13 @@ def test_what_is_no_model(given, error, message):
         from_keras(given)
 
 
+def test_options_that_an_older_keras_does_not_have():
+    theirs = built(L.BatchNormalization, steps=T)
+    want = from_keras(theirs).state_dict()
+    vars(theirs.layers[0]).pop("renorm", None)
+    np.testing.assert_equal(from_keras(theirs).state_dict(), want)
+
+
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
