@@ -67,7 +67,8 @@ class Value(NamedTuple):
     ----------
     name : str
     shape : list of int, str or None
-        A number, the name of a length that calls choose, or None for one without a name.
+        A number, the name of a length that calls choose, or None for one without a name. Empty,
+        as in onnxruntime, for an output whose number of axes only calls tell.
     dtype : numpy.dtype
     """
 
@@ -235,6 +236,9 @@ def _read(library: Any, path: str) -> Any:
     # Inference first: the checker wants the outputs' shapes, which some exporters leave out. Others
     # write wrong ones, which strict inference would refuse.
     proto = library.shape_inference.infer_shapes(proto)
+    tensors = [v.type.tensor_type for v in proto.graph.output if v.type.HasField("tensor_type")]
+    for tensor in tensors:
+        tensor.shape.SetInParent()  # empty, where not even the number of axes is known
     library.checker.check_model(proto)
     return proto
 
