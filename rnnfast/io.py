@@ -26,6 +26,7 @@ __all__ = ["load", "load_arrays", "load_state", "save", "save_state"]
 FORMAT = 1
 KEY = "rnnfast"  # of the JSON text: in the metadata (safetensors), or a member of its own (npz)
 LONGEST = 1 << 24  # bytes of the JSON text
+DEFLATED = 1032  # bytes that one of a compressed npz can stand for, https://zlib.net/zlib_tech.html
 KINDS = {
     "F32": "float32",
     "F64": "float64",
@@ -288,7 +289,7 @@ def _opened_file(path: str | os.PathLike[str], what: str) -> Iterator[tuple[_Fil
 
 def _read_all(file: _File, size: int) -> Iterator[tuple[str, Array]]:
     sizes = [math.prod(shape) * np.dtype(kind).itemsize for shape, kind in file.arrays.values()]
-    if min(sizes, default=0) < 0 or sum(sizes) > size:
+    if min(sizes, default=0) < 0 or sum(sizes) > size * file.ratio:
         raise ValueError("it is shorter than its arrays")
     for name, (_, kind) in file.arrays.items():
         yield name, np.require(file.read(name), np.dtype(kind), ["C", "A", "W"])
@@ -324,6 +325,7 @@ class _File(NamedTuple):
     text: str | None  # the description
     arrays: dict[str, tuple[tuple[int, ...], str]]  # name: shape and dtype
     read: Callable[[str], Array]
+    ratio: int = 1  # bytes of arrays that a byte of the file can hold
 
 
 # ---- safetensors -------------------------------------------------------------------------------
@@ -366,7 +368,7 @@ def _write_npz(file: BinaryIO, arrays: dict[str, Array], text: str) -> None:
 
 @contextmanager
 def _open_npz(path: str) -> Iterator[_File]:
-    from zipfile import ZipFile
+    from zipfile import ZIP_STORED, ZipFile
 
     from numpy.lib import format as npy
 
@@ -398,4 +400,5 @@ def _open_npz(path: str) -> Iterator[_File]:
             if kind != "uint8" or length > LONGEST:
                 raise ValueError("its description is damaged")
             text = read(KEY).tobytes().decode()
-        yield _File(text, arrays, read)
+        stored = all(info.compress_type == ZIP_STORED for info in archive.infolist())
+        yield _File(text, arrays, read, 1 if stored else DEFLATED)

@@ -79,8 +79,8 @@ def from_keras(model: Any, *, masks_as_lengths: bool = False) -> Sequential:
     Raises
     ------
     ValueError
-        For a layer or an option of a layer that has no equal here, named in the message, and for
-        layers that are not built.
+        For a layer or an option of a layer that has no equal here, named in the message, for
+        layers that are not built, and for a file that Keras cannot load.
     TypeError
         For anything that is not of Keras 3, or a path.
     ImportError
@@ -98,7 +98,13 @@ def from_keras(model: Any, *, masks_as_lengths: bool = False) -> Sequential:
     if isinstance(model, (str, os.PathLike)):
         with open(model, "rb"):  # its errors are plainer than Keras's
             pass
-        model = keras.saving.load_model(model, compile=False)
+        try:
+            model = keras.saving.load_model(model, compile=False)
+        except (ImportError, MemoryError):
+            raise
+        except Exception as error:  # of Keras, of zip, of HDF5
+            path = os.fspath(model)
+            raise ValueError(f"{path} is not a model that Keras can load: {error}") from error
     parts: list[Layer] = []
     masked = False
     for layer in _flat(keras, model):
@@ -122,6 +128,9 @@ def from_keras(model: Any, *, masks_as_lengths: bool = False) -> Sequential:
             )
         converted = _convert(keras, layer)
         parts += converted
+        dtypes = [part.dtype.name for part in parts if part.dtype]
+        if len(set(dtypes)) > 1:
+            raise _refusal(layer, "dtype", dtypes[-1], f"{dtypes[0]!r}, as in the layers before it")
         masked = masked and all(part.keeps_time for part in converted)
     return Sequential(*parts)
 
@@ -203,7 +212,7 @@ def mask_lengths(x: Any, mask_value: float = 0) -> Array:
         raise ValueError(
             f"mask_lengths expected x with 2 axes (ids) or 3 (features), got {steps.shape}"
         )
-    kept = steps != mask_value
+    kept = steps != float(mask_value)  # whose type does not widen that of the steps
     if steps.ndim == 3:
         kept = kept.any(axis=2)
     lengths = kept.sum(axis=1, dtype=np.int64)
@@ -236,7 +245,7 @@ def _flat(keras: Any, model: Any) -> Iterator[KerasLayer]:
     if isinstance(model, (list, tuple)):
         for part in model:
             yield from _flat(keras, part)
-    elif isinstance(model, keras.Sequential):
+    elif isinstance(model, keras.Sequential) and type(model).call is keras.Sequential.call:
         yield from _flat(keras, model.layers)
     elif isinstance(model, keras.Model):
         raise ValueError(
@@ -274,7 +283,8 @@ def _refusal(layer: KerasLayer, option: str, got: Any, supported: Any) -> ValueE
 
 def _require(layer: KerasLayer, **options: Any) -> None:
     for option, wanted in options.items():
-        if (got := getattr(layer, option)) != wanted:
+        got = getattr(layer, option, wanted)  # older releases of Keras lack the newest options
+        if got != wanted:
             raise _refusal(layer, option, got, repr(wanted))
 
 
@@ -350,7 +360,7 @@ def _recurrent_options(keras: Any, layer: KerasLayer) -> dict[str, Any]:
 
 def _recurrent(keras: Any, layer: KerasLayer) -> list[Layer]:
     _require(layer, go_backwards=False)
-    return _recurrent_parts(keras, layer, [layer])
+    return _recurrent_parts(keras, [layer])
 
 
 def _bidirectional(keras: Any, layer: KerasLayer) -> list[Layer]:
@@ -362,17 +372,20 @@ def _bidirectional(keras: Any, layer: KerasLayer) -> list[Layer]:
     _require(ahead, go_backwards=False)
     if type(ahead) is not type(back):
         raise _refusal(layer, "backward_layer", type(back).__name__, type(ahead).__name__)
-    pair = [{**_recurrent_options(keras, d), "dropout": d.dropout} for d in (ahead, back)]
+    pair = [
+        {**_recurrent_options(keras, d), "dropout": d.dropout, "dtype": d.dtype_policy.name}
+        for d in (ahead, back)
+    ]
     for option, value in pair[0].items():
         if pair[1][option] != value:
             raise _refusal(back, option, pair[1][option], f"{value!r}, as in the other direction")
-    return _recurrent_parts(keras, layer, [ahead, back])
+    return _recurrent_parts(keras, [ahead, back])
 
 
-def _recurrent_parts(keras: Any, layer: KerasLayer, directions: list[KerasLayer]) -> list[Layer]:
+def _recurrent_parts(keras: Any, directions: list[KerasLayer]) -> list[Layer]:
     ahead = directions[0]
     kind, options = type(ahead).__name__, _recurrent_options(keras, ahead)
-    dtype = _built_dtype(layer)
+    dtype = _built_dtype(ahead)  # a wrapper may have another one
     state = {}
     for direction, suffix in zip(directions, ("", "_reverse"), strict=False):
         cell = direction.cell

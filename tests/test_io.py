@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import io
 import json
 import os
 import re
@@ -310,6 +311,20 @@ def test_arrays(path):
         path.write_bytes(whole[:size])
         with pytest.raises(ValueError, match="is not a file of arrays that rnnfast can load"):
             rnnfast.load_arrays(path)
+
+
+def test_compressed_arrays(tmp_path):
+    path = tmp_path / "arrays.npz"
+    for array in np.random.default_rng(0).random((50, 7)), np.zeros((1000, 1000), np.float32):
+        np.savez_compressed(path, a=array, b=array[:2])
+        np.testing.assert_equal(rnnfast.load_arrays(path), {"a": array, "b": array[:2]})
+    header = io.BytesIO()
+    entry = {"descr": "<f4", "fortran_order": False, "shape": (10**12,)}
+    np.lib.format.write_array_header_1_0(header, entry)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.npy", header.getvalue())
+    with pytest.raises(ValueError, match="it is shorter than its arrays"):
+        rnnfast.load_arrays(path)
 
 
 def test_a_state_of_training_is_no_model(path):

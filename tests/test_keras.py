@@ -241,9 +241,12 @@ def test_files(kind, tmp_path):
     )
     with pytest.raises(FileNotFoundError, match="absent"):
         from_keras(tmp_path / "absent.keras")
-    (tmp_path / "other.keras").write_bytes(b"no zip file")
-    with pytest.raises(ValueError):
-        from_keras(tmp_path / "other.keras")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    for damaged in b"no zip file", content, content[: len(content) // 2]:
+        (tmp_path / "other.keras").write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"other\.keras is not a model that Keras can"):
+            from_keras(tmp_path / "other.keras")
 
 
 # ---- masks ---------------------------------------------------------------------------------------
@@ -288,6 +291,8 @@ def test_mask_lengths():
     x = np.array([[[1.0, 0], [0, 2], [0, 0]]])
     np.testing.assert_array_equal(mask_lengths(x), [2])
     np.testing.assert_array_equal(mask_lengths(x + 1, mask_value=1), [2])
+    tenths = np.full((1, 2, 1), 0.1, np.float32)
+    np.testing.assert_array_equal(mask_lengths(tenths, np.float64(0.1)), [0])
     np.testing.assert_array_equal(mask_lengths(x[:0]), np.zeros(0))
     with pytest.raises(ValueError, match=r"in sample 1; keras\.utils\.pad_sequences pads"):
         mask_lengths([[1, 0], [0, 1]])
@@ -411,6 +416,20 @@ REFUSED = [
     (lambda: L.Softmax(axis=1), "(Softmax) has axis=1; supported: -1"),
     (lambda: L.GlobalMaxPooling1D(keepdims=True), "has keepdims=True; supported: False"),
     (lambda: L.Dense(4, dtype="bfloat16"), "has dtype='bfloat16'; supported: 'float32', 'float6"),
+    (
+        lambda: L.Bidirectional(L.GRU(4, dtype="mixed_float16")),
+        "has dtype='mixed_float16'; supported: 'float32', 'float6",
+    ),
+    (
+        lambda: L.Bidirectional(
+            L.LSTM(4), backward_layer=L.LSTM(4, go_backwards=True, dtype="float64")
+        ),
+        "has dtype='float64'; supported: 'float32', as in the other direction",
+    ),
+    (
+        lambda: keras.Sequential([L.GRU(4), L.Dense(2, dtype="float64")]),
+        "(Dense) has dtype='float64'; supported: 'float32', as in the layers before it",
+    ),
     (lambda: L.Masking(), "(Masking) masks steps; rnnfast takes lengths in place of masks"),
 ]
 
@@ -423,10 +442,16 @@ def test_unsupported_layers_and_options(make, message):
     assert "from_keras: layer '" in str(caught.value)
 
 
+class Doubling(keras.Sequential):
+    def call(self, inputs, **options):
+        return 2 * super().call(inputs, **options)
+
+
 @pytest.mark.parametrize(
     ("given", "error", "message"),
     [
         (3, TypeError, "or a path, got builtins.int"),
+        (Doubling(), ValueError, "expected a Sequential model, got layer 'doubling' (Doubling)"),
         ([None], TypeError, "or a path, got builtins.NoneType"),
         (L.Dense(3), ValueError, "(Dense) is not built, so it has no weights"),
         ([], ValueError, "at least one layer"),
@@ -442,6 +467,13 @@ def test_unsupported_layers_and_options(make, message):
 def test_what_is_no_model(given, error, message):
     with pytest.raises(error, match=re.escape(message)):
         from_keras(given)
+
+
+def test_options_that_an_older_keras_does_not_have():
+    theirs = built(L.BatchNormalization, steps=T)
+    want = from_keras(theirs).state_dict()
+    vars(theirs.layers[0]).pop("renorm", None)
+    np.testing.assert_equal(from_keras(theirs).state_dict(), want)
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,8 @@ class Value(NamedTuple):
     ----------
     name : str
     shape : list of int, str or None
-        A number, the name of a length that calls choose, or None for one without a name.
+        A number, the name of a length that calls choose, or None for one without a name. Empty,
+        as in onnxruntime, for an output whose number of axes only calls tell.
     dtype : numpy.dtype
     """
 
@@ -226,9 +227,18 @@ def _read(library: Any, path: str) -> Any:
             f"the model is of version {version} of ONNX's operators, rnnfast runs {OLDEST} and "
             "newer; onnx.version_converter raises it"
         )
+    known = library.defs.onnx_opset_version()
+    if version > known:  # its definitions may have changed what an operator does
+        raise NotImplementedError(
+            f"the model is of version {version} of ONNX's operators, the onnx library that is "
+            f"installed knows {known}; a newer release may know it"
+        )
     # Inference first: the checker wants the outputs' shapes, which some exporters leave out. Others
     # write wrong ones, which strict inference would refuse.
     proto = library.shape_inference.infer_shapes(proto)
+    tensors = [v.type.tensor_type for v in proto.graph.output if v.type.HasField("tensor_type")]
+    for tensor in tensors:
+        tensor.shape.SetInParent()  # empty, where not even the number of axes is known
     library.checker.check_model(proto)
     return proto
 

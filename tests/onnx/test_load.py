@@ -348,6 +348,18 @@ def test_outputs_of_another_shape_than_the_file_says(path):
     agree([A.T], run_ort(path, {"a": A}), bound=0)
 
 
+def test_an_output_of_any_number_of_axes(path):
+    shape = np.array([3, 1, -1])
+    node = helper.make_node("Reshape", ["a", "shape"], ["y"])
+    made = graph([node], {"a": A, "shape": shape}, {"y": np.float32})
+    length = made.graph.input[1].type.tensor_type.shape.dim[0]
+    length.dim_param = "axes"
+    model = loaded(path, made)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    assert model.outputs[0].shape == session.get_outputs()[0].shape == []
+    agree([model(A, shape)], run_ort(path, {"a": A, "shape": shape}), bound=0)
+
+
 def test_weights_in_a_file_beside_it(path):
     node = helper.make_node("Add", ["a", "k"], ["y"])
     made = graph([node], {"a": A}, {"y": np.float32}, {"k": B})
@@ -437,6 +449,7 @@ def test_operators_that_are_refused(path):
         r"node 0 \(FusedGemm\) is of the domain 'com.microsoft'",
     )
     refused(path, one("Neg", opset=6), NotImplementedError, "version 6 of ONNX's operators")
+    refused(path, one("Neg", opset=999), NotImplementedError, "version 999 of ONNX's operators")
     halves = [
         helper.make_node("Cast", ["a"], ["half"], to=10),
         helper.make_node("Cast", ["half"], ["y"], to=1),
