@@ -13,6 +13,7 @@ import numpy as np
 
 from ..layers import GRU, LSTM, RNN
 from ..layers.base import check_array, check_lengths
+from ..layers.recurrent import Recurrent
 from .operators import OPERATORS, reverse
 
 if TYPE_CHECKING:
@@ -218,14 +219,23 @@ class RecurrentNode:
             backward = d == 1 or self.direction == "reverse"
             x = reverse(X, lengths) if backward else X
             own = [s if s is None else s[d * size : (d + 1) * size] for s in states]
-            y, end = network(x, tuple(own) if lstm else own[0], lengths)
+            y, end = _run(network, x, tuple(own) if lstm else own[0], lengths)
             ys.append(reverse(y, lengths) if backward else y)
             ends.append(end if lstm else (end,))
         Y = (ys[0] if len(ys) == 1 else np.concatenate(ys, -1)).reshape(T, N, D, H)
-        last = [np.concatenate(parts) for parts in zip(*ends, strict=True)]
+        last = ends[0] if len(ends) == 1 else map(np.concatenate, zip(*ends, strict=True))
         if self.layout:
             return Y.swapaxes(0, 1), *(s.swapaxes(0, 1) for s in last)
         return Y.swapaxes(1, 2), *last
+
+
+def _run(network: Any, x: Array, state: Any, lengths: Array | None) -> tuple[Array, Any]:
+    # what was transposed to have the steps first goes to a layer as it lies in memory
+    if isinstance(network, Recurrent) and lengths is None and not x.flags.c_contiguous:
+        done = network._infer(x.swapaxes(0, 1), state, 3, True)
+        if done is not None:
+            return done[0].swapaxes(0, 1), done[1]
+    return network(x, state, lengths)
 
 
 def _activation(name: str, alphas: list[float], betas: list[float]) -> Activation:
