@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -267,12 +268,13 @@ def _run(steps: Iterable[_Step], values: dict[str, Any]) -> None:
         with np.errstate(all="ignore"):  # NaN and Inf pass silently, as through the engine
             for title, function, inputs, outputs, dtypes, done in steps:
                 results = function(*[values[name] for name in inputs])
+                # a sum of scalars is no array, and of another type before NumPy 2
                 if not isinstance(results, tuple):
-                    results = (results,)
-                for name, dtype, result in zip(outputs, dtypes, results, strict=False):
-                    if name:
-                        # a sum of scalars is no array, and of another type before NumPy 2
-                        values[name] = np.asarray(result, dtype)
+                    values[outputs[0]] = np.asarray(results, dtypes[0])
+                else:
+                    for name, dtype, result in zip(outputs, dtypes, results, strict=False):
+                        if name:
+                            values[name] = np.asarray(result, dtype)
                 for name in done:
                     del values[name]
     except MemoryError:
@@ -307,6 +309,9 @@ class _Graph:
 
         self.steps: list[_Step] = []
         self.zeros: set[str] = set()  # values full of zeros, of shapes that calls choose
+        self.products: dict[str, tuple[str, Product]] = {}  # what they multiply, by their results
+        self.uses = Counter(name for node in graph.node for name in node.input)
+        self.uses.update(value.name for value in self.outputs)
         for place, node in enumerate(graph.node):
             step = self._step(node, _describe(node, place))
             known = all(name in self.constants for name in node.input if name)
@@ -356,7 +361,11 @@ class _Graph:
             if node.op_type in KINDS:
                 function = self._recurrent(node, inputs)
             else:
-                function = self._product(node, inputs) or self._plain(node, schema)
+                function = (
+                    self._product(node, inputs)
+                    or self._biased(node, inputs)
+                    or self._plain(node, schema)
+                )
         except NotImplementedError as error:
             raise NotImplementedError(f"{title}: {error}") from None
         except ValueError as error:
@@ -401,7 +410,23 @@ class _Graph:
         if attributes.pop("transA", 0) or any(factor != 1 for factor in attributes.values()):
             return None
         del inputs[1:]  # the product keeps them
-        return Product(weight, *bias)
+        product = Product(weight, *bias)
+        self.products[node.output[0]] = inputs[0], product
+        return product
+
+    def _biased(self, node: Any, inputs: list[str]) -> Product | None:
+        # a sum of a product that nobody else needs, and of a bias
+        if node.op_type != "Add":
+            return None
+        for name, other in (inputs, inputs[::-1]):
+            x, product = self.products.get(name, ("", None))
+            bias = self.constants.get(other)
+            if product is None or bias is None or product.bias is not None:
+                continue
+            if bias.shape == product.weight.shape[1:] and self.uses[name] == 1:
+                inputs[:] = [x]
+                return Product(product.weight, bias)
+        return None
 
     def _plain(self, node: Any, schema: Any) -> Callable[..., Any]:
         operator = find(node.op_type, schema.since_version)
