@@ -99,6 +99,7 @@ class Model:
         self.inputs = graph.inputs
         self.outputs = graph.outputs
         self._names = [value.name for value in self.outputs]
+        self._required = {value.name for value in self.inputs}
         self._feeds = {value.name: value for value in [*self.inputs, *graph.optional]}
         self._known = graph.constants | graph.defaults
         self._steps = graph.steps
@@ -170,14 +171,13 @@ class Model:
         return [array if alone and array.flags.owndata else array.copy() for array in results]
 
     def _checked(self, feed: Mapping[str, Array]) -> dict[str, Array]:
-        for name in feed:
-            if name not in self._feeds:
-                names = ", ".join(repr(value.name) for value in self.inputs)
-                raise ValueError(f"the model has no input {name!r}, only {names}")
-        for value in self.inputs:
-            if value.name not in feed:
-                names = ", ".join(repr(value.name) for value in self.inputs)
-                raise ValueError(f"the model needs the inputs {names}, got no {value.name!r}")
+        names = self._feeds.keys()
+        if not self._required <= feed.keys() <= names:
+            listed = ", ".join(repr(value.name) for value in self.inputs)
+            for name in feed.keys() - names:
+                raise ValueError(f"the model has no input {name!r}, only {listed}")
+            missing = min(self._required - feed.keys())
+            raise ValueError(f"the model needs the inputs {listed}, got no {missing!r}")
         arrays = {}
         for name, array in feed.items():
             _, shape, dtype = self._feeds[name]
@@ -266,7 +266,8 @@ def _run(steps: Iterable[_Step], values: dict[str, Any]) -> None:
     values[""] = None  # the name of what is left out
     try:
         with np.errstate(all="ignore"):  # NaN and Inf pass silently, as through the engine
-            for title, function, inputs, outputs, dtypes, done in steps:
+            for step in steps:
+                _, function, inputs, outputs, dtypes, done = step
                 results = function(*[values[name] for name in inputs])
                 # a sum of scalars is no array, and of another type before NumPy 2
                 if not isinstance(results, tuple):
@@ -280,7 +281,7 @@ def _run(steps: Iterable[_Step], values: dict[str, Any]) -> None:
     except MemoryError:
         raise
     except Exception as error:
-        raise ValueError(f"{title}: {error}") from error
+        raise ValueError(f"{step.title}: {error}") from error
 
 
 class _Graph:

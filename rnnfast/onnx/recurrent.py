@@ -116,6 +116,13 @@ class RecurrentNode:
         self.names = [tuple(names[: len(usual)]), tuple(names[len(usual) :])][:directions]
         self.functions = [functions[: len(usual)], functions[len(usual) :]][:directions]
         self.networks = None if weights is None else self._build(*weights)
+        # whether one layer computes it, with axes and steps in its own order
+        self.short = (
+            self.networks is not None
+            and isinstance(self.networks[0], Recurrent)
+            and direction != "reverse"
+            and not layout
+        )
 
     # ---- networks
 
@@ -190,6 +197,24 @@ class RecurrentNode:
 
     # ---- calls
 
+    def _infer(self, X: Array, h: Array | None, c: Array | None) -> tuple[Array, ...] | None:
+        # The short way, as that of a layer; None: something needs the long way's checks or copies.
+        # What was transposed to have the steps first is read as it lies in memory.
+        assert self.networks is not None
+        [layer] = self.networks
+        turned = not X.flags.c_contiguous
+        x = X.swapaxes(0, 1) if turned else X
+        done = layer._infer(x, (h, c) if self.kind == "LSTM" else h, 3, turned)
+        if done is None:
+            return None
+        y, last = done
+        y = y.swapaxes(0, 1) if turned else y
+        if layer.bidirectional:
+            Y = y.reshape(*y.shape[:2], 2, layer.hidden_size).swapaxes(1, 2)
+        else:
+            Y = y[:, None]
+        return (Y, *last) if self.kind == "LSTM" else (Y, last)
+
     def __call__(
         self,
         X: Array,
@@ -202,6 +227,8 @@ class RecurrentNode:
         P: Array | None = None,
     ) -> tuple[Array, ...]:
         """Return Y, Y_h and, of an LSTM, Y_c."""
+        if self.short and sequence_lens is None and (done := self._infer(X, initial_h, initial_c)):
+            return done
         networks = self._build(W, R, B, P) if self.networks is None else self.networks
         states = [initial_h, initial_c] if self.kind == "LSTM" else [initial_h]
         if self.layout:
@@ -219,7 +246,7 @@ class RecurrentNode:
             backward = d == 1 or self.direction == "reverse"
             x = reverse(X, lengths) if backward else X
             own = [s if s is None else s[d * size : (d + 1) * size] for s in states]
-            y, end = _run(network, x, tuple(own) if lstm else own[0], lengths)
+            y, end = network(x, tuple(own) if lstm else own[0], lengths)
             ys.append(reverse(y, lengths) if backward else y)
             ends.append(end if lstm else (end,))
         Y = (ys[0] if len(ys) == 1 else np.concatenate(ys, -1)).reshape(T, N, D, H)
@@ -227,15 +254,6 @@ class RecurrentNode:
         if self.layout:
             return Y.swapaxes(0, 1), *(s.swapaxes(0, 1) for s in last)
         return Y.swapaxes(1, 2), *last
-
-
-def _run(network: Any, x: Array, state: Any, lengths: Array | None) -> tuple[Array, Any]:
-    # what was transposed to have the steps first goes to a layer as it lies in memory
-    if isinstance(network, Recurrent) and lengths is None and not x.flags.c_contiguous:
-        done = network._infer(x.swapaxes(0, 1), state, 3, True)
-        if done is not None:
-            return done[0].swapaxes(0, 1), done[1]
-    return network(x, state, lengths)
 
 
 def _activation(name: str, alphas: list[float], betas: list[float]) -> Activation:
