@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 
 # Their results may be far larger than the file, so they are not computed when it is loaded.
 GROWING = {"ConstantOfShape", "Expand", "OneHot", "Pad", "Range", "Tile"}
+
+# Their results hold nothing but elements of their first input; Concat's, of all.
+MOVING = {"Concat", "Expand", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Tile"}
+MOVING |= {"Transpose", "Unsqueeze"}
 
 
 def load(path: str | os.PathLike[str]) -> Model:
@@ -94,7 +99,9 @@ class Model:
     def __init__(self, graph: _Graph) -> None:
         self.inputs = graph.inputs
         self.outputs = graph.outputs
-        self._optional = graph.optional
+        self._names = [value.name for value in self.outputs]
+        self._required = {value.name for value in self.inputs}
+        self._feeds = {value.name: value for value in [*self.inputs, *graph.optional]}
         self._known = graph.constants | graph.defaults
         self._steps = graph.steps
 
@@ -152,36 +159,35 @@ class Model:
             For an unknown or missing name, for a wrong shape, and where a node cannot compute
             with what it gets, say an index that an embedding does not have.
         """
-        known = [value.name for value in self.outputs]
-        wanted = known if output_names is None else list(output_names)
+        wanted = self._names if output_names is None else list(output_names)
         for name in wanted:
-            if name not in known:
-                raise ValueError(f"the model has no output {name!r}, only {', '.join(known)}")
+            if name not in self._names:
+                known = ", ".join(self._names)
+                raise ValueError(f"the model has no output {name!r}, only {known}")
         values = self._known | self._checked(input_feed)
-        with np.errstate(all="ignore"):  # NaN and Inf pass silently, as through the engine
-            for step in self._steps:
-                step.run(values)
+        _run(self._steps, values)
         # an array with memory of its own is nobody else's: inputs and constants are views
         results = [values[name] for name in wanted]
         alone = len(set(map(id, results))) == len(results)
         return [array if alone and array.flags.owndata else array.copy() for array in results]
 
     def _checked(self, feed: Mapping[str, Array]) -> dict[str, Array]:
-        values = {value.name: value for value in [*self.inputs, *self._optional]}
-        names = ", ".join(repr(value.name) for value in self.inputs)
-        for name in feed:
-            if name not in values:
-                raise ValueError(f"the model has no input {name!r}, only {names}")
-        for value in self.inputs:
-            if value.name not in feed:
-                raise ValueError(f"the model needs the inputs {names}, got no {value.name!r}")
+        names = self._feeds.keys()
+        if not self._required <= feed.keys() <= names:
+            listed = ", ".join(repr(value.name) for value in self.inputs)
+            for name in feed.keys() - names:
+                raise ValueError(f"the model has no input {name!r}, only {listed}")
+            missing = min(self._required - feed.keys())
+            raise ValueError(f"the model needs the inputs {listed}, got no {missing!r}")
         arrays = {}
         for name, array in feed.items():
-            _, shape, dtype = values[name]
+            _, shape, dtype = self._feeds[name]
             check_dtype("the model", name, array, dtype)
             if len(shape) != array.ndim or any(
-                isinstance(length, int) and length != given
-                for length, given in zip(shape, array.shape, strict=True)
+                [
+                    length != given and isinstance(length, int)
+                    for length, given in zip(shape, array.shape, strict=True)
+                ]
             ):
                 wanted = ", ".join("?" if length is None else str(length) for length in shape)
                 raise ValueError(
@@ -264,21 +270,28 @@ class _Step(NamedTuple):
     dtypes: list[Any]
     done: list[str]  # values that nobody needs after it
 
-    def run(self, values: dict[str, Array]) -> None:
-        try:
-            results = self.function(*[values[name] if name else None for name in self.inputs])
-        except MemoryError:
-            raise
-        except Exception as error:
-            raise ValueError(f"{self.title}: {error}") from error
-        if not isinstance(results, tuple):
-            results = (results,)
-        for name, dtype, result in zip(self.outputs, self.dtypes, results, strict=False):
-            if name:
+
+def _run(steps: Iterable[_Step], values: dict[str, Any]) -> None:
+    # adds the results of steps to the values
+    values[""] = None  # the name of what is left out
+    try:
+        with np.errstate(all="ignore"):  # NaN and Inf pass silently, as through the engine
+            for step in steps:
+                _, function, inputs, outputs, dtypes, done = step
+                results = function(*[values[name] for name in inputs])
                 # a sum of scalars is no array, and of another type before NumPy 2
-                values[name] = np.asarray(result, dtype)
-        for name in self.done:
-            del values[name]
+                if not isinstance(results, tuple):
+                    values[outputs[0]] = np.asarray(results, dtypes[0])
+                else:
+                    for name, dtype, result in zip(outputs, dtypes, results, strict=False):
+                        if name:
+                            values[name] = np.asarray(result, dtype)
+                for name in done:
+                    del values[name]
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise ValueError(f"{step.title}: {error}") from error
 
 
 class _Graph:
@@ -306,17 +319,22 @@ class _Graph:
         self.defaults = {value.name: self.constants.pop(value.name) for value in self.optional}
 
         self.steps: list[_Step] = []
+        self.zeros: set[str] = set()  # values full of zeros, of shapes that calls choose
+        self.products: dict[str, tuple[str, Product]] = {}  # what they multiply, by their results
+        self.uses = Counter(name for node in graph.node for name in node.input)
+        self.uses.update(value.name for value in self.outputs)
         for place, node in enumerate(graph.node):
             step = self._step(node, _describe(node, place))
-            if node.op_type in GROWING or not all(
-                name in self.constants for name in node.input if name
-            ):
+            known = all(name in self.constants for name in node.input if name)
+            if not known and self._gives_zeros(node):
+                self.zeros.update(node.output)
+            if not known or node.op_type in GROWING:
                 self.steps.append(step)
                 continue
-            with np.errstate(all="ignore"):
-                step.run(self.constants)
+            values = {name: self.constants[name] for name in node.input if name}
+            _run([step], values)
             for name in filter(None, node.output):
-                self.constants[name] = _frozen(self.constants[name])
+                self.constants[name] = _frozen(values[name])
         self._release()
 
     # ---- values
@@ -354,7 +372,11 @@ class _Graph:
             if node.op_type in KINDS:
                 function = self._recurrent(node, inputs)
             else:
-                function = self._product(node, inputs) or self._plain(node, schema)
+                function = (
+                    self._product(node, inputs)
+                    or self._biased(node, inputs)
+                    or self._plain(node, schema)
+                )
         except NotImplementedError as error:
             raise NotImplementedError(f"{title}: {error}") from None
         except ValueError as error:
@@ -362,7 +384,18 @@ class _Graph:
         dtypes = [self.dtypes.get(name) for name in outputs]
         return _Step(title, function, inputs, outputs, dtypes, [])
 
+    def _gives_zeros(self, node: Any) -> bool:
+        if node.op_type == "ConstantOfShape":
+            fill = self._attributes(node.attribute).get("value")
+            return fill is None or not fill.any()
+        return node.op_type in MOVING and all(
+            name in self.zeros or (name in self.constants and not self.constants[name].any())
+            for name in (node.input if node.op_type == "Concat" else node.input[:1])
+        )
+
     def _recurrent(self, node: Any, inputs: list[str]) -> RecurrentNode:
+        # states of zeros are what a node starts from without them
+        inputs[5:7] = ["" if name in self.zeros else name for name in inputs[5:7]]
         places = [place for place in (1, 2, 3, 7) if place < len(inputs)]  # of W, R, B, P
         names = [inputs[place] for place in places]
         attributes = self._attributes(node.attribute)
@@ -388,7 +421,23 @@ class _Graph:
         if attributes.pop("transA", 0) or any(factor != 1 for factor in attributes.values()):
             return None
         del inputs[1:]  # the product keeps them
-        return Product(weight, *bias)
+        product = Product(weight, *bias)
+        self.products[node.output[0]] = inputs[0], product
+        return product
+
+    def _biased(self, node: Any, inputs: list[str]) -> Product | None:
+        # a sum of a product that nobody else needs, and of a bias
+        if node.op_type != "Add":
+            return None
+        for name, other in (inputs, inputs[::-1]):
+            x, product = self.products.get(name, ("", None))
+            bias = self.constants.get(other)
+            if product is None or bias is None or product.bias is not None:
+                continue
+            if bias.shape == product.weight.shape[1:] and self.uses[name] == 1:
+                inputs[:] = [x]
+                return Product(product.weight, bias)
+        return None
 
     def _plain(self, node: Any, schema: Any) -> Callable[..., Any]:
         operator = find(node.op_type, schema.since_version)
@@ -422,12 +471,16 @@ class _Graph:
         return {attribute.name: plain(get(attribute)) for attribute in attributes}
 
     def _release(self) -> None:
-        # drops constants that no step needs, and lets steps drop what they are the last to use
+        # drops steps, results and constants that nobody needs, and lets steps drop what they are
+        # the last to use
         needed = {value.name for value in self.outputs}
-        for step in reversed(self.steps):
-            ending = {name for name in (*step.inputs, *step.outputs) if name} - needed
-            step.done.extend(ending)
-            needed |= ending
+        steps, self.steps = self.steps, []
+        for step in reversed(steps):
+            outputs = [name if name in needed else "" for name in step.outputs]
+            if any(outputs):
+                ending = set(step.inputs) - needed - {""}
+                self.steps.insert(0, step._replace(outputs=outputs, done=list(ending)))
+                needed |= ending
         self.constants = {name: a for name, a in self.constants.items() if name in needed}
 
 

@@ -232,6 +232,12 @@ def dropout(
     return x.view(), np.ones(x.shape, bool)
 
 
+def _ints(numbers: Any) -> tuple[int, ...]:
+    # of an array or a list; NumPy takes several times as long with integers of its own as lengths,
+    # axes or places
+    return tuple(numbers.tolist() if isinstance(numbers, np.ndarray) else numbers)
+
+
 # ---- constants and shapes ----------------------------------------------------------------------
 
 
@@ -257,7 +263,7 @@ def constant(
 def constant_of_shape(shape: Array, value: Array | None = None) -> Array:
     """Return an array full of one value."""
     fill = np.zeros(1, np.float32) if value is None else value
-    return np.full(tuple(shape), fill.item(), fill.dtype)
+    return np.full(_ints(shape), fill.item(), fill.dtype)
 
 
 @operator("Range")
@@ -283,8 +289,8 @@ def size(x: Array) -> Array:
 def reshape(x: Array, shape: Array, allowzero: int = 0) -> Array:
     """Return x in another shape; a 0 there is the length of the same axis of x."""
     lengths = [
-        x.shape[axis] if length == 0 and not allowzero else int(length)
-        for axis, length in enumerate(shape)
+        x.shape[axis] if length == 0 and not allowzero else length
+        for axis, length in enumerate(_ints(shape))
     ]
     return x.reshape(lengths)
 
@@ -299,25 +305,25 @@ def flatten(x: Array, axis: int) -> Array:
 @operator("Squeeze")
 def squeeze(x: Array, axes: Any = None) -> Array:
     """Return x without axes of length 1."""
-    return np.squeeze(x, None if axes is None else tuple(axes))
+    return x.squeeze(None if axes is None else _ints(axes))
 
 
 @operator("Unsqueeze")
 def unsqueeze(x: Array, axes: Any) -> Array:
     """Return x with axes of length 1 more."""
-    return np.expand_dims(x, tuple(axes))
+    return np.expand_dims(x, _ints(axes))
 
 
 @operator("Transpose")
 def transpose(x: Array, perm: list[int] | None = None) -> Array:
     """Return x with its axes in another order."""
-    return np.transpose(x, perm)
+    return x.transpose(perm)
 
 
 @operator("Expand")
 def expand(x: Array, shape: Array) -> Array:
     """Return x repeated along axes of length 1."""
-    return np.broadcast_to(x, np.broadcast_shapes(x.shape, tuple(shape)))
+    return np.broadcast_to(x, np.broadcast_shapes(x.shape, _ints(shape)))
 
 
 @operator("Tile")
@@ -380,17 +386,17 @@ def trilu(x: Array, k: Any = 0, upper: int = 1) -> Array:
 def slice_(x: Array, starts: Any, ends: Any, axes: Any = None, steps: Any = None) -> Array:
     """Return a range of some axes."""
     index = [slice(None)] * x.ndim
-    axes = range(len(starts)) if axes is None else axes
-    steps = [1] * len(starts) if steps is None else steps
-    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        index[int(axis)] = slice(int(start), int(end), int(step))
+    axes = range(len(starts)) if axes is None else _ints(axes)
+    steps = [1] * len(starts) if steps is None else _ints(steps)
+    for start, end, axis, step in zip(_ints(starts), _ints(ends), axes, steps, strict=True):
+        index[axis] = slice(start, end, step)
     return x[tuple(index)]
 
 
 @operator("Gather")
 def gather(x: Array, indices: Array, axis: int) -> Array:
     """Return entries of an axis; a negative index counts from the end."""
-    return np.take(x, indices, axis)
+    return x.take(indices, axis)
 
 
 def _element_index(indices: Array, axis: int) -> tuple[Any, ...]:
@@ -614,13 +620,14 @@ class Product:
         self.layer = Linear(inputs, outputs, bias is not None, weight.dtype)
         arrays = {"weight": weight.T} | ({} if bias is None else {"bias": bias})
         self.layer.load_state_dict(arrays)
+        self.weight, self.bias = self.layer.params["weight"].T, self.layer.params.get("bias")
 
     def __call__(self, x: Array) -> Array:
         """Return the product."""
         if x.size >= FEW_ROWS * self.layer.in_features:
             return self.layer(x)
-        y = x @ self.layer.params["weight"].T
-        return y + self.layer.params["bias"] if self.layer.bias else y
+        y = x @ self.weight
+        return y if self.bias is None else y + self.bias
 
 
 @operator("Einsum")

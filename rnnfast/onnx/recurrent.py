@@ -13,6 +13,7 @@ import numpy as np
 
 from ..layers import GRU, LSTM, RNN
 from ..layers.base import check_array, check_lengths
+from ..layers.recurrent import Recurrent
 from .operators import OPERATORS, reverse
 
 if TYPE_CHECKING:
@@ -115,6 +116,13 @@ class RecurrentNode:
         self.names = [tuple(names[: len(usual)]), tuple(names[len(usual) :])][:directions]
         self.functions = [functions[: len(usual)], functions[len(usual) :]][:directions]
         self.networks = None if weights is None else self._build(*weights)
+        # whether one layer computes it, with axes and steps in its own order
+        self.short = (
+            self.networks is not None
+            and isinstance(self.networks[0], Recurrent)
+            and direction != "reverse"
+            and not layout
+        )
 
     # ---- networks
 
@@ -189,6 +197,24 @@ class RecurrentNode:
 
     # ---- calls
 
+    def _infer(self, X: Array, h: Array | None, c: Array | None) -> tuple[Array, ...] | None:
+        # The short way, as that of a layer; None: something needs the long way's checks or copies.
+        # What was transposed to have the steps first is read as it lies in memory.
+        assert self.networks is not None
+        [layer] = self.networks
+        turned = not X.flags.c_contiguous
+        x = X.swapaxes(0, 1) if turned else X
+        done = layer._infer(x, (h, c) if self.kind == "LSTM" else h, 3, turned)
+        if done is None:
+            return None
+        y, last = done
+        y = y.swapaxes(0, 1) if turned else y
+        if layer.bidirectional:
+            Y = y.reshape(*y.shape[:2], 2, layer.hidden_size).swapaxes(1, 2)
+        else:
+            Y = y[:, None]
+        return (Y, *last) if self.kind == "LSTM" else (Y, last)
+
     def __call__(
         self,
         X: Array,
@@ -201,6 +227,8 @@ class RecurrentNode:
         P: Array | None = None,
     ) -> tuple[Array, ...]:
         """Return Y, Y_h and, of an LSTM, Y_c."""
+        if self.short and sequence_lens is None and (done := self._infer(X, initial_h, initial_c)):
+            return done
         networks = self._build(W, R, B, P) if self.networks is None else self.networks
         states = [initial_h, initial_c] if self.kind == "LSTM" else [initial_h]
         if self.layout:
@@ -222,7 +250,7 @@ class RecurrentNode:
             ys.append(reverse(y, lengths) if backward else y)
             ends.append(end if lstm else (end,))
         Y = (ys[0] if len(ys) == 1 else np.concatenate(ys, -1)).reshape(T, N, D, H)
-        last = [np.concatenate(parts) for parts in zip(*ends, strict=True)]
+        last = ends[0] if len(ends) == 1 else map(np.concatenate, zip(*ends, strict=True))
         if self.layout:
             return Y.swapaxes(0, 1), *(s.swapaxes(0, 1) for s in last)
         return Y.swapaxes(1, 2), *last

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from onnx_graphs import agree, graph, helper, onnx, onnxruntime, run_ort
+from onnx_graphs import agree, graph, helper, numpy_helper, onnx, onnxruntime, run_ort
 from support import damaged
 from support import each_engine as each_engine
 
@@ -384,6 +384,121 @@ def test_values_are_computed_once_where_nothing_changes_them(path):
     model = loaded(path, graph(nodes, {"a": A}, {"y": np.float32}, {"k": B}))
     assert len(model._steps) == 4
     agree([model(A)], run_ort(path, {"a": A}))
+
+
+def operators(model):
+    """The operators of a model's steps."""
+    return [step.title.split()[-1].strip("()") for step in model._steps]
+
+
+def test_what_nobody_needs_is_left_out(path):
+    nodes = [
+        helper.make_node("Neg", ["a"], ["n"]),
+        helper.make_node("Exp", ["n"], ["unused"]),
+        helper.make_node("Log", ["unused"], ["unused too"]),
+        helper.make_node("Split", ["n"], ["left", "middle", "right"], axis=1),
+        helper.make_node("TopK", ["n", "k"], ["values", "places"]),
+    ]
+    outputs = {"middle": np.float32, "places": np.int64}
+    model = loaded(path, graph(nodes, {"a": A}, outputs, {"k": np.array([2])}))
+    assert operators(model) == ["Neg", "Split", "TopK"]
+    agree(model(A), run_ort(path, {"a": A}), bound=0)
+
+
+def lstm_of_states(path, *states, more=(), **inputs):
+    """Load a model whose initial state `h` is what nodes make of the batch size `B` of `x`."""
+    rng = np.random.default_rng(0)
+    nodes = [
+        helper.make_node("Shape", ["x"], ["shape"]),
+        helper.make_node("Slice", ["shape", "1", "2"], ["B"]),
+        helper.make_node("Concat", ["1", "B", "2"], ["sizes"], axis=0),
+        *states,
+        helper.make_node("LSTM", ["x", "w", "r", "", "", "h", "h"], ["y", "", "c"], hidden_size=2),
+    ]
+    constants = {str(i): np.array([i]) for i in range(3)}
+    constants |= {n: np.full((1, 1, 2), fill, np.float32) for n, fill in (("o", 0), ("k", 0.5))}
+    constants |= {"w": rng.standard_normal((1, 8, 3)).astype(np.float32)}
+    constants |= {"r": rng.standard_normal((1, 8, 2)).astype(np.float32)}
+    outputs = {"y": np.float32, "c": np.float32} | dict(more)
+    made = graph(nodes, {"x": X} | inputs, outputs, constants)
+    made.graph.input[0].type.tensor_type.shape.dim[1].dim_param = "batch"
+    return loaded(path, made)
+
+
+X = np.random.default_rng(1).standard_normal((4, 3, 3)).astype(np.float32)
+HALF = numpy_helper.from_array(np.full(1, 0.5, np.float32))
+EXPANDED = helper.make_node("Expand", ["o", "sizes"], ["zeros"])
+STATES = [  # whether they are zeros, and what makes them
+    (True, [helper.make_node("ConstantOfShape", ["sizes"], ["h"])]),
+    (True, [helper.make_node("Expand", ["o", "sizes"], ["h"])]),
+    (
+        True,
+        [
+            EXPANDED,
+            helper.make_node("Concat", ["zeros", "zeros"], ["all"], axis=0),
+            helper.make_node("Slice", ["all", "1", "2"], ["h"]),
+        ],
+    ),
+    (False, [helper.make_node("ConstantOfShape", ["sizes"], ["h"], value=HALF)]),
+    (False, [helper.make_node("Expand", ["k", "sizes"], ["h"])]),
+    (False, [EXPANDED, helper.make_node("Add", ["zeros", "k"], ["h"])]),
+    (
+        False,
+        [
+            EXPANDED,
+            helper.make_node("Expand", ["k", "sizes"], ["halves"]),
+            helper.make_node("Concat", ["zeros", "halves"], ["all"], axis=0),
+            helper.make_node("Slice", ["all", "1", "2"], ["h"]),
+        ],
+    ),
+]
+
+
+@pytest.mark.parametrize("zeros, nodes", STATES)
+def test_states_of_the_shape_of_the_input(zeros, nodes, path):
+    model = lstm_of_states(path, *nodes)
+    assert (operators(model) == ["LSTM"]) == zeros
+    for x in (X, X[:, :1], X[:, :2]):
+        agree(model(x), run_ort(path, {"x": x}))
+    # what the states are made of may be outputs as well
+    model = lstm_of_states(path, *nodes, more={"h": np.float32, "sizes": np.int64})
+    agree(model(X), run_ort(path, {"x": X}))
+
+
+def test_zeros_that_a_call_may_replace(path):
+    made = helper.make_node("Expand", ["start", "sizes"], ["h"])
+    lstm_of_states(path, made, start=np.zeros((1, 1, 2), np.float32))
+    file = onnx.load(path)
+    file.graph.initializer.append(numpy_helper.from_array(np.zeros((1, 1, 2), "f4"), "start"))
+    model = loaded(path, file)
+    for feed in ({"x": X}, {"x": X, "start": np.ones((1, 1, 2), np.float32)}):
+        agree(model.run(None, feed), run_ort(path, feed))
+
+
+def test_zeros_of_a_fixed_shape_are_checked(path):
+    model = lstm_of_states(path, helper.make_node("Concat", ["o", "o", "o"], ["h"], axis=1))
+    agree(model(X), run_ort(path, {"x": X}))
+    with pytest.raises(ValueError, match=r"expected initial_h of shape \(1, 2, 2\)"):
+        model(X[:, :2])
+
+
+@pytest.mark.parametrize("fused, outputs", [(True, ["y"]), (False, ["y", "p"])])
+@pytest.mark.parametrize("first", ["p", "b"])
+def test_a_bias_after_a_product(first, fused, outputs, path):
+    sums = [first, "b" if first == "p" else "p"]
+    nodes = [helper.make_node("MatMul", ["a", "w"], ["p"]), helper.make_node("Add", sums, ["y"])]
+    constants = {"w": B.T.copy(), "b": np.array([3, 4], np.float32)}
+    results = dict.fromkeys(outputs, np.float32)
+    model = loaded(path, graph(nodes, {"a": A}, results, constants))
+    assert operators(model) == (["Add"] if fused else ["MatMul", "Add"])
+    agree(model.run(None, {"a": A}), run_ort(path, {"a": A}))
+    # a sum of another shape than the product's, and one with a bias already
+    for bias in (np.ones((3, 1, 2), np.float32), np.ones(1, np.float32)):
+        model = loaded(path, graph(nodes, {"a": A}, results, constants | {"b": bias}))
+        agree(model.run(None, {"a": A}), run_ort(path, {"a": A}))
+    nodes[0] = helper.make_node("Gemm", ["a", "w", "b"], ["p"])
+    model = loaded(path, graph(nodes, {"a": A}, results, constants))
+    agree(model.run(None, {"a": A}), run_ort(path, {"a": A}))
 
 
 def test_threads_share_a_model(path):

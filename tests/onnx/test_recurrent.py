@@ -146,6 +146,20 @@ def test_activations_have_the_defaults_of_the_operators(tmp_path):
     assert {name.lower() for name in NAMES} == ACTIVATIONS.keys()
 
 
+@pytest.mark.parametrize("state, lengths", [(False, False), (True, False), (True, True)])
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("kind", GATES)
+def test_input_transposed_in_the_graph(kind, direction, state, lengths, tmp_path):
+    # which is not contiguous
+    model, feed = make(kind, direction, lengths, state)
+    model.graph.node.insert(0, helper.make_node("Transpose", ["turned"], ["X"], perm=[1, 0, 2]))
+    feed["turned"] = np.ascontiguousarray(feed.pop("X").swapaxes(0, 1))
+    model.graph.input[0].CopyFrom(onnx_graphs.value("turned", feed["turned"]))
+    onnx.save(model, tmp_path / "m.onnx")
+    ours = rnnfast.onnx.load(tmp_path / "m.onnx")
+    agree(ours.run(None, feed), run_ort(tmp_path / "m.onnx", feed))
+
+
 @pytest.mark.parametrize("attributes", [{}, {"clip": 0.5}], ids=["engine", "steps"])
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("kind", GATES)
