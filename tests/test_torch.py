@@ -239,6 +239,20 @@ def test_dropout_follows_torchs_generator_and_the_modules_state(name):
         assert not torch.allclose(both(), still)
 
 
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("name", LAYERS)
+def test_dropout_after_a_layer_draws_as_after_torchs(name, batch_first):
+    # in the order of memory, so that has to be torch's
+    theirs, mine = pair(name, num_layers=2, bidirectional=True, batch_first=batch_first)
+    x, found = torch.randn(T, B, I), []
+    for module in (mine, theirs):
+        torch.manual_seed(7)
+        y = module(x)[0]
+        found.append(torch.nn.functional.dropout(y))
+    assert on_engine(mine(x)[0])
+    torch.testing.assert_close(*found)
+
+
 def layouts(x: Any) -> dict[str, Any]:
     wide = torch.zeros(*x.shape[:-1], 2 * x.shape[-1])
     wide[..., ::2] = x

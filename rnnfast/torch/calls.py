@@ -211,6 +211,11 @@ class Layout:
     rows: tuple[int, ...]  # axes of the outputs of a layer within torch's kernels, all but the last
     state_axes: tuple[int, ...]  # of states, all but the last
 
+    def blank(self, n: int, dtype: Any) -> Array:
+        """Return (T, B, n) for the engine to write, and for `give`."""
+        # in this order with batch_first, too, as torch's: dropout on it draws in memory's order
+        return np.empty((self.steps, self.batch, n), dtype)
+
     def load_state(self, tensor: Any) -> Array:
         """Return a state (L*D, B, n) as the engine reads it."""
         return _array(tensor).reshape(-1, self.batch, tensor.shape[-1])
@@ -236,27 +241,20 @@ class Padded(Layout):
         array = tensor.numpy(force=True)
         if array.strides[-1] != array.itemsize or not array.flags.aligned:
             array = array.copy()
-        return self._steps_first(array)
+        if self.batch_first:
+            return array.swapaxes(0, 1)
+        return array.reshape(self.steps, self.batch, array.shape[-1])
 
     def load_mask(self, tensor: Any) -> Array:
         """Return (T, B, n) of factors for outputs between layers."""
         array: Array = tensor.numpy()
         return array
 
-    def blank(self, n: int, dtype: Any) -> Array:
-        """Return (T, B, n) for the engine to write, and for `give`."""
-        return self._steps_first(np.empty((*self.axes, n), dtype))
-
     def give(self, array: Array) -> Any:
         """Return (T, B, n) as a tensor."""
         if self.batch_first:
             return torch.from_numpy(array.swapaxes(0, 1))
         return torch.from_numpy(array.reshape(*self.axes, array.shape[-1]))
-
-    def _steps_first(self, array: Array) -> Array:
-        if self.batch_first:
-            return array.swapaxes(0, 1)
-        return array.reshape(self.steps, self.batch, array.shape[-1])
 
     def in_torch(self, kernel: Callable[..., Any], x: Any, states: Any, *args: Any) -> Any:
         """Call torch's own kernel."""
@@ -301,10 +299,6 @@ class Ragged(Layout):
         padded = blank((self.steps * self.batch, rows.shape[1]), rows.dtype)
         padded[self._places] = rows
         return padded.reshape(self.steps, self.batch, rows.shape[1])
-
-    def blank(self, n: int, dtype: Any) -> Array:
-        """Return (T, B, n) for the engine to write, and for `give`."""
-        return np.empty((self.steps, self.batch, n), dtype)
 
     def give(self, array: Array) -> Any:
         """Return the rows of (T, B, n) as a tensor."""
