@@ -239,6 +239,20 @@ def test_dropout_follows_torchs_generator_and_the_modules_state(name):
         assert not torch.allclose(both(), still)
 
 
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("name", LAYERS)
+def test_dropout_after_a_layer_draws_as_after_torchs(name, batch_first):
+    # in the order of memory, so that has to be torch's
+    theirs, mine = pair(name, num_layers=2, bidirectional=True, batch_first=batch_first)
+    x, found = torch.randn(T, B, I), []
+    for module in (mine, theirs):
+        torch.manual_seed(7)
+        y = module(x)[0]
+        found.append(torch.nn.functional.dropout(y))
+    assert on_engine(mine(x)[0])
+    torch.testing.assert_close(*found)
+
+
 def layouts(x: Any) -> dict[str, Any]:
     wide = torch.zeros(*x.shape[:-1], 2 * x.shape[-1])
     wide[..., ::2] = x
@@ -347,6 +361,20 @@ def test_errors_are_torchs_own():
             assert error_of(lambda m=mine, g=given: m(*g)) == want, (name, given)
 
 
+def test_errors_after_a_call_and_a_change():
+    theirs, mine = pair("RNN", num_layers=2, dropout=0.5)
+    packed = PackedSequence(torch.zeros(8, I), torch.tensor([5, 3]))
+    whole = PackedSequence(packed.data, packed.batch_sizes.int())
+    assert error_of(lambda: mine(whole)) == error_of(lambda: theirs(whole))
+    mine(packed), theirs(packed)
+    mine.dropout = theirs.dropout = 2.0
+    assert error_of(lambda: mine(packed)) == error_of(lambda: theirs(packed))
+    mine.dropout = theirs.dropout = 0.5
+    mine.input_size = theirs.input_size = I + 1
+    wide = torch.zeros(T, B, I + 1)
+    assert error_of(lambda: mine(wide)) == error_of(lambda: theirs(wide))
+
+
 @pytest.mark.parametrize(
     "arguments, options",
     [
@@ -429,6 +457,21 @@ def test_weights_changed_before_backward_are_refused_as_by_torch():
             module.weight_hh_l0.mul_(2)
         with pytest.raises(RuntimeError, match="modified by an inplace operation"):
             y.sum().backward()
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_training_on_tensors_of_inference_mode(name):
+    # features of a frozen encoder: torch trains on them with batch_first, and refuses others
+    for batch_first in (True, False):
+        theirs, mine = pair(name, batch_first=batch_first)
+        with torch.inference_mode():
+            x = torch.randn(B, T, I)
+        try:
+            want = everything(theirs, x)
+        except RuntimeError:
+            assert error_of(lambda m=mine, x=x: m(x)) == error_of(lambda m=theirs, x=x: m(x))
+        else:
+            agree(everything(mine, x), want, case_of(name, {}))
 
 
 def test_only_wanted_gradients_are_computed(each_engine, monkeypatch):  # noqa: F811
@@ -573,6 +616,36 @@ def test_every_change_of_the_weights_is_seen():
     each(lambda module: module.weight_hh_l0.data.mul_(3))
 
 
+@pytest.mark.parametrize("name", LAYERS)
+def test_the_weights_are_those_that_torchs_kernels_take(name):
+    class Drop(torch.nn.Module):
+        def forward(self, weight: torch.Tensor):
+            return torch.nn.functional.dropout(weight, 0.5)
+
+    x = torch.randn(T, B, I)
+    theirs, mine = pair(name)
+    before = mine(x)[0]
+    for module in (theirs, mine):
+        module._flat_weights[1] = torch.nn.Parameter(2 * module.weight_hh_l0)
+    torch.testing.assert_close(mine(x)[0], theirs(x)[0])
+    assert not torch.allclose(mine(x)[0], before)
+    theirs, mine = pair(name)
+    for module in (theirs, mine):  # as many draws as torch's
+        parametrize.register_parametrization(module, "weight_hh_l0", Drop())
+    assert on_engine(mine(x)[0])
+    agree(everything(mine, x), everything(theirs, x), case_of(name, {}))
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_cells_go_by_their_weights_and_not_by_their_flag(name):
+    theirs, mine = pair(name)
+    x = torch.randn(B, I)
+    for bias in (False, True):
+        theirs.bias = mine.bias = bias
+        agree(everything(mine, x), everything(theirs, x), case_of(name, {}))
+        theirs.bias_ih = theirs.bias_hh = mine.bias_ih = mine.bias_hh = None
+
+
 def test_shared_weights():
     theirs, mine = pair("LSTM", bidirectional=True)
     for module in (theirs, mine):
@@ -696,6 +769,8 @@ def test_accelerate_says_what_it_leaves():
     assert report.swapped == {"a": "RNN"}
     assert report.left == {"custom": "Custom is a subclass", "p": "its forward was replaced"}
     assert type(model["b"]) is ours.RNN and type(model["custom"]) is Custom
+    heir = type("Heir", (ours.GRU,), {})(I, H)
+    assert ours.accelerate(heir).left == {"": "runs on rnnfast already"}
     alone = torch.nn.LSTMCell(I, H)
     assert "(the model): LSTMCell" in repr(ours.accelerate(alone))
     assert type(alone) is ours.LSTMCell

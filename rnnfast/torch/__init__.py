@@ -10,6 +10,8 @@ graph, and a few rows that gain nothing. Errors are torch's own as well: a call 
 goes there, too.
 
 The engine keeps a packed copy of the weights and a plain one, by which it sees any change of them.
+It reads inputs where they are: one that is changed in place before ``backward`` is refused, also
+with ``batch_first``, where torch's kernels have a copy of it.
 ``torch.set_num_threads`` holds for the engine. ``torch.jit.script(model)`` leaves torch's own
 modules in the model that it was given, and dynamic quantization passes modules of these types over:
 call `accelerate` after the one and `restore` before the other. A model that is pickled whole names

@@ -139,7 +139,7 @@ class _Pack(NamedTuple):
     engine: Any
     isa: str
     training: bool
-    network: tuple[Any, ...]
+    network: tuple[Any, ...]  # all but the dropout, and the size of the input
     shapes: list[tuple[int, ...]]
     copies: list[bytearray]
     packed: Any
@@ -160,13 +160,14 @@ def _pack(
     # since torch's version counters miss changes through `.data`, NumPy views and other processes.
     # None: they are not of the shapes that the module says.
     isa, shapes = runtime.isa(), [array.shape for array in arrays]
+    described = *network[:-1], input_size
     kept = _packs.get(module)
     if (
         kept is None
         or kept.engine is not engine
         or kept.isa != isa
         or training > kept.training
-        or kept.network != network[:-1]
+        or kept.network != described
         or kept.shapes != shapes
         or kept.copies != arrays  # memcmp, which ends at the first difference
     ):
@@ -186,7 +187,7 @@ def _pack(
             training,
             (0.0, 0.0),
         )
-        kept = _Pack(engine, isa, training, network[:-1], shapes, copies, packed)
+        kept = _Pack(engine, isa, training, described, shapes, copies, packed)
         _packs[module] = kept  # as a whole, so that threads that race each have one that fits
     return kept.packed
 
@@ -210,6 +211,11 @@ class Layout:
     rows: tuple[int, ...]  # axes of the outputs of a layer within torch's kernels, all but the last
     state_axes: tuple[int, ...]  # of states, all but the last
 
+    def blank(self, n: int, dtype: Any) -> Array:
+        """Return (T, B, n) for the engine to write, and for `give`."""
+        # in this order with batch_first, too, as torch's: dropout on it draws in memory's order
+        return np.empty((self.steps, self.batch, n), dtype)
+
     def load_state(self, tensor: Any) -> Array:
         """Return a state (L*D, B, n) as the engine reads it."""
         return _array(tensor).reshape(-1, self.batch, tensor.shape[-1])
@@ -225,10 +231,9 @@ class Padded(Layout):
     def __init__(
         self, axes: Sequence[int], state_axes: Sequence[int], batch_first: bool, cell: bool
     ) -> None:
-        # axes of tensors, all but the last: (T, B), (B, T) with batch_first, or (T,); of a cell's
-        # (B,) or ()
+        # axes of tensors, all but the last: (T, B), (B, T) with batch_first, (T,), or a cell's (B,)
         self.axes, self.state_axes, self.batch_first = axes, tuple(state_axes), batch_first
-        steps, batch = (1, *axes, 1)[:2] if cell else (*axes, 1)[:2]
+        steps, batch = (1, *axes) if cell else (*axes, 1)[:2]
         self.steps, self.batch = self.rows = (batch, steps) if batch_first else (steps, batch)
 
     def load(self, tensor: Any) -> Array:
@@ -236,27 +241,20 @@ class Padded(Layout):
         array = tensor.numpy(force=True)
         if array.strides[-1] != array.itemsize or not array.flags.aligned:
             array = array.copy()
-        return self._steps_first(array)
+        if self.batch_first:
+            return array.swapaxes(0, 1)
+        return array.reshape(self.steps, self.batch, array.shape[-1])
 
     def load_mask(self, tensor: Any) -> Array:
         """Return (T, B, n) of factors for outputs between layers."""
         array: Array = tensor.numpy()
         return array
 
-    def blank(self, n: int, dtype: Any) -> Array:
-        """Return (T, B, n) for the engine to write, and for `give`."""
-        return self._steps_first(np.empty((*self.axes, n), dtype))
-
     def give(self, array: Array) -> Any:
         """Return (T, B, n) as a tensor."""
         if self.batch_first:
             return torch.from_numpy(array.swapaxes(0, 1))
         return torch.from_numpy(array.reshape(*self.axes, array.shape[-1]))
-
-    def _steps_first(self, array: Array) -> Array:
-        if self.batch_first:
-            return array.swapaxes(0, 1)
-        return array.reshape(self.steps, self.batch, array.shape[-1])
 
     def in_torch(self, kernel: Callable[..., Any], x: Any, states: Any, *args: Any) -> Any:
         """Call torch's own kernel."""
@@ -301,10 +299,6 @@ class Ragged(Layout):
         padded = blank((self.steps * self.batch, rows.shape[1]), rows.dtype)
         padded[self._places] = rows
         return padded.reshape(self.steps, self.batch, rows.shape[1])
-
-    def blank(self, n: int, dtype: Any) -> Array:
-        """Return (T, B, n) for the engine to write, and for `give`."""
-        return np.empty((self.steps, self.batch, n), dtype)
 
     def give(self, array: Array) -> Any:
         """Return the rows of (T, B, n) as a tensor."""
@@ -353,7 +347,7 @@ class _Call:
         net, layout = self.network, self.layout
         n = net.directions * net.step_size
         ones = x.new_ones((*layout.rows, n))
-        masks = [torch.nn.functional.dropout(ones, net.dropout) for _ in range(net.num_layers - 1)]
+        masks = [torch.dropout(ones, net.dropout, True) for _ in range(net.num_layers - 1)]
         return np.stack([layout.load_mask(mask) for mask in masks]), None, None, None
 
     def backward(
@@ -463,14 +457,22 @@ class _Recurrent(torch.autograd.Function):
 
 
 def run(
-    module: Any, network: Network, layout: Padded | Ragged, x: Any, h0: Any, c0: Any
+    module: Any,
+    weights: Sequence[Any],
+    network: Network,
+    layout: Padded | Ragged,
+    x: Any,
+    h0: Any,
+    c0: Any,
 ) -> tuple[Any, ...] | None:
     """Run a module's network.
 
     Parameters
     ----------
     module : torch.nn.Module
-        The owner of the weights, which its ``_engine_weights`` names.
+        Whose pack of the weights is kept.
+    weights : sequence of torch.Tensor
+        In torch's order.
     network : Network
     layout : Padded or Ragged
     x, h0, c0 : torch.Tensor
@@ -484,13 +486,12 @@ def run(
     # without the compiled engine torch's own kernels are the faster ones
     if runtime.kernels is None and backend._chosen.get() is None:
         return None
-    own = module._parameters
-    weights = [own[n] if n in own else getattr(module, n, None) for n in module._engine_weights()]
     if not are_plain(weights, x.dtype):
         return None
-    training = torch.is_grad_enabled() and any(
-        t is not None and t.requires_grad for t in (x, h0, c0, *weights)
-    )
+    tensors = [t for t in (x, h0, c0, *weights) if t is not None]
+    training = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+    if training and any(t.is_inference() for t in tensors):  # cannot be saved for backward
+        return None
     _follow_torch_threads()
     engine = backend.active().recurrent
     arrays = [_array(weight) for weight in weights]

@@ -60,7 +60,7 @@ def accelerate(model: Any) -> Report:
     swapped, left = {}, {}
     for name, module in _recurrent_modules(model):
         kind = parametrize.type_before_parametrizations(module)
-        if kind in ORIGINALS:
+        if isinstance(module, tuple(ORIGINALS)):
             left[name] = "runs on rnnfast already"
         elif "forward" in vars(module):
             left[name] = "its forward was replaced"

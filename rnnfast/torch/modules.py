@@ -30,8 +30,14 @@ class _Module(torch.nn.Module):
 
 
 class _Layer(_Module):
-    def _engine_weights(self) -> list[str]:
-        return self._flat_weights_names
+    def _engine_weights(self) -> list[Any]:
+        # those that torch's kernels would take: its list, which is brought up to date as its own
+        # forward does it, but only if it might be needed, since that looks at each weight twice
+        own = self._parameters
+        pairs = zip(self._flat_weights_names, self._flat_weights, strict=False)
+        if any(own.get(name) is not weight for name, weight in pairs):
+            self._update_flat_weights()
+        return self._flat_weights
 
     def _on_engine(self, input: Any, hx: Any) -> Any:
         cell = self.mode.lower()
@@ -58,8 +64,10 @@ class _Layer(_Module):
         axes, stack = x.shape[:-1], network.stack
         layout: Padded | Ragged
         if packed:
+            if len(axes) != 1 or input.batch_sizes.dtype is not torch.int64:
+                return None
             layout = Ragged(input.batch_sizes, stack)
-            if len(axes) != 1 or not layout.fits(len(x)):
+            if not layout.fits(len(x)):
                 return None
             if hx is not None and input.sorted_indices is not None:
                 hx = self.permute_hidden(hx, input.sorted_indices)
@@ -75,7 +83,7 @@ class _Layer(_Module):
             c is not None and c.shape != (*layout.state_axes, units)
         ):
             return None
-        outputs = run(self, network, layout, x, h, c)
+        outputs = run(self, self._engine_weights(), network, layout, x, h, c)
         if outputs is None:
             return None
         y, *states = outputs
@@ -99,9 +107,12 @@ class GRU(_Layer, torch.nn.GRU):
 
 
 class _Cell(_Module):
-    def _engine_weights(self) -> list[str]:
-        names = ["weight_ih", "weight_hh", "bias_ih", "bias_hh"]
-        return names if self.bias else names[:2]
+    def _engine_weights(self) -> list[Any]:
+        # torch's cells go by the weights themselves, not by self.bias
+        own = self._parameters
+        names = "weight_ih", "weight_hh", "bias_ih", "bias_hh"
+        weights = [own[n] if n in own else getattr(self, n, None) for n in names]
+        return [weight for weight in weights if weight is not None]
 
     def _on_engine(self, input: Any, hx: Any) -> Any:
         cell = self._engine_cell()
@@ -110,16 +121,17 @@ class _Cell(_Module):
         if (
             cell not in GATES
             or not are_plain(given, getattr(input, "dtype", None))
-            or input.dim() not in (1, 2)
-            or input.numel() < FEW_ROWS * self.input_size
-            or input.shape[-1] != self.input_size
+            or input.dim() != 2
+            or len(input) < FEW_ROWS
+            or input.shape[1] != self.input_size
         ):
             return None
         axes = input.shape[:-1]
         if any(t.shape != (*axes, self.hidden_size) for t in given[1:]):
             return None
-        network = Network(cell, self.bias, 1, False, self.hidden_size, 0, 0.0)
-        outputs = run(self, network, Padded(axes, axes, False, cell=True), input, h, c)
+        weights = self._engine_weights()
+        network = Network(cell, len(weights) == 4, 1, False, self.hidden_size, 0, 0.0)
+        outputs = run(self, weights, network, Padded(axes, axes, False, cell=True), input, h, c)
         if outputs is None:
             return None
         y, _, *c = outputs  # y is the new h
