@@ -97,8 +97,8 @@ $(VENV)/.bridges: $(VENV)/.torch
 
 $(PEERS)/.peers: $(SOURCES) Makefile | $(PEERS)/bin/python
 	rm -rf build/lib*/rnnfast/*.py build/lib*/rnnfast/*/*.py
-	$(PEERS)/bin/python -m pip --disable-pip-version-check install --quiet '.[plot]' \
-		torch==$(TORCH_VERSION) onnx onnxruntime openvino jax tensorflow keras
+	$(PEERS)/bin/python -m pip --disable-pip-version-check install --quiet '.[plot,sklearn]' \
+		torch==$(TORCH_VERSION) onnx onnxruntime openvino jax tensorflow keras sktime
 	touch $@
 
 $(PEERS)/bin/python $(BIN)/python:

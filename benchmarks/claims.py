@@ -378,20 +378,21 @@ TABLES = {
 }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("tables", nargs="*", help=f"some of {', '.join(TABLES)}; default all")
+def main(tables: dict[str, Callable[[Settings], None]], description: str) -> None:
+    """Run those of some tables that the command line names."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    parser.add_argument("tables", nargs="*", help=f"some of {', '.join(tables)}; default all")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.2, help="of a round of each side")
     parser.add_argument("--threads", type=int, default=rnnfast.get_num_threads())
     options = parser.parse_args()
-    if unknown := set(options.tables) - TABLES.keys():
-        parser.error(f"expected some of {', '.join(TABLES)}, got {', '.join(sorted(unknown))}")
+    if unknown := set(options.tables) - tables.keys():
+        parser.error(f"expected some of {', '.join(tables)}, got {', '.join(sorted(unknown))}")
     settings = Settings(options.rounds, options.seconds, options.threads)
     print(f"{runtime.isa()}, float32, threads: {settings.threads}")
-    for name in options.tables or TABLES:
-        TABLES[name](settings)
+    for name in options.tables or tables:
+        tables[name](settings)
 
 
 if __name__ == "__main__":
-    main()
+    main(TABLES, __doc__)

@@ -10,21 +10,27 @@ own, torch_dropin.py.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import warnings
-from collections.abc import Callable
 from importlib import util
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from claims import Settings, show
+from claims import Settings, main, show
 from peers import import_keras, named, onnx_session
 from workers import Side, no_arrays
 
 import rnnfast
-from rnnfast.core import runtime
+
+
+def can_import(*packages: str) -> bool:
+    """Whether packages are installed; says which are not."""
+    missing = [package for package in packages if util.find_spec(package) is None]
+    if missing:
+        print(f"\nskipped: {', '.join(missing)} is not installed")
+    return not missing
+
 
 # ---- Keras: https://keras.io/examples/nlp/bidirectional_lstm_imdb and
 # https://keras.io/examples/timeseries/timeseries_weather_forecasting
@@ -93,6 +99,8 @@ def fit_from_keras(count: int, threads: int) -> Side:
 
 def keras(settings: Settings) -> None:
     """Time predictions of the IMDB example, and an epoch of the weather example."""
+    if not can_import("keras", "tensorflow"):
+        return
     lines = []
     for title, count, builds in (
         ("IMDB, predict one review", 1, (predict_keras, predict_from_keras)),
@@ -156,6 +164,8 @@ def run_loaded(path: Path, batch: int, steps: int, threads: int) -> Side:
 
 def onnx(settings: Settings) -> None:
     """Time an exported model in ONNX Runtime and here."""
+    if not can_import("torch", "onnx", "onnxruntime"):
+        return
     sides = {"ORT": run_onnx_runtime, "rnnfast": run_loaded}
     lines = []
     with tempfile.TemporaryDirectory() as folder:
@@ -219,6 +229,8 @@ def fit_in_place_of_sktime(threads: int) -> Side:
 
 def sktime(settings: Settings) -> None:
     """Time the fit of sktime's GRUClassifier, and of SequenceClassifier of the same sizes."""
+    if not can_import("sktime", "torch", "sklearn"):
+        return
     sides = {"sktime": fit_sktime, "rnnfast": fit_in_place_of_sktime}
     us = settings.race({k: (side, settings.threads) for k, side in sides.items()}, least=1)
     title = f"GRU {SIZE}-{SIZE}, 256 series of 100 steps and 6 channels, {EPOCHS} epochs"
@@ -226,31 +238,7 @@ def sktime(settings: Settings) -> None:
     show("sktime", ["", "sktime, s", "rnnfast, s", "times as fast"], [line])
 
 
-TABLES: dict[str, tuple[Callable[[Settings], None], tuple[str, ...]]] = {
-    "keras": (keras, ("keras", "tensorflow")),
-    "onnx": (onnx, ("torch", "onnx", "onnxruntime")),
-    "sktime": (sktime, ("sktime", "torch", "sklearn")),
-}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("tables", nargs="*", help=f"some of {', '.join(TABLES)}; default all")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=0.2, help="of a round of each side")
-    parser.add_argument("--threads", type=int, default=rnnfast.get_num_threads())
-    options = parser.parse_args()
-    if unknown := set(options.tables) - TABLES.keys():
-        parser.error(f"expected some of {', '.join(TABLES)}, got {', '.join(sorted(unknown))}")
-    settings = Settings(options.rounds, options.seconds, options.threads)
-    print(f"{runtime.isa()}, float32, threads: {settings.threads}")
-    for name in options.tables or TABLES:
-        measure, needed = TABLES[name]
-        if missing := [package for package in needed if util.find_spec(package) is None]:
-            print(f"\nskipped: {name} needs {', '.join(missing)}")
-        else:
-            measure(settings)
-
+TABLES = {f.__name__: f for f in (keras, onnx, sktime)}
 
 if __name__ == "__main__":
-    main()
+    main(TABLES, __doc__)
