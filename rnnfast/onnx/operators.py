@@ -684,9 +684,9 @@ def _view(x: Array, windows: list[_Window], fill: float, fill_rest: float) -> Ar
         x = np.pad(x, [(0, 0), (0, 0), *widths], constant_values=fill)
     if any(map(any, rests)):
         x = np.pad(x, [(0, 0), (0, 0), *rests], constant_values=fill_rest)
-    reaches = [(w.size - 1) * w.dilation + 1 for w in windows]
-    axes = range(2, x.ndim)
-    view = np.lib.stride_tricks.sliding_window_view(x, reaches, tuple(axes))
+    reaches = tuple((w.size - 1) * w.dilation + 1 for w in windows)
+    axes = tuple(range(2, x.ndim))
+    view = np.lib.stride_tricks.sliding_window_view(x, reaches, axes)
     strides = [slice(None, None, w.stride) for w in windows]
     taps = [slice(None, None, w.dilation) for w in windows]
     return view[(slice(None), slice(None), *strides, *taps)]

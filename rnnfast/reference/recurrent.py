@@ -349,7 +349,7 @@ def direction_backward(
             dhw = np.where(active[t], dhw, 0.0)
             dh_t = np.where(active[t], dh_t, 0.0)
             dh_past = np.where(active[t], dh_past, dh)
-            dc_past = np.where(active[t], dc_past, dc) if cell.has_c else None
+            dc_past = None if dc_past is None else np.where(active[t], dc_past, dc)
         dxw_all[t], dhw_all[t] = dxw, dhw
         if dh_all is not None:
             dh_all[t] = dh_t
