@@ -684,12 +684,12 @@ def _view(x: Array, windows: list[_Window], fill: float, fill_rest: float) -> Ar
         x = np.pad(x, [(0, 0), (0, 0), *widths], constant_values=fill)
     if any(map(any, rests)):
         x = np.pad(x, [(0, 0), (0, 0), *rests], constant_values=fill_rest)
-    reaches = tuple((w.size - 1) * w.dilation + 1 for w in windows)
-    axes = tuple(range(2, x.ndim))
-    view = np.lib.stride_tricks.sliding_window_view(x, reaches, axes)
+    for axis, w in enumerate(windows, 2):
+        reach = (w.size - 1) * w.dilation + 1
+        x = np.lib.stride_tricks.sliding_window_view(x, reach, axis)
     strides = [slice(None, None, w.stride) for w in windows]
     taps = [slice(None, None, w.dilation) for w in windows]
-    return view[(slice(None), slice(None), *strides, *taps)]
+    return x[(slice(None), slice(None), *strides, *taps)]
 
 
 @operator("Conv")
