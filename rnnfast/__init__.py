@@ -2,6 +2,8 @@
 
 __version__ = "0.1.0"
 
+from typing import TYPE_CHECKING
+
 from . import backend, datasets, init, losses, optim, plots
 from .callbacks import Callback, Checkpoint, CSVLog, EarlyStopping, History
 from .core.runtime import get_num_threads, num_threads, set_num_threads, show_config
@@ -34,6 +36,19 @@ from .layers import (
 from .optim import SGD, Adam, AdamW, Nadam, RMSprop, clip_grad_norm, clip_grad_value
 from .schedules import CosineAnnealingLR, ExponentialLR, OneCycleLR, ReduceLROnPlateau, StepLR
 from .training import evaluate, fit
+
+if TYPE_CHECKING:  # what __getattr__ imports when it is asked for
+    from . import keras as keras
+    from . import onnx as onnx
+    from . import torch as torch
+    from .estimators import Forecaster as Forecaster
+    from .estimators import LanguageModel as LanguageModel
+    from .estimators import LinearForecaster as LinearForecaster
+    from .estimators import NaiveForecaster as NaiveForecaster
+    from .estimators import Seq2Seq as Seq2Seq
+    from .estimators import SequenceClassifier as SequenceClassifier
+    from .estimators import SequenceLabeler as SequenceLabeler
+    from .estimators import SequenceRegressor as SequenceRegressor
 
 _ESTIMATORS = (
     "Forecaster",

@@ -254,7 +254,8 @@ def _is_frame(X: Any) -> bool:
 def _wrong(owner: str, wanted: str, X: Any) -> Exception:
     if isinstance(X, np.ndarray):
         return ValueError(f"{owner} expected X as {wanted}, got an array of shape {X.shape}")
-    return TypeError(f"{owner} expected X as {wanted}, got {type(X).__name__}")
+    got = f"a list of {type(X[0]).__name__}" if isinstance(X, list) and X else type(X).__name__
+    return TypeError(f"{owner} expected X as {wanted}, got {got}")
 
 
 def _check_numbers(owner: str, name: str, array: Array) -> None:

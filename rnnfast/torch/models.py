@@ -20,9 +20,9 @@ class Report:
     model : torch.nn.Module
         The model that was given.
     swapped : dict of str to str
-        Class by name, as in ``named_modules``, of the modules that now run on the engine.
+        Class by name, as in ``named_modules``, of the modules that were put on the engine.
     left : dict of str to str
-        The reason by name, of the recurrent modules that do not.
+        The reason by name, of the recurrent modules that were left as they are.
     """
 
     model: Any
@@ -30,7 +30,7 @@ class Report:
     left: dict[str, str]
 
     def __repr__(self) -> str:
-        lines = [f"{len(self.swapped)} recurrent modules run on rnnfast, {len(self.left)} do not"]
+        lines = [f"recurrent modules: {len(self.swapped)} swapped, {len(self.left)} left"]
         names = [*self.swapped.items(), *((n, f"left: {why}") for n, why in self.left.items())]
         return "\n".join([*lines, *(f"  {name or '(the model)'}: {said}" for name, said in names)])
 

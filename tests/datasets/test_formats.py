@@ -144,7 +144,7 @@ def test_refused_lists(convert, ragged):
 def test_arrays_that_say_too_little_are_refused(ragged):
     with pytest.raises(ValueError, match=r"expected X as a panel: .* got an array of shape \(4, 5"):
         from_sktime(np.zeros((4, 5)))  # a series, or samples?
-    with pytest.raises(TypeError, match=r"expected X as a panel: .* got list"):
+    with pytest.raises(TypeError, match=r"expected X as a panel: .* got a list of ndarray"):
         from_sktime(ragged)  # time or channels first?
     for wrong in (np.zeros((4, 5)), ragged):
         with pytest.raises(
