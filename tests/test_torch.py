@@ -22,7 +22,7 @@ from support import each_engine  # noqa: F401
 import rnnfast
 from rnnfast.core import runtime
 
-torch = pytest.importorskip("torch")
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 from torch.nn.utils import parametrizations, parametrize  # noqa: E402
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence  # noqa: E402
