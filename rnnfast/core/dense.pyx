@@ -409,6 +409,32 @@ cdef void _activate_share(const rnnfast_kernels* kn, int f, const char* x, char*
     kn.activate(f, x + at * size, y + at * size, _share(n, i + 1, parts) - at)
 
 
+# ---- large arrays
+
+@cython.final
+cdef class _Block:
+    # What an array's memory is given back by.
+    cdef void* data
+
+    def __dealloc__(self):
+        k.give(self.data)
+
+
+def empty(tuple shape, dtype):
+    """As np.empty, in memory that the next call may use, so that the system need not map it again."""
+    cdef _Block block = _Block.__new__(_Block)
+    cdef cnp.npy_intp[cnp.NPY_MAXDIMS] dims
+    cdef size_t size = dtype.itemsize
+    cdef int axis
+    for axis, n in enumerate(shape):
+        dims[axis] = n
+        size = k.product(size, n)
+    block.data = k.take(size)
+    array = cnp.PyArray_SimpleNewFromData(len(shape), dims, dtype.num, block.data)
+    cnp.set_array_base(array, block)
+    return array
+
+
 # ---- random masks
 
 def fill_mask(key, call, index, first, Py_ssize_t kept, double value, out):

@@ -86,7 +86,8 @@ class Masks(NamedTuple):
         source = self.sources[kind]
         if source is None:
             return None
-        out = np.empty((len(entries), stop - start, *self.shapes[kind]), self.dtype)
+        shape = len(entries), stop - start, *self.shapes[kind]
+        out = backend.active().dense.empty(shape, self.dtype)
         first = kind * self.num_layers * self.num_directions  # kinds of one seed must not be alike
         source.fill(self.call, first + entries.start, start, out)
         return out
@@ -150,7 +151,7 @@ class Dropout(Layer):
         check_floats("Dropout", "input", x)
         with self._lock:
             call = self._source.next_call()
-        mask = np.empty(x.shape, x.dtype.newbyteorder("="))
+        mask = backend.active().dense.empty(x.shape, x.dtype.newbyteorder("="))
         self._source.fill(call, 0, 0, mask[None, None])
         return np.multiply(x, mask, out=np.empty_like(mask)), Tape(self, mask)
 

@@ -22,6 +22,7 @@ __all__ = [
     "conv1d_backward",
     "embedding",
     "embedding_backward",
+    "empty",
     "fill_mask",
     "layer_norm",
     "layer_norm_backward",
@@ -163,6 +164,11 @@ def activate(name: str, x: Array, y: Array) -> None:
         Written.
     """
     y[...] = np.tanh(x) if name == "tanh" else sigmoid(x)
+
+
+def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Return an array of any content: for masks, which are large and do not outlive their call."""
+    return np.empty(shape, dtype)
 
 
 def threefry(key: Array, counter: list[Array]) -> list[Array]:

@@ -162,6 +162,21 @@ def test_inputs_may_be_read_only_and_stay_as_they_are(core_dense, isa, dtype):
         assert np.array_equal(array, copy)
 
 
+@pytest.mark.parametrize("shape", [(3, 50, 700), (2, 3), (4, 0, 2), ()])
+@both_types
+def test_empty_gives_arrays_that_share_nothing(core_dense, shape, dtype):
+    arrays = [core_dense.empty(shape, np.dtype(dtype)) for _ in range(12)]
+    for i, array in enumerate(arrays):
+        assert (array.shape, array.dtype) == (shape, dtype) and array.flags.carray
+        array.fill(i)
+    view = arrays.pop()[...]
+    del array
+    arrays[:] = [core_dense.empty(shape, np.dtype(dtype)) for _ in arrays]  # in memory given back
+    for later in arrays:
+        later.fill(-1)
+    assert np.all(view == 11)
+
+
 @both_types
 @pytest.mark.parametrize(
     "shape", [(1, 1, 1), (2, 3, 20), (3, 2, 64), (2, 2, 129), (2, 700, 300), (1, 0, 5), (2, 3, 0)]
