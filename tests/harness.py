@@ -44,7 +44,7 @@ def run_forward(module: Any, p: Problem, training: bool = False, y: Any = None) 
     """Call ``module.pack`` and ``module.forward``; results by name, the pack and the tape."""
     c = p.case
     packed = module.pack(c.cell, p.weights, c.L, c.D, training, c.zones)
-    y = poisoned((c.T, c.B, c.D * c.Ho), p.dtype) if y is None else y
+    y = poisoned((*p.x.shape[:-1], c.D * c.Ho), p.dtype) if y is None else y
     h_n = poisoned((c.L * c.D, c.B, c.Ho), p.dtype)
     c_n = poisoned((c.L * c.D, c.B, c.H), p.dtype) if c.row.has_c else None
     tape = module.forward(packed, p.x, p.h0, p.c0, p.lengths, p.masks, y, h_n, c_n, training)
@@ -59,7 +59,7 @@ def run(module: Any, p: Problem) -> dict[str, Array]:
     c = p.case
     out: dict[str, Array]
     out, packed, tape = run_forward(module, p, training=True)
-    dx = poisoned((c.T, c.B, c.I), p.dtype)
+    dx = poisoned(p.x.shape, p.dtype)
     dh0 = poisoned((c.L * c.D, c.B, c.Ho), p.dtype)
     dc0 = poisoned((c.L * c.D, c.B, c.H), p.dtype) if c.row.has_c else None
     grads = weight_grads(p)
@@ -68,6 +68,19 @@ def run(module: Any, p: Problem) -> dict[str, Array]:
     if dc0 is not None:
         out["dc0"] = dc0
     return out
+
+
+def check_packed_rows(module: Any, p: Problem) -> None:
+    """Packed rows must give the bits of padded ones, with samples longest first."""
+    assert p.lengths is not None
+    padded = copy.copy(p)
+    padded.lengths = -np.sort(-p.lengths)
+    active = np.arange(p.case.T)[:, None] < padded.lengths
+    rows = copy.copy(padded)
+    rows.x, rows.dy = p.x[active], p.dy[active]
+    want = run(module, padded)
+    want |= {name: want[name][active] for name in ("y", "dx")}
+    same_bits(run(module, rows), want, "with packed rows")
 
 
 @cache

@@ -8,7 +8,7 @@ from rnnfast.core cimport kernels as k
 from rnnfast.core.gradient cimport Rows, sum_narrow, sum_tiles, tiles_end, tiles_of
 from rnnfast.core.job cimport (
     WEIGHTS, Job, Member, State, barrier_wait, copy_row, drops_of, flag_raised, mask_of, member_of,
-    narrow, products, sample_of, share, stopped, thresholds, wait, zone_of,
+    narrow, products, row_at, sample_of, share, stopped, thresholds, wait, zone_of,
 )
 from rnnfast.core.kernels cimport (
     RNNFAST_VECTORS, rnnfast_backstep, rnnfast_cell, rnnfast_kernels, rnnfast_matmul, rnnfast_norm,
@@ -33,7 +33,7 @@ cdef void _add_outside(Job* job, Packed net, int layer, int direction, const cha
         row = to + (r * job.ldh + u0) * size
         if top:
             source = NULL if job.dy == NULL else job.dy + (
-                t * job.dy_time + sample_of(job, r) * job.dy_row + direction * K + u0) * size
+                row_at(job, t, r, job.dy_time, job.dy_row) + direction * K + u0) * size
         else:
             source = dy_below + ((t * job.B + r) * job.ldy + direction * K + u0) * size
         copy_row(row, source, bytes)
@@ -231,7 +231,8 @@ cdef void _input_gradient(Job* job, Packed net, Member* me, int layer, int direc
     else:
         for p in range(panels):
             for t in range(t0, t1):
-                m.a, m.out = a + t * job.B * job.ldg * size, out + t * out_time * size
+                m.a = a + t * job.B * job.ldg * size
+                m.out = out + (t * out_time + (0 if layer else job.start[t] * m.ldo)) * size
                 if not stopped(job, me, work / panels):
                     kn.matmul(&m, me.b0, min(me.b1, job.active[t]), p, p + 1)
     wait(job, me)
@@ -352,10 +353,10 @@ cdef void backward_member(Job* job, Packed net, int index, int count) noexcept n
     cdef int layer, direction
     cdef Py_ssize_t r, t, size = net.itemsize
     me.fp = k.fp_enter()
-    if job.sample != NULL and job.want_dx:
+    if job.sample != NULL and not job.packed and job.want_dx:
         for r in range(me.o0, me.o1):
             for t in range(job.length[r], job.T):
-                memset(job.dx + (t * job.dx_time + sample_of(job, r) * job.dx_row) * size, 0,
+                memset(job.dx + row_at(job, t, r, job.dx_time, job.dx_row) * size, 0,
                        net.parts[0].input * size)
     for layer in range(net.layers - 1, -1, -1):
         for direction in range(net.directions):

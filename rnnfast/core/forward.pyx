@@ -6,8 +6,8 @@ from libc.string cimport memset
 
 from rnnfast.core cimport kernels as k
 from rnnfast.core.job cimport (
-    Job, Member, State, Zone, copy_row, drops_of, mask_of, member_of, sample_of, share, stopped,
-    thresholds, wait, zone_of,
+    Job, Member, State, Zone, copy_row, drops_of, mask_of, member_of, row_at, sample_of, share,
+    stopped, thresholds, wait, zone_of,
 )
 from rnnfast.core.kernels cimport (
     RNNFAST_VECTORS, rnnfast_kernels, rnnfast_masked, rnnfast_matmul, rnnfast_norm, rnnfast_panels,
@@ -76,7 +76,7 @@ cdef void _gather_x(Job* job, Packed net, Member* me, Py_ssize_t t0, Py_ssize_t 
     for t in range(t0, t1):
         for r in range(me.o0, min(me.o1, job.active[t])):
             copy_row(job.inputs[0] + ((t - origin) * job.B + r) * job.input_row[0] * size,
-                      job.x + (t * job.x_time + sample_of(job, r) * job.x_row) * size, I * size)
+                      job.x + row_at(job, t, r, job.x_time, job.x_row) * size, I * size)
 
 
 cdef void _input_product(const Job* job, Packed net, const Member* me, int layer, rnnfast_step* step,
@@ -108,7 +108,7 @@ cdef void _hand_on(Job* job, Packed net, int layer, int direction, const char* h
         return  # the next layer reads the history itself
     for r in range(b0, b1):
         if top:
-            to = job.y + (t * job.y_time + sample_of(job, r) * job.y_row + direction * K + u0) * size
+            to = job.y + (row_at(job, t, r, job.y_time, job.y_row) + direction * K + u0) * size
         else:
             to = job.inputs[layer + 1] + (t * job.input_time[layer + 1]
                                           + r * job.input_row[layer + 1] + direction * K + u0) * size
@@ -273,9 +273,8 @@ cdef void forward_member(Job* job, Packed net, int index, int count) noexcept no
         for direction in range(net.directions):
             _forward_layer(job, net, &me, layer, direction)
         wait(job, &me)
-    if job.sample != NULL:
+    if job.sample != NULL and not job.packed:
         for r in range(me.o0, me.o1):
             for t in range(job.length[r], job.T):
-                memset(job.y + (t * job.y_time + sample_of(job, r) * job.y_row) * net.itemsize, 0,
-                       width)
+                memset(job.y + row_at(job, t, r, job.y_time, job.y_row) * net.itemsize, 0, width)
     k.fp_leave(me.fp)

@@ -1,6 +1,7 @@
 # The problem of one call as the team of threads sees it: sizes, arrays, and who does what.
 
 cimport cython
+cimport numpy as cnp
 from libc.string cimport memcpy, memset
 
 from rnnfast.core.packed cimport Packed
@@ -90,7 +91,10 @@ cdef struct Job:
     Py_ssize_t* sample  # (B,) the sample in each row, NULL: the row itself
     Py_ssize_t* length  # (B,) by row
     Py_ssize_t* active  # (T + 1,) rows still active at each step
-    # the caller's arrays; strides in elements
+    # the caller's arrays; strides in elements, `row_at` says how they lead to a row
+    int packed         # x and y are (rows, n): the active rows of one step after the other
+    Py_ssize_t rows
+    Py_ssize_t* start  # (T,) the first row of a step; 0 where x is (T, B, n)
     char* x
     Py_ssize_t x_time, x_row
     char* y
@@ -169,6 +173,12 @@ cdef inline Py_ssize_t sample_of(const Job* job, Py_ssize_t row) noexcept nogil:
     return row if job.sample == NULL else job.sample[row]
 
 
+cdef inline Py_ssize_t row_at(const Job* job, Py_ssize_t t, Py_ssize_t row, Py_ssize_t time,
+                              Py_ssize_t stride) noexcept nogil:
+    # Where in a caller's array the elements of that row's step are.
+    return t * time + (job.start[t] + sample_of(job, row)) * stride
+
+
 cdef inline void copy_row(char* to, const char* source, Py_ssize_t bytes) noexcept nogil:
     # source NULL: zeros. Rows of one element are the univariate series' and not worth a call.
     if source == NULL:
@@ -220,7 +230,7 @@ cdef Member member_of(const Job* job, int index, int count) noexcept nogil
 cdef void place_lists(Job* job, Packed net, char** at) noexcept nogil
 cdef void place_forward(Job* job, Packed net, char** at) noexcept nogil
 cdef void place_backward(Job* job, Packed net, char** at) noexcept nogil
-cdef char* strided(object array, Packed net, Py_ssize_t T, Py_ssize_t B, Py_ssize_t n, str name,
+cdef char* strided(object array, Packed net, const Job* job, Py_ssize_t n, str name,
                    Py_ssize_t* time, Py_ssize_t* row) except? NULL
-cdef object order_rows(Job* job, object lengths)
+cdef int order_rows(Job* job, const cnp.int64_t* lengths) except -1
 cdef int team_for(Job* job, Packed net) noexcept nogil

@@ -6,7 +6,7 @@ import numpy as np
 
 cimport cython
 cimport numpy as cnp
-from libc.string cimport memset
+from libc.string cimport memmove, memset
 
 from rnnfast.core cimport kernels as k
 from rnnfast.core.kernels cimport RNNFAST_LINE, rnnfast_stride
@@ -106,6 +106,7 @@ cdef void place_lists(Job* job, Packed net, char** at) noexcept nogil:
     job.sample = <Py_ssize_t*>_bump(at, sizeof(Py_ssize_t) * job.B)
     job.length = <Py_ssize_t*>_bump(at, sizeof(Py_ssize_t) * job.B)
     job.active = <Py_ssize_t*>_bump(at, sizeof(Py_ssize_t) * (job.T + 1))
+    job.start = <Py_ssize_t*>_bump(at, sizeof(Py_ssize_t) * job.T)
 
 
 cdef void place_forward(Job* job, Packed net, char** at) noexcept nogil:
@@ -177,45 +178,65 @@ cdef void place_backward(Job* job, Packed net, char** at) noexcept nogil:
     job.sums = _bump(at, job.sums_bytes)
 
 
-cdef char* strided(object array, Packed net, Py_ssize_t T, Py_ssize_t B, Py_ssize_t n, str name,
-                    Py_ssize_t* time, Py_ssize_t* row) except? NULL:
-    # The data of a (T, B, n) array with adjacent elements on the last axis; strides in elements.
+cdef char* strided(object array, Packed net, const Job* job, Py_ssize_t n, str name,
+                   Py_ssize_t* time, Py_ssize_t* row) except? NULL:
+    # The data of a (T, B, n) array, (rows, n) if they are packed, with adjacent elements on the last
+    # axis; strides in elements.
     if array is None:
         return NULL
     if not isinstance(array, np.ndarray) or cnp.PyArray_TYPE(array) != net.typenum:
         raise TypeError(f"{name} must be an array of {net.itemsize * 8}-bit floats, "
                         f"got {getattr(array, 'dtype', type(array).__name__)}")
     cdef cnp.npy_intp* shape = cnp.PyArray_DIMS(array)
-    cdef cnp.npy_intp* strides
-    if (cnp.PyArray_NDIM(array) != 3 or shape[0] != T or shape[1] != B or shape[2] != n):
-        raise ValueError(f"{name} must have shape ({T}, {B}, {n}), got {(<object>array).shape}")
-    strides = cnp.PyArray_STRIDES(array)
-    if T * B * n and ((n > 1 and strides[2] != net.itemsize) or strides[0] % net.itemsize
-            or strides[1] % net.itemsize or not cnp.PyArray_ISALIGNED(array)):
+    cdef cnp.npy_intp* strides = cnp.PyArray_STRIDES(array)
+    cdef int last = 1 if job.packed else 2
+    if cnp.PyArray_NDIM(array) != last + 1 or shape[last] != n or (
+            shape[0] != job.rows if job.packed else shape[0] != job.T or shape[1] != job.B):
+        wanted = f"({job.rows}, {n})" if job.packed else f"({job.T}, {job.B}, {n})"
+        raise ValueError(f"{name} must have shape {wanted}, got {(<object>array).shape}")
+    if cnp.PyArray_SIZE(array) and (
+            (n > 1 and strides[last] != net.itemsize) or strides[0] % net.itemsize
+            or strides[last - 1] % net.itemsize or not cnp.PyArray_ISALIGNED(array)):
         raise ValueError(f"{name} must be aligned with adjacent elements on its last axis")
-    time[0], row[0] = strides[0] // net.itemsize, strides[1] // net.itemsize
+    time[0] = 0 if job.packed else strides[0] // net.itemsize
+    row[0] = strides[last - 1] // net.itemsize
     return <char*>cnp.PyArray_DATA(array)
 
 
-cdef object order_rows(Job* job, object lengths):
-    # Rows longest first, and how many are active at each step.
-    cdef Py_ssize_t b, t
-    cdef cnp.int64_t* values
-    for b in range(job.B if lengths is None else 0):
-        job.length[b] = job.T
-    for t in range(job.T if lengths is None else 0):
-        job.active[t] = job.B
-    job.active[job.T] = 0
-    if lengths is None:
+cdef int order_rows(Job* job, const cnp.int64_t* lengths) except -1:
+    # Rows longest first, how many are active at each step, and where packed ones start.
+    cdef Py_ssize_t b, t, longer = 0, n
+    if lengths == NULL:
         job.sample = NULL
-        return
-    order = np.argsort(-lengths, kind="stable").astype(np.intp)
-    active = np.searchsorted(np.sort(lengths), np.arange(job.T + 1), side="right")
-    for b, sample in enumerate(order):
-        job.sample[b] = sample
-        job.length[b] = lengths[sample]
-    for t, shorter in enumerate(active):
-        job.active[t] = job.B - shorter
+        for b in range(job.B):
+            job.length[b] = job.T
+        for t in range(job.T):
+            job.active[t] = job.B
+    else:  # sorted by counting: active[t] goes from samples of length t to samples longer than that
+        memset(job.active, 0, (job.T + 1) * sizeof(Py_ssize_t))
+        for b in range(job.B):
+            if not 0 <= lengths[b] <= job.T:
+                raise ValueError(f"lengths must be from 0 to {job.T}, got {lengths[b]}")
+            if job.packed and b and lengths[b] > lengths[b - 1]:
+                raise ValueError("lengths of packed rows must not grow")
+            job.active[lengths[b]] += 1
+        for t in range(job.T, -1, -1):
+            n = job.active[t]
+            job.active[t] = longer
+            longer += n
+        for b in range(job.B):  # which counts samples of length t in, so those longer than t - 1
+            job.sample[job.active[lengths[b]]] = b
+            job.length[job.active[lengths[b]]] = lengths[b]
+            job.active[lengths[b]] += 1
+        memmove(job.active, job.active + 1, job.T * sizeof(Py_ssize_t))
+    job.active[job.T] = 0
+    n = 0
+    for t in range(job.T):
+        job.start[t] = n
+        n += job.active[t] if job.packed else 0
+    if n != job.rows:
+        raise ValueError(f"x must have {n} rows, the sum of lengths, got {job.rows}")
+    return 0
 
 
 cdef int team_for(Job* job, Packed net) noexcept nogil:

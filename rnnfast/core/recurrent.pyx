@@ -42,7 +42,7 @@ cdef int _raise_pending(const Job* job) except -1:
     return -1 if flag_raised(&job.stop) else 0  # the exception is set: run_signal_handlers
 
 
-cdef int _run(Packed net, Tape tape, object lengths) except -1:
+cdef int _run(Packed net, Tape tape, const cnp.int64_t* lengths) except -1:
     # A forward call whose arrays are known.
     cdef Job* job = &tape.job
     cdef Py_ssize_t T = job.T, B = job.B, size = net.itemsize, H = net.hidden, K = net.recurrent
@@ -66,7 +66,7 @@ cdef int _run(Packed net, Tape tape, object lengths) except -1:
     place_lists(job, net, &at)
     order_rows(job, lengths)
     team = team_for(job, net)
-    job.gather_x = job.training or lengths is not None
+    job.gather_x = job.training or lengths != NULL
     panels = rnnfast_panels(H, abreast(net.info), net.kernels.lanes)
     job.ldp = panels * RNNFAST_VECTORS * net.kernels.lanes
     if net.info.reset_before:
@@ -160,7 +160,7 @@ def infer(Packed packed, x, h0, c0, int axes, bint batch_first):
     job.c0 = NULL if c0 is None else <char*>cnp.PyArray_DATA(c0)
     job.hn = <char*>cnp.PyArray_DATA(h_n)
     job.cn = NULL if c_n is None else <char*>cnp.PyArray_DATA(c_n)
-    _run(net, tape, None)
+    _run(net, tape, NULL)
     return y, h_n, c_n
 
 
@@ -179,8 +179,9 @@ def forward(Packed packed, x, h0, c0, lengths, masks, y, h_n, c_n, bint training
     Parameters
     ----------
     packed : Packed
-    x : (T, B, I) array
-        Any strides with adjacent elements on the last axis.
+    x : (T, B, I) or (N, I) array
+        Any strides with adjacent elements on the last axis. With two axes rows are packed, N the
+        sum of `lengths`, which then must not grow: the first samples' of step 0, then of step 1, ...
     h0 : (L*D, B, K) array or None
         Initial state, None: zeros. K is H, or P with a projection.
     c0 : (L*D, B, H) array or None
@@ -192,7 +193,7 @@ def forward(Packed packed, x, h0, c0, lengths, masks, y, h_n, c_n, bint training
         last (dropout); ``recurrent`` (L*D, B, K), factors on h where W_hh multiplies it (recurrent
         dropout); ``zone_h`` (L*D, T, B, K) and ``zone_c`` (L*D, T, B, H), the share of its old
         state that each unit keeps (zoneout), None: as `pack` was told.
-    y : (T, B, D*K) array
+    y : (T, B, D*K) array, (N, D*K) if x is packed
         Written; zero past the end of a sample. Strides as `x`.
     h_n, c_n : (L*D, B, K) and (L*D, B, H) arrays
         Written; `c_n` None unless the cell is an LSTM.
@@ -206,11 +207,24 @@ def forward(Packed packed, x, h0, c0, lengths, masks, y, h_n, c_n, bint training
     cdef Packed net = packed
     cdef Tape tape = Tape.__new__(Tape)
     cdef Job* job = &tape.job
-    cdef Py_ssize_t T = x.shape[0], B = x.shape[1], H = net.hidden
-    cdef Py_ssize_t parts = net.layers * net.directions, K = net.recurrent
+    cdef Py_ssize_t T, B, H = net.hidden, parts = net.layers * net.directions, K = net.recurrent
+    cdef const cnp.int64_t* steps = NULL
+    if lengths is not None:
+        if not isinstance(lengths, np.ndarray) or cnp.PyArray_TYPE(lengths) != cnp.NPY_INT64:
+            raise TypeError(f"lengths must be an array of int64, got {lengths!r}")
+        lengths = np.ascontiguousarray(lengths)
+        steps = <const cnp.int64_t*>cnp.PyArray_DATA(lengths)
+    if x.ndim == 2 and lengths is not None:
+        B = lengths.size
+        T = max(0, steps[0]) if B else 0
+        job.packed, job.rows = 1, x.shape[0]
+    else:
+        T, B = x.shape[:2]
+        if lengths is not None and lengths.size != B:
+            raise ValueError(f"lengths must have {B} numbers, got {lengths.size}")
     job.T, job.B, job.training = T, B, training
-    job.x = strided(x, net, T, B, net.parts[0].input, "x", &job.x_time, &job.x_row)
-    job.y = strided(y, net, T, B, net.directions * K, "y", &job.y_time, &job.y_row)
+    job.x = strided(x, net, job, net.parts[0].input, "x", &job.x_time, &job.x_row)
+    job.y = strided(y, net, job, net.directions * K, "y", &job.y_time, &job.y_row)
     job.h0 = contiguous(h0, net, parts * B * K, "h0")
     job.c0 = contiguous(c0, net, parts * B * H, "c0")
     job.hn = contiguous(h_n, net, parts * B * K, "h_n")
@@ -226,7 +240,7 @@ def forward(Packed packed, x, h0, c0, lengths, masks, y, h_n, c_n, bint training
     if training and not net.training:
         raise ValueError("these weights were packed for inference only")
 
-    _run(net, tape, lengths)
+    _run(net, tape, steps)
     return tape if training else None
 
 
@@ -271,10 +285,10 @@ def backward(Packed packed, Tape tape, dy, dh_n, dc_n, dx, dh0, dc0, grads):
     packed : Packed
         The weights that `forward` was given.
     tape : Tape
-    dy : (T, B, D*K) array or None
+    dy : array like `y`, or None
         Gradient of `y`; None: zeros. Strides as `x` in `forward`.
     dh_n, dc_n : arrays like `h_n`, `c_n`, or None
-    dx : (T, B, I) array or None
+    dx : array like `x`, or None
         Written; None: not wanted.
     dh0, dc0 : arrays like `h_n`, `c_n`, or None
         Written; None: not wanted.
@@ -293,8 +307,8 @@ def backward(Packed packed, Tape tape, dy, dh_n, dc_n, dx, dh0, dc0, grads):
     cdef char** of_part
     if job.used:
         raise RuntimeError("this tape was used by an earlier backward; run forward again")
-    job.dy = strided(dy, net, T, B, net.directions * K, "dy", &job.dy_time, &job.dy_row)
-    job.dx = strided(dx, net, T, B, net.parts[0].input, "dx", &job.dx_time, &job.dx_row)
+    job.dy = strided(dy, net, job, net.directions * K, "dy", &job.dy_time, &job.dy_row)
+    job.dx = strided(dx, net, job, net.parts[0].input, "dx", &job.dx_time, &job.dx_row)
     job.dhn = contiguous(dh_n, net, parts * B * K, "dh_n")
     job.dcn = contiguous(dc_n, net, parts * B * H, "dc_n")
     job.dh0 = contiguous(dh0, net, parts * B * K, "dh0")

@@ -384,6 +384,13 @@ def direction_backward(
 # ---- the whole network -------------------------------------------------------------------------
 
 
+def pad(rows: Array, active: Array) -> Array:
+    """Return packed rows (N, n) as (T, B, n), where `active` (T, B, 1) says; zeros elsewhere."""
+    out = np.zeros((*active.shape[:2], rows.shape[1]), rows.dtype)
+    out[active[:, :, 0]] = rows
+    return out
+
+
 @dataclass(frozen=True)
 class Packed:
     """A snapshot of the weights with the sizes of the network."""
@@ -493,7 +500,9 @@ def forward(
     packed : Packed
         From `pack`.
     x : (T, B, I) array
-        Values at ``t >= lengths[b]`` are ignored, whatever they are.
+        Values at ``t >= lengths[b]`` are ignored, whatever they are. Or rows that are packed,
+        (N, I), N the sum of `lengths`, which then must not grow: those of the first step, of as
+        many samples as there are, then of the second step, and so on.
     h0 : (L*D, B, Ho) array or None
         Initial states; None means zeros.
     c0 : (L*D, B, H) array or None
@@ -506,7 +515,7 @@ def forward(
         the last (dropout); ``recurrent`` (L*D, B, Ho), factors for h where w_hh multiplies it
         (recurrent dropout); ``zone_h`` (L*D, T, B, Ho) and ``zone_c`` (L*D, T, B, H), the share of
         its old state that each unit keeps (zoneout), None: as `pack` was told.
-    y : (T, B, D*Ho) array
+    y : (T, B, D*Ho) array, or (N, D*Ho)
         Written: the outputs of the last layer, zero at ``t >= lengths[b]``.
     h_n : (L*D, B, Ho) array
         Written: the final states; the initial ones for a sample of length 0.
@@ -522,8 +531,11 @@ def forward(
     """
     cell = CELLS[packed.cell]
     L, D, H, Ho = packed.num_layers, packed.num_directions, packed.hidden_size, packed.output_size
-    T, B, _ = x.shape
+    packed_rows = lengths is not None and x.ndim == 2
+    T, B = (max(lengths, default=0), len(lengths)) if packed_rows else x.shape[:2]
     active = None if lengths is None else np.arange(T)[:, None, None] < np.array(lengths)[:, None]
+    if packed_rows:
+        x = pad(x, active)
     # the tape owns its input; and padding may be NaN, which zero gradients would not silence
     layer_input = np.array(x, order="C") if active is None else np.where(active, x, 0.0)
 
@@ -531,7 +543,7 @@ def forward(
     inputs, records = [], []
     for layer in range(L):
         last = layer == L - 1
-        out = y if last else np.empty((T, B, D * Ho), x.dtype)
+        out = y if last and not packed_rows else np.empty((T, B, D * Ho), x.dtype)
         inputs.append(layer_input)
         for d in range(D):
             k = layer * D + d
@@ -556,6 +568,8 @@ def forward(
             if record is not None:
                 records.append(record)
         layer_input = out if last or between is None else out * between[layer]
+    if packed_rows:
+        y[...] = layer_input[active[:, :, 0]]
 
     return Tape(inputs, records, active, masks) if training else None
 
@@ -608,13 +622,13 @@ def backward(
         The one given to `forward`.
     tape : Tape
         From `forward`; serves one backward pass.
-    dy : (T, B, D*Ho) array or None
+    dy : array like `y`, or None
         Gradient of the outputs; None means zeros. Values at ``t >= lengths[b]`` are ignored.
     dh_n : (L*D, B, Ho) array or None
         Gradient of the final states; None means zeros.
     dc_n : (L*D, B, H) array or None
         Gradient of the final cell states, LSTM only; None means zeros.
-    dx : (T, B, I) array or None
+    dx : array like `x`, or None
         Written unless None; zero at ``t >= lengths[b]``.
     dh0 : (L*D, B, Ho) array or None
         Written unless None.
@@ -628,7 +642,7 @@ def backward(
     T, B, _ = tape.inputs[0].shape
     dtype = tape.inputs[0].dtype
     if dy is not None and tape.active is not None:
-        dy = np.where(tape.active, dy, 0.0)
+        dy = pad(dy, tape.active) if dy.ndim == 2 else np.where(tape.active, dy, 0.0)
 
     for layer in range(L - 1, -1, -1):
         want_dx = layer > 0 or dx is not None
@@ -665,4 +679,4 @@ def backward(
             if dy is not None and between is not None:
                 dy = dy * between[layer - 1]
         elif dx is not None:
-            dx[...] = dinput
+            dx[...] = dinput if dx.ndim == 3 else dinput[tape.active[:, :, 0]]

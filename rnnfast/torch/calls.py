@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -201,6 +202,13 @@ def _array(tensor: Any) -> Array:
     return array if array.flags.carray else array.copy()
 
 
+def _rows(tensor: Any) -> Array:
+    # aligned, with adjacent elements on the last axis: the tensor's own memory where that is
+    array: Array = tensor.numpy(force=True)
+    good = array.strides[-1] == array.itemsize and array.flags.aligned
+    return array if good else array.copy()
+
+
 class Layout:
     """Where steps and samples lie in a call's tensors."""
 
@@ -210,11 +218,6 @@ class Layout:
     batch: int
     rows: tuple[int, ...]  # axes of the outputs of a layer within torch's kernels, all but the last
     state_axes: tuple[int, ...]  # of states, all but the last
-
-    def blank(self, n: int, dtype: Any) -> Array:
-        """Return (T, B, n) for the engine to write, and for `give`."""
-        # in this order with batch_first, too, as torch's: dropout on it draws in memory's order
-        return np.empty((self.steps, self.batch, n), dtype)
 
     def load_state(self, tensor: Any) -> Array:
         """Return a state (L*D, B, n) as the engine reads it."""
@@ -237,13 +240,16 @@ class Padded(Layout):
         self.steps, self.batch = self.rows = (batch, steps) if batch_first else (steps, batch)
 
     def load(self, tensor: Any) -> Array:
-        """Return (T, B, n) as the engine reads it: adjacent elements on the last axis."""
-        array = tensor.numpy(force=True)
-        if array.strides[-1] != array.itemsize or not array.flags.aligned:
-            array = array.copy()
+        """Return (T, B, n) as the engine reads it."""
+        array = _rows(tensor)
         if self.batch_first:
             return array.swapaxes(0, 1)
         return array.reshape(self.steps, self.batch, array.shape[-1])
+
+    def blank(self, n: int, dtype: Any) -> Array:
+        """Return (T, B, n) for the engine to write, and for `give`."""
+        # in this order with batch_first, too, as torch's: dropout on it draws in memory's order
+        return np.empty((self.steps, self.batch, n), dtype)
 
     def load_mask(self, tensor: Any) -> Array:
         """Return (T, B, n) of factors for outputs between layers."""
@@ -268,42 +274,46 @@ class Padded(Layout):
         return y, *(state.reshape(*self.state_axes, state.shape[-1]) for state in states)
 
 
+@lru_cache(maxsize=256)
+def _lengths(batch_sizes: bytes) -> Array | None:
+    # steps of each sample, longest first; None where the sizes are not a PackedSequence's
+    sizes = np.frombuffer(batch_sizes, np.int64)
+    if not len(sizes) or sizes[-1] < 1 or (sizes[1:] > sizes[:-1]).any():
+        return None
+    return np.searchsorted(-sizes, -np.arange(sizes[0]))
+
+
 class Ragged(Layout):
     """The data of a PackedSequence: rows step by step, the samples of a step longest first."""
 
-    def __init__(self, batch_sizes: Any, stack: int) -> None:
+    def __init__(self, batch_sizes: Any, rows: int, stack: int) -> None:
         sizes = batch_sizes.numpy()
-        self.batch_sizes, self.steps, self.batch = batch_sizes, len(sizes), int(sizes[0])
+        self.batch_sizes, self.rows = batch_sizes, (rows,)
+        self.lengths = _lengths(sizes.tobytes())
+        self.steps, self.batch = len(sizes), int(sizes[:1].sum())
         self.state_axes = stack, self.batch
-        active = np.arange(self.batch) < sizes[:, None]
-        self.lengths = active.sum(axis=0)
-        self._sizes, self._places = sizes, np.flatnonzero(active)  # of rows in the padded array
-        self.rows = (len(self._places),)
 
-    def fits(self, rows: int) -> bool:
-        """Return whether there are so many rows, and the sizes never grow."""
-        grow = np.diff(self._sizes) > 0
-        return len(self._places) == self._sizes.sum() == rows and not grow.any()
+    def fits(self) -> bool:
+        """Return whether sizes and rows are a PackedSequence's."""
+        return self.lengths is not None and self.lengths.sum() == self.rows[0]
+
+    def blank(self, n: int, dtype: Any) -> Array:
+        """Return (N, n) for the engine to write, and for `give`."""
+        return np.empty((*self.rows, n), dtype)
 
     def load(self, tensor: Any) -> Array:
-        """Return (T, B, n), anything past each sample's end."""
-        return self._pad(tensor, np.empty)
+        """Return (N, n) as the engine reads it."""
+        return _rows(tensor)
 
     def load_mask(self, tensor: Any) -> Array:
         """Return (T, B, n), zero past each sample's end."""
-        return self._pad(tensor, np.zeros)
-
-    def _pad(self, tensor: Any, blank: Callable[..., Array]) -> Array:
-        # (T, B, n), with what `blank` left past each sample's end
-        rows = tensor.numpy(force=True)
-        padded = blank((self.steps * self.batch, rows.shape[1]), rows.dtype)
-        padded[self._places] = rows
-        return padded.reshape(self.steps, self.batch, rows.shape[1])
+        mask = np.zeros((self.steps, self.batch, tensor.shape[1]), tensor.numpy().dtype)
+        mask[np.arange(self.steps)[:, None] < self.lengths] = tensor.numpy()
+        return mask
 
     def give(self, array: Array) -> Any:
-        """Return the rows of (T, B, n) as a tensor."""
-        rows = array.reshape(self.steps * self.batch, array.shape[-1]).take(self._places, axis=0)
-        return torch.from_numpy(rows)
+        """Return (N, n) as a tensor."""
+        return torch.from_numpy(array)
 
     def in_torch(self, kernel: Callable[..., Any], x: Any, states: Any, *args: Any) -> Any:
         """Call torch's own kernel."""

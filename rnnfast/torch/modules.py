@@ -66,8 +66,8 @@ class _Layer(_Module):
         if packed:
             if len(axes) != 1 or input.batch_sizes.dtype is not torch.int64:
                 return None
-            layout = Ragged(input.batch_sizes, stack)
-            if not layout.fits(len(x)):
+            layout = Ragged(input.batch_sizes, len(x), stack)
+            if not layout.fits():
                 return None
             if hx is not None and input.sorted_indices is not None:
                 hx = self.permute_hidden(hx, input.sorted_indices)

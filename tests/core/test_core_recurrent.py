@@ -11,6 +11,7 @@ import tolerances
 from cases import CELLS, CORRECTNESS, THREADS, Case, make, named
 from harness import (
     check,
+    check_packed_rows,
     close,
     copy_of,
     inputs,
@@ -190,6 +191,31 @@ def copy_with(problem, **changes):
 def test_full_lengths_give_the_bits_of_no_lengths(core, cell):
     problem = make(small(cell, lengths="full"), np.float32)
     same_bits(run(core, copy_with(problem, lengths=None)), run(core, problem), "with full lengths")
+
+
+@both_types
+@every_cell
+def test_packed_rows_give_the_bits_of_padded_ones(core, cell, dtype):
+    nobody = small(cell, lengths="zero", dropout=0.0, zone=0.0)
+    for case in (small(cell), small(cell, B=29, T=10, H=48, L=1), nobody):
+        check_packed_rows(core, make(case, dtype))
+
+
+@pytest.mark.parametrize(
+    ("lengths", "message"),
+    [
+        ([6, 6, 5, 4, 3, 2, 1], "x must have 27 rows, the sum of lengths, got 26"),
+        ([4, 4, 4, 5, 4, 3, 2], "lengths must be from 0 to 4, got 5"),
+        ([6, 5, 4, 2, 3, 3, 3], "lengths of packed rows must not grow"),
+        ([-1, 6, 6, 6, 6, 3, 0], "lengths must be from 0 to 0, got -1"),
+    ],
+)
+def test_packed_rows_must_fit_the_lengths(core, lengths, message):
+    problem = make(small("lstm"), np.float32)
+    x = np.zeros((26, 5), np.float32)
+    rows = copy_with(problem, x=x, lengths=np.array(lengths), masks=None)
+    with pytest.raises(ValueError, match=message):
+        run_forward(core, rows)
 
 
 @every_cell

@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 import tolerances
 from cases import CELLS, CORRECTNESS, GRADIENTS, THREADS, Case, make, named
-from harness import check, close, inputs, masks_alone, name_grads, run, run_forward, truth
+from harness import (
+    check,
+    check_packed_rows,
+    close,
+    inputs,
+    masks_alone,
+    name_grads,
+    run,
+    run_forward,
+    truth,
+)
 
 from rnnfast.reference import recurrent
 
@@ -140,6 +150,13 @@ def test_ragged_batch_equals_each_sample_alone(case):
             else:
                 want[name] += value
     check(truth(case), want, case, np.float64)
+
+
+@pytest.mark.parametrize(
+    "case", **named([c for c in CORRECTNESS if c.lengths == "ragged" and c.B > 1])
+)
+def test_packed_rows_give_the_bits_of_padded_ones(case):
+    check_packed_rows(recurrent, make(case))
 
 
 @pytest.mark.parametrize("cell", CELLS)
