@@ -153,9 +153,10 @@ def pack(str cell, list weights, int num_layers, int num_directions, bint traini
                 size += _pack_bytes(net, H, 1, P)
     net.block = <char*>k.take(size)
     net.parts = <Part*>net.block
-    net.zones = [np.full(n, share, first.dtype) for share, n in zip(zoneout, (K, H))]
-    net.zone_h = <char*>cnp.PyArray_DATA(net.zones[0]) if zoneout[0] else NULL
-    net.zone_c = <char*>cnp.PyArray_DATA(net.zones[1]) if zoneout[1] else NULL
+    net.zones = [np.full(n, share, first.dtype) if share else None
+                 for share, n in zip(zoneout, (K, H))]
+    net.zone_h = contiguous(net.zones[0], net, K, "zoneout of h")
+    net.zone_c = contiguous(net.zones[1], net, H, "zoneout of c")
     at = net.block + (sizeof(Part) * len(weights) + RNNFAST_LINE - 1) // RNNFAST_LINE * RNNFAST_LINE
 
     cdef Py_ssize_t last

@@ -40,6 +40,11 @@ def is_plain_eager() -> bool:
     )
 
 
+def is_tensor(value: Any) -> bool:
+    """Return whether the value is a tensor of torch's own, which asks for nothing."""
+    return type(value) in _TENSORS
+
+
 def are_plain(tensors: Iterable[Any], dtype: Any) -> bool:
     """Return whether the engine can read all tensors, and their dtype is this one."""
     for tensor in tensors:
@@ -137,13 +142,12 @@ class Network(NamedTuple):
 class _Pack(NamedTuple):
     """Weights in the engine's layout, and what they were made of."""
 
-    engine: Any
-    isa: str
-    training: bool
-    network: tuple[Any, ...]  # all but the dropout, and the size of the input
-    shapes: list[tuple[int, ...]]
-    copies: list[bytearray]
     packed: Any
+    training: bool
+    made_for: tuple[Any, ...]  # engine, instruction set, the network but its dropout, its input
+    shapes: list[tuple[int, ...]]
+    versions: list[int]  # torch's counters
+    copies: list[bytearray] | None
 
 
 _packs: WeakKeyDictionary[Any, _Pack] = WeakKeyDictionary()
@@ -154,43 +158,40 @@ def _pack(
     network: Network,
     input_size: int,
     engine: Any,
-    arrays: list[Array],
+    weights: Sequence[Any],
     training: bool,
 ) -> Any:
-    # The last pack if the weights are still what it was made of. They are compared byte by byte,
-    # since torch's version counters miss changes through `.data`, NumPy views and other processes.
-    # None: they are not of the shapes that the module says.
-    isa, shapes = runtime.isa(), [array.shape for array in arrays]
-    described = *network[:-1], input_size
-    kept = _packs.get(module)
-    if (
-        kept is None
-        or kept.engine is not engine
-        or kept.isa != isa
-        or training > kept.training
-        or kept.network != described
-        or kept.shapes != shapes
-        or kept.copies != arrays  # memcmp, which ends at the first difference
-    ):
+    # The last pack if the weights are still what it was made of. Where torch's version counters have
+    # moved, as between the steps of a training loop, they are not. Else they are compared byte by
+    # byte, since the counters miss changes through `.data`, NumPy views and other processes; for
+    # that, the second pack of a version is made of copies. None: shapes are not the module's.
+    made_for = engine, runtime.isa(), *network[:-1], input_size
+    arrays = [_array(weight) for weight in weights]
+    shapes = [array.shape for array in arrays]
+    versions = [0 if weight.is_inference() else weight._version for weight in weights]
+    kept, copies = _packs.get(module), None
+    if kept is None or kept.made_for != made_for or kept.shapes != shapes:
         if shapes != network.shapes(input_size):
             return None
-        # of the copies, since another process might write to the weights meanwhile
+    elif kept.versions == versions:
+        if kept.copies == arrays and kept.training >= training:  # memcmp, up to the first difference
+            return kept.packed
         copies = [bytearray(array) for array in arrays]
-        whole = [
+        arrays = [
             np.frombuffer(copy, array.dtype).reshape(array.shape)
             for copy, array in zip(copies, arrays, strict=True)
         ]
-        packed = engine.pack(
-            network.cell,
-            network.entries(whole),
-            network.num_layers,
-            network.directions,
-            training,
-            (0.0, 0.0),
-        )
-        kept = _Pack(engine, isa, training, described, shapes, copies, packed)
-        _packs[module] = kept  # as a whole, so that threads that race each have one that fits
-    return kept.packed
+    packed = engine.pack(
+        network.cell,
+        network.entries(arrays),
+        network.num_layers,
+        network.directions,
+        training,
+        (0.0, 0.0),
+    )
+    # as a whole, so that threads that race each have one that fits
+    _packs[module] = _Pack(packed, training, made_for, shapes, versions, copies)
+    return packed
 
 
 # ---- tensors as arrays
@@ -504,8 +505,7 @@ def run(
         return None
     _follow_torch_threads()
     engine = backend.active().recurrent
-    arrays = [_array(weight) for weight in weights]
-    packed = _pack(module, network, x.shape[-1], engine, arrays, training)
+    packed = _pack(module, network, x.shape[-1], engine, weights, training)
     if packed is None:
         return None
     if not training and not network.dropout and isinstance(layout, Padded):

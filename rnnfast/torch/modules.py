@@ -8,7 +8,18 @@ import torch
 from torch.nn.utils import parametrize
 from torch.nn.utils.rnn import PackedSequence
 
-from .calls import FEW_ROWS, GATES, Network, Padded, Ragged, are_plain, gains, is_plain_eager, run
+from .calls import (
+    FEW_ROWS,
+    GATES,
+    Network,
+    Padded,
+    Ragged,
+    are_plain,
+    gains,
+    is_plain_eager,
+    is_tensor,
+    run,
+)
 
 
 class _Module(torch.nn.Module):
@@ -40,17 +51,14 @@ class _Layer(_Module):
         return self._flat_weights
 
     def _on_engine(self, input: Any, hx: Any) -> Any:
-        cell = self.mode.lower()
-        h, c = _split(hx, cell == "lstm")
         packed = isinstance(input, PackedSequence)
         x = input.data if packed else input
+        cell, inputs, units = self.mode.lower(), self.input_size, self.hidden_size
+        if not is_tensor(x) or not gains(cell, x.numel() // inputs, units * (inputs + units)):
+            return None  # first of all, since a single step hardly lasts longer than these checks
+        h, c = _split(hx, cell == "lstm")
         given = [t for t in (x, h, c) if t is not None]
-        inputs, units = self.input_size, self.hidden_size
-        if (
-            not are_plain(given, getattr(x, "dtype", None))
-            or not gains(cell, x.numel() // inputs, units * (inputs + units))
-            or x.shape[-1:] != (inputs,)
-        ):
+        if not are_plain(given, x.dtype) or x.shape[-1:] != (inputs,):
             return None
         network = Network(
             cell,
@@ -115,14 +123,14 @@ class _Cell(_Module):
         return [weight for weight in weights if weight is not None]
 
     def _on_engine(self, input: Any, hx: Any) -> Any:
+        if not is_tensor(input) or input.dim() != 2 or len(input) < FEW_ROWS:
+            return None
         cell = self._engine_cell()
         h, c = _split(hx, cell == "lstm")
         given = [t for t in (input, h, c) if t is not None]
         if (
             cell not in GATES
-            or not are_plain(given, getattr(input, "dtype", None))
-            or input.dim() != 2
-            or len(input) < FEW_ROWS
+            or not are_plain(given, input.dtype)
             or input.shape[1] != self.input_size
         ):
             return None
