@@ -276,27 +276,26 @@ class Padded(Layout):
 
 
 @lru_cache(maxsize=256)
-def _lengths(batch_sizes: bytes) -> Array | None:
-    # steps of each sample, longest first; None where the sizes are not a PackedSequence's
+def _lengths(batch_sizes: bytes) -> tuple[Array, int]:
+    # steps of each sample, longest first, and their sum: 0 where the sizes are no PackedSequence's
     sizes = np.frombuffer(batch_sizes, np.int64)
-    if not len(sizes) or sizes[-1] < 1 or (sizes[1:] > sizes[:-1]).any():
-        return None
-    return np.searchsorted(-sizes, -np.arange(sizes[0]))
+    fall = len(sizes) and sizes[-1] > 0 and not (sizes[1:] > sizes[:-1]).any()
+    lengths = np.searchsorted(-sizes, -np.arange(sizes[0])) if fall else sizes[:0]
+    return lengths, int(lengths.sum())
 
 
 class Ragged(Layout):
     """The data of a PackedSequence: rows step by step, the samples of a step longest first."""
 
     def __init__(self, batch_sizes: Any, rows: int, stack: int) -> None:
-        sizes = batch_sizes.numpy()
-        self.batch_sizes, self.rows = batch_sizes, (rows,)
-        self.lengths = _lengths(sizes.tobytes())
-        self.steps, self.batch = len(sizes), int(sizes[:1].sum())
+        self.batch_sizes, self.rows, self.steps = batch_sizes, (rows,), len(batch_sizes)
+        self.lengths, self._sum = _lengths(batch_sizes.numpy().tobytes())
+        self.batch = len(self.lengths)
         self.state_axes = stack, self.batch
 
     def fits(self) -> bool:
         """Return whether sizes and rows are a PackedSequence's."""
-        return self.lengths is not None and self.lengths.sum() == self.rows[0]
+        return self._sum == self.rows[0]
 
     def blank(self, n: int, dtype: Any) -> Array:
         """Return (N, n) for the engine to write, and for `give`."""
