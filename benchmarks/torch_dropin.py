@@ -5,10 +5,10 @@
 A step is what a user's loop does: forward through the recurrent layer and a linear head, the loss,
 backward, and the update by Adam. Both models start from the same weights and see the same batch;
 they take turns in one process, so that what else the machine does meets both. The loss of a step
-must be the same before anything is timed. Beside the times stands what the goal could be at most: the
-time that the accelerated loop spends outside the layer, and the layer's multiply-adds at the peak that
-the processor reached meanwhile, are left of the first loop's. `--calls` times single calls of the layers as well,
-inference and training over the shapes of tests/cases.py, which takes minutes more.
+must be the same before anything is timed. "At most" is the gain if the layer took no more time
+than its multiply-adds at the processor's peak, and the rest of the loop what it takes now.
+`--calls` times single calls of the layers as well, inference and training over the shapes of
+tests/cases.py, which takes minutes more.
 """
 
 from __future__ import annotations

@@ -583,6 +583,11 @@ def test_every_change_of_the_weights_is_seen():
         with torch.no_grad():
             module.weight_hh_l0.mul_(0.5)
 
+    def in_no_grad_then_in_data(module: Any) -> None:
+        in_no_grad(module)
+        module(x)
+        module.weight_hh_l0.data.mul_(-3)
+
     def in_numpy(module: Any) -> None:
         module.bias_ih_l0.detach().numpy()[0] += 1.0
 
@@ -602,6 +607,7 @@ def test_every_change_of_the_weights_is_seen():
     each(lambda module: step(module, fused=True))
     each(lambda module: step(module, foreach=True))
     each(in_no_grad)
+    each(in_no_grad_then_in_data)
     each(lambda module: module.weight_hh_l0.data.add_(0.25))
     each(lambda module: module.weight_ih_l0.data[1].zero_())
     each(in_numpy)

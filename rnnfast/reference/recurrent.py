@@ -384,10 +384,10 @@ def direction_backward(
 # ---- the whole network -------------------------------------------------------------------------
 
 
-def pad(rows: Array, active: Array) -> Array:
-    """Return packed rows (N, n) as (T, B, n), where `active` (T, B, 1) says; zeros elsewhere."""
-    out = np.zeros((*active.shape[:2], rows.shape[1]), rows.dtype)
-    out[active[:, :, 0]] = rows
+def pad(rows: Array, places: Array) -> Array:
+    """Return packed rows (N, n) as (T, B, n), zero but where `places` (T, B) is true."""
+    out = np.zeros((*places.shape, rows.shape[1]), rows.dtype)
+    out[places] = rows
     return out
 
 
@@ -531,11 +531,15 @@ def forward(
     """
     cell = CELLS[packed.cell]
     L, D, H, Ho = packed.num_layers, packed.num_directions, packed.hidden_size, packed.output_size
-    packed_rows = lengths is not None and x.ndim == 2
-    T, B = (max(lengths, default=0), len(lengths)) if packed_rows else x.shape[:2]
-    active = None if lengths is None else np.arange(T)[:, None, None] < np.array(lengths)[:, None]
-    if packed_rows:
-        x = pad(x, active)
+    T, B = x.shape[:2]
+    active = places = None
+    if lengths is not None:
+        if x.ndim == 2:
+            T, B = max(lengths, default=0), len(lengths)
+        active = np.arange(T)[:, None, None] < np.array(lengths)[:, None]
+        if x.ndim == 2:
+            places = active[:, :, 0]
+            x = pad(x, places)
     # the tape owns its input; and padding may be NaN, which zero gradients would not silence
     layer_input = np.array(x, order="C") if active is None else np.where(active, x, 0.0)
 
@@ -543,7 +547,7 @@ def forward(
     inputs, records = [], []
     for layer in range(L):
         last = layer == L - 1
-        out = y if last and not packed_rows else np.empty((T, B, D * Ho), x.dtype)
+        out = y if last and places is None else np.empty((T, B, D * Ho), x.dtype)
         inputs.append(layer_input)
         for d in range(D):
             k = layer * D + d
@@ -568,8 +572,8 @@ def forward(
             if record is not None:
                 records.append(record)
         layer_input = out if last or between is None else out * between[layer]
-    if packed_rows:
-        y[...] = layer_input[active[:, :, 0]]
+    if places is not None:
+        y[...] = layer_input[places]
 
     return Tape(inputs, records, active, masks) if training else None
 
@@ -642,7 +646,7 @@ def backward(
     T, B, _ = tape.inputs[0].shape
     dtype = tape.inputs[0].dtype
     if dy is not None and tape.active is not None:
-        dy = pad(dy, tape.active) if dy.ndim == 2 else np.where(tape.active, dy, 0.0)
+        dy = pad(dy, tape.active[:, :, 0]) if dy.ndim == 2 else np.where(tape.active, dy, 0.0)
 
     for layer in range(L - 1, -1, -1):
         want_dx = layer > 0 or dx is not None
@@ -678,5 +682,8 @@ def backward(
             between = None if tape.masks is None else tape.masks[0]
             if dy is not None and between is not None:
                 dy = dy * between[layer - 1]
-        elif dx is not None:
-            dx[...] = dinput if dx.ndim == 3 else dinput[tape.active[:, :, 0]]
+        elif dx is not None and dinput is not None:
+            if tape.active is None or dx.ndim == 3:
+                dx[...] = dinput
+            else:
+                dx[...] = dinput[tape.active[:, :, 0]]

@@ -19,7 +19,10 @@ from ..core import runtime
 Array = NDArray[Any]
 
 _TENSORS = (torch.Tensor, torch.nn.Parameter)  # no subclass: those want to see every operation
-_DTYPES = (torch.float32, torch.float64)
+_DTYPES: dict[Any, np.dtype[Any]] = {
+    torch.float32: np.dtype(np.float32),
+    torch.float64: np.dtype(np.float64),
+}
 GATES = {"rnn_tanh": 1, "rnn_relu": 1, "lstm": 4, "gru": 3}
 # With fewer rows (samples times steps) than this the engine gains less than its calls cost: of
 # cells, of training an RNN, and of a GRU or RNN with more weights a gate, which are compared.
@@ -147,7 +150,7 @@ class _Pack(NamedTuple):
     made_for: tuple[Any, ...]  # engine, instruction set, the network but its dropout, its input
     shapes: list[tuple[int, ...]]
     versions: list[int]  # torch's counters
-    copies: list[bytearray] | None
+    copies: list[Any] | None  # bytes
 
 
 _packs: WeakKeyDictionary[Any, _Pack] = WeakKeyDictionary()
@@ -161,8 +164,8 @@ def _pack(
     weights: Sequence[Any],
     training: bool,
 ) -> Any:
-    # The last pack if the weights are still what it was made of. Where torch's version counters have
-    # moved, as between the steps of a training loop, they are not. Else they are compared byte by
+    # The last pack if the weights are still what it was made of. They are not where torch's version
+    # counters have moved, as between the steps of a training loop. Else they are compared byte by
     # byte, since the counters miss changes through `.data`, NumPy views and other processes; for
     # that, the second pack of a version is made of copies. None: shapes are not the module's.
     made_for = engine, runtime.isa(), *network[:-1], input_size
@@ -174,7 +177,7 @@ def _pack(
         if shapes != network.shapes(input_size):
             return None
     elif kept.versions == versions:
-        if kept.copies == arrays and kept.training >= training:  # memcmp, up to the first difference
+        if kept.copies == arrays and kept.training >= training:  # memcmp, to the first difference
             return kept.packed
         copies = [bytearray(array) for array in arrays]
         arrays = [
@@ -287,6 +290,8 @@ def _lengths(batch_sizes: bytes) -> tuple[Array, int]:
 class Ragged(Layout):
     """The data of a PackedSequence: rows step by step, the samples of a step longest first."""
 
+    lengths: Array
+
     def __init__(self, batch_sizes: Any, rows: int, stack: int) -> None:
         self.batch_sizes, self.rows, self.steps = batch_sizes, (rows,), len(batch_sizes)
         self.lengths, self._sum = _lengths(batch_sizes.numpy().tobytes())
@@ -335,8 +340,9 @@ class _Call:
         net, layout = self.network, self.layout
         array = layout.load(x)
         y = layout.blank(net.directions * net.step_size, array.dtype)
-        h_n = np.empty((net.stack, layout.batch, net.step_size), array.dtype)
-        c_n = np.empty((net.stack, layout.batch, net.hidden_size), array.dtype)
+        axes = net.stack, layout.batch
+        h_n = np.empty((*axes, net.step_size), array.dtype)
+        c_n = np.empty((*axes, net.hidden_size), array.dtype) if net.has_c else None
         tape = self.engine.forward(
             self.packed,
             array,
@@ -346,10 +352,10 @@ class _Call:
             self._masks(x) if net.dropout else None,
             y,
             h_n,
-            c_n if net.has_c else None,
+            c_n,
             training,
         )
-        states = (h_n, c_n) if net.has_c else (h_n,)
+        states = (h_n,) if c_n is None else (h_n, c_n)
         return (layout.give(y), *map(layout.give_state, states)), tape
 
     def _masks(self, x: Any) -> tuple[Any, ...]:
@@ -365,7 +371,7 @@ class _Call:
     ) -> tuple[Any, ...]:
         """Return the gradients of x, h0, c0 and the weights, as far as `wanted`."""
         net, layout = self.network, self.layout
-        dtype = np.dtype(f"f{weights[0].element_size()}")
+        dtype = _DTYPES[weights[0].dtype]
         dy, *dstates = grads
         dh_n, dc_n, *_ = (*(None if d is None else layout.load_state(d) for d in dstates), None)
         dx = layout.blank(weights[0].shape[1], dtype) if wanted[0] else None
