@@ -421,7 +421,7 @@ cdef class _Block:
 
 
 def empty(tuple shape, dtype):
-    """As np.empty, in memory that the next call may use, so that the system need not map it again."""
+    """As np.empty, in a kept block, which later calls get once nobody sees the array any more."""
     cdef _Block block = _Block.__new__(_Block)
     cdef cnp.npy_intp[cnp.NPY_MAXDIMS] dims
     cdef size_t size = dtype.itemsize

@@ -212,12 +212,12 @@ def forward(Packed packed, x, h0, c0, lengths, masks, y, h_n, c_n, bint training
     if lengths is not None:
         if not isinstance(lengths, np.ndarray) or cnp.PyArray_TYPE(lengths) != cnp.NPY_INT64:
             raise TypeError(f"lengths must be an array of int64, got {lengths!r}")
-        lengths = np.ascontiguousarray(lengths)
+        lengths = np.ascontiguousarray(lengths, np.int64)
         steps = <const cnp.int64_t*>cnp.PyArray_DATA(lengths)
     if x.ndim == 2 and lengths is not None:
         B = lengths.size
-        T = max(0, steps[0]) if B else 0
         job.packed, job.rows = 1, x.shape[0]
+        T = min(max(0, steps[0]), job.rows) if B else 0  # more steps than rows there cannot be
     else:
         T, B = x.shape[:2]
         if lengths is not None and lengths.size != B:

@@ -208,6 +208,7 @@ def test_packed_rows_give_the_bits_of_padded_ones(core, cell, dtype):
         ([4, 4, 4, 5, 4, 3, 2], "lengths must be from 0 to 4, got 5"),
         ([6, 5, 4, 2, 3, 3, 3], "lengths of packed rows must not grow"),
         ([-1, 6, 6, 6, 6, 3, 0], "lengths must be from 0 to 0, got -1"),
+        ([1 << 62, 6, 6, 6, 6, 3, 0], f"lengths must be from 0 to 26, got {1 << 62}"),
     ],
 )
 def test_packed_rows_must_fit_the_lengths(core, lengths, message):
