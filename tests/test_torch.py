@@ -324,6 +324,8 @@ def test_errors_are_torchs_own():
     z = torch.zeros
     packed = pack_padded_sequence(z(T, B, I), torch.tensor([6, 5, 4, 3, 2]))
     wide = pack_padded_sequence(z(T, B, I + 1), torch.tensor([6, 5, 4, 3, 2]))
+    sizes = packed.batch_sizes
+    no_sizes = sizes[None], sizes.sum(), sizes[:0], torch.tensor([1 << 40])
     h = z(1, B, H)
     calls: dict[str, list[tuple[Any, ...]]] = {
         "LSTM": [
@@ -350,6 +352,7 @@ def test_errors_are_torchs_own():
             (z(T, B, I), z(1, 1, H)),
             (z(T, I), h),
             (packed, z(2, B, H)),
+            *((PackedSequence(packed.data, sizes), h) for sizes in no_sizes),
         ],
         "LSTMCell": [(z(B, I + 1),), (z(1, B, I),), (z(B, I), (z(B, H), z(B + 1, H)))],
         "GRUCell": [(z(B, I + 1),), (z(B, I), z(B, H + 1)), (z(B, I), z(1, 1, B, H))],

@@ -279,12 +279,11 @@ class Padded(Layout):
 
 
 @lru_cache(maxsize=256)
-def _lengths(batch_sizes: bytes) -> tuple[Array, int]:
-    # steps of each sample, longest first, and their sum: 0 where the sizes are no PackedSequence's
+def _lengths(batch_sizes: bytes, rows: int) -> Array:
+    # steps of each sample, longest first; none where these are no PackedSequence's sizes
     sizes = np.frombuffer(batch_sizes, np.int64)
-    fall = len(sizes) and sizes[-1] > 0 and not (sizes[1:] > sizes[:-1]).any()
-    lengths = np.searchsorted(-sizes, -np.arange(sizes[0])) if fall else sizes[:0]
-    return lengths, int(lengths.sum())
+    fit = len(sizes) and sizes[-1] > 0 and sizes.sum() == rows and not (np.diff(sizes) > 0).any()
+    return np.searchsorted(-sizes, -np.arange(sizes[0])) if fit else sizes[:0]
 
 
 class Ragged(Layout):
@@ -294,13 +293,13 @@ class Ragged(Layout):
 
     def __init__(self, batch_sizes: Any, rows: int, stack: int) -> None:
         self.batch_sizes, self.rows, self.steps = batch_sizes, (rows,), len(batch_sizes)
-        self.lengths, self._sum = _lengths(batch_sizes.numpy().tobytes())
+        self.lengths = _lengths(batch_sizes.numpy().tobytes(), rows)
         self.batch = len(self.lengths)
         self.state_axes = stack, self.batch
 
     def fits(self) -> bool:
         """Return whether sizes and rows are a PackedSequence's."""
-        return self._sum == self.rows[0]
+        return self.batch > 0
 
     def blank(self, n: int, dtype: Any) -> Array:
         """Return (N, n) for the engine to write, and for `give`."""

@@ -72,9 +72,10 @@ class _Layer(_Module):
         axes, stack = x.shape[:-1], network.stack
         layout: Padded | Ragged
         if packed:
-            if len(axes) != 1 or input.batch_sizes.dtype is not torch.int64:
+            sizes = input.batch_sizes
+            if len(axes) != 1 or sizes.dim() != 1 or sizes.dtype is not torch.int64:
                 return None
-            layout = Ragged(input.batch_sizes, len(x), stack)
+            layout = Ragged(sizes, len(x), stack)
             if not layout.fits():
                 return None
             if hx is not None and input.sorted_indices is not None:
