@@ -83,6 +83,12 @@ def check_packed_rows(module: Any, p: Problem) -> None:
     same_bits(run(module, rows), want, "with packed rows")
 
 
+def check_projection_is_bounded(module: Any) -> None:
+    weights = make(Case("lstm", B=1, T=1, I=2, H=3, P=5)).weights
+    with pytest.raises(ValueError, match="not be larger than the 3 units, got 5"):
+        module.pack("lstm", weights, 1, 1, False, (0.0, 0.0))
+
+
 @cache
 def truth(case: Case) -> dict[str, Array]:
     """What the case must give: the reference in float64. Do not write to it."""

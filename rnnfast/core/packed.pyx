@@ -126,6 +126,8 @@ def pack(str cell, list weights, int num_layers, int num_directions, bint traini
     net.recurrent = K = weights[0][1].shape[1]
     net.projection = P = 0 if weights[0][4] is None else weights[0][4].shape[0]
     GH = gates * H
+    if P > H:
+        raise ValueError(f"a projection must not be larger than the {H} units, got {P}")
 
     if before and weights[0][5] is not None:
         raise ValueError(f"{cell} takes no layer normalisation")

@@ -167,7 +167,7 @@ def activate(name: str, x: Array, y: Array) -> None:
 
 
 def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """Return an array of any content: for masks, which are large and do not outlive their call."""
+    """Return an array of any content: for masks, which are large and soon given up."""
     return np.empty(shape, dtype)
 
 

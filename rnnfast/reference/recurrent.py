@@ -446,7 +446,8 @@ def pack(
     Raises
     ------
     ValueError
-        For an unknown cell, a wrong number of weights, or layer normalisation of a cell without.
+        For an unknown cell, a wrong number of weights, layer normalisation of a cell without, or a
+        projection to more than H.
     """
     if cell not in CELLS:
         raise ValueError(f"cell must be one of {', '.join(CELLS)}, got {cell!r}")
@@ -461,7 +462,10 @@ def pack(
     if CELLS[cell].reset_before and snapshot[0][5] is not None:
         raise ValueError(f"{cell} takes no layer normalisation")
     GH, Ho = snapshot[0][1].shape
-    return Packed(cell, snapshot, num_layers, num_directions, GH // CELLS[cell].gates, Ho, zoneout)
+    H = GH // CELLS[cell].gates
+    if Ho > H:
+        raise ValueError(f"a projection must not be larger than the {H} units, got {Ho}")
+    return Packed(cell, snapshot, num_layers, num_directions, H, Ho, zoneout)
 
 
 def factors_of(packed: Packed, masks: Masks | None, k: int, T: int, dtype: Any) -> Factors:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -278,28 +277,24 @@ class Padded(Layout):
         return y, *(state.reshape(*self.state_axes, state.shape[-1]) for state in states)
 
 
-@lru_cache(maxsize=256)
-def _lengths(batch_sizes: bytes, rows: int) -> Array:
-    # steps of each sample, longest first; none where these are no PackedSequence's sizes
-    sizes = np.frombuffer(batch_sizes, np.int64)
-    fit = len(sizes) and sizes[-1] > 0 and sizes.sum() == rows and not (np.diff(sizes) > 0).any()
-    return np.searchsorted(-sizes, -np.arange(sizes[0])) if fit else sizes[:0]
-
-
 class Ragged(Layout):
     """The data of a PackedSequence: rows step by step, the samples of a step longest first."""
 
     lengths: Array
 
     def __init__(self, batch_sizes: Any, rows: int, stack: int) -> None:
-        self.batch_sizes, self.rows, self.steps = batch_sizes, (rows,), len(batch_sizes)
-        self.lengths = _lengths(batch_sizes.numpy().tobytes(), rows)
-        self.batch = len(self.lengths)
+        array = batch_sizes.numpy()
+        sizes = array.tolist()
+        self._fit = sum(sizes) == rows and sizes[-1] > 0 and sizes == sorted(sizes, reverse=True)
+        self.batch_sizes, self.rows, self.steps = batch_sizes, (rows,), len(sizes)
+        self.batch = sizes[0] if self._fit else 0
+        shorter = array[::-1].searchsorted(np.arange(self.batch), "right")  # than T, by how much
+        self.lengths = len(sizes) - shorter
         self.state_axes = stack, self.batch
 
     def fits(self) -> bool:
         """Return whether sizes and rows are a PackedSequence's."""
-        return self.batch > 0
+        return self._fit
 
     def blank(self, n: int, dtype: Any) -> Array:
         """Return (N, n) for the engine to write, and for `give`."""

@@ -12,6 +12,7 @@ from cases import CELLS, CORRECTNESS, THREADS, Case, make, named
 from harness import (
     check,
     check_packed_rows,
+    check_projection_is_bounded,
     close,
     copy_of,
     inputs,
@@ -199,6 +200,10 @@ def test_packed_rows_give_the_bits_of_padded_ones(core, cell, dtype):
     nobody = small(cell, lengths="zero", dropout=0.0, zone=0.0)
     for case in (small(cell), small(cell, B=29, T=10, H=48, L=1), nobody):
         check_packed_rows(core, make(case, dtype))
+
+
+def test_projection_is_bounded(core):
+    check_projection_is_bounded(core)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from cases import CELLS, CORRECTNESS, GRADIENTS, THREADS, Case, make, named
 from harness import (
     check,
     check_packed_rows,
+    check_projection_is_bounded,
     close,
     inputs,
     masks_alone,
@@ -202,3 +203,4 @@ def test_bad_cells_and_counts_are_named():
         recurrent.pack("elman", weights, 1, 1, False, (0.0, 0.0))
     with pytest.raises(ValueError, match=r"4 entries for 2 layers in 2 directions, got 1"):
         recurrent.pack("gru", weights, 2, 2, False, (0.0, 0.0))
+    check_projection_is_bounded(recurrent)
