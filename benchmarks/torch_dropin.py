@@ -67,11 +67,6 @@ class Loop:
             return 1.0
         return 1.3 if self.case.cell == "lstm" else 2.0
 
-    def flops(self, rows: int) -> float:
-        """Multiply-adds, two each, of the layer: products forward, of dh and of dW."""
-        case = self.case
-        return 2 * rows * case.row.gates * case.H * (2 * case.I + 3 * case.H)
-
 
 class Model(torch.nn.Module):
     """A recurrent layer and a linear head at every step."""
@@ -168,7 +163,8 @@ def race_loops(loop: Loop, rounds: int, seconds: float) -> tuple[list[list[float
     layer = time_layer(after, sides[1])
     for _ in range(rounds):
         peak.sample()
-    return times, layer, loop.flops(len(y)) / peak.gflops / 1e3
+    flops = loop.case.flops(training=True, input_grad=False) * len(y) / (loop.case.B * loop.case.T)
+    return times, layer, flops / peak.gflops / 1e3
 
 
 def race_calls(case: Case, training: bool, rounds: int, seconds: float) -> list[list[float]]:

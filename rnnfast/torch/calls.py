@@ -17,7 +17,7 @@ from ..core import runtime
 
 Array = NDArray[Any]
 
-_TENSORS = (torch.Tensor, torch.nn.Parameter)  # no subclass: those want to see every operation
+TENSORS = (torch.Tensor, torch.nn.Parameter)  # no subclass: those want to see every operation
 _DTYPES: dict[Any, np.dtype[Any]] = {
     torch.float32: np.dtype(np.float32),
     torch.float64: np.dtype(np.float64),
@@ -42,16 +42,11 @@ def is_plain_eager() -> bool:
     )
 
 
-def is_tensor(value: Any) -> bool:
-    """Return whether the value is a tensor of torch's own, which asks for nothing."""
-    return type(value) in _TENSORS
-
-
 def are_plain(tensors: Iterable[Any], dtype: Any) -> bool:
     """Return whether the engine can read all tensors, and their dtype is this one."""
     for tensor in tensors:
         if (
-            type(tensor) not in _TENSORS
+            type(tensor) not in TENSORS
             or tensor.dtype is not dtype
             or not tensor.is_cpu
             or tensor.layout is not torch.strided
@@ -285,16 +280,13 @@ class Ragged(Layout):
     def __init__(self, batch_sizes: Any, rows: int, stack: int) -> None:
         array = batch_sizes.numpy()
         sizes = array.tolist()
-        self._fit = sum(sizes) == rows and sizes[-1] > 0 and sizes == sorted(sizes, reverse=True)
+        # whether sizes and rows are a PackedSequence's
+        self.fits = sum(sizes) == rows and sizes[-1] > 0 and sizes == sorted(sizes, reverse=True)
         self.batch_sizes, self.rows, self.steps = batch_sizes, (rows,), len(sizes)
-        self.batch = sizes[0] if self._fit else 0
+        self.batch = sizes[0] if self.fits else 0
         shorter = array[::-1].searchsorted(np.arange(self.batch), "right")  # than T, by how much
         self.lengths = len(sizes) - shorter
         self.state_axes = stack, self.batch
-
-    def fits(self) -> bool:
-        """Return whether sizes and rows are a PackedSequence's."""
-        return self._fit
 
     def blank(self, n: int, dtype: Any) -> Array:
         """Return (N, n) for the engine to write, and for `give`."""

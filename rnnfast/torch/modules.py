@@ -11,13 +11,13 @@ from torch.nn.utils.rnn import PackedSequence
 from .calls import (
     FEW_ROWS,
     GATES,
+    TENSORS,
     Network,
     Padded,
     Ragged,
     are_plain,
     gains,
     is_plain_eager,
-    is_tensor,
     run,
 )
 
@@ -54,7 +54,7 @@ class _Layer(_Module):
         packed = isinstance(input, PackedSequence)
         x = input.data if packed else input
         cell, inputs, units = self.mode.lower(), self.input_size, self.hidden_size
-        if not is_tensor(x) or not gains(cell, x.numel() // inputs, units * (inputs + units)):
+        if type(x) not in TENSORS or not gains(cell, x.numel() // inputs, units * (inputs + units)):
             return None  # first of all, since a single step hardly lasts longer than these checks
         h, c = _split(hx, cell == "lstm")
         given = [t for t in (x, h, c) if t is not None]
@@ -76,7 +76,7 @@ class _Layer(_Module):
             if len(axes) != 1 or sizes.dim() != 1 or sizes.dtype is not torch.int64:
                 return None
             layout = Ragged(sizes, len(x), stack)
-            if not layout.fits():
+            if not layout.fits:
                 return None
             if hx is not None and input.sorted_indices is not None:
                 hx = self.permute_hidden(hx, input.sorted_indices)
@@ -124,7 +124,7 @@ class _Cell(_Module):
         return [weight for weight in weights if weight is not None]
 
     def _on_engine(self, input: Any, hx: Any) -> Any:
-        if not is_tensor(input) or input.dim() != 2 or len(input) < FEW_ROWS:
+        if type(input) not in TENSORS or input.dim() != 2 or len(input) < FEW_ROWS:
             return None
         cell = self._engine_cell()
         h, c = _split(hx, cell == "lstm")
