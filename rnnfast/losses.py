@@ -1,19 +1,20 @@
 """Loss functions: ``loss(prediction, target) -> (value, dprediction)``.
 
 All take the mean over time steps and samples. For ragged batches give ``lengths`` (prediction is
-then (T, B, ...), or (B, T, ...) with ``batch_first``), for anything else ``weights``; steps left
-out do not enter the value, whatever they hold, and get a zero gradient. ``steps="last"`` looks at
-each sample's last step only. Values are summed in float64.
+then (T, B, ...), or (B, T, ...) with ``batch_first``), and ``weight`` where samples or steps count
+more or less than others: the mean is the weighted one, over the sum of the weights. Steps left out
+and steps of weight 0 do not enter the value, whatever they hold, and get a zero gradient.
+``steps="last"`` looks at each sample's last step only. Values are summed in float64.
 """
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .layers.base import check_lengths, check_positive, check_probability, check_size
+from .layers.base import check_positive, check_probability, check_size, is_number
+from .weighting import Rows, numbers
 
 if TYPE_CHECKING:
     from .layers.base import Array
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "absolute_error",
     "accuracy",
+    "focal_loss",
     "huber",
     "logistic",
     "softmax_cross_entropy",
@@ -33,7 +35,7 @@ def softmax_cross_entropy(
     prediction: Array,
     target: Any,
     lengths: Any = None,
-    weights: Any = None,
+    weight: Any = None,
     *,
     label_smoothing: float = 0.0,
     steps: str = "all",
@@ -49,9 +51,10 @@ def softmax_cross_entropy(
         Class indices, or a probability of each class (one-hot, say).
     lengths : (B,) array_like of int, optional
         Steps of each sample.
-    weights : array_like, optional
-        Non-negative weights of the leading axes of `prediction`; a mask for instance. The result
-        is the weighted mean.
+    weight : array_like, optional
+        Non-negative weights: (B,), one per sample; or of the first axes of `prediction`, (T, B) or
+        (B, T) for one per step; for the elementwise losses up to its whole shape. The result is
+        the weighted mean, over the sum of the weights of what counts.
     label_smoothing : float, default 0
         Share of each step's target that is spread evenly over all classes (Szegedy et al., 2016),
         as in ``torch.nn.functional.cross_entropy``.
@@ -75,7 +78,7 @@ def softmax_cross_entropy(
     _check_classes(name, prediction)
     target = _class_target(name, prediction, target)
     spread = check_probability(name, "label_smoothing", label_smoothing)
-    rows = _Rows(name, prediction, True, lengths, weights, steps, batch_first)
+    rows = Rows(name, prediction, True, lengths, weight, steps, batch_first)
     scores = rows.select(prediction)
     labels = _labels(name, rows, prediction, target)
     indexed = labels.ndim == 1
@@ -105,11 +108,75 @@ def softmax_cross_entropy(
     return rows.mean(losses), rows.spread(p)
 
 
+def focal_loss(
+    prediction: Array,
+    target: Any,
+    lengths: Any = None,
+    weight: Any = None,
+    *,
+    gamma: float = 2.0,
+    steps: str = "all",
+    batch_first: bool = False,
+) -> tuple[float, Array]:
+    """Cross-entropy in which what is classified well counts less (Lin et al., 2017).
+
+    The loss of a step is ``-(1 - p) ** gamma * log(p)``, with p the softmax's probability of the
+    target class: for classes of very different size, where the many easy samples would rule the
+    mean. The paper's alpha is a weight of each class: give ``weight=alpha[target]``.
+
+    Parameters
+    ----------
+    prediction : (..., C) array of float32 or float64
+        Scores (logits) of C classes.
+    target : (...) array of int, or (..., C) array
+        Class indices, or a probability of each class: the sum of the classes' losses by these.
+    gamma : float, default 2
+        0 gives `softmax_cross_entropy`.
+    lengths, weight, steps, batch_first
+        As for `softmax_cross_entropy`.
+
+    Returns
+    -------
+    value : float
+    dprediction : array of the shape of `prediction`
+    """
+    name = "focal_loss"
+    _check_prediction(name, prediction)
+    _check_classes(name, prediction)
+    target = _class_target(name, prediction, target)
+    if not is_number(gamma):
+        raise TypeError(f"{name} expected gamma as a number, got {gamma!r}")
+    if not 0.0 <= gamma < np.inf:
+        raise ValueError(f"{name} expected gamma >= 0 and finite, got {gamma!r}")
+    rows = Rows(name, prediction, True, lengths, weight, steps, batch_first)
+    scores = rows.select(prediction)
+    labels = _labels(name, rows, prediction, target)
+    scores -= scores.max(axis=1, keepdims=True)
+    scores -= np.log(np.exp(scores).sum(axis=1, keepdims=True))  # log p
+    p = np.exp(scores)
+    # share of each class in the target, for those classes that may have one
+    if labels.ndim == 1:
+        columns, shares = labels[:, None], np.ones((len(labels), 1), p.dtype)
+    else:
+        columns, shares = np.arange(p.shape[1])[None], labels
+    log_p = np.take_along_axis(scores, np.broadcast_to(columns, shares.shape), axis=1)
+    log_p = np.where(shares != 0.0, log_p, 0.0)  # 0 * -inf is 0
+    rest = -np.expm1(log_p)  # 1 - p
+    factor = shares * rest**gamma
+    losses = -(factor * log_p).sum(axis=1)
+    ratio = np.divide(log_p, rest, where=rest > 0.0, out=np.full_like(log_p, -1.0))
+    # p times the derivative by p
+    slope = factor * (gamma * np.exp(log_p) * ratio - 1.0)
+    p *= -slope.sum(axis=1, keepdims=True)
+    p[np.arange(len(p))[:, None], columns] += slope
+    return rows.mean(losses), rows.spread(p)
+
+
 def squared_error(
     prediction: Array,
     target: Any,
     lengths: Any = None,
-    weights: Any = None,
+    weight: Any = None,
     *,
     steps: str = "all",
     batch_first: bool = False,
@@ -120,7 +187,7 @@ def squared_error(
     ----------
     prediction : array of float32 or float64
     target : array of the same shape
-    lengths, weights, steps, batch_first
+    lengths, weight, steps, batch_first
         As for `softmax_cross_entropy`.
 
     Returns
@@ -129,7 +196,7 @@ def squared_error(
     dprediction : array of the shape of `prediction`
     """
     rows, error, features = _errors(
-        "squared_error", prediction, target, lengths, weights, steps, batch_first
+        "squared_error", prediction, target, lengths, weight, steps, batch_first
     )
     losses = np.square(error).sum(axis=1) / features
     error *= 2.0 / features
@@ -140,7 +207,7 @@ def absolute_error(
     prediction: Array,
     target: Any,
     lengths: Any = None,
-    weights: Any = None,
+    weight: Any = None,
     *,
     steps: str = "all",
     batch_first: bool = False,
@@ -151,7 +218,7 @@ def absolute_error(
     ----------
     prediction : array of float32 or float64
     target : array of the same shape
-    lengths, weights, steps, batch_first
+    lengths, weight, steps, batch_first
         As for `softmax_cross_entropy`.
 
     Returns
@@ -160,7 +227,7 @@ def absolute_error(
     dprediction : array of the shape of `prediction`
     """
     rows, error, features = _errors(
-        "absolute_error", prediction, target, lengths, weights, steps, batch_first
+        "absolute_error", prediction, target, lengths, weight, steps, batch_first
     )
     losses = np.abs(error).sum(axis=1) / features
     return rows.mean(losses), rows.spread(np.sign(error) / features)
@@ -170,7 +237,7 @@ def huber(
     prediction: Array,
     target: Any,
     lengths: Any = None,
-    weights: Any = None,
+    weight: Any = None,
     *,
     delta: float = 1.0,
     steps: str = "all",
@@ -186,7 +253,7 @@ def huber(
     target : array of the same shape
     delta : float, default 1
         Above 0; with another one in `fit`: ``loss=functools.partial(huber, delta=0.1)``.
-    lengths, weights, steps, batch_first
+    lengths, weight, steps, batch_first
         As for `softmax_cross_entropy`.
 
     Returns
@@ -196,7 +263,7 @@ def huber(
     """
     delta = check_positive("huber", "delta", delta)
     rows, error, features = _errors(
-        "huber", prediction, target, lengths, weights, steps, batch_first
+        "huber", prediction, target, lengths, weight, steps, batch_first
     )
     slope = np.clip(error, -delta, delta)
     losses = (slope * (error - 0.5 * slope)).sum(axis=1) / features
@@ -208,7 +275,7 @@ def logistic(
     prediction: Array,
     target: Any,
     lengths: Any = None,
-    weights: Any = None,
+    weight: Any = None,
     *,
     steps: str = "all",
     batch_first: bool = False,
@@ -221,7 +288,7 @@ def logistic(
         Scores (logits).
     target : array of the same shape
         Probabilities; 0 or 1, say.
-    lengths, weights, steps, batch_first
+    lengths, weight, steps, batch_first
         As for `softmax_cross_entropy`.
 
     Returns
@@ -231,7 +298,7 @@ def logistic(
     """
     name = "logistic"
     target = _same_shape(name, prediction, target)
-    rows = _Rows(name, prediction, False, lengths, weights, steps, batch_first)
+    rows = Rows(name, prediction, False, lengths, weight, steps, batch_first)
     score = rows.select(prediction)
     probability = rows.select(target, score.dtype)
     if not ((probability >= 0.0) & (probability <= 1.0)).all():
@@ -250,7 +317,7 @@ def accuracy(
     prediction: Array,
     target: Any,
     lengths: Any = None,
-    weights: Any = None,
+    weight: Any = None,
     *,
     steps: str = "all",
     batch_first: bool = False,
@@ -259,7 +326,7 @@ def accuracy(
 
     Parameters
     ----------
-    prediction, target, lengths, weights, steps, batch_first
+    prediction, target, lengths, weight, steps, batch_first
         As for `softmax_cross_entropy`.
 
     Returns
@@ -267,7 +334,7 @@ def accuracy(
     float
     """
     rows, scores, labels = _ranked(
-        "accuracy", prediction, target, lengths, weights, steps, batch_first
+        "accuracy", prediction, target, lengths, weight, steps, batch_first
     )
     return rows.mean(scores.argmax(axis=1) == labels)
 
@@ -276,7 +343,7 @@ def top_k_accuracy(
     prediction: Array,
     target: Any,
     lengths: Any = None,
-    weights: Any = None,
+    weight: Any = None,
     *,
     k: int = 5,
     steps: str = "all",
@@ -288,7 +355,7 @@ def top_k_accuracy(
 
     Parameters
     ----------
-    prediction, target, lengths, weights, steps, batch_first
+    prediction, target, lengths, weight, steps, batch_first
         As for `softmax_cross_entropy`.
     k : int, default 5
 
@@ -298,7 +365,7 @@ def top_k_accuracy(
     """
     k = check_size("top_k_accuracy", "k", k, 1)
     rows, scores, labels = _ranked(
-        "top_k_accuracy", prediction, target, lengths, weights, steps, batch_first
+        "top_k_accuracy", prediction, target, lengths, weight, steps, batch_first
     )
     own = scores[np.arange(len(labels)), labels][:, None]
     first = np.arange(scores.shape[1]) < labels[:, None]
@@ -311,15 +378,15 @@ def _ranked(
     prediction: Array,
     target: Any,
     lengths: Any,
-    weights: Any,
+    weight: Any,
     steps: str,
     batch_first: bool,
-) -> tuple[_Rows, Array, Array]:
+) -> tuple[Rows, Array, Array]:
     # the rows that count, their scores and class indices
     _check_prediction(name, prediction)
     _check_classes(name, prediction)
     target = _class_target(name, prediction, target)
-    rows = _Rows(name, prediction, True, lengths, weights, steps, batch_first)
+    rows = Rows(name, prediction, True, lengths, weight, steps, batch_first)
     labels = _labels(name, rows, prediction, target)
     return rows, rows.select(prediction), labels.argmax(axis=1) if labels.ndim == 2 else labels
 
@@ -329,13 +396,13 @@ def _errors(
     prediction: Array,
     target: Any,
     lengths: Any,
-    weights: Any,
+    weight: Any,
     steps: str,
     batch_first: bool,
-) -> tuple[_Rows, Array, int]:
+) -> tuple[Rows, Array, int]:
     # the rows that count, prediction - target of these, and the number of features
     target = _same_shape(name, prediction, target)
-    rows = _Rows(name, prediction, False, lengths, weights, steps, batch_first)
+    rows = Rows(name, prediction, False, lengths, weight, steps, batch_first)
     error = rows.select(prediction)
     error -= rows.select(target, error.dtype)
     return rows, error, max(error.shape[1], 1)
@@ -354,18 +421,8 @@ def _check_classes(name: str, prediction: Array) -> None:
         )
 
 
-def _numbers(name: str, what: str, value: Any) -> Array:
-    try:
-        given = np.asarray(value)
-    except ValueError:  # ragged
-        raise TypeError(f"{name} expected {what} as numbers, got {value!r:.200}") from None
-    if given.dtype.kind not in "fiub":
-        raise TypeError(f"{name} expected {what} as numbers, got {given.dtype}")
-    return given
-
-
 def _class_target(name: str, prediction: Array, target: Any) -> Array:
-    given = _numbers(name, "target", target)
+    given = numbers(name, "target", target)
     if given.ndim == prediction.ndim - 1 and given.dtype.kind not in "iu":
         raise TypeError(f"{name} expected class indices as integers, got {given.dtype}")
     if given.shape != prediction.shape[: given.ndim] or given.ndim < prediction.ndim - 1:
@@ -376,7 +433,7 @@ def _class_target(name: str, prediction: Array, target: Any) -> Array:
     return given
 
 
-def _labels(name: str, rows: _Rows, prediction: Array, target: Array) -> Array:
+def _labels(name: str, rows: Rows, prediction: Array, target: Array) -> Array:
     # of the rows that count: class indices (rows,) or probabilities (rows, classes)
     if target.ndim == prediction.ndim:
         probabilities = rows.select(target)
@@ -396,101 +453,7 @@ def _labels(name: str, rows: _Rows, prediction: Array, target: Array) -> Array:
 
 def _same_shape(name: str, prediction: Any, target: Any) -> Array:
     _check_prediction(name, prediction)
-    given = _numbers(name, "target", target)
+    given = numbers(name, "target", target)
     if given.shape != prediction.shape:
         raise ValueError(f"{name} expected target of shape {prediction.shape}, got {given.shape}")
     return given
-
-
-class _Rows:
-    """The steps that count, as rows of a matrix, and their weights.
-
-    Steps are the leading axes of `prediction`: all but the axis of classes, or, without classes,
-    as many as lengths or weights cover.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        prediction: Array,
-        has_classes: bool,
-        lengths: Any,
-        weights: Any,
-        steps: str,
-        batch_first: bool,
-    ) -> None:
-        self.shape, self.dtype = prediction.shape, prediction.dtype.newbyteorder("=")
-        leading = self.shape[:-1] if has_classes else self.shape
-        mask = _mask(name, leading, lengths, steps, batch_first)
-        if weights is not None:
-            given = _numbers(name, "weights", weights).astype(np.float64)
-            if given.shape != leading[: given.ndim]:
-                raise ValueError(
-                    f"{name} expected weights of shape {leading}, or of its first axes, "
-                    f"got {given.shape}"
-                )
-            wrong = given[~((given >= 0.0) & np.isfinite(given))]
-            if wrong.size:
-                raise ValueError(f"{name} expected weights >= 0 and finite, got {wrong[0]}")
-            axes = given.ndim if mask is None else max(given.ndim, 2)
-            mask = _expand(given, axes) * (1.0 if mask is None else _expand(mask, axes))
-
-        if not has_classes:
-            leading = leading[: 1 if mask is None else mask.ndim]
-        self.axes, self.count = len(leading), math.prod(leading)
-        self.total = float(self.count)
-        self.used = self.weights = None  # rows that count, and their weights; None: all, equally
-        if mask is not None:
-            flat = np.broadcast_to(_expand(mask, self.axes), leading).reshape(-1)
-            self.used = np.flatnonzero(flat)
-            self.weights = flat[self.used]
-            self.total = float(self.weights.sum())
-
-    def select(self, array: Array, dtype: Any = None) -> Array:
-        """Return a copy of the rows that count, (rows, features)."""
-        rows = array.reshape(self.count, math.prod(array.shape[self.axes :]))
-        if self.used is not None:
-            rows = rows[self.used]
-        return np.array(rows, dtype or self.dtype)
-
-    def mean(self, losses: Array) -> float:
-        """Return the weighted mean of a loss for each row."""
-        if self.total == 0.0:
-            return 0.0
-        if self.weights is None:
-            return float(losses.sum(dtype=np.float64) / self.total)
-        return float(np.dot(losses.astype(np.float64), self.weights) / self.total)
-
-    def spread(self, gradient: Array) -> Array:
-        """Return the gradient of the mean from that of each row, in the prediction's shape."""
-        if self.weights is None:
-            gradient *= 1.0 / max(self.total, 1.0)
-            return gradient.reshape(self.shape)
-        gradient *= (self.weights / (self.total or 1.0)).astype(self.dtype)[:, None]
-        out = np.zeros((self.count, gradient.shape[1]), self.dtype)
-        out[self.used] = gradient
-        return out.reshape(self.shape)
-
-
-def _mask(
-    name: str, leading: tuple[int, ...], lengths: Any, steps: str, batch_first: bool
-) -> Array | None:
-    if steps not in ("all", "last"):
-        raise ValueError(f"{name} expected steps 'all' or 'last', got {steps!r}")
-    if lengths is None and steps == "all":
-        return None
-    if len(leading) < 2:
-        raise ValueError(
-            f"{name} expected prediction with axes of time and batch, got only {leading} steps"
-        )
-    B, T = leading[:2] if batch_first else leading[1::-1]
-    given = check_lengths(name, lengths, T, B)
-    if given is None:
-        given = np.full(B, T)
-    time = np.arange(T)[:, None]
-    mask = time < given if steps == "all" else time == given - 1
-    return np.asarray(mask.T if batch_first else mask, np.float64)
-
-
-def _expand(mask: Array, axes: int) -> Array:
-    return mask.reshape(mask.shape + (1,) * (axes - mask.ndim))

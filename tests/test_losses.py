@@ -16,6 +16,7 @@ from rnnfast.datasets import sine_waves, text_batches
 from rnnfast.losses import (
     absolute_error,
     accuracy,
+    focal_loss,
     huber,
     logistic,
     softmax_cross_entropy,
@@ -24,17 +25,18 @@ from rnnfast.losses import (
 )
 
 T, B, C = 4, 3, 5
-LOSSES = [softmax_cross_entropy, squared_error, absolute_error, huber, logistic]
+LOSSES = [softmax_cross_entropy, focal_loss, squared_error, absolute_error, huber, logistic]
 smoothed = partial(softmax_cross_entropy, label_smoothing=0.2)
 MASKS = [
     {},
     {"lengths": [4, 0, 2]},
     {"lengths": [2, 3, 1], "steps": "last"},
     {"steps": "last"},
-    {"weights": np.arange(12.0).reshape(T, B)},
-    {"weights": np.array([0.0, 1.0, 2.0, 0.5])},
-    {"weights": np.arange(12.0).reshape(T, B), "lengths": [4, 1, 2]},
-    {"weights": 2.0, "lengths": [4, 1, 2]},
+    {"weight": np.arange(12.0).reshape(T, B)},
+    {"weight": np.array([0.0, 1.0, 2.5])},
+    {"weight": np.array([0.0, 1.0, 2.5]), "lengths": [4, 1, 2]},
+    {"weight": np.arange(12.0).reshape(T, B), "lengths": [4, 1, 2]},
+    {"weight": 2.0, "lengths": [4, 1, 2]},
 ]
 
 
@@ -44,6 +46,8 @@ def targets(rng):
         (softmax_cross_entropy, rng.integers(0, C, (T, B))),
         (softmax_cross_entropy, np.eye(C, dtype=int)[rng.integers(0, C, (T, B))]),
         (softmax_cross_entropy, soft),
+        (focal_loss, rng.integers(0, C, (T, B))),
+        (partial(focal_loss, gamma=0.5), soft),
         (smoothed, rng.integers(0, C, (T, B))),
         (smoothed, soft),
         (squared_error, rng.standard_normal((T, B, C))),
@@ -56,7 +60,7 @@ def targets(rng):
 
 
 @pytest.mark.parametrize("options", MASKS, ids=str)
-@pytest.mark.parametrize("case", range(11))
+@pytest.mark.parametrize("case", range(13))
 def test_finite_differences(case, options):
     rng = np.random.default_rng(case)
     loss, target = targets(rng)[case]
@@ -67,12 +71,11 @@ def test_finite_differences(case, options):
 
     # the layout changes nothing
     turned = dict(options, batch_first=True)
-    if np.ndim(turned.get("weights", 0)) == 2:
-        turned["weights"] = turned["weights"].T
-    if np.ndim(turned.get("weights", 0)) != 1:
-        other = loss(prediction.swapaxes(0, 1), np.swapaxes(target, 0, 1), **turned)
-        assert other[0] == pytest.approx(value, rel=1e-14)
-        np.testing.assert_allclose(other[1].swapaxes(0, 1), gradient, rtol=1e-14)
+    if np.ndim(turned.get("weight", 0)) == 2:
+        turned["weight"] = turned["weight"].T
+    other = loss(prediction.swapaxes(0, 1), np.swapaxes(target, 0, 1), **turned)
+    assert other[0] == pytest.approx(value, rel=1e-14)
+    np.testing.assert_allclose(other[1].swapaxes(0, 1), gradient, rtol=1e-13, atol=1e-16)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -126,6 +129,125 @@ def test_means_over_valid_steps():
     assert accuracy(prediction, np.eye(C)[target], lengths) == pytest.approx(np.mean(hits))
 
 
+@pytest.mark.parametrize("loss", [*LOSSES, accuracy, partial(top_k_accuracy, k=2)])
+def test_a_weight_of_two_counts_twice(loss):
+    rng = np.random.default_rng(5)
+    ranked = loss not in LOSSES or loss in (softmax_cross_entropy, focal_loss)
+    prediction, repeats = rng.standard_normal((6, T, C)), np.array([1, 0, 2, 3, 0, 1])
+    target = rng.integers(0, 2, (6, T) if ranked else (6, T, C))
+    lengths = np.array([4, 4, 1, 0, 3, 2])
+
+    def first(*args, **keywords):
+        result = loss(*args, **keywords)
+        return result[0] if loss in LOSSES else result
+
+    # of samples without time, of all steps of samples, of ragged samples
+    for p, t, n in [
+        (prediction[:, 0], target[:, 0], {}),
+        (prediction, target, {"batch_first": True}),
+        (prediction, target, {"batch_first": True, "lengths": lengths}),
+    ]:
+        twice = {k: v if k == "batch_first" else v.repeat(repeats) for k, v in n.items()}
+        want = first(p.repeat(repeats, axis=0), t.repeat(repeats, axis=0), **twice)
+        for scale in (1, 0.125):
+            got = first(p, t, weight=scale * repeats, **n)
+            assert got == pytest.approx(want, rel=1e-13)
+    # of steps, in the layout of the prediction
+    steps = np.broadcast_to(repeats[:, None], (6, T))
+    for at_end in ({}, {"lengths": lengths}):
+        whole = first(prediction, target, weight=repeats, batch_first=True, **at_end)
+        for weight in (steps, np.where(np.arange(T) < lengths[:, None], steps, 9))[
+            : 1 + len(at_end)
+        ]:
+            assert first(
+                prediction, target, weight=weight, batch_first=True, **at_end
+            ) == pytest.approx(whole, rel=1e-13)
+            assert first(
+                prediction.swapaxes(0, 1), target.swapaxes(0, 1), weight=weight.T, **at_end
+            ) == pytest.approx(whole, rel=1e-13)
+    zero = first(prediction, target, weight=np.zeros(6), batch_first=True)
+    assert zero == 0.0
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_weight_zero_hides_everything(loss):
+    rng = np.random.default_rng(6)
+    indexed = loss in (softmax_cross_entropy, focal_loss)
+    prediction = rng.standard_normal((6, C)).astype(np.float32)
+    target = rng.integers(0, 2, 6) if indexed else rng.integers(0, 2, (6, C)).astype(float)
+    weight = np.array([1.0, 0.0, 2.0, 0.0, 0.5, 1.0])
+    value, gradient = loss(prediction, target, weight=weight)
+    prediction[weight == 0] = np.nan
+    target[weight == 0] = -7 if indexed else np.nan  # ignored labels
+    again = loss(prediction, target, weight=weight)
+    assert again[0] == value
+    np.testing.assert_array_equal(again[1], gradient)
+    assert not gradient[weight == 0].any()
+    assert gradient.dtype == np.float32
+    value, gradient = loss(prediction, target, weight=np.zeros(6))
+    assert (value, gradient.any()) == (0.0, False)
+
+
+def test_weights_of_elements():
+    rng = np.random.default_rng(7)
+    prediction, target, weight = rng.standard_normal((3, 4, T, C))
+    weight = np.abs(weight) * (weight < 1)
+    for loss, each in [
+        (squared_error, (prediction - target) ** 2),
+        (absolute_error, np.abs(prediction - target)),
+    ]:
+        value, gradient = loss(prediction, target, weight=weight, batch_first=True)
+        assert value == pytest.approx((weight * each).sum() / weight.sum(), rel=1e-13)
+        same_slope(
+            "dprediction",
+            gradient,
+            lambda loss=loss: loss(prediction, target, weight=weight, batch_first=True)[0],
+            prediction,
+        )
+
+
+def test_focal_loss():
+    rng = np.random.default_rng(8)
+    scores, target = rng.standard_normal((7, C)), rng.integers(0, C, 7)
+    p = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    own = p[np.arange(7), target]
+    for gamma in (0, 0.5, 1, 2, 5.0):
+        value, gradient = focal_loss(scores, target, gamma=gamma)
+        assert value == pytest.approx(np.mean(-((1 - own) ** gamma) * np.log(own)), rel=1e-12)
+        soft = focal_loss(scores, np.eye(C)[target], gamma=gamma)
+        assert soft[0] == pytest.approx(value, rel=1e-14)
+        np.testing.assert_allclose(soft[1], gradient, rtol=1e-12, atol=1e-16)
+    plain = softmax_cross_entropy(scores, target)
+    value, gradient = focal_loss(scores, target, gamma=0)
+    assert value == pytest.approx(plain[0], rel=1e-13)
+    np.testing.assert_allclose(gradient, plain[1], rtol=1e-12, atol=1e-15)
+    sure = np.array([[1e30, -1e30, 0.0], [-1e4, 1e4, -np.inf]], np.float32)
+    for gamma in (0.0, 0.5, 2.0):
+        value, gradient = focal_loss(sure, np.array([0, 1]), gamma=gamma)
+        assert (value, np.abs(gradient).max()) == (0.0, 0.0)
+        value, gradient = focal_loss(sure[1:], np.array([0]), gamma=gamma)
+        assert value == pytest.approx(2e4)
+        np.testing.assert_allclose(gradient, [[-1, 1, 0]], atol=1e-6)
+
+
+def test_several_labels_of_a_sample():
+    rng = np.random.default_rng(9)
+    for shape, keywords in (((6, 3), {}), ((6, T, 3), {"batch_first": True})):
+        scores, labels = rng.standard_normal(shape), rng.integers(0, 2, shape)
+        weight = rng.random(6)
+        p = 1 / (1 + np.exp(-scores))
+        each = -np.log(np.where(labels, p, 1 - p)).reshape(6, -1).mean(axis=1)
+        for labels_given in (labels, labels.astype(bool), labels.astype(np.float32)):
+            value, gradient = logistic(scores, labels_given, weight=weight, **keywords)
+            assert value == pytest.approx((weight * each).sum() / weight.sum(), rel=1e-13)
+        same_slope(
+            "dprediction",
+            gradient,
+            lambda s=scores, t=labels, w=weight, k=keywords: logistic(s, t, weight=w, **k)[0],
+            scores,
+        )
+
+
 def test_top_k_accuracy():
     rng = np.random.default_rng(1)
     prediction = rng.integers(0, 4, (T, B, C)).astype(float)  # with ties
@@ -149,9 +271,9 @@ def test_top_k_accuracy():
 def test_padding_never_leaks(loss):
     rng = np.random.default_rng(2)
     prediction = rng.standard_normal((T, B, C))
-    target = rng.integers(0, 2, (T, B) if loss is softmax_cross_entropy else (T, B, C)).astype(
-        int if loss is softmax_cross_entropy else float
-    )
+    target = rng.integers(
+        0, 2, (T, B) if loss in (softmax_cross_entropy, focal_loss) else (T, B, C)
+    ).astype(int if loss in (softmax_cross_entropy, focal_loss) else float)
     lengths = [4, 0, 2]
     want = loss(prediction, target, lengths)
     padding = np.arange(T)[:, None] >= np.array(lengths)
@@ -192,7 +314,7 @@ def test_values_are_summed_in_double():
 
 def test_nothing_counts():
     for loss in LOSSES:
-        indexed = loss is softmax_cross_entropy
+        indexed = loss in (softmax_cross_entropy, focal_loss)
         for shape, lengths in [((0, 3, 2), None), ((2, 3, 2), [0, 0, 0]), ((3, 0, 2), [])]:
             target = np.zeros(shape[:-1], int) if indexed else np.zeros(shape)
             value, gradient = loss(np.ones(shape), target, lengths)
@@ -246,26 +368,34 @@ def test_refuses():
         ),
         (lambda: softmax_cross_entropy(p, ids, [1]), ValueError, "lengths of shape (3,)"),
         (lambda: softmax_cross_entropy(p, ids, [1, 2, 9]), ValueError, "lengths from 0 to 4"),
-        (lambda: softmax_cross_entropy(p, ids, weights=-np.ones(T)), ValueError, "weights >= 0"),
-        (lambda: softmax_cross_entropy(p, ids, weights=np.ones(B)), ValueError, "weights of shape"),
+        (lambda: softmax_cross_entropy(p, ids, weight=-np.ones(T)), ValueError, "weight >= 0"),
+        (lambda: softmax_cross_entropy(p, ids, weight=np.ones(T)), ValueError, "weight of shape"),
         (lambda: softmax_cross_entropy(p, ids, steps="some"), ValueError, "steps 'all' or 'last'"),
         (lambda: squared_error(p, p[0]), ValueError, "target of shape (4, 3, 5), got (3, 5)"),
         (lambda: squared_error(p[:, 0, 0], p[:, 0, :1]), ValueError, "target of shape (4,), got"),
         (lambda: logistic(p, p.astype(str)), TypeError, "target as numbers"),
-        (lambda: squared_error(p, p, weights="x"), TypeError, "weights as numbers, got <U1"),
-        (lambda: squared_error(p, p, weights=[[1], []]), TypeError, "weights as numbers, got [["),
+        (lambda: squared_error(p, p, weight="x"), TypeError, "weight as numbers, got <U1"),
+        (lambda: squared_error(p, p, weight=[[1], []]), TypeError, "weight as numbers, got [["),
         (
-            lambda: squared_error(p, p, weights=np.inf),
+            lambda: squared_error(p, p, weight=np.inf),
             ValueError,
-            "weights >= 0 and finite, got in",
+            "weight >= 0 and finite, got in",
         ),
-        (lambda: squared_error(p, p, weights=-2.0), ValueError, "weights >= 0 and finite, got -2"),
+        (lambda: squared_error(p, p, weight=-2.0), ValueError, "weight >= 0 and finite, got -2"),
         (lambda: logistic(p, p + 2), ValueError, "target from 0 to 1, got 2.0 to 2.0"),
         (lambda: accuracy(p, ids + C), ValueError, "class indices from 0 to 4, got 5 to 5"),
         (lambda: accuracy(p, ids * 1.0), TypeError, "class indices as integers, got float64"),
         (lambda: sine_waves(1.5, 2), TypeError, "n_series as an integer, got 1.5"),
         (lambda: sine_waves(1, -2), ValueError, "n_steps >= 0, got -2"),
         (lambda: text_batches(ids[0], 1, 2.0), TypeError, "steps as an integer, got 2.0"),
+        (lambda: focal_loss(p, ids, gamma=-1), ValueError, "gamma >= 0 and finite, got -1"),
+        (lambda: focal_loss(p, ids, gamma="2"), TypeError, "gamma as a number, got '2'"),
+        (lambda: focal_loss(p, ids + C), ValueError, "class indices from 0 to 4, got 5"),
+        (
+            lambda: squared_error(p, p, weight=np.ones(T)),
+            ValueError,
+            "weight of shape (3,), one per sample, or (4, 3, 5) or its first axes, got (4,)",
+        ),
         (lambda: accuracy(p, ids[0]), ValueError, "target of shape (4, 3) (class indices)"),
         (lambda: top_k_accuracy(p, ids, k=0), ValueError, "k >= 1, got 0"),
         (lambda: huber(p, p, delta=0), ValueError, "delta > 0 and finite, got 0"),
