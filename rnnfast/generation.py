@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,7 +16,7 @@ from .layers.seq2seq import log_softmax
 if TYPE_CHECKING:
     from .layers.base import Array
 
-__all__ = ["Position", "Vocabulary", "read", "sample", "symbol_bits", "write"]
+__all__ = ["Position", "Vocabulary", "entropy", "read", "sample", "symbol_bits", "write"]
 
 
 class Vocabulary:
@@ -48,9 +49,21 @@ class Vocabulary:
 
     @classmethod
     def learn(
-        cls, sequences: Iterable[Iterable[Any]], ends: bool = False, unknown: bool = True
+        cls,
+        sequences: Iterable[Iterable[Any]],
+        ends: bool = False,
+        unknown: bool = True,
+        limit: int | None = None,
     ) -> Vocabulary:
         """Return the vocabulary of some sequences, its symbols sorted.
+
+        Parameters
+        ----------
+        sequences : iterable of iterables
+        ends, unknown : bool
+            As for the constructor.
+        limit : int, optional
+            Largest size; the rarest symbols are then left out.
 
         Raises
         ------
@@ -58,11 +71,15 @@ class Vocabulary:
             For symbols that cannot be hashed or sorted.
         """
         try:
-            symbols = sorted(set(chain.from_iterable(sequences)))
+            counts = Counter(chain.from_iterable(sequences))
+            symbols = sorted(counts)
         except TypeError as error:
             raise TypeError(
                 f"Vocabulary expected symbols that can be hashed and sorted, got others: {error}"
             ) from None
+        if limit is not None:
+            kept = max(0, limit - ends - unknown)
+            symbols = sorted(sorted(symbols, key=counts.__getitem__, reverse=True)[:kept])
         return cls(symbols, ends, unknown)
 
     def encode(self, sequence: Iterable[Hashable]) -> Array:
@@ -191,3 +208,15 @@ def symbol_bits(scores: Array, symbols: Array) -> Array:
     """
     chosen = np.take_along_axis(log_softmax(scores), symbols[..., np.newaxis], axis=-1)
     return -chosen[..., 0] / math.log(2)
+
+
+def entropy(symbols: Array) -> float:
+    """Return what a symbol costs, in nats, where only the symbols' frequencies are known.
+
+    Parameters
+    ----------
+    symbols : (N,) array of int
+    """
+    counts = np.bincount(symbols)
+    p = counts[counts > 0] / len(symbols)
+    return float(-(p * np.log(p)).sum())

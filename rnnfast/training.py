@@ -308,6 +308,18 @@ def _check(
     )
 
 
+def mask_sources(model: Layer) -> list[MaskSource]:
+    """Return the sources of a model's random masks, each once."""
+    sources = (
+        source
+        for layer in with_parts(model)
+        for value in vars(layer).values()
+        for source in (value if isinstance(value, tuple) else (value,))
+        if isinstance(source, MaskSource)
+    )
+    return list(dict.fromkeys(sources))
+
+
 class _Position:
     """All that a training continues from, but for its data."""
 
@@ -323,16 +335,6 @@ class _Position:
         self.stopped = False  # by a callback
         self.history = History()
 
-    def _masks(self) -> list[MaskSource]:
-        sources = (
-            source
-            for layer in with_parts(self.model)
-            for value in vars(layer).values()
-            for source in (value if isinstance(value, tuple) else (value,))
-            if isinstance(source, MaskSource)
-        )
-        return list(dict.fromkeys(sources))  # each once
-
     def _by_name(self) -> dict[str, Callback]:
         return {f"{i} {type(c).__name__}": c for i, c in enumerate(self.callbacks)}
 
@@ -345,14 +347,14 @@ class _Position:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "callbacks": {name: c.state_dict() for name, c in self._by_name().items()},
-            "masks": [source.state_dict() for source in self._masks()],
+            "masks": [source.state_dict() for source in mask_sources(self.model)],
             "shuffle": self.rng and self.rng.bit_generator.state,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         _keys("fit", "resume with", state, self.state_dict())
         _keys("fit", "callbacks to resume", self._by_name(), state["callbacks"])
-        masks = self._masks()
+        masks = mask_sources(self.model)
         if (
             len(state["masks"]) != len(masks)
             or state["optimizer"]["type"] != type(self.optimizer).__name__
@@ -517,7 +519,7 @@ def _batches(
 
 
 def _check_batch(owner: str, name: str, batch: Any) -> None:
-    if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
+    if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3, 4):
         raise ValueError(
             f"{owner} expected {name} of batches (x, y) or (x, y, lengths), or arrays of all "
             f"samples as a tuple (x, y), got a batch that is {_kind(batch)}"

@@ -1,31 +1,32 @@
-"""What estimators share: parameters, checks of sequences, the default network, training.
+"""What estimators share: parameters, the recurrent layers, training.
 
 Constructors are those of dataclasses: each class lists only what it adds to its parent, and
-scikit-learn finds all parameters in the signature.
+scikit-learn finds all parameters in the signature. Constraints stand with the fields.
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.model_selection import train_test_split
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .. import init, training
 from ..callbacks import Callback, EarlyStopping, History
-from ..layers import Dropout, Embedding, Linear, Sequential
-from ..layers.base import Layer, check_flag, check_size, is_number
+from ..layers import Dropout, Sequential
+from ..layers.base import Layer
 from ..layers.seq2seq import CELLS
 from ..layers.sequential import steps_left
 from ..optim import SGD, Adam, AdamW, Nadam, Optimizer, RMSprop
-from .sequences import axes, check_ids, check_sequences, is_ragged, real_steps
+from . import constraints as may_be
+from .constraints import Parameters, parameter
+from .convergence import Diverged, Watch, warn_diverged, warn_unless_better
 
 if TYPE_CHECKING:
     from ..layers.base import Array
@@ -36,60 +37,24 @@ OPTIMIZERS = {c.__name__.lower(): c for c in (SGD, Adam, AdamW, Nadam, RMSprop)}
 ROWS = 256  # samples in a call at inference: bounds the memory of all steps' outputs
 
 
-class Scaler:
-    """Brings features to mean 0 and variance 1; changes nothing before `fit`.
+def predict(model: Layer, x: Array, lengths: Array | None, prepare: Any = None) -> Array:
+    """Return a model's outputs, computed `ROWS` samples at a time.
 
     Parameters
     ----------
-    owner : estimator
-    name : str
-        Of what is scaled: both for errors.
+    model : Layer
+    x : (N, ...) array
+    lengths : (N,) array of int, or None
+    prepare : callable, optional
+        Of the rows of x, before the model has them: scaling.
     """
-
-    mean: Any = 0.0
-    scale: Any = 1.0
-
-    def __init__(self, owner: Any, name: str) -> None:
-        self._expected = f"{type(owner).__name__} expected {name}"
-
-    def fit(self, rows: Array) -> Scaler:
-        """Learn from (rows, features); features that do not vary are only centred."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            self.mean = rows.mean(axis=0, dtype=np.float64)
-            scale = rows.std(axis=0, dtype=np.float64)
-        if not np.isfinite(scale).all():
-            raise ValueError(
-                f"{self._expected} of values whose variance float64 can hold, got values too "
-                f"large: up to {np.abs(rows).max():.3g}"
-            )
-        # of constant numbers rounding may leave a tiny deviation
-        self.scale = np.where(scale > 1e-12 * np.abs(self.mean), scale, 1.0)
-        return self
-
-    def __call__(self, x: Array) -> Array:
-        """Return x (..., features), scaled, in float32."""
-        scaled = (x - self.mean) / self.scale
-        largest = np.abs(scaled).max(initial=0.0)
-        if not largest <= np.finfo(np.float32).max:
-            raise ValueError(
-                f"{self._expected} of values that, scaled, float32 can hold, got values too large: "
-                f"{largest:.3g}"
-            )
-        return scaled.astype(np.float32)
-
-    def inverse(self, x: Array) -> Array:
-        """Return x (..., features), scaled back, in float64."""
-        return x * np.float64(self.scale) + self.mean
-
-
-def predict(model: Sequential, x: Array, lengths: Array | None) -> Array:
-    """Return a model's outputs, computed `ROWS` samples at a time."""
-    return np.concatenate(
-        [
-            model.predict(x[i : i + ROWS], None if lengths is None else lengths[i : i + ROWS])
-            for i in range(0, len(x), ROWS)
-        ]
-    )
+    parts = []
+    for start in range(0, len(x), ROWS):
+        rows = x[start : start + ROWS]
+        rows = rows if prepare is None else prepare(rows)
+        n = None if lengths is None else lengths[start : start + ROWS]
+        parts.append(model.predict(rows, n))
+    return np.concatenate(parts)
 
 
 def check_network(owner: Any, model: Sequential, n_outputs: int, keeps_time: bool) -> None:
@@ -116,45 +81,14 @@ def check_steps_left(owner: Any, model: Layer, ends: Array) -> None:
 
 def make_network(owner: Any, n_features: int, n_outputs: int) -> Layer:
     """Return what the parameter `network` makes."""
-    if not callable(owner.network):
-        raise TypeError(
-            f"{type(owner).__name__} expected network as a function of n_features and n_outputs, "
-            f"got {owner.network!r}"
-        )
     layer = owner.network(n_features, n_outputs)
     if not isinstance(layer, Layer):
         raise TypeError(f"{type(owner).__name__} expected network to return a layer, got {layer!r}")
     return layer
 
 
-def check_fraction(owner: Any, name: str) -> float:
-    """Return a parameter that is a part of the data."""
-    fraction = getattr(owner, name)
-    if not is_number(fraction) or not 0.0 < fraction < 1.0:
-        raise ValueError(
-            f"{type(owner).__name__} expected {name} between 0 and 1, got {fraction!r}"
-        )
-    return float(fraction)
-
-
-@contextmanager
-def unchanged_by_errors(estimator: BaseEstimator) -> Iterator[None]:
-    """Undo what a fit has set or trained if it raises, also by Ctrl-C."""
-    before = estimator.__dict__.copy()
-    parameters = estimator.get_params(deep=False)
-    fitted = {name: value for name, value in before.items() if name not in parameters}
-    # training goes on in place; a generator that the caller gave remains the caller's
-    given = parameters.get("random_state")
-    kept = copy.deepcopy(fitted, {id(given): given})
-    try:
-        yield
-    except BaseException:
-        estimator.__dict__ = before | kept
-        raise
-
-
 @dataclass(kw_only=True, eq=False, repr=False)
-class NetworkEstimator(BaseEstimator):
+class NetworkEstimator(Parameters, BaseEstimator):
     """Parameters and training of all estimators.
 
     Parameters
@@ -172,13 +106,14 @@ class NetworkEstimator(BaseEstimator):
         rate that returns an `Optimizer`.
     learning_rate_init : float
     batch_size : int
-    max_iter : int
-        Epochs.
+    max_iter : int or None
+        Epochs; None for as many as make the number of updates that the estimator aims at.
     clip_norm : float or None
         Limit of the gradients' norm.
     callbacks : sequence of Callback or callable
-        For `rnnfast.fit`. A function is called with the optimizer at each fit and returns the
-        callback: ``functools.partial(ExponentialLR, gamma=0.9)``.
+        For `rnnfast.fit`. A function is called with the optimizer, once, and returns the callback:
+        ``functools.partial(ExponentialLR, gamma=0.9)``. A warm fit or a partial one goes on with
+        the same callback.
     early_stopping : bool
         Whether to hold out a part of the data, to stop when the loss on it has not improved by
         `tol` for `n_iter_no_change` epochs, and to return to the weights that were best on it.
@@ -187,7 +122,8 @@ class NetworkEstimator(BaseEstimator):
     n_iter_no_change : int
     tol : float
     warm_start : bool
-        Whether `fit` goes on from the weights of the last one.
+        Whether `fit` goes on from the weights of the last one. Parameters changed since by
+        `set_params` take effect, but for those that shape the network: these raise.
     random_state : int, RandomState or None
         Of weights, dropout, the order of samples and held-out parts.
     verbose : bool
@@ -203,38 +139,46 @@ class NetworkEstimator(BaseEstimator):
     loss_curve_ : list of float
         Training loss of every epoch.
     validation_scores_ : list of float or None
-        With `early_stopping`, of every epoch: accuracy, or minus the loss where there is none, on
-        the part held out.
+        With held-out data, of every epoch: accuracy, or minus the loss where there is none.
     n_iter_ : int
         Epochs so far.
     """
 
-    cell: str = "lstm"
-    hidden_size: int | Sequence[int] = 32
-    num_layers: int = 1
-    dropout: float = 0.0
-    optimizer: str | Callable[[Layer, float], Optimizer] = "adam"
-    learning_rate_init: float = 1e-3
-    batch_size: int = 32
-    max_iter: int = 50
-    clip_norm: float | None = 1.0
-    callbacks: Sequence[Callback | Callable[[Optimizer], Callback]] = ()
-    early_stopping: bool = False
-    validation_fraction: float = 0.1
-    n_iter_no_change: int = 10
-    tol: float = 0.0
-    warm_start: bool = False
-    random_state: int | np.random.RandomState | None = None
-    verbose: bool = False
+    cell: str = parameter("lstm", may_be.one_of(*CELLS), fixed=True)
+    hidden_size: int | Sequence[int] = parameter(32, may_be.size(1), may_be.sizes, fixed=True)
+    num_layers: int = parameter(1, may_be.size(1), fixed=True)
+    dropout: float = parameter(0.0, may_be.number("a number from 0 to 1", 0.0, 1.0))
+    optimizer: str | Callable[[Layer, float], Optimizer] = parameter(
+        "adam", may_be.one_of(*OPTIMIZERS), may_be.function
+    )
+    learning_rate_init: float = parameter(1e-3, may_be.positive)
+    batch_size: int = parameter(32, may_be.size(1))
+    max_iter: int | None = parameter(None, may_be.size(1), may_be.none)
+    clip_norm: float | None = parameter(1.0, may_be.limit, may_be.none)
+    callbacks: Sequence[Callback | Callable[[Optimizer], Callback]] = parameter(
+        (), may_be.callbacks
+    )
+    early_stopping: bool = parameter(False, may_be.flag)
+    validation_fraction: float = parameter(0.1, may_be.fraction)
+    n_iter_no_change: int = parameter(10, may_be.size(1))
+    tol: float = parameter(0.0, may_be.number("a finite number >= 0", 0.0, ends="low"))
+    warm_start: bool = parameter(False, may_be.flag)
+    random_state: int | np.random.RandomState | None = parameter(None, may_be.random_state)
+    verbose: bool = parameter(False, may_be.verbosity)
 
-    # ---- for subclasses: a fit is _reset, _start(model), _train(...)
+    _updates: ClassVar[int] = 1000  # that max_iter=None aims at, in at least so many epochs:
+    _least_epochs: ClassVar[int] = 1
+    _trivial_answer: ClassVar[str] = "the same answer for all"
+
+    # ---- for subclasses: a fit is _continues, then _reset and _start(model) or _go_on, _train(...)
 
     def _continues(self, partial: bool = False) -> bool:
-        """Whether a fit, or a partial one, goes on from an earlier one; checks the switches."""
-        for name in ("early_stopping", "standardize", "warm_start"):
-            if hasattr(self, name):
-                check_flag(type(self).__name__, name, getattr(self, name))
-        return (partial or self.warm_start) and hasattr(self, "model_")
+        """Whether a fit, or a partial one, goes on from an earlier one; checks all parameters."""
+        self._check_parameters()
+        goes_on = (partial or self.warm_start) and hasattr(self, "model_")
+        if goes_on:
+            self._check_unchanged(self._fixed)
+        return goes_on
 
     def _reset(self) -> None:
         """Begin anew: called first, as it decides all seeds."""
@@ -246,20 +190,13 @@ class NetworkEstimator(BaseEstimator):
 
     def _recurrent_layers(self, in_size: int, bidirectional: bool = False) -> list[Layer]:
         """Return the layers that `cell`, `hidden_size`, `num_layers` and `dropout` ask for."""
-        if not isinstance(self.cell, str) or self.cell not in CELLS:
-            raise ValueError(
-                f"{type(self).__name__} expected cell as one of {', '.join(CELLS)}, "
-                f"got {self.cell!r}"
-            )
         given: Any = self.hidden_size
         if isinstance(given, Sequence) or np.ndim(given):
-            sizes, depth = list(given), 1
+            layout, depth = list(given), 1
         else:
-            sizes, depth = [given], self.num_layers
-        if not sizes:
-            raise ValueError(f"{type(self).__name__} expected hidden_size of at least one layer")
+            layout, depth = [int(given)], self.num_layers
         layers: list[Layer] = []
-        for size in sizes:
+        for size in layout:
             layer = CELLS[self.cell](
                 in_size,
                 size,
@@ -279,267 +216,131 @@ class NetworkEstimator(BaseEstimator):
 
     def _start(self, model: Layer) -> None:
         """Take a new network; `_train` then trains it."""
-        make = OPTIMIZERS.get(self.optimizer) if isinstance(self.optimizer, str) else self.optimizer
-        if not callable(make):
-            raise ValueError(
-                f"{type(self).__name__} expected optimizer as one of {', '.join(OPTIMIZERS)} or a "
-                f"function, got {self.optimizer!r}"
-            )
-        self.optimizer_ = make(model, self.learning_rate_init)
         self.model_: Any = model
         self.history_ = History()
+        self._fixed = self._fixed_parameters()
+        self._make_optimizer()
+
+    def _make_optimizer(self) -> None:
+        """Make the optimizer of `model_`, and the callbacks that are told of it."""
+        given = self.optimizer
+        make = OPTIMIZERS[given] if isinstance(given, str) else given
+        self.optimizer_ = make(self.model_, self.learning_rate_init)
+        self._make_callbacks()
+
+    def _make_callbacks(self) -> None:
+        self._callbacks = [
+            c if isinstance(c, Callback) else c(self.optimizer_) for c in self.callbacks
+        ]
+        names = ("dropout", "optimizer", "learning_rate_init", "callbacks", "random_state")
+        self._trained_with = {name: getattr(self, name) for name in names}
+
+    def _go_on(self, rebuild: Callable[[], Layer]) -> None:
+        """Let parameters that were changed since the last fit take effect.
+
+        Parameters
+        ----------
+        rebuild : callable
+            Returns the network as the parameters now have it, of the same shape.
+        """
+        before = self._trained_with
+        changed = {name for name, was in before.items() if getattr(self, name) is not was}
+        changed = {name for name in changed if getattr(self, name) != before[name]}
+        if "random_state" in changed:
+            self._random_state = check_random_state(self.random_state)
+        if "dropout" in changed:
+            old, new = self.model_.state_dict(), rebuild()
+            new.load_state_dict(dict(zip(new.state_dict(), old.values(), strict=True)))
+            self.model_ = new
+        if changed & {"dropout", "optimizer"}:
+            self._make_optimizer()
+        elif changed & {"learning_rate_init", "callbacks"}:
+            self.optimizer_.lr = self.learning_rate_init
+            self._make_callbacks()
+
+    def _epochs(self, batches: int) -> int:
+        """Return the epochs of a fit with so many batches an epoch."""
+        if self.max_iter is not None:
+            return self.max_iter
+        return max(self._least_epochs, math.ceil(self._updates / batches))
 
     def _train(
         self,
-        data: Any,
+        batches: Any,
         loss: Callable[..., Any],
         *,
         validation: Any = None,
         metrics: Mapping[str, Callable[..., float]] | None = None,
-        epochs: int | None = None,
+        partial: bool = False,
+        trivial: float | None = None,
         **options: Any,
     ) -> None:
         """Train `model_`: `rnnfast.fit` with the estimator's parameters.
 
         Parameters
         ----------
-        data, loss, validation, metrics
-            As for `rnnfast.fit`. With `validation` the training stops early.
-        epochs : int, optional
-            Default `max_iter`.
+        batches, loss, validation, metrics
+            As for `rnnfast.fit`; `batches` has a length. Where `early_stopping` is set, training
+            stops early by the loss on `validation`.
+        partial : bool
+            Whether to train for one epoch only.
+        trivial : float, optional
+            The loss of the best answer that is the same for all X: on `validation` where that is
+            given, else on the data.
         **options
             Also for `rnnfast.fit`.
         """
-        check_size(type(self).__name__, "max_iter", self.max_iter, 1)
-        if not isinstance(self.callbacks, Sequence) or not all(
-            isinstance(c, Callback) or callable(c) for c in self.callbacks
-        ):
-            raise TypeError(
-                f"{type(self).__name__} expected callbacks as a sequence of Callback or functions, "
-                f"got {self.callbacks!r}"
+        watch = Watch()
+        callbacks = [*self._callbacks, watch]
+        early = self.early_stopping and validation is not None and not partial
+        best = EarlyStopping("val_loss", patience=self.n_iter_no_change, min_delta=self.tol)
+        if early:
+            callbacks.append(best)
+        ended: str | float = "well"
+        try:
+            training.fit(
+                self.model_,
+                batches,
+                loss=loss,
+                optimizer=self.optimizer_,
+                epochs=1 if partial else self._epochs(len(batches)),
+                clip_norm=self.clip_norm,
+                validation=validation,
+                metrics=metrics,
+                callbacks=callbacks,
+                shuffle=False,
+                progress=bool(self.verbose),
+                **options,
             )
-        callbacks = [c if isinstance(c, Callback) else c(self.optimizer_) for c in self.callbacks]
-        if validation is not None:
-            callbacks.append(
-                EarlyStopping("val_loss", patience=self.n_iter_no_change, min_delta=self.tol)
+        except Diverged as error:
+            ended = error.args[0]
+        except KeyboardInterrupt:
+            ended = "interrupted"
+        self._keep(watch.history, validation is not None)
+        if isinstance(ended, float):
+            if best.best_epoch is None:  # else it has restored its own
+                watch.go_back()
+            self._make_optimizer()  # its running values are no numbers either
+            warn_diverged(self, self.n_iter_ + 1, ended, trivial)
+        elif ended == "interrupted":
+            warnings.warn(
+                f"{type(self).__name__}: training was interrupted after {watch.epochs} epochs; "
+                "what was learnt until then is kept",
+                ConvergenceWarning,
+                stacklevel=2,
             )
-        history = training.fit(
-            self.model_,
-            data,
-            loss=loss,
-            optimizer=self.optimizer_,
-            epochs=self.max_iter if epochs is None else epochs,
-            batch_size=self.batch_size,
-            clip_norm=self.clip_norm,
-            validation=validation,
-            metrics=metrics,
-            callbacks=callbacks,
-            seed=self._seed(),
-            progress=bool(self.verbose),
-            **options,
-        )
+        elif not partial:
+            losses = watch.history["loss" if validation is None else "val_loss"]
+            final = min(losses) if early else losses[-1]
+            warn_unless_better(self, final, trivial, len(self.history_.batch_losses))
+
+    def _keep(self, history: History, validated: bool) -> None:
         for name, values in history.items():
             self.history_.setdefault(name, []).extend(values)
         self.history_.batch_losses += history.batch_losses
-        self.loss_curve_ = self.history_["loss"]
+        self.loss_curve_ = self.history_.setdefault("loss", [])
         self.n_iter_ = len(self.loss_curve_)
         self.validation_scores_ = None
-        if validation is not None:
+        if validated:
             scores = self.history_.get("val_accuracy")
-            self.validation_scores_ = scores or [-value for value in self.history_["val_loss"]]
-
-
-@dataclass(kw_only=True, eq=False, repr=False)
-class SequenceEstimator(NetworkEstimator):
-    """Estimators from sequences to targets.
-
-    Every ``X`` may be
-
-    * a (samples, time, features) array;
-    * a list of (time, features) arrays, or of 1-D arrays, of any lengths: time steps that are not
-      there cost nothing;
-    * a (samples, time) array, series of one feature; as in scikit-learn all must then have the
-      same number of columns (steps);
-    * with `vocabulary_size`, token ids: a (samples, time) array or a list of sequences of int.
-
-    Parameters
-    ----------
-    bidirectional : bool
-        Whether the network also reads sequences backwards.
-    network : callable, optional
-        ``network(n_features, n_outputs)`` returns a layer that replaces the default network: it
-        gets (samples, time, n_features), batch first, and should take a seed of its own.
-    standardize : bool
-        Whether features (and a regressor's targets) are brought to mean 0 and variance 1 over the
-        samples and steps of `fit`, or of the first `partial_fit`.
-    vocabulary_size : int, optional
-        Number of tokens, where X holds token ids; an `Embedding` then comes first.
-    embedding_size : int
-        Its size, the network's n_features.
-    **parameters
-        As for `NetworkEstimator`.
-
-    Attributes
-    ----------
-    n_features_in_ : int
-        Features of a time step; of a (samples, time) array, its columns.
-    """
-
-    bidirectional: bool = False
-    network: Network | None = None
-    standardize: bool = True
-    vocabulary_size: int | None = None
-    embedding_size: int = 32
-
-    _keeps_time: ClassVar[bool] = False  # of the network
-    _loss: ClassVar[Callable[..., Any]]
-    _metrics: ClassVar[Mapping[str, Callable[..., float]] | None] = None
-
-    def fit(self, X: Any, y: Any) -> Any:
-        """Train on sequences.
-
-        Parameters
-        ----------
-        X : sequences
-            See the class.
-        y : targets
-            See the class.
-
-        Returns
-        -------
-        self
-        """
-        return self._fit(X, y, self._continues())
-
-    def partial_fit(self, X: Any, y: Any) -> Any:
-        """Train for one epoch; as `fit` otherwise. There is no early stopping.
-
-        Parameters
-        ----------
-        X, y
-            As for `fit`.
-
-        Returns
-        -------
-        self
-        """
-        return self._fit(X, y, self._continues(partial=True), partial=True)
-
-    def _fit(
-        self, X: Any, y: Any, goes_on: bool, partial: bool = False, classes: Any = None
-    ) -> Any:
-        with unchanged_by_errors(self):
-            x, lengths = self._check_X(X, reset=not goes_on)
-            target, n_outputs = self._check_y(y, x, lengths, not goes_on, classes)
-            if not goes_on:
-                self._reset()
-                self._learn_scale(x, lengths)
-                self._start(self._network(n_outputs))
-            self._check_steps(x, lengths)
-            data = [self._scaled(x), target] + ([] if lengths is None else [lengths])
-            held_out = None
-            if self.early_stopping and not partial:
-                some, others = train_test_split(
-                    np.arange(len(x)),
-                    test_size=check_fraction(self, "validation_fraction"),
-                    random_state=self._seed(),
-                    stratify=self._strata(target),
-                )
-                data, held_out = [a[some] for a in data], tuple(a[others] for a in data)
-            self._train(
-                tuple(data),
-                self._loss,
-                validation=held_out,
-                metrics=self._metrics,
-                epochs=1 if partial else None,
-            )
-        return self
-
-    # ---- what subclasses say
-
-    def _check_y(
-        self, y: Any, x: Array, lengths: Array | None, reset: bool, classes: Any
-    ) -> tuple[Array, int]:
-        """Return checked targets as the loss takes them, and the number of outputs."""
-        raise NotImplementedError
-
-    def _strata(self, target: Array) -> Array | None:
-        """Return the classes that both parts should hold in equal shares, or None."""
-        return None
-
-    def _head(self, size: int, n_outputs: int) -> list[Layer]:
-        """Return the layers that follow the recurrent ones."""
-        return [Linear(size, n_outputs, seed=self._seed())]
-
-    # ---- the network
-
-    def _network(self, n_outputs: int) -> Sequential:
-        layers: list[Layer] = []
-        size = self._channels
-        if self._vocabulary_size is not None:
-            size = self.embedding_size
-            layers.append(Embedding(self._vocabulary_size, size, seed=self._seed()))
-        if self.network is None:
-            layers += self._recurrent_layers(size, self.bidirectional)
-            width = next(x.out_size for x in reversed(layers) if x.out_size)
-            model = Sequential(*layers, *self._head(width, n_outputs))
-        else:
-            model = Sequential(*layers, make_network(self, size, n_outputs))
-        check_network(self, model, n_outputs, self._keeps_time)
-        return model
-
-    def _outputs(self, X: Any) -> tuple[Array, Array | None]:
-        """Return the network's outputs, and the lengths of X."""
-        check_is_fitted(self)
-        x, lengths = self._check_X(X, reset=False)
-        self._check_steps(x, lengths)
-        return predict(self.model_, self._scaled(x), lengths), lengths
-
-    # ---- sequences
-
-    def _check_steps(self, x: Array, lengths: Array | None) -> None:
-        """Raise ValueError where the network does not give the steps that are needed."""
-        ends = np.full(len(x), x.shape[1]) if lengths is None else lengths
-        if not self._keeps_time:
-            check_steps_left(self, self.model_, ends)
-            return
-        given = self.model_.out_lengths(ends)
-        if (given != ends).any():
-            i = int(np.argmax(given != ends))
-            raise ValueError(
-                f"{type(self).__name__} expected network to give an output at each step, got "
-                f"{given[i]} outputs from the {ends[i]} steps of X[{i}]"
-            )
-
-    def _check_X(self, X: Any, reset: bool) -> tuple[Array, Array | None]:
-        """Return X as (samples, time, features), or ids (samples, time), and its lengths."""
-        if reset:
-            self._vocabulary_size = size = self.vocabulary_size
-            if size is not None:
-                self._vocabulary_size = check_size(type(self).__name__, "vocabulary_size", size, 1)
-        if self._vocabulary_size is not None:
-            x, lengths = check_ids(self, X, self._vocabulary_size)
-        else:
-            x, lengths = check_sequences(self, X)
-        channels = x.shape[2] if x.ndim == 3 else 1
-        columns = x.ndim == 3 and not is_ragged(X) and axes(X) == 2
-        if reset:
-            self._columns, self._channels = columns, channels
-        if columns and self._columns:
-            validate_data(self, X, reset=reset, skip_check_array=True)
-        elif reset:
-            self.n_features_in_ = channels
-        if channels != self._channels:
-            raise ValueError(
-                f"{type(self).__name__} expected X of {self._channels} features at each step, as "
-                f"in fit, got {channels}"
-            )
-        return x, lengths
-
-    def _learn_scale(self, x: Array, lengths: Array | None) -> None:
-        self._scaler = Scaler(self, "X")
-        if self.standardize and self._vocabulary_size is None:
-            self._scaler.fit(real_steps(x, lengths))
-
-    def _scaled(self, x: Array) -> Array:
-        return x if self._vocabulary_size is not None else self._scaler(x)
+            self.validation_scores_ = scores or [-v for v in self.history_.get("val_loss", [])]

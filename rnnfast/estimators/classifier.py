@@ -2,35 +2,74 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import softmax
 from sklearn.base import ClassifierMixin
 from sklearn.utils import assert_all_finite, column_or_1d
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from .. import losses
-from ..layers import Last, Pool, Sequential
+from ..layers import Last, Sequential
 from ..layers.sequential import steps_left
-from .base import SequenceEstimator, predict
-from .sequences import unpad
+from . import constraints as may_be
+from .base import predict
+from .constraints import parameter
+from .sequences import plain, unpad
+from .supervised import SequenceEstimator
+from .targets import Classes
 
 if TYPE_CHECKING:
-    from ..layers.base import Array, Layer
+    from ..layers.base import Array
+
+LOSSES: dict[str, Callable[..., Any]] = {
+    "cross_entropy": losses.softmax_cross_entropy,
+    "focal": losses.focal_loss,
+}
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class ClassEstimator(SequenceEstimator):
-    """Estimators whose targets are classes."""
+    """Estimators whose targets are classes.
 
-    _loss = staticmethod(losses.softmax_cross_entropy)
-    _metrics: ClassVar[Any] = {"accuracy": losses.accuracy}
+    Parameters
+    ----------
+    class_weight : dict or "balanced", optional
+        How much each class counts in the loss: a weight for each label, or "balanced" for weights
+        inversely proportional to the classes' frequencies, as in scikit-learn. Of several columns
+        of y a list of dicts.
+    loss : {"cross_entropy", "focal"} or callable
+        ``loss(scores, target, lengths=None, weight=None) -> (value, gradient)``, as those of
+        `rnnfast.losses`.
+    """
 
-    def partial_fit(self, X: Any, y: Any, classes: Any = None) -> Any:
-        """Train for one epoch; as `fit` otherwise. There is no early stopping.
+    class_weight: Any = parameter(
+        None,
+        may_be.one_of("balanced"),
+        may_be.Constraint(
+            "a dict or a list of dicts", lambda v: isinstance(v, (dict, list, tuple))
+        ),
+        may_be.none,
+    )
+    loss: str | Callable[..., Any] = parameter(
+        "cross_entropy", may_be.one_of(*LOSSES), may_be.function
+    )
+
+    _trivial_answer = "the classes' frequencies alone"
+
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any,
+        classes: Any = None,
+        sample_weight: Any = None,
+        *,
+        lengths: Any = None,
+    ) -> Any:
+        """Train for one epoch; as `fit` otherwise. Nothing is held out.
 
         Parameters
         ----------
@@ -38,28 +77,66 @@ class ClassEstimator(SequenceEstimator):
             As for `fit`.
         classes : (classes,) array_like, optional
             All classes that will ever come, at the first call; default those of its y.
+        sample_weight, lengths
+            As for `fit`.
 
         Returns
         -------
         self
         """
-        return self._fit(X, y, self._continues(partial=True), partial=True, classes=classes)
+        return self._fit(X, y, sample_weight, lengths, partial=True, classes=classes)
 
-    def _encode(self, labels: Array, reset: bool, classes: Any) -> Array:
-        """Return the index in `classes_` of each label; with `reset`, learn `classes_` first."""
+    def _learn_classes(self, labels: Array, reset: bool, known: Any) -> Array:
+        """Return codes of labels; with `reset`, learn the classes first."""
         if reset:
-            self.classes_ = np.unique(labels if classes is None else classes)
-        unknown = np.setdiff1d(labels, self.classes_)
-        if unknown.size:
-            raise ValueError(
-                f"{type(self).__name__} expected y of the classes {self.classes_}, got {unknown}"
-            )
-        return np.searchsorted(self.classes_, labels)
+            self._classes = Classes(self, labels, known)
+            self.classes_ = self._classes.classes_
+            self._n_outputs = self._classes.n_outputs
+        return self._classes.encode(labels)
+
+    def _loss(self) -> Callable[..., Any]:
+        one = LOSSES[self.loss] if isinstance(self.loss, str) else self.loss
+        loss = self._classes.loss(one)
+        return partial(loss, batch_first=True) if self._per_step else loss
+
+    def _metrics_of(self) -> Mapping[str, Callable[..., float]] | None:
+        return {"accuracy": losses.accuracy} if self._classes.kind == "one" else None
+
+    def _constant(self, target: Array, weight: Array) -> Array:
+        return self._classes.constant(target, weight)
+
+    def predict_proba(self, X: Any, *, lengths: Any = None) -> Any:
+        """Return the probability of each class.
+
+        Parameters
+        ----------
+        X : sequences
+            See the class.
+        lengths : (samples,) array_like of int, optional
+            As for `fit`.
+
+        Returns
+        -------
+        (samples, classes) array
+            In the order of `classes_`; with a time axis before the last one where there is a label
+            for each step, and then a list of arrays for a list. Of several labels, the probability
+            that each holds; of several outputs, a list with such an array for each.
+        """
+        scores, n = self._outputs(X, lengths)
+        probabilities = self._classes.probabilities(scores)
+        if not self._per_step:
+            return probabilities
+        if self._classes.kind == "outputs":
+            return [unpad(each, n, X) for each in probabilities]
+        return unpad(probabilities, n, X)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class SequenceClassifier(ClassifierMixin, ClassEstimator):
     """A class for each sequence, by a recurrent network and softmax cross-entropy.
+
+    ``y`` is (samples,), or (samples, columns) for several labels, numbers 0 and 1 that say which
+    hold, or several outputs, each with classes of its own.
 
     Parameters
     ----------
@@ -68,74 +145,88 @@ class SequenceClassifier(ClassifierMixin, ClassEstimator):
         or the maximum over all steps. A bidirectional network wants one of the latter two: at the
         last step its reverse half has read that step alone.
     **parameters
-        As for `SequenceEstimator` and `NetworkEstimator`.
+        As for `ClassEstimator`, `SequenceEstimator` and `NetworkEstimator`.
 
     Attributes
     ----------
     classes_ : (classes,) array
+        Of several outputs a list of such arrays.
 
     Examples
     --------
     >>> from rnnfast import SequenceClassifier
     >>> X = [[0.0, 1.0, 2.0], [2.0, 1.0], [0.0, 2.0, 3.0, 4.0], [3.0, 0.0]]
     >>> y = ["up", "down", "up", "down"]
-    >>> model = SequenceClassifier(max_iter=100, random_state=0).fit(X, y)
+    >>> model = SequenceClassifier(random_state=0).fit(X, y)
     >>> model.predict([[1.0, 2.0, 4.0, 5.0], [5.0, 4.0, 1.0]]).tolist()
     ['up', 'down']
     """
 
-    pooling: str = "last"
+    pooling: str = parameter("last", may_be.one_of("last", "mean", "max"), fixed=True)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        tags.target_tags.multi_output = True
+        return tags
 
     def _check_y(
-        self, y: Any, x: Array, lengths: Array | None, reset: bool, classes: Any
-    ) -> tuple[Array, int]:
-        if reset:  # as predict_proba_steps asks
-            self._reads_once = (
-                self.network is None and not self.bidirectional and self.pooling == "last"
-            )
-        labels = column_or_1d(y, warn=True)
-        assert_all_finite(labels, input_name="y")
-        check_classification_targets(labels)
+        self, y: Any, x: Array, lengths: Array | None, reset: bool, classes: Any = None
+    ) -> Array:
+        labels = _labels(type(self).__name__, y)
         check_consistent_length(x, labels)
-        return self._encode(labels, reset, classes), len(self.classes_)
+        return self._learn_classes(labels, reset, classes)
 
-    def _strata(self, target: Array) -> Array:
-        return target
+    def _strata(self, target: Array) -> Array | None:
+        return target if target.ndim == 1 else None
 
-    def _head(self, size: int, n_outputs: int) -> list[Layer]:
-        return [pool(self, self.pooling), *super()._head(size, n_outputs)]
+    def _check_weight(
+        self, sample_weight: Any, target: Array, x: Array, lengths: Array | None
+    ) -> Array | None:
+        weight = super()._check_weight(sample_weight, target, x, lengths)
+        if self.class_weight is None:
+            return weight
+        factor = self._classes.weights(self.class_weight, target)
+        return factor if weight is None else factor * weight
 
-    def predict_proba(self, X: Any) -> Array:
-        """Return the probability of each class.
-
-        Parameters
-        ----------
-        X : sequences
-            See the class.
-
-        Returns
-        -------
-        (samples, classes) array
-            In the order of `classes_`.
-        """
-        return _probabilities(self._outputs(X)[0])
-
-    def predict(self, X: Any) -> Array:
+    def predict(self, X: Any, *, lengths: Any = None) -> Array:
         """Return the most probable class of each sequence.
 
         Parameters
         ----------
         X : sequences
             See the class.
+        lengths : (samples,) array_like of int, optional
+            As for `fit`.
 
         Returns
         -------
-        (samples,) array
+        (samples,) array, or (samples, columns) as y was
         """
-        scores, _ = self._outputs(X)
-        return self.classes_[scores.argmax(axis=1)]
+        scores, _ = self._outputs(X, lengths)
+        return self._classes.decode(scores)
 
-    def predict_proba_steps(self, X: Any) -> Any:
+    def score(self, X: Any, y: Any, sample_weight: Any = None, *, lengths: Any = None) -> float:
+        """Return the fraction of sequences whose class, or whole row of y, is predicted.
+
+        Parameters
+        ----------
+        X, y, lengths
+            As for `fit`.
+        sample_weight : (samples,) array_like, optional
+
+        Returns
+        -------
+        float
+        """
+        labels, predicted = _labels(type(self).__name__, y), self.predict(X, lengths=lengths)
+        check_consistent_length(predicted, labels, sample_weight)
+        right = labels == predicted
+        if right.ndim == 2:
+            right = right.all(axis=1)
+        return float(np.average(right, weights=sample_weight))
+
+    def predict_proba_steps(self, X: Any, *, lengths: Any = None) -> Any:
         """Return the belief at each step: the probabilities had the sequence ended there.
 
         A network that reads forwards and looks at the last step takes one pass; any other one
@@ -145,6 +236,8 @@ class SequenceClassifier(ClassifierMixin, ClassEstimator):
         ----------
         X : sequences
             See the class.
+        lengths : (samples,) array_like of int, optional
+            As for `fit`.
 
         Returns
         -------
@@ -152,29 +245,45 @@ class SequenceClassifier(ClassifierMixin, ClassEstimator):
             NaN where a `network` of convolutions wants more steps than there were until then.
         """
         check_is_fitted(self)
-        x, lengths = self._check_X(X, reset=False)
-        x = self._scaled(x)
-        if self._reads_once:
+        x, n = self._check_X(X, lengths, reset=False)
+        if self._reads_once():
             layers = [layer for layer in self.model_.layers if not isinstance(layer, Last)]
-            scores = predict(Sequential(*layers), x, lengths)
+            scores = predict(Sequential(*layers), x, n, self._prepared)
         else:
-            ends = np.full(len(x), x.shape[1]) if lengths is None else lengths
+            ends = np.full(len(x), x.shape[1]) if n is None else n
             until = np.minimum(np.arange(1, x.shape[1] + 1)[:, np.newaxis], ends)
-            scores = np.stack([predict(self.model_, x, n) for n in until], axis=1)
+            each = [predict(self.model_, x, stop, self._prepared) for stop in until]
+            scores = np.stack(each, axis=1)
             scores[(steps_left(self.model_, until) < 1).T] = np.nan
-        return unpad(_probabilities(scores), lengths, X)
+        return unpad(self._classes.probabilities(scores), n, X)
 
-
-def pool(owner: Any, pooling: str) -> Layer:
-    """Return the layer of this name."""
-    if pooling == "last":
-        return Last(batch_first=True)
-    if pooling not in ("mean", "max"):
-        raise ValueError(
-            f"{type(owner).__name__} expected pooling 'last', 'mean' or 'max', got {pooling!r}"
+    def _reads_once(self) -> bool:
+        fixed = self._fixed
+        return (
+            fixed["network"] is None and not fixed["bidirectional"] and fixed["pooling"] == "last"
         )
-    return Pool(pooling, batch_first=True)
 
 
-def _probabilities(scores: Array) -> Array:
-    return softmax(scores.astype(np.float64), axis=-1)
+def _labels(owner: str, y: Any) -> Array:
+    """Return labels as an array (N,) or (N, columns)."""
+    if y is None:
+        raise ValueError(f"{owner} requires y to be passed, but the target y is None")
+    y = plain(y)
+    try:
+        labels = np.asarray(y)
+    except ValueError:
+        labels = np.empty(0, object)
+    if labels.dtype == object and labels.ndim == 1 and len(labels) and np.ndim(labels[0]):
+        raise ValueError(
+            f"{owner} expected y with a label for each sample, or a column for each label that may "
+            "hold (sklearn.preprocessing.MultiLabelBinarizer makes these), got lists of labels"
+        )
+    if labels.ndim != 2 or labels.shape[1] == 1:
+        labels = column_or_1d(labels, warn=True)
+    if labels.dtype == object:
+        missing = [i for i, label in enumerate(labels.flat) if label is None or label != label]
+        if missing:
+            i = missing[0] // max(labels[0].size if labels.ndim > 1 else 1, 1)
+            raise ValueError(f"{owner} expected y with a label for each sample, got none at y[{i}]")
+    assert_all_finite(labels, input_name="y")
+    return labels

@@ -17,18 +17,14 @@ from sklearn.utils.validation import check_is_fitted
 from .. import losses
 from ..datasets.formats import pad
 from ..layers import Last, Linear, Sequential
-from ..layers.base import check_size, is_number
-from .base import (
-    NetworkEstimator,
-    Scaler,
-    check_fraction,
-    check_network,
-    check_steps_left,
-    make_network,
-    predict,
-    unchanged_by_errors,
-)
+from ..layers.base import is_number
+from . import constraints as may_be
+from .base import NetworkEstimator, check_network, check_steps_left, make_network, predict
+from .batches import Batches
+from .constraints import Parameters, parameter
+from .scaling import Scaler
 from .sequences import axes, check_sequences, is_ragged, plain
+from .undo import unchanged_by_errors
 
 if TYPE_CHECKING:
     from ..layers.base import Array, Layer
@@ -39,7 +35,7 @@ __all__ = ["Forecaster", "LinearForecaster", "NaiveForecaster"]
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class SeriesEstimator(BaseEstimator):
+class SeriesEstimator(Parameters, BaseEstimator):
     """What forecasters share.
 
     Series may be
@@ -61,8 +57,16 @@ class SeriesEstimator(BaseEstimator):
         Features of a step.
     """
 
-    horizon: int = 1
-    targets: Sequence[int] | None = None
+    horizon: int = parameter(1, may_be.size(1), fixed=True)
+    targets: Sequence[int] | None = parameter(
+        None,
+        may_be.Constraint(
+            "a sequence of int",
+            lambda v: isinstance(v, (list, tuple, range, np.ndarray)) and len(v) > 0,
+        ),
+        may_be.none,
+        fixed=True,
+    )
 
     def fit(self, X: Any, y: None = None, exogenous: Any = None) -> Any:
         """Learn to forecast the later steps of series from the earlier ones.
@@ -129,14 +133,8 @@ class SeriesEstimator(BaseEstimator):
 
     def _remember(self) -> None:
         """Keep the parameters that predictions depend on: later changes wait for the next fit."""
-        horizon = check_size(_name(self), "horizon", self.horizon, 1)
-        if self.targets is not None:
-            if not isinstance(self.targets, (list, tuple, range, np.ndarray)):
-                raise TypeError(
-                    f"{_name(self)} expected targets as a sequence of int, got {self.targets!r}"
-                )
-            if len(self.targets) == 0:
-                raise ValueError(f"{_name(self)} expected targets of at least one feature")
+        self._check_parameters()
+        horizon = int(self.horizon)
         targets = None if self.targets is None else list(self.targets)
         names = [name for name in ("season", "window", "strategy") if hasattr(self, name)]
         others = {name: getattr(self, name) for name in names}
@@ -211,12 +209,11 @@ class NaiveForecaster(SeriesEstimator):
         As for `Forecaster`: horizon, targets.
     """
 
-    season: int = 1
+    season: int = parameter(1, may_be.size(1))
 
     def fit(self, X: Any, y: None = None, exogenous: Any = None) -> NaiveForecaster:
         """Check series; there is nothing to learn. As `Forecaster.fit` otherwise."""
-        check_size("NaiveForecaster", "season", self.season, 1)
-        with unchanged_by_errors(self):
+        with unchanged_by_errors(self, False):
             self._remember()
             self._check_series(X, exogenous, 0, reset=True)
         return self
@@ -239,7 +236,7 @@ class WindowEstimator(SeriesEstimator):
         steps and what follows them; default: one window for each series, as long as can be.
     """
 
-    window: int | None = None
+    window: int | None = parameter(None, may_be.size(1), may_be.none, fixed=True)
 
     def _lessons(
         self, series: Series, extra: Series | None, ahead: int
@@ -251,7 +248,7 @@ class WindowEstimator(SeriesEstimator):
         x : list of (windows, steps, features + ahead * exogenous features) arrays
         y : list of (windows, steps, ahead * targets) arrays
         """
-        least = 1 if self.window is None else check_size(_name(self), "window", self.window, 1)
+        least = 1 if self.window is None else int(self.window)
         self._check_steps(series, least + ahead)
         xs, ys = [], []
         for x, s in zip(self._inputs(series, extra, ahead, ahead), series, strict=True):
@@ -297,7 +294,7 @@ class LinearForecaster(WindowEstimator):
 
     def fit(self, X: Any, y: None = None, exogenous: Any = None) -> LinearForecaster:
         """Solve for the weights; as `Forecaster.fit` otherwise. Windows must be of one length."""
-        with unchanged_by_errors(self):
+        with unchanged_by_errors(self, False):
             self._remember()
             series, extra = self._check_series(X, exogenous, 0, reset=True)
             xs, ys = self._lessons(series, extra, self._fitted.horizon)
@@ -362,10 +359,14 @@ class Forecaster(WindowEstimator, NetworkEstimator):
     True
     """
 
-    strategy: str = "direct"
-    standardize: bool = True
-    calibration_fraction: float = 0.0
-    network: Callable[[int, int], Layer] | None = None
+    strategy: str = parameter("direct", may_be.one_of("direct", "iterated", "seq2seq"), fixed=True)
+    standardize: bool = parameter(True, may_be.flag, fixed=True)
+    calibration_fraction: float = parameter(
+        0.0, may_be.number("a number from 0 to below 1", 0.0, 1.0, ends="low")
+    )
+    network: Callable[[int, int], Layer] | None = parameter(
+        None, may_be.function, may_be.none, fixed=True
+    )
 
     def fit(self, X: Any, y: None = None, exogenous: Any = None) -> Forecaster:
         """Train on series. As `SeriesEstimator.fit` otherwise.
@@ -380,8 +381,9 @@ class Forecaster(WindowEstimator, NetworkEstimator):
         -------
         self
         """
-        with unchanged_by_errors(self):
-            self._fit(X, exogenous, self._continues())
+        goes_on = self._continues()
+        with unchanged_by_errors(self, goes_on):
+            self._fit(X, exogenous, goes_on)
         return self
 
     def partial_fit(self, X: Any, y: None = None, exogenous: Any = None) -> Forecaster:
@@ -396,25 +398,13 @@ class Forecaster(WindowEstimator, NetworkEstimator):
         -------
         self
         """
-        with unchanged_by_errors(self):
-            self._fit(X, exogenous, self._continues(partial=True), partial=True)
+        goes_on = self._continues(partial=True)
+        with unchanged_by_errors(self, goes_on):
+            self._fit(X, exogenous, goes_on, partial=True)
         return self
 
     def _fit(self, X: Any, exogenous: Any, goes_on: bool, partial: bool = False) -> None:
-        if self.strategy not in ("direct", "iterated", "seq2seq"):
-            raise ValueError(
-                "Forecaster expected strategy 'direct', 'iterated' or 'seq2seq', "
-                f"got {self.strategy!r}"
-            )
-        before = self._fitted if goes_on else None
         self._remember()
-        for name in ("horizon", "targets", "strategy") if before else ():
-            was, now = getattr(before, name), getattr(self._fitted, name)
-            if was != now:
-                raise ValueError(
-                    f"Forecaster expected {name} {was!r}, as in the fit that this one goes on "
-                    f"from, got {now!r}"
-                )
         ahead = self._ahead()
         series, extra = self._check_series(X, exogenous, 0, reset=not goes_on)
         everything = list(range(self.n_features_in_))
@@ -434,15 +424,23 @@ class Forecaster(WindowEstimator, NetworkEstimator):
             series, extra, *validation = self._hold_out("validation_fraction", series, extra)
         if not goes_on:
             self._learn_scales(series, extra)
-            n_features = self.n_features_in_ + ahead * self._n_exogenous
-            self._start(self._network(n_features, ahead * len(targets)))
+        n_features = self.n_features_in_ + ahead * self._n_exogenous
+
+        def network() -> Sequential:
+            return self._network(n_features, ahead * len(targets))
+
+        if goes_on:
+            self._go_on(network)
+        else:
+            self._start(network())
         if validation is not None:
             validation = self._data(*validation)
+        data = self._data(series, extra)
         self._train(
-            self._data(series, extra),
+            self._batches(data, self._seed()),
             losses.squared_error,
-            validation=validation,
-            epochs=1 if partial else None,
+            validation=None if validation is None else self._batches(validation),
+            partial=partial,
         )
         self.residuals_ = None if calibration is None else self._residuals(*calibration)
 
@@ -516,10 +514,10 @@ class Forecaster(WindowEstimator, NetworkEstimator):
         self._extra_scaler = Scaler(self, "exogenous")
         if self.standardize:
             rows = np.concatenate(series)
-            self._scaler.fit(rows)
-            self._target_scaler.fit(rows[:, self._columns()])
+            self._scaler = self._scaler.updated(rows)
+            self._target_scaler = self._target_scaler.updated(rows[:, self._columns()])
             if extra is not None:
-                self._extra_scaler.fit(np.concatenate(extra))
+                self._extra_scaler = self._extra_scaler.updated(np.concatenate(extra))
 
     def _scaled(self, series: Series, extra: Series | None) -> tuple[Series, Series | None]:
         scaled = [self._scaler(s) for s in series]
@@ -542,9 +540,15 @@ class Forecaster(WindowEstimator, NetworkEstimator):
             y = np.concatenate([piece[:, -1] for piece in ys])
         return (x, y) if lengths is None else (x, y, lengths)
 
+    def _batches(self, data: tuple[Array, ...], seed: int | None = None) -> Batches:
+        def take(some: Array) -> tuple[Array, ...]:
+            return tuple(array[some] for array in data)
+
+        return Batches(take, np.arange(len(data[0])), self.batch_size, seed)
+
     def _hold_out(self, name: str, series: Series, extra: Series | None) -> Any:
         """Return series and extra ones to train on, and those held out: a list of four."""
-        fraction = check_fraction(self, name)
+        fraction = getattr(self, name)
         if len(series) > 1:
             order = self._random_state.permutation(len(series))
             n = math.ceil(fraction * len(series))

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import softmax
-from sklearn.utils import assert_all_finite
-from sklearn.utils.multiclass import check_classification_targets
 
 from ..datasets.formats import pad
+from . import constraints as may_be
 from .classifier import ClassEstimator
-from .sequences import plain, unpad
+from .constraints import parameter
+from .sequences import is_ragged, plain, unpad
 
 if TYPE_CHECKING:
     from ..layers.base import Array
@@ -23,13 +22,16 @@ class SequenceLabeler(ClassEstimator):
     """A class for each step of each sequence; softmax cross-entropy at all steps.
 
     ``y`` is a (samples, time) array, or for sequences of any lengths a list of 1-D arrays, a label
-    for each step of X.
+    for each step of X; with another axis for several labels, or several outputs, of a step.
 
     Parameters
     ----------
+    ignore_label : label, optional
+        What stands in y for steps without a label: they do not count in the loss or the score.
+        None and NaN always stand for that.
     **parameters
-        As for `SequenceEstimator` and `NetworkEstimator`. What `network` returns keeps the axis of
-        time.
+        As for `ClassEstimator`, `SequenceEstimator` and `NetworkEstimator`. What `network` returns
+        keeps the axis of time.
 
     Attributes
     ----------
@@ -40,93 +42,130 @@ class SequenceLabeler(ClassEstimator):
     >>> from rnnfast import SequenceLabeler
     >>> X = [[0.0, 1.0, 1.0, 0.0], [1.0, 0.0, 0.0, 1.0]]
     >>> y = [["a", "b", "b", "a"], ["b", "a", "a", "b"]]
-    >>> SequenceLabeler(max_iter=100, random_state=0).fit(X, y).predict(X).tolist()
+    >>> SequenceLabeler(random_state=0).fit(X, y).predict(X).tolist()
     [['a', 'b', 'b', 'a'], ['b', 'a', 'a', 'b']]
     """
 
-    _keeps_time: ClassVar[bool] = True
+    ignore_label: Any = parameter(None, may_be.Constraint("a label", lambda v: np.ndim(v) == 0))
+
+    @property
+    def _per_step(self) -> bool:
+        return True
 
     def _check_y(
-        self, y: Any, x: Array, lengths: Array | None, reset: bool, classes: Any
-    ) -> tuple[Array, int]:
-        owner = type(self).__name__
-        if y is None:
-            raise ValueError(f"{owner} requires y to be passed, but the target y is None")
-        labels = self._labels(y)
+        self, y: Any, x: Array, lengths: Array | None, reset: bool, classes: Any = None
+    ) -> Array:
         ends = np.full(len(x), x.shape[1]) if lengths is None else lengths
-        if [label.shape for label in labels] != [(n,) for n in ends]:
-            raise ValueError(
-                f"{owner} expected y with a label for each step of X, got "
-                f"{[label.shape for label in labels][:5]} for {ends[:5]} steps in the first samples"
-            )
-        for i, label in enumerate(labels):
-            assert_all_finite(label, input_name=f"y[{i}]")
-        together = np.concatenate(labels)
-        check_classification_targets(together)
-        codes = self._encode(together, reset, classes)
-        return pad(np.split(codes, np.cumsum(ends)[:-1]))[0], len(self.classes_)
+        together, counted = self._together(y, ends)
+        if not counted.any():
+            raise ValueError(f"{type(self).__name__} expected y with labels, got none at any step")
+        some = self._learn_classes(together[counted], reset, classes)
+        codes = np.full((len(together), *some.shape[1:]), -1, some.dtype)  # which weights leave out
+        codes[counted] = some
+        return pad(np.split(codes, np.cumsum(ends)[:-1]))[0]
 
-    def predict_proba(self, X: Any) -> Any:
-        """Return the probability of each class at each step.
+    def _check_weight(
+        self, sample_weight: Any, target: Array, x: Array, lengths: Array | None
+    ) -> Array | None:
+        weight = super()._check_weight(sample_weight, target, x, lengths)
+        counted = target.reshape(*target.shape[:2], -1)[..., 0] >= 0
+        if self.class_weight is None and counted.all():
+            return weight
+        steps = counted.astype(np.float64)
+        if self.class_weight is not None:
+            steps[counted] = self._classes.weights(self.class_weight, target[counted])
+        return steps if weight is None else steps * weight[:, np.newaxis]
 
-        Parameters
-        ----------
-        X : sequences
-            See the class.
-
-        Returns
-        -------
-        (samples, time, classes) array, or list of (time, classes) arrays for a list
-        """
-        scores, lengths = self._outputs(X)
-        return unpad(softmax(scores.astype(np.float64), axis=-1), lengths, X)
-
-    def predict(self, X: Any) -> Any:
+    def predict(self, X: Any, *, lengths: Any = None) -> Any:
         """Return the most probable class at each step.
 
         Parameters
         ----------
         X : sequences
             See the class.
+        lengths : (samples,) array_like of int, optional
+            As for `fit`.
 
         Returns
         -------
         (samples, time) array, or list of (time,) arrays for a list
+            With another axis where y has one.
         """
-        scores, lengths = self._outputs(X)
-        return unpad(self.classes_[scores.argmax(axis=-1)], lengths, X)
+        scores, n = self._outputs(X, lengths)
+        return unpad(self._classes.decode(scores), n, X)
 
-    def score(self, X: Any, y: Any) -> float:
-        """Return the share of all steps whose class is predicted.
+    def score(self, X: Any, y: Any, sample_weight: Any = None, *, lengths: Any = None) -> float:
+        """Return the fraction of all steps with a label whose class is predicted.
 
         Parameters
         ----------
-        X : sequences
-        y : (samples, time) array_like, or list of 1-D arrays
+        X, y, lengths
+            As for `fit`.
+        sample_weight : (samples,) array_like, optional
 
         Returns
         -------
         float
         """
-        owner, predicted, labels = type(self).__name__, self.predict(X), self._labels(y)
-        if len(predicted) != len(labels):
+        scores, n = self._outputs(X, lengths)
+        ends = np.full(len(scores), scores.shape[1]) if n is None else n
+        together, counted = self._together(y, ends)
+        predicted = self._classes.decode(scores)[np.arange(scores.shape[1]) < ends[:, np.newaxis]]
+        right = np.asarray(predicted == together)
+        right = right.reshape(len(right), -1).all(axis=1)
+        weights = None
+        if sample_weight is not None:
+            weights = np.repeat(np.asarray(sample_weight), ends)[counted]
+        return float(np.average(right[counted], weights=weights))
+
+    def _together(self, y: Any, ends: Array) -> tuple[Array, Array]:
+        """Return the labels of all steps, and which of them are labels."""
+        owner = type(self).__name__
+        if y is None:
+            raise ValueError(f"{owner} requires y to be passed, but the target y is None")
+        if not hasattr(y, "__len__"):
+            raise TypeError(f"{owner} expected y as the labels of each sequence, got {y!r}")
+        ragged = is_ragged(y)
+        labels = [np.asarray(sample) for sample in plain(y)]
+        if len(labels) != len(ends):
             raise ValueError(
-                f"{owner} expected y with labels for each of {len(predicted)} sequences, "
+                f"{owner} expected y with labels for each of {len(ends)} sequences, "
                 f"got {len(labels)}"
             )
-        for i, (one, other) in enumerate(zip(predicted, labels, strict=True)):
-            if one.shape != other.shape:
+        for i, label in enumerate(labels):
+            # of a padded array, what follows the sample's end is not looked at
+            if label.ndim == 0 or len(label) < ends[i] or (ragged and len(label) != ends[i]):
                 raise ValueError(
-                    f"{owner} expected y[{i}] with a label for each of {len(one)} steps, "
-                    f"got shape {other.shape}"
+                    f"{owner} expected y[{i}] with a label for each of the {ends[i]} steps of "
+                    f"X[{i}], got shape {label.shape}"
                 )
-        return float(np.mean(np.concatenate(list(predicted)) == np.concatenate(labels)))
+        parts = [label[:n] for label, n in zip(labels, ends, strict=True)]
+        if len({part.dtype.kind for part in parts}) > 1:  # None beside words, say
+            parts = [part.astype(object) for part in parts]
+        together = np.concatenate(parts)
+        counted = _is_label(together)
+        if self.ignore_label is not None:
+            given = together == self.ignore_label
+            counted &= ~np.asarray(given).reshape(len(together), -1).any(axis=1)
+        return _typed(together, counted), counted
 
-    def _labels(self, y: Any) -> list[Array]:
-        """Return the labels of each sequence as an array."""
-        if not hasattr(y, "__len__"):
-            raise TypeError(
-                f"{type(self).__name__} expected y as the labels of each sequence, "
-                f"got {type(y).__name__}"
-            )
-        return [np.asarray(sample) for sample in plain(y)]
+
+def _is_label(labels: Array) -> Array:
+    """Return which rows hold neither None nor NaN."""
+    if labels.dtype == object:
+        known = np.array([v is not None and v == v for v in labels.flat]).reshape(labels.shape)
+    elif labels.dtype.kind == "f":
+        known = ~np.isnan(labels)
+    else:
+        return np.ones(len(labels), bool)
+    return known.reshape(len(labels), -1).all(axis=1)
+
+
+def _typed(labels: Array, counted: Array) -> Array:
+    """Return labels of objects in the type that those which count have by themselves."""
+    if labels.dtype != object or not counted.any():
+        return labels
+    some = np.array(labels[counted].tolist())
+    out = np.empty(labels.shape, some.dtype)
+    out[counted] = some
+    return out

@@ -14,12 +14,15 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from ..datasets import text_batches
-from ..generation import Position, Vocabulary, read, symbol_bits, write
+from ..generation import Position, Vocabulary, entropy, read, symbol_bits, write
 from ..layers import Embedding, JoinedEmbedding, Linear, Sequential
 from ..layers.base import check_positive, check_size
 from ..losses import softmax_cross_entropy
-from .base import NetworkEstimator, check_fraction, unchanged_by_errors
+from . import constraints as may_be
+from .base import NetworkEstimator
+from .constraints import parameter
 from .sequences import plain
+from .undo import unchanged_by_errors
 
 if TYPE_CHECKING:
     from ..layers.base import Array
@@ -105,12 +108,14 @@ class LanguageModel(NetworkEstimator):
     'cdabcdab'
     """
 
-    hidden_size: int | Sequence[int] = 128
-    embedding_size: int = 32
-    steps: int = 64
-    batch_size: int = 16
-    max_iter: int = 20
-    learning_rate_init: float = 2e-3
+    hidden_size: int | Sequence[int] = parameter(128, may_be.size(1), may_be.sizes, fixed=True)
+    embedding_size: int = parameter(32, may_be.size(1), fixed=True)
+    steps: int = parameter(64, may_be.size(1))
+    batch_size: int = parameter(16, may_be.size(1))
+    learning_rate_init: float = parameter(2e-3, may_be.positive)
+
+    _least_epochs = 20
+    _trivial_answer = "the symbols' frequencies alone"
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -134,8 +139,9 @@ class LanguageModel(NetworkEstimator):
         -------
         self
         """
-        with unchanged_by_errors(self):
-            return self._fit(X, self._continues())
+        goes_on = self._continues()
+        with unchanged_by_errors(self, goes_on):
+            return self._fit(X, goes_on)
 
     def partial_fit(self, X: Any, y: Any = None) -> LanguageModel:
         """Train for one epoch; symbols new after the first call are unknown.
@@ -149,39 +155,42 @@ class LanguageModel(NetworkEstimator):
         -------
         self
         """
-        with unchanged_by_errors(self):
-            return self._fit(X, self._continues(partial=True), partial=True)
+        goes_on = self._continues(partial=True)
+        with unchanged_by_errors(self, goes_on):
+            return self._fit(X, goes_on, partial=True)
 
     def _fit(self, X: Any, goes_on: bool, partial: bool = False) -> LanguageModel:
-        check_size("LanguageModel", "steps", self.steps, 1)
         sequences, several = self._check(X)
         if not goes_on:
             self._reset()
             self._learn_symbols(sequences, several)
         ids = [self._encode(sequence) for sequence in sequences]
-        if not goes_on:
+        if goes_on:
+            self._go_on(self._network)
+        else:
             self._start(self._network())
         held_out: list[Array] = []
         if self.early_stopping and not partial:
             if several:
                 ids, held_out = train_test_split(
                     ids,
-                    test_size=check_fraction(self, "validation_fraction"),
+                    test_size=self.validation_fraction,
                     random_state=self._seed(),
                 )
             else:
-                cut = round(len(ids[0]) * (1 - check_fraction(self, "validation_fraction")))
+                cut = round(len(ids[0]) * (1 - self.validation_fraction))
                 ids, held_out = [ids[0][:cut]], [ids[0][cut:]]
         self._train(
             ShuffledSequences(ids, self._batches, self._seed()) if several else self._batches(ids),
             next_symbols_loss,
             validation=self._batches(held_out) if held_out else None,
-            epochs=1 if partial else None,
+            partial=partial,
+            trivial=None
+            if partial
+            else entropy(np.concatenate([i.ravel() for i in held_out or ids])),
             carry_state=True,
             unit="symbols",
         )
-        if held_out:
-            self.validation_scores_ = [-loss for loss in self.history_["val_loss"]]
         return self
 
     def _network(self) -> Sequential:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,59 +12,22 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from ..datasets.formats import pad
-from ..generation import Vocabulary
+from ..generation import Vocabulary, entropy
 from ..layers import EncoderDecoder
-from ..layers.base import check_size
 from ..losses import softmax_cross_entropy
-from .base import ROWS, NetworkEstimator, Scaler, check_fraction, unchanged_by_errors
+from . import constraints as may_be
+from .base import ROWS, NetworkEstimator
+from .batches import Batches
+from .constraints import parameter
+from .scaling import Scaler
 from .sequences import FLOATS, plain
+from .undo import unchanged_by_errors
 
 if TYPE_CHECKING:
     from ..layers.base import Array
 
     Source = tuple[Array, Array | None]  # ids and lengths, or vectors
     Target = tuple[Array, Array, Array]  # what is read, what is to be written, lengths
-
-
-class PairBatches:
-    """Batches of sources and targets, as `rnnfast.fit` takes them for an `EncoderDecoder`.
-
-    Parameters
-    ----------
-    source : ids (samples, time) and lengths, or vectors (samples, features) and None
-    target : what is read and what is to be written, (samples, time), and lengths
-    samples : (n,) array of int
-    batch_size : int
-    seed : int, optional
-        Of the order, a new one each time; None keeps it.
-    """
-
-    def __init__(
-        self,
-        source: Source,
-        target: Target,
-        samples: Array,
-        batch_size: int,
-        seed: int | None = None,
-    ) -> None:
-        self.source, self.target, self.samples = source, target, samples
-        self.batch_size = check_size("Seq2Seq", "batch_size", batch_size, 1)
-        self.rng = None if seed is None else np.random.default_rng(seed)
-
-    def __len__(self) -> int:
-        """Return the number of batches."""
-        return -(-len(self.samples) // self.batch_size)
-
-    def __iter__(self) -> Iterator[Any]:
-        """Iterate over the batches."""
-        order = self.samples if self.rng is None else self.rng.permutation(self.samples)
-        read, written, lengths = self.target
-        for start in range(0, len(order), self.batch_size):
-            some = order[start : start + self.batch_size]
-            x, source_lengths = _take(self.source, some)
-            n = lengths[some]
-            T = n.max()
-            yield (x, read[some, :T], source_lengths, n), written[some, :T], n
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -114,12 +77,17 @@ class Seq2Seq(NetworkEstimator):
     ['12', '2']
     """
 
-    hidden_size: int = 64
-    embedding_size: int = 32
-    bidirectional: bool = False
-    attention: str | None = None
-    standardize: bool = True
-    max_length: int | None = None
+    hidden_size: int = parameter(64, may_be.size(1), fixed=True)
+    embedding_size: int = parameter(32, may_be.size(1), fixed=True)
+    bidirectional: bool = parameter(False, may_be.flag, fixed=True)
+    attention: str | None = parameter(
+        None, may_be.one_of("dot", "general", "concat"), may_be.none, fixed=True
+    )
+    standardize: bool = parameter(True, may_be.flag, fixed=True)
+    max_length: int | None = parameter(None, may_be.size(0), may_be.none, fixed=True)
+
+    _least_epochs = 50
+    _trivial_answer = "the symbols' frequencies alone"
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -143,8 +111,9 @@ class Seq2Seq(NetworkEstimator):
         -------
         self
         """
-        with unchanged_by_errors(self):
-            return self._fit(X, y, self._continues())
+        goes_on = self._continues()
+        with unchanged_by_errors(self, goes_on):
+            return self._fit(X, y, goes_on)
 
     def partial_fit(self, X: Any, y: Any) -> Seq2Seq:
         """Train for one epoch; symbols of y must be known from the first call.
@@ -158,8 +127,9 @@ class Seq2Seq(NetworkEstimator):
         -------
         self
         """
-        with unchanged_by_errors(self):
-            return self._fit(X, y, self._continues(partial=True), partial=True)
+        goes_on = self._continues(partial=True)
+        with unchanged_by_errors(self, goes_on):
+            return self._fit(X, y, goes_on, partial=True)
 
     def _fit(self, X: Any, y: Any, goes_on: bool, partial: bool = False) -> Seq2Seq:
         sources, targets = self._check_X(X), _check_sequences("y", y)
@@ -172,24 +142,32 @@ class Seq2Seq(NetworkEstimator):
             self._reset()
             self._learn_symbols(sources, targets)
         data = self._encode(sources), self._encode_targets(targets)
-        if not goes_on:
+        if goes_on:
+            self._go_on(self._network)
+        else:
             self._start(self._network())
-        some, others = np.arange(len(targets)), None
+        some, held_out = np.arange(len(targets)), None
         if self.early_stopping and not partial:
             some, others = train_test_split(
-                some,
-                test_size=check_fraction(self, "validation_fraction"),
-                random_state=self._seed(),
+                some, test_size=self.validation_fraction, random_state=self._seed()
             )
+            held_out = Batches(_take_pairs(*data), others, self.batch_size)
         self._train(
-            PairBatches(*data, some, self.batch_size, self._seed()),
+            Batches(_take_pairs(*data), some, self.batch_size, self._seed()),
             softmax_cross_entropy,
-            validation=None if others is None else PairBatches(*data, others, self.batch_size),
-            epochs=1 if partial else None,
+            validation=held_out,
+            partial=partial,
+            trivial=None
+            if partial
+            else self._trivial_loss(data[1], some if held_out is None else others),
         )
-        if others is not None:
-            self.validation_scores_ = [-loss for loss in self.history_["val_loss"]]
         return self
+
+    def _trivial_loss(self, target: Target, some: Array) -> float:
+        """Return the entropy, in nats, of the symbols of some targets, ends included."""
+        _, written, lengths = target
+        symbols = written[some][np.arange(written.shape[1]) < lengths[some, np.newaxis]]
+        return entropy(symbols)
 
     def _network(self) -> EncoderDecoder:
         vocabulary = self.source_vocabulary_
@@ -283,13 +261,11 @@ class Seq2Seq(NetworkEstimator):
         else:
             self.n_features_in_ = sources.shape[1]
             if self.standardize:
-                self._scaler.fit(sources)
+                self._scaler = self._scaler.updated(sources)
         self.target_vocabulary_ = Vocabulary.learn(targets, ends=True, unknown=False)
         self._texts = all(isinstance(target, str) for target in targets)
         longest = max(map(len, targets))
-        self.max_length_ = check_size(
-            "Seq2Seq", "max_length", 2 * longest if self.max_length is None else self.max_length, 0
-        )
+        self.max_length_ = 2 * longest if self.max_length is None else int(self.max_length)
 
     def _encode(self, sources: Any) -> Source:
         vectors = self.source_vocabulary_ is None
@@ -331,6 +307,19 @@ def _check_sequences(name: str, sequences: Any) -> list[Any]:
                 f"Seq2Seq expected {name} as a list of sequences, got one with {sequence!r:.80}"
             )
     return checked
+
+
+def _take_pairs(source: Source, target: Target) -> Callable[[Array], Any]:
+    """Return the `take` of pairs, as `rnnfast.fit` has them for an `EncoderDecoder`."""
+    read, written, lengths = target
+
+    def take(some: Array) -> Any:
+        x, source_lengths = _take(source, some)
+        n = lengths[some]
+        T = n.max()
+        return (x, read[some, :T], source_lengths, n), written[some, :T], n
+
+    return take
 
 
 def _take(source: Source, some: Array) -> Source:

@@ -12,7 +12,7 @@ pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 from sklearn.metrics import r2_score
 from support import each_engine as each_engine
 
-from rnnfast import GRU, Conv1d, Last, Linear, Sequential, datasets
+from rnnfast import GRU, SGD, Conv1d, Last, Linear, Sequential, datasets
 from rnnfast.estimators import Forecaster, LinearForecaster, NaiveForecaster
 
 QUICK = {
@@ -23,6 +23,10 @@ QUICK = {
     "random_state": 0,
 }
 STRATEGIES = ["direct", "iterated", "seq2seq"]
+
+
+def still(model, lr):
+    return SGD(model, 0.0)
 
 
 def waves(n=120, steps=30, seed=0):
@@ -150,7 +154,7 @@ def test_exogenous_inputs_known_in_the_future(strategy):
 
 def test_seq2seq_learns_at_every_step():
     X = waves(40)
-    options = {**QUICK, "max_iter": 1, "learning_rate_init": 0.0}
+    options = {**QUICK, "max_iter": 1, "optimizer": still}
     model = Forecaster(horizon=3, strategy="seq2seq", standardize=False, **options).fit(X)
     x = X.astype(np.float32)[..., None]
     prediction = model.model_.predict(x[:, :-3])
@@ -168,7 +172,7 @@ def strided(n_features, n_outputs):
 
 def test_networks_that_shorten_series():
     X = waves(60, 31)  # contexts of 28 steps: outputs after steps 3, 5, ..., 27
-    options = {**QUICK, "max_iter": 1, "learning_rate_init": 0.0, "network": strided}
+    options = {**QUICK, "max_iter": 1, "optimizer": still, "network": strided}
     model = Forecaster(horizon=3, strategy="seq2seq", standardize=False, **options).fit(X)
     x = X.astype(np.float32)[..., None]
     prediction = model.model_.predict(x[:, :-3])
@@ -234,12 +238,20 @@ def test_intervals_of_one_series():
 @pytest.mark.parametrize(
     ("options", "series", "message"),
     [
-        ({"strategy": "recursive"}, np.ones((3, 9)), "strategy 'direct', 'iterated' or 'seq2seq'"),
-        ({"horizon": 0}, np.ones((3, 9)), "horizon >= 1, got 0"),
+        (
+            {"strategy": "recursive"},
+            np.ones((3, 9)),
+            "strategy as one of 'direct', 'iterated', 'seq2seq'",
+        ),
+        ({"horizon": 0}, np.ones((3, 9)), "horizon as an integer >= 1, got 0"),
         ({"window": 9}, np.ones((3, 9)), "at least 10 steps, got 9"),
         ({"horizon": 9}, np.ones((3, 9)), "at least 10 steps, got 9"),
         ({"early_stopping": True}, np.ones(9), "a window, for validation_fraction of a single"),
-        ({"calibration_fraction": 1.0}, np.ones((3, 9)), "calibration_fraction between 0 and 1"),
+        (
+            {"calibration_fraction": 1.0},
+            np.ones((3, 9)),
+            "calibration_fraction as a number from 0 to below 1",
+        ),
         ({"calibration_fraction": 0.9}, np.ones((3, 9)), "to leave some of 3 series, got 0.9"),
         ({"network": strided}, np.ones((3, 9)), "1 outputs for each sample, without an axis"),
     ],

@@ -67,8 +67,8 @@ def test_refuses_labels():
     model = SequenceLabeler(**{**QUICK, "max_iter": 1})
     for wrong, message in [
         (None, "requires y to be passed"),
-        ([labels[:1] for labels in y], "a label for each step of X"),
-        (y[:3], "a label for each step of X"),
+        ([labels[:1] for labels in y], r"y\[0\] with a label for each of the \d steps"),
+        (y[:3], "labels for each of 4 sequences"),
         ([np.linspace(0.1, 0.9, len(labels)) for labels in y], "Unknown label type: continuous"),
     ]:
         with pytest.raises(ValueError, match=message):
@@ -80,11 +80,11 @@ def test_refuses_labels():
         np.zeros(len(labels) + shift) for labels, shift in zip(y, (1, -1, 0, 0), strict=True)
     ]
     for call in (model.fit, model.score):
-        with pytest.raises(TypeError, match="y as the labels of each sequence, got int"):
+        with pytest.raises(TypeError, match="y as the labels of each sequence, got 3"):
             call(X, 3)
     with pytest.raises(ValueError, match=r"y\[0\] with a label for each of"):
         model.score(X, swapped)
-    with pytest.raises(ValueError, match=r"y\[0\] contains NaN"):
+    with pytest.raises(ValueError, match="y with labels, got none at any step"):
         model.fit(X, [np.full(len(labels), np.nan) for labels in y])
 
 

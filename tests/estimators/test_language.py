@@ -18,7 +18,13 @@ from support import each_engine as each_engine
 from rnnfast import LanguageModel
 from rnnfast.layers.seq2seq import log_softmax
 
-QUICK = {"hidden_size": 16, "steps": 8, "learning_rate_init": 0.02, "random_state": 0}
+QUICK = {
+    "hidden_size": 16,
+    "steps": 8,
+    "max_iter": 20,
+    "learning_rate_init": 0.02,
+    "random_state": 0,
+}
 CYCLE = "abcd" * 200
 
 
@@ -171,7 +177,7 @@ def test_refuses(model):
             "arrays in X of shape (time,)",
         ),
         (lambda: quick().fit([scales(), scales()[:, :3]]), ValueError, "sequences with 4 voices"),
-        (lambda: quick(steps=0).fit(CYCLE), ValueError, "steps >= 1, got 0"),
+        (lambda: quick(steps=0).fit(CYCLE), ValueError, "steps as an integer >= 1, got 0"),
         (lambda: model.generate(-1), ValueError, "n >= 0, got -1"),
         (lambda: model.stream(0.0), ValueError, "temperature > 0 and finite, got 0.0"),
         (lambda: model.stream(top_k=0), ValueError, "top_k >= 1, got 0"),
@@ -210,5 +216,5 @@ def test_refuses_what_is_no_text(X, error):
 @pytest.mark.parametrize("fraction", [5, 1.0, -0.5, "a"])
 def test_refuses_fractions(fraction):
     model = LanguageModel(max_iter=1, early_stopping=True, validation_fraction=fraction)
-    with pytest.raises(ValueError, match="validation_fraction between 0 and 1"):
+    with pytest.raises(ValueError, match="validation_fraction as a number between 0 and 1"):
         model.fit("abcd" * 20)

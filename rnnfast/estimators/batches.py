@@ -1,0 +1,81 @@
+"""Samples in batches, for every estimator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from ..layers.base import Array
+
+
+class Batches:
+    """Samples in batches, in a new order at each pass.
+
+    Parameters
+    ----------
+    take : callable
+        ``take(samples)`` returns the batch of these samples, an array of int: x, y and, where they
+        are needed, lengths and weights, as for `rnnfast.fit`. What a sample is, and what is scaled,
+        cut or gathered for it, is done here, a batch at a time.
+    samples : (N,) array of int
+    batch_size : int
+    seed : int, optional
+        Of the order; default the order of `samples`.
+    """
+
+    def __init__(
+        self,
+        take: Callable[[Array], tuple[Any, ...]],
+        samples: Array,
+        batch_size: int,
+        seed: int | None = None,
+    ) -> None:
+        self.take, self.samples, self.batch_size = take, samples, batch_size
+        self.rng = None if seed is None else np.random.default_rng(seed)
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return -(-len(self.samples) // self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        """Iterate over the batches."""
+        order = self.samples if self.rng is None else self.rng.permutation(self.samples)
+        for start in range(0, len(order), self.batch_size):
+            yield self.take(order[start : start + self.batch_size])
+
+
+def take_sequences(
+    x: Array,
+    y: Array,
+    lengths: Array | None,
+    weight: Array | None,
+    prepare: Callable[[Array], Array],
+    steps_of_y: bool,
+) -> Callable[[Array], tuple[Any, ...]]:
+    """Return the `take` of padded sequences: each batch is cut to the longest of its samples.
+
+    Parameters
+    ----------
+    x : (N, T, ...) array
+    y : (N, ...) array
+    lengths : (N,) array of int, or None
+    weight : (N,) or (N, T) array, or None
+    prepare : callable
+        Of a batch of x: scaling.
+    steps_of_y : bool
+        Whether y has an axis of time, which is cut too.
+    """
+
+    def take(samples: Array) -> tuple[Any, ...]:
+        n = None if lengths is None else lengths[samples]
+        end = x.shape[1] if n is None else int(n.max())
+        target = y[samples, :end] if steps_of_y else y[samples]
+        batch = (prepare(x[samples, :end]), target, n)
+        if weight is None:
+            return batch if n is not None else batch[:2]
+        return *batch, weight[samples, :end] if weight.ndim == 2 else weight[samples]
+
+    return take

@@ -1,0 +1,153 @@
+"""What parameters may be: constraints in the metadata of fields, checked in one loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..callbacks import Callback
+
+
+class InvalidParameter(ValueError, TypeError):
+    """A parameter that is out of range, or of the wrong kind."""
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """What a value may be.
+
+    Parameters
+    ----------
+    text : str
+        For errors: "an integer >= 1".
+    holds : callable
+        Of the value.
+    """
+
+    text: str
+    holds: Callable[[Any], bool]
+
+
+def parameter(default: Any, *accepted: Constraint, fixed: bool = False) -> Any:
+    """Return a dataclass field with constraints.
+
+    Parameters
+    ----------
+    default : object
+    *accepted : Constraint
+        A value must satisfy one of them.
+    fixed : bool, default False
+        Whether the fitted network depends on the value, so that a fit which goes on from an earlier
+        one cannot change it.
+    """
+    return field(default=default, metadata={"accepted": accepted, "fixed": fixed})
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, (bool, np.bool_))
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, (bool, np.bool_))
+
+
+def size(least: int) -> Constraint:
+    """Accept integers from `least` on."""
+    return Constraint(f"an integer >= {least}", lambda v: _is_integer(v) and v >= least)
+
+
+def number(text: str, low: float = -np.inf, high: float = np.inf, ends: str = "both") -> Constraint:
+    """Accept real numbers between limits; `ends` says which of these: "both", "low" or "none"."""
+
+    def holds(value: Any) -> bool:
+        if not _is_real(value):
+            return False
+        above = value >= low if ends in ("both", "low") else value > low
+        return bool(above and (value <= high if ends == "both" else value < high))
+
+    return Constraint(text, holds)
+
+
+def one_of(*names: str) -> Constraint:
+    """Accept some words."""
+    return Constraint(
+        f"one of {', '.join(map(repr, names))}", lambda v: isinstance(v, str) and v in names
+    )
+
+
+def _is_sizes(value: Any) -> bool:
+    if isinstance(value, np.ndarray):
+        value = value.tolist() if value.ndim == 1 else [value.item()] if value.ndim == 0 else ()
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        return False
+    return len(value) > 0 and all(_is_integer(v) and v >= 1 for v in value)
+
+
+def _is_callbacks(value: Any) -> bool:
+    return isinstance(value, Sequence) and all(
+        isinstance(c, Callback) or callable(c) for c in value
+    )
+
+
+def _is_random_state(value: Any) -> bool:
+    if _is_integer(value):
+        return bool(0 <= value < 2**32)
+    return value is None or isinstance(value, np.random.RandomState)
+
+
+none = Constraint("None", lambda v: v is None)
+flag = Constraint("True or False", lambda v: isinstance(v, (bool, np.bool_)))
+function = Constraint("a function", callable)
+positive = number("a finite number > 0", 0.0, np.inf, ends="none")
+limit = Constraint("a number > 0", lambda v: _is_real(v) and bool(v > 0.0))
+fraction = number("a number between 0 and 1", 0.0, 1.0, ends="none")
+sizes = Constraint("a sequence of integers >= 1", _is_sizes)
+callbacks = Constraint("a sequence of Callback or functions", _is_callbacks)
+random_state = Constraint("an integer from 0 to 2**32 - 1, a RandomState or None", _is_random_state)
+verbosity = Constraint("True or False", lambda v: flag.holds(v) or (_is_integer(v) and v >= 0))
+
+
+class Parameters:
+    """What dataclasses of parameters made with `parameter` share."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    def _check_parameters(self) -> None:
+        """Raise InvalidParameter for the first parameter that is not as its field says."""
+        for each in fields(self):
+            accepted = each.metadata.get("accepted")
+            value = getattr(self, each.name)
+            if accepted and not any(constraint.holds(value) for constraint in accepted):
+                wanted = " or ".join(constraint.text for constraint in accepted)
+                raise InvalidParameter(
+                    f"{type(self).__name__} expected {each.name} as {wanted}, got {value!r}"
+                )
+
+    def _fixed_parameters(self) -> dict[str, Any]:
+        """Return the parameters that shape the network."""
+        return {
+            each.name: getattr(self, each.name)
+            for each in fields(self)
+            if each.metadata.get("fixed")
+        }
+
+    def _check_unchanged(self, before: dict[str, Any]) -> None:
+        """Raise InvalidParameter unless the parameters that shape the network are as before."""
+        for name, now in self._fixed_parameters().items():
+            was = before[name]
+            if now is not was and not _equal(now, was):
+                raise InvalidParameter(
+                    f"{type(self).__name__} expected {name} {was!r}, as in the fit that this one "
+                    f"goes on from, got {now!r}: a network of another shape needs a new estimator, "
+                    "or fit with warm_start=False"
+                )
+
+
+def _equal(a: Any, b: Any) -> bool:
+    if any(isinstance(v, np.ndarray) for v in (a, b)):
+        return bool(np.array_equal(a, b))
+    return type(a) is type(b) and bool(a == b)

@@ -1,0 +1,400 @@
+"""Estimators from sequences to targets: what classifier, regressor and labeler share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from sklearn.model_selection import train_test_split
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from ..generation import Vocabulary
+from ..layers import Embedding, Last, Linear, Pool, Sequential
+from . import constraints as may_be
+from .base import NetworkEstimator, check_network, check_steps_left, make_network, predict
+from .batches import Batches, take_sequences
+from .constraints import parameter
+from .scaling import Scaler
+from .sequences import axes, is_ragged
+from .stopgap import MISSING, check_ids, check_sequences, fill_missing, is_step, read_texts
+from .undo import unchanged_by_errors
+
+if TYPE_CHECKING:
+    from ..layers.base import Array, Layer
+    from .base import Network
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class SequenceEstimator(NetworkEstimator):
+    """Estimators from sequences to targets.
+
+    Every ``X`` may be
+
+    * a (samples, time, features) array, with `lengths` where it is padded;
+    * a list of (time, features) arrays, or of 1-D arrays, of any lengths: time steps that are not
+      there cost nothing;
+    * a (samples, time) array, series of one feature; as in scikit-learn all must then have the
+      same number of columns (steps);
+    * with `vocabulary_size`, token ids: a (samples, time) array or a list of sequences of int;
+    * texts: a list of str, whose symbols are characters, or of lists of words.
+
+    Parameters
+    ----------
+    bidirectional : bool
+        Whether the network also reads sequences backwards.
+    network : callable, optional
+        ``network(n_features, n_outputs)`` returns a layer that replaces the default network: it
+        gets (samples, time, n_features), batch first, and should take a seed of its own.
+    standardize : bool
+        Whether features (and a regressor's targets) are brought to mean 0 and variance 1 over the
+        samples and steps of all fits so far, partial ones too.
+    missing : {"mask", "linear", "ffill", "mean"}, optional
+        What becomes of NaN, None and masked entries in X; default: an error that names the first.
+        "mask" puts the mean there and tells the network by another feature for each feature;
+        "linear" interpolates along time, "ffill" repeats the last value, "mean" takes the
+        feature's mean.
+    vocabulary_size : int, optional
+        Number of tokens, where X holds token ids; an `Embedding` then comes first. Of texts, how
+        many symbols are kept at most, the most frequent ones and one for all others; default all.
+    embedding_size : int
+        Its size, the network's n_features.
+    unknown_id : int, optional
+        The token id that ids outside the vocabulary count as; default: an error.
+    **parameters
+        As for `NetworkEstimator`.
+
+    Attributes
+    ----------
+    n_features_in_ : int
+        Features of a time step; of a (samples, time) array, its columns.
+    vocabulary_ : Vocabulary
+        Of texts. Symbols that `fit` has not seen are the one symbol "unknown".
+    """
+
+    bidirectional: bool = parameter(False, may_be.flag, fixed=True)
+    network: Network | None = parameter(None, may_be.function, may_be.none, fixed=True)
+    standardize: bool = parameter(True, may_be.flag, fixed=True)
+    missing: str | None = parameter(None, may_be.one_of(*MISSING), may_be.none, fixed=True)
+    vocabulary_size: int | None = parameter(None, may_be.size(1), may_be.none, fixed=True)
+    embedding_size: int = parameter(32, may_be.size(1), fixed=True)
+    unknown_id: int | None = parameter(None, may_be.size(0), may_be.none, fixed=True)
+
+    _metrics: ClassVar[Mapping[str, Callable[..., float]] | None] = None
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        lengths: Any = None,
+        validation_data: Any = None,
+    ) -> Any:
+        """Train on sequences.
+
+        Parameters
+        ----------
+        X : sequences
+            See the class.
+        y : targets
+            See the class.
+        sample_weight : (samples,) array_like, optional
+            How much each sample counts in the loss.
+        lengths : (samples,) array_like of int, optional
+            Steps of each sample of a padded array X; what follows them is not looked at.
+        validation_data : (X, y) or (X, y, sample_weight), optional
+            What the loss is measured on after each epoch, in place of a part held out of X.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError, ValueError
+            For wrong data and parameters; the estimator is then as it was before.
+        """
+        return self._fit(X, y, sample_weight, lengths, validation_data)
+
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, *, lengths: Any = None) -> Any:
+        """Train for one epoch; as `fit` otherwise. Nothing is held out.
+
+        Parameters
+        ----------
+        X, y, sample_weight, lengths
+            As for `fit`.
+
+        Returns
+        -------
+        self
+        """
+        return self._fit(X, y, sample_weight, lengths, partial=True)
+
+    def _fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        lengths: Any,
+        validation_data: Any = None,
+        partial: bool = False,
+        classes: Any = None,
+    ) -> Any:
+        goes_on = self._continues(partial)
+        with unchanged_by_errors(self, goes_on):
+            x, n = self._check_X(X, lengths, reset=not goes_on)
+            target = self._check_y(y, x, n, not goes_on, classes)
+            weight = self._check_weight(sample_weight, target, x, n)
+            if not goes_on:
+                self._reset()
+                self._scaler = Scaler(self, "X")
+            self._learn_scale(x, n)
+            if goes_on:
+                self._go_on(self._network)
+            else:
+                self._start(self._network())
+            self._check_steps(x, n)
+            self._train_on(x, target, n, weight, self._check_validation(validation_data), partial)
+        return self
+
+    def _train_on(
+        self,
+        x: Array,
+        target: Array,
+        lengths: Array | None,
+        weight: Array | None,
+        validation: tuple[Any, ...] | None,
+        partial: bool,
+    ) -> None:
+        """Train on checked data, a part of them held out where that is asked for."""
+        some = np.arange(len(x))
+        held_out = None
+        take = take_sequences(x, target, lengths, weight, self._prepared, self._per_step)
+        measured = target, lengths, weight, some
+        if validation is not None:
+            xv, target_v, lengths_v, weight_v = validation
+            others = np.arange(len(xv))
+            of_v = take_sequences(xv, target_v, lengths_v, weight_v, self._prepared, self._per_step)
+            held_out = Batches(of_v, others, self.batch_size)
+            measured = target_v, lengths_v, weight_v, others
+        elif self.early_stopping and not partial:
+            some, others = train_test_split(
+                some,
+                test_size=self.validation_fraction,
+                random_state=self._seed(),
+                stratify=self._strata(target),
+            )
+            held_out = Batches(take, others, self.batch_size)
+            measured = target, lengths, weight, others
+        self._train(
+            Batches(take, some, self.batch_size, self._seed()),
+            self._loss(),
+            validation=held_out,
+            metrics=self._metrics_of(),
+            partial=partial,
+            trivial=None if partial else self._trivial_loss(*measured),
+        )
+
+    # ---- what subclasses say
+
+    @property
+    def _per_step(self) -> bool:
+        """Whether there is a target for each step: the network then keeps the axis of time."""
+        return False
+
+    def _check_y(
+        self, y: Any, x: Array, lengths: Array | None, reset: bool, classes: Any = None
+    ) -> Array:
+        """Return checked targets as the loss takes them; sets `_n_outputs`."""
+        raise NotImplementedError
+
+    def _loss(self) -> Callable[..., Any]:
+        """Return the loss of the network's outputs."""
+        raise NotImplementedError
+
+    def _metrics_of(self) -> Mapping[str, Callable[..., float]] | None:
+        return self._metrics
+
+    def _constant(self, target: Array, weight: Array) -> Array:
+        """Return the best outputs (n_outputs,) that are the same for all (N, ...) targets."""
+        raise NotImplementedError
+
+    def _strata(self, target: Array) -> Array | None:
+        """Return the classes that both parts should hold in equal shares, or None."""
+        return None
+
+    # ---- the network
+
+    def _network(self) -> Sequential:
+        layers: list[Layer] = []
+        size = self._channels
+        if self._vocabulary_size is not None:
+            size = self.embedding_size
+            layers.append(Embedding(self._vocabulary_size, size, seed=self._seed()))
+        elif self.missing == "mask":
+            size = 2 * size
+        if self.network is None:
+            layers += self._default_layers(size)
+            model = Sequential(*layers)
+        else:
+            model = Sequential(*layers, make_network(self, size, self._n_outputs))
+        check_network(self, model, self._n_outputs, self._per_step)
+        return model
+
+    def _default_layers(self, size: int) -> list[Layer]:
+        layers = self._recurrent_layers(size, self.bidirectional)
+        width = next(layer.out_size for layer in reversed(layers) if layer.out_size)
+        if not self._per_step:
+            pooling = getattr(self, "pooling", "last")
+            last = pooling == "last"
+            layers.append(Last(batch_first=True) if last else Pool(pooling, batch_first=True))
+        return [*layers, Linear(width, self._n_outputs, seed=self._seed())]
+
+    def _outputs(self, X: Any, lengths: Any = None) -> tuple[Array, Array | None]:
+        """Return the network's outputs, and the lengths of X."""
+        check_is_fitted(self)
+        x, n = self._check_X(X, lengths, reset=False)
+        self._check_steps(x, n)
+        return self._finite(predict(self.model_, x, n, self._prepared)), n
+
+    def _finite(self, outputs: Array) -> Array:
+        """Return outputs; raise where a network gives no number, which is no class and no value."""
+        finite = np.isfinite(outputs).reshape(len(outputs), -1).all(axis=1)
+        if not finite.all():
+            raise ValueError(
+                f"{type(self).__name__} expected a network whose outputs are finite, got NaN or "
+                f"inf for X[{int(np.argmin(finite))}]: its weights have diverged; fit it again"
+            )
+        return outputs
+
+    def _trivial_loss(
+        self, target: Array, lengths: Array | None, weight: Array | None, some: Array
+    ) -> float:
+        """Return the loss of the best answer that is the same for all of some samples."""
+        flat, weights = target[some], None if weight is None else weight[some]
+        if self._per_step:
+            n = np.full(len(some), flat.shape[1]) if lengths is None else lengths[some]
+            real = np.arange(flat.shape[1]) < n[:, np.newaxis]
+            if weights is not None:
+                weights = np.broadcast_to(weights.reshape(len(weights), -1), real.shape)[real]
+            flat = flat[real]
+        weights = np.ones(len(flat)) if weights is None else weights
+        counted = weights > 0.0
+        if not counted.any():
+            return 0.0
+        flat, weights = flat[counted], weights[counted]
+        outputs = self._constant(flat, weights).astype(np.float32)
+        same = np.broadcast_to(outputs, (len(flat), len(outputs)))
+        return float(self._loss()(np.ascontiguousarray(same), flat, weight=weights)[0])
+
+    # ---- sequences
+
+    def _check_steps(self, x: Array, lengths: Array | None) -> None:
+        """Raise ValueError where the network does not give the steps that are needed."""
+        ends = np.full(len(x), x.shape[1]) if lengths is None else lengths
+        if not self._per_step:
+            check_steps_left(self, self.model_, ends)
+            return
+        given = self.model_.out_lengths(ends)
+        if (given != ends).any():
+            i = int(np.argmax(given != ends))
+            raise ValueError(
+                f"{type(self).__name__} expected network to give an output at each step, got "
+                f"{given[i]} outputs from the {ends[i]} steps of X[{i}]"
+            )
+
+    def _check_X(self, X: Any, lengths: Any, reset: bool) -> tuple[Array, Array | None]:
+        """Return X as (samples, time, features), or ids (samples, time), and its lengths."""
+        texts = read_texts(self, X)
+        if reset:
+            self._texts, self._vocabulary_size = texts is not None, self.vocabulary_size
+            if texts is not None:
+                self.vocabulary_ = Vocabulary.learn(texts, limit=self.vocabulary_size)
+                self._vocabulary_size = self.vocabulary_.size
+        if (texts is not None) != self._texts:
+            wanted, got = ("texts", "numbers") if self._texts else ("numbers", "texts")
+            raise TypeError(f"{type(self).__name__} expected X of {wanted}, as in fit, got {got}")
+        if texts is not None:
+            X = [self.vocabulary_.encode(text) for text in texts]
+        if self._vocabulary_size is not None:
+            x, n = check_ids(self, X, self._vocabulary_size, lengths, self.unknown_id)
+        else:
+            x, n = check_sequences(self, X, lengths=lengths, missing=self.missing)
+        channels = x.shape[2] if x.ndim == 3 else 1
+        columns = texts is None and x.ndim == 3 and not is_ragged(X) and axes(X) == 2
+        if reset:
+            self._columns, self._channels = columns, channels
+        if columns and self._columns:
+            validate_data(self, X, reset=reset, skip_check_array=True)
+        elif reset:
+            self.n_features_in_ = channels
+        if channels != self._channels:
+            raise ValueError(
+                f"{type(self).__name__} expected X of {self._channels} features at each step, as "
+                f"in fit, got {channels}"
+            )
+        if self.missing in ("linear", "ffill"):
+            x = fill_missing(x, n, self.missing)
+        return x, n
+
+    def _check_weight(
+        self, sample_weight: Any, target: Array, x: Array, lengths: Array | None
+    ) -> Array | None:
+        """Return the weight of each sample, (N,), or of each of its steps, (N, T), or None."""
+        if sample_weight is None:
+            return None
+        owner = type(self).__name__
+        weight = np.asarray(sample_weight)
+        if weight.dtype.kind not in "fiub":
+            raise TypeError(f"{owner} expected sample_weight as numbers, got {weight.dtype}")
+        if weight.shape != (len(x),):
+            raise ValueError(
+                f"{owner} expected sample_weight of shape ({len(x)},), one for each sample, got "
+                f"{weight.shape}"
+            )
+        weight = weight.astype(np.float64)
+        wrong = weight[~((weight >= 0.0) & np.isfinite(weight))]
+        if wrong.size or not weight.any():
+            got = wrong[0] if wrong.size else "zeros only"
+            raise ValueError(f"{owner} expected sample_weight >= 0 and finite, got {got}")
+        return weight
+
+    def _check_validation(self, given: Any) -> tuple[Any, ...] | None:
+        if given is None:
+            return None
+        if not isinstance(given, (tuple, list)) or len(given) not in (2, 3):
+            raise ValueError(
+                f"{type(self).__name__} expected validation_data as (X, y) or (X, y, "
+                f"sample_weight), got {type(given).__name__}"
+            )
+        X, y, *weight = given
+        x, lengths = self._check_X(X, None, reset=False)
+        target = self._check_y(y, x, lengths, False)
+        self._check_steps(x, lengths)
+        return (
+            x,
+            target,
+            lengths,
+            self._check_weight(weight[0] if weight else None, target, x, lengths),
+        )
+
+    def _learn_scale(self, x: Array, lengths: Array | None) -> None:
+        if self._vocabulary_size is None and (self.standardize or self.missing is not None):
+            self._scaler = self._scaler.updated(x, is_step(x, lengths))
+
+    def _prepared(self, x: Array) -> Array:
+        """Return a batch of X as the network takes it."""
+        if self._vocabulary_size is not None:
+            return x
+        gaps = np.isnan(x) if self.missing in ("mask", "mean") else None
+        if gaps is not None:
+            x = np.where(gaps, self._scaler.mean, x)
+        scaled = self._scaler(x) if self.standardize else self._unscaled(x)
+        if self.missing != "mask":
+            return scaled
+        return np.concatenate([scaled, gaps.astype(np.float32)], axis=-1)
+
+    def _unscaled(self, x: Array) -> Array:
+        return Scaler(self, "X")(x)

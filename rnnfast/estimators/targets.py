@@ -1,0 +1,175 @@
+"""Classes as the network learns them: one, several labels, or several outputs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.special import expit, softmax
+from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+
+from .. import losses
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..layers.base import Array
+
+    Loss = Callable[..., tuple[float, Array]]
+
+
+class Classes:
+    """The classes of labels, and what a network's outputs say about them.
+
+    Parameters
+    ----------
+    owner : estimator
+        For errors.
+    labels : (N,) array, or (N, outputs) array
+        One column of numbers 0 and 1 an output makes several labels, which hold or do not; other
+        columns are classes, one output each.
+    known : (classes,) array_like, optional
+        All classes that will come, beyond those of `labels`.
+
+    Attributes
+    ----------
+    kind : {"one", "labels", "outputs"}
+    classes_ : (classes,) array, or a list of these for each output
+        As scikit-learn's estimators have it.
+    n_outputs : int
+        Of the network.
+    """
+
+    def __init__(self, owner: Any, labels: Array, known: Any = None) -> None:
+        self._owner = type(owner).__name__
+        check_classification_targets(labels)
+        if labels.ndim == 1:
+            self.kind = "one"
+            self._each = [np.unique(labels if known is None else np.asarray(known))]
+        elif type_of_target(labels) == "multilabel-indicator":
+            self.kind = "labels"
+            self._each = [np.array([0, 1])] * labels.shape[1]
+        else:
+            self.kind = "outputs"
+            self._each = [np.unique(column) for column in labels.T]
+        self.columns = None if labels.ndim == 1 else labels.shape[1]
+        sizes = [len(each) for each in self._each]
+        self.n_outputs = len(sizes) if self.kind == "labels" else sum(sizes)
+        self._ends = np.cumsum(sizes)[:-1]
+
+    @property
+    def classes_(self) -> Any:
+        """The classes, as scikit-learn has them."""
+        if self.kind == "labels":
+            return np.arange(len(self._each))
+        return self._each[0] if self.kind == "one" else self._each
+
+    def encode(self, labels: Array) -> Array:
+        """Return targets of `loss`: (N,) or (N, outputs) int, or (N, labels) float32."""
+        columns = None if labels.ndim == 1 else labels.shape[1]
+        if columns != self.columns:
+            raise ValueError(
+                f"{self._owner} expected y of {_columns(self.columns)}, as in fit, got "
+                f"{_columns(columns)}"
+            )
+        codes = [
+            self._codes(column, classes)
+            for column, classes in zip(np.atleast_2d(labels.T), self._each, strict=True)
+        ]
+        if self.kind == "one":
+            return codes[0]
+        return np.stack(codes, axis=1).astype(np.float32 if self.kind == "labels" else np.int64)
+
+    def _codes(self, labels: Array, classes: Array) -> Array:
+        unknown = np.setdiff1d(labels, classes)
+        if unknown.size:
+            raise ValueError(f"{self._owner} expected y of the classes {classes}, got {unknown}")
+        return np.searchsorted(classes, labels)
+
+    def loss(self, of_classes: Loss) -> Loss:
+        """Return the loss of scores (..., n_outputs), given that of one output's classes."""
+        if self.kind == "one":
+            return of_classes
+        if self.kind == "labels":
+            return losses.logistic
+
+        def together(
+            scores: Array, codes: Array, *args: Any, **options: Any
+        ) -> tuple[float, Array]:
+            value, gradients = 0.0, []
+            for i, part in enumerate(np.split(scores, self._ends, axis=-1)):
+                one, gradient = of_classes(
+                    np.ascontiguousarray(part), codes[..., i], *args, **options
+                )
+                value += one
+                gradients.append(gradient)
+            return value, np.concatenate(gradients, axis=-1)
+
+        return together
+
+    def constant(self, codes: Array, weights: Array) -> Array:
+        """Return the scores (n_outputs,) of the best answer that is the same for all."""
+        if self.kind == "labels":
+            p = np.average(codes, axis=0, weights=weights)
+            with np.errstate(divide="ignore"):
+                return np.clip(np.log(p) - np.log1p(-p), -30.0, 30.0)
+        shares = []
+        for column, classes in zip(np.atleast_2d(codes.T), self._each, strict=True):
+            counts = np.bincount(column, weights, len(classes))
+            shares.append(counts / counts.sum())
+        return np.log(np.maximum(np.concatenate(shares), 1e-13))
+
+    def weights(self, class_weight: Any, codes: Array) -> Array:
+        """Return the weight (N,) that `class_weight` gives each of N codes."""
+        if self.kind == "one":
+            return self._column_weights(class_weight, codes, 0)
+        several = not isinstance(class_weight, str)
+        if several and (
+            not isinstance(class_weight, (list, tuple)) or len(class_weight) != len(self._each)
+        ):
+            raise ValueError(
+                f"{self._owner} expected class_weight as 'balanced' or a list of {len(self._each)} "
+                f"dicts, one for each column of y, got {class_weight!r}"
+            )
+        factors = [
+            self._column_weights(class_weight[i] if several else class_weight, column, i)
+            for i, column in enumerate(codes.astype(np.int64).T)
+        ]
+        return np.prod(factors, axis=0)
+
+    def _column_weights(self, class_weight: Any, codes: Array, column: int) -> Array:
+        classes = self._each[column]
+        if isinstance(class_weight, dict):
+            unknown = [name for name in class_weight if name not in classes.tolist()]
+            if unknown:
+                raise ValueError(
+                    f"{self._owner} expected class_weight for the classes {classes}, got {unknown}"
+                )
+            return np.array([class_weight.get(c, 1.0) for c in classes.tolist()], float)[codes]
+        present = np.unique(codes)
+        weights = np.ones(len(classes))
+        weights[present] = compute_class_weight(class_weight, classes=present, y=codes)
+        return weights[codes]
+
+    def probabilities(self, scores: Array) -> Any:
+        """Return probabilities (..., classes); of several outputs a list of these."""
+        scores = scores.astype(np.float64)
+        if self.kind == "labels":
+            return expit(scores)
+        parts = [softmax(part, axis=-1) for part in np.split(scores, self._ends, axis=-1)]
+        return parts[0] if self.kind == "one" else parts
+
+    def decode(self, scores: Array) -> Array:
+        """Return the most probable labels (...) or (..., outputs)."""
+        if self.kind == "labels":
+            return (scores > 0.0).astype(np.int64)
+        parts = [
+            classes[part.argmax(axis=-1)]
+            for part, classes in zip(np.split(scores, self._ends, axis=-1), self._each, strict=True)
+        ]
+        return parts[0] if self.kind == "one" else np.stack(parts, axis=-1)
+
+
+def _columns(columns: int | None) -> str:
+    return "one axis" if columns is None else f"{columns} columns"
