@@ -30,7 +30,10 @@ __all__ = [
     "top_k_accuracy",
 ]
 
+silent = np.errstate(all="ignore")  # NaN and Inf pass without a warning, as through the engine
 
+
+@silent
 def softmax_cross_entropy(
     prediction: Array,
     target: Any,
@@ -108,6 +111,7 @@ def softmax_cross_entropy(
     return rows.mean(losses), rows.spread(p)
 
 
+@silent
 def focal_loss(
     prediction: Array,
     target: Any,
@@ -172,6 +176,7 @@ def focal_loss(
     return rows.mean(losses), rows.spread(p)
 
 
+@silent
 def squared_error(
     prediction: Array,
     target: Any,
@@ -203,6 +208,7 @@ def squared_error(
     return rows.mean(losses), rows.spread(error)
 
 
+@silent
 def absolute_error(
     prediction: Array,
     target: Any,
@@ -233,6 +239,7 @@ def absolute_error(
     return rows.mean(losses), rows.spread(np.sign(error) / features)
 
 
+@silent
 def huber(
     prediction: Array,
     target: Any,
@@ -271,6 +278,7 @@ def huber(
     return rows.mean(losses), rows.spread(slope)
 
 
+@silent
 def logistic(
     prediction: Array,
     target: Any,

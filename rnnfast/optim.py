@@ -40,6 +40,8 @@ class Optimizer:
         Learning rate; may be set at any time.
     steps : int
         Calls of `step` so far.
+    first_lr : float
+        The rate that it was made with.
     """
 
     _settings: tuple[str, ...] = ()  # hyperparameters beside lr; the constructor takes them by name
@@ -49,6 +51,7 @@ class Optimizer:
             raise TypeError(f"{type(self).__name__} expected model as a layer, got {model!r}")
         self.model = model
         self.lr = lr
+        self.first_lr = self.lr
         self.steps = 0
         # running values of each parameter: slot -> parameter -> array
         self._slots: dict[str, dict[str, Array]] = {
@@ -365,8 +368,9 @@ def clip_grad_norm(model: Layer, max_norm: float) -> float:
     norm = math.sqrt(sum(dense.norm2(grad) for grad in gradients))
     scale = limit / (norm + 1e-6)
     if limit < math.inf and not scale >= 1.0:
-        for grad in gradients:
-            grad *= scale
+        with np.errstate(all="ignore"):  # NaN and Inf pass silently, as through the engine
+            for grad in gradients:
+                grad *= scale
     return norm
 
 

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from contextlib import nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .layers.base import Layer, check_flag
+
+if TYPE_CHECKING:
+    from .batching import Batch
 
 
 class Display:
@@ -90,3 +98,50 @@ class Display:
     def _rate(self) -> str:
         seconds = max(time.perf_counter() - self.began, 1e-9)
         return f"{self.amount / seconds:,.0f} {self.unit}/s"
+
+
+class Displays:
+    """The display of one epoch after the other, where progress is to be shown."""
+
+    def __init__(self, progress: Any, unit: Any, epochs: int) -> None:
+        if not isinstance(unit, str):
+            raise TypeError(f"fit expected unit as a str, got {unit!r}")
+        if progress is None:
+            self.wanted = sys.stderr is not None and sys.stderr.isatty()
+        else:
+            self.wanted = check_flag("fit", "progress", progress)
+        self.unit, self.epochs = unit, epochs
+        self.current: Display | None = None
+
+    def open(self, epoch: int, batches: Any) -> None:
+        """Show an epoch."""
+        if self.wanted:
+            total = len(batches) if hasattr(batches, "__len__") else None
+            self.current = Display(f"epoch {epoch + 1}/{self.epochs}", total, self.unit)
+
+    def update(self, logs: dict[str, float], model: Layer, batch: Batch) -> None:
+        """Show what a batch has brought."""
+        if self.current:
+            self.current.update(_text(logs), _amount(model, batch, self.unit))
+
+    def finish(self, logs: dict[str, float]) -> None:
+        """Show what the epoch has brought."""
+        if self.current:
+            self.current.finish(_text({k: v for k, v in logs.items() if k != "seconds"}))
+
+    def close(self) -> None:
+        """End, wherever an epoch is."""
+        if self.current:
+            self.current.close()
+
+
+def _amount(model: Layer, batch: Batch, unit: str) -> int:
+    # samples, or else time steps, of a batch
+    x = batch.x[0] if isinstance(batch.x, tuple) else batch.x
+    if unit == "samples" or model.batch_first is None:
+        return x.shape[int(model.batch_first is False)]
+    return int(np.sum(batch.lengths)) if batch.lengths is not None else math.prod(x.shape[:2])
+
+
+def _text(logs: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in logs.items())

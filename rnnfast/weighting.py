@@ -99,18 +99,17 @@ def total_weight(
     """
     axes = 2 if in_time or lengths is not None else max(len(steps) - 1, 1)
     leading = steps[:axes]
+    if weight is None:
+        return float(math.prod(leading) if lengths is None else np.sum(lengths))
     mask = _mask("fit", leading, lengths, "all", batch_first)
-    total = np.ones(leading) if mask is None else mask
-    if weight is not None:
-        given = _placed("fit", weight, steps, axes == 2 and in_time and not batch_first)
-        given = given.mean(axis=tuple(range(axes, given.ndim)))  # over features
-        total = _expand(given, axes) * total
-    return float(total.sum())
+    given = _placed("fit", weight, steps, in_time and not batch_first)
+    given = given.mean(axis=tuple(range(axes, given.ndim)))  # over features
+    return float((_expand(given, axes) * (np.ones(leading) if mask is None else mask)).sum())
 
 
 def check_weight(owner: str, name: str, weight: Any) -> Array:
-    """Return weights as float64, finite and none below 0."""
-    given = numbers(owner, name, weight).astype(np.float64)
+    """Return weights as an array of numbers, finite and none below 0."""
+    given = numbers(owner, name, weight)
     wrong = given[~((given >= 0.0) & np.isfinite(given))]
     if wrong.size:
         raise ValueError(f"{owner} expected {name} >= 0 and finite, got {wrong[0]}")
@@ -130,7 +129,7 @@ def numbers(owner: str, what: str, value: Any) -> Array:
 
 def _placed(name: str, weight: Any, leading: tuple[int, ...], time_first: bool) -> Array:
     # weights with axes that match the first ones of the prediction
-    given = check_weight(name, "weight", weight)
+    given = check_weight(name, "weight", weight).astype(np.float64)
     if given.ndim == 1 and time_first and len(leading) > 1:  # one per sample
         given = given[None]
         fits = given.shape[1] == leading[1]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ..training import mask_sources
+from ..position import mask_sources
 
 
 @contextmanager

@@ -10,7 +10,8 @@ from .norm import BatchNorm1d, LayerNorm
 from .pooling import Pool
 from .recurrent import GRU, LSTM, RNN
 from .seq2seq import EncoderDecoder
-from .sequential import Last, RepeatVector, Sequential
+from .sequential import Sequential
+from .time_axis import Last, RepeatVector
 
 __all__ = [
     "GRU",

@@ -330,6 +330,7 @@ class Layer:
 
     stateful = False  # calls take and return a state, as recurrent layers and Sequential do
     keeps_time = True  # the output has a time axis where the input has one
+    makes_time = False  # the output has a time axis where the input has none
     takes_lengths = False  # calls take lengths, but no state
     stepwise = True  # can be called on a single step, given the state after the one before
     batch_first: bool | None = None

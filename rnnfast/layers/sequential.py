@@ -1,211 +1,35 @@
-"""Layers one after another, and the last time step."""
+"""Layers one after another."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .base import (
-    Layer,
-    Tape,
-    check_array,
-    check_flag,
-    check_floats,
-    check_lengths,
-    check_sequence,
-    check_size,
-)
+from .base import Layer, Tape, check_lengths, past_end
 from .composite import Composite
+from .embedding import Embedding, JoinedEmbedding
+from .time_axis import RepeatVector
 
 if TYPE_CHECKING:
     from .base import Array
 
 
-class Last(Layer):
-    """Each sample's last time step: turns a network from many-to-many into many-to-one.
+class Origin(NamedTuple):
+    """The axis of time of a network's input: what a `RepeatVector` makes anew."""
 
-    A sample of length 0 gives zeros.
-
-    Parameters
-    ----------
-    batch_first : bool, default False
-        As in the recurrent layers.
-    bidirectional : bool, default False
-        Whether x comes from a bidirectional layer: the second half of its features, those of the
-        reverse direction, is then taken from the first step, where that direction ends.
-    """
-
-    keeps_time = False
-    takes_lengths = True
-    batch_first: bool
-    _arguments = ("batch_first", "bidirectional")
-
-    def __init__(self, batch_first: bool = False, bidirectional: bool = False) -> None:
-        self.batch_first = check_flag("Last", "batch_first", batch_first)
-        self.bidirectional = check_flag("Last", "bidirectional", bidirectional)
-        self.stepwise = not self.bidirectional
-        self._create({})
-
-    def __call__(self, x: Array, lengths: Any = None) -> Array:
-        """Return the last steps.
-
-        Parameters
-        ----------
-        x : (T, B, F) array, (B, T, F) with ``batch_first``, or (T, F) for one sequence
-        lengths : (B,) array_like of int, optional
-            Steps of each sample, 0 to T; default T.
-
-        Returns
-        -------
-        y : (B, F) or (F,) array
-
-        Raises
-        ------
-        TypeError, ValueError
-            For wrong shapes or lengths.
-        """
-        return self._run(x, lengths)[0]
-
-    def forward(self, x: Array, lengths: Any = None) -> tuple[Array, Tape]:
-        """Return the last steps and the tape; as a call otherwise."""
-        y, last = self._run(x, lengths)
-        return y, Tape(self, (x.shape, y.dtype, last))
-
-    def _run(self, x: Array, lengths: Any) -> tuple[Array, Array]:
-        check_floats("Last", "input", x)
-        check_sequence("Last", x)
-        steps = self._time_major(x)
-        T, B, F = steps.shape
-        if self.bidirectional and F % 2:
-            raise ValueError(f"Last expected an even number of features, got {x.shape}")
-        given = check_lengths("Last", lengths, T, B)
-        last = np.full(B, T - 1) if given is None else given - 1
-        y = np.zeros((B, F), x.dtype.newbyteorder("="))
-        real = np.flatnonzero(last >= 0)
-        y[real] = steps[last[real], real]
-        if self.bidirectional and len(real):
-            y[real, F // 2 :] = steps[0, real, F // 2 :]
-        return (y if x.ndim == 3 else y[0]), last
-
-    def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> Array | None:
-        """Return the gradient of x, zero but at the steps taken.
-
-        Parameters
-        ----------
-        tape : Tape
-            From `forward`; used up.
-        dy : array of the shape of y
-        input_grad : bool, default True
-            Whether the gradient of x is wanted.
-
-        Returns
-        -------
-        dx : array of the shape of x, or None
-        """
-        shape, dtype, last = self._open(tape)
-        batched = len(shape) == 3
-        wanted = (len(last), shape[2]) if batched else (shape[1],)
-        check_array("Last", "dy", dy, dtype, wanted)
-        tape.close()
-        if not input_grad:
-            return None
-        dx = np.zeros(shape, dtype)
-        steps, rows = self._time_major(dx), dy if batched else dy[None]
-        real = np.flatnonzero(last >= 0)
-        steps[last[real], real] = rows[real]
-        if self.bidirectional and len(real):
-            half = shape[-1] // 2
-            steps[last[real], real, half:] = 0
-            steps[0, real, half:] = rows[real, half:]
-        return dx
-
-
-class RepeatVector(Layer):
-    """The same vector at n time steps: turns many-to-one into one-to-many.
-
-    Parameters
-    ----------
-    n : int
-        Number of steps.
-    batch_first : bool, default False
-        As in the recurrent layers.
-    """
-
-    keeps_time = False
-    stepwise = False
-    batch_first: bool
-    _arguments = ("n", "batch_first")
-
-    def __init__(self, n: int, batch_first: bool = False) -> None:
-        self.n = check_size("RepeatVector", "n", n, 1)
-        self.batch_first = check_flag("RepeatVector", "batch_first", batch_first)
-        self._create({})
-
-    def __call__(self, x: Array) -> Array:
-        """Return x at every step.
-
-        Parameters
-        ----------
-        x : (B, F) array, or (F,) for one sequence
-
-        Returns
-        -------
-        y : (n, B, F) array, (B, n, F) with ``batch_first``, or (n, F)
-
-        Raises
-        ------
-        TypeError, ValueError
-            For a wrong dtype or shape.
-        """
-        check_floats("RepeatVector", "input", x)
-        if x.ndim not in (1, 2):
-            raise ValueError(
-                f"RepeatVector expected input with 2 axes, or 1 for one sequence, got {x.shape}"
-            )
-        x = np.expand_dims(x.astype(x.dtype.newbyteorder("="), copy=False), self._axis(x.ndim))
-        return np.repeat(x, self.n, self._axis(x.ndim - 1))
-
-    def forward(self, x: Array) -> tuple[Array, Tape]:
-        """Return x at every step and the tape; as a call otherwise."""
-        y = self(x)
-        return y, Tape(self, (y.shape, y.dtype))
-
-    def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> Array | None:
-        """Return the gradient of x, the sum of dy over the steps.
-
-        Parameters
-        ----------
-        tape : Tape
-            From `forward`; used up.
-        dy : array of the shape of y
-        input_grad : bool, default True
-            Whether the gradient of x is wanted.
-
-        Returns
-        -------
-        dx : array of the shape of x, or None
-        """
-        shape, dtype = self._open(tape)
-        check_array("RepeatVector", "dy", dy, dtype, shape)
-        tape.close()
-        return dy.sum(axis=self._axis(len(shape) - 1), dtype=dtype) if input_grad else None
-
-    def _axis(self, ndim: int) -> int:
-        # of time in y, for x with so many axes
-        return int(self.batch_first and ndim == 2)
-
-    def _out_steps(self, steps: str) -> str:
-        return str(self.n)
+    steps: int | None  # None: the input has no such axis
+    lengths: Any  # of the samples, or None
 
 
 class Sequential(Composite):
     """Any mix of layers one after another, called as a recurrent layer is.
 
     The state is a list with an entry for each layer, None for those without a state. ``lengths``
-    reach all layers that know them, up to `Last`, and change where a layer changes the number of
-    steps.
+    reach all layers that know them, up to one that ends the axis of time (`Last`, `Pool`), and
+    change where a layer changes the number of steps. A `RepeatVector` of as many steps as the
+    input has takes them up again. What the input holds past a sample's end never counts.
 
     Parameters
     ----------
@@ -230,7 +54,7 @@ class Sequential(Composite):
         self.batch_first = next((x.batch_first for x in layers if x.batch_first is not None), None)
         self.in_size = next((x.in_size for x in layers if x.in_size or x.out_size), None)
         self.out_size = next((x.out_size for x in reversed(layers) if x.out_size), None)
-        self.keeps_time = all(layer.keeps_time for layer in layers)
+        self.keeps_time, self.makes_time = (_has_time(layers, first) for first in (True, False))
         self._join({str(i): layer for i, layer in enumerate(self.layers)})
 
     def __len__(self) -> int:
@@ -262,15 +86,8 @@ class Sequential(Composite):
         y : array
         state : list
         """
-        out = []
-        for layer, s in zip(self.layers, self._states("state", state), strict=True):
-            if layer.stateful:
-                x, s = layer(x, s, lengths)
-            else:
-                x = layer(x, lengths) if layer.takes_lengths else layer(x)
-            lengths = layer.out_lengths(lengths)
-            out.append(s)
-        return x, out
+        y, out, _ = self._run(x, state, lengths, False)
+        return y, out
 
     def predict(self, x: Array, lengths: Any = None) -> Array:
         """Return y alone, from a zero state."""
@@ -280,16 +97,49 @@ class Sequential(Composite):
         self, x: Array, state: list[Any] | None = None, lengths: Any = None
     ) -> tuple[Array, list[Any], Tape]:
         """Run all layers for training; as a call, but also returns the tape."""
+        y, out, tapes = self._run(x, state, lengths, True)
+        return y, out, Tape(self, tapes)
+
+    def _run(
+        self, x: Array, state: Any, lengths: Any, training: bool, origin: Origin | None = None
+    ) -> tuple[Array, list[Any], list[Any]]:
+        # y, the state and, in training, the tapes; origin: of a Sequential that this one is in
+        states = self._states("state", state)
+        if origin is None:
+            x, origin = self._begin(x, lengths)
         out, tapes = [], []
-        for layer, s in zip(self.layers, self._states("state", state), strict=True):
-            if layer.stateful:
-                x, s, tape = layer.forward(x, s, lengths)
+        for layer, s in zip(self.layers, states, strict=True):
+            tape: Any = None
+            if isinstance(layer, Sequential):
+                x, s, inner = layer._run(x, s, lengths, training, origin)
+                tape = Tape(layer, inner) if training else None
             else:
-                x, tape = layer.forward(x, lengths) if layer.takes_lengths else layer.forward(x)
-            lengths = layer.out_lengths(lengths)
+                arguments = _arguments(layer, x, s, lengths, origin)
+                if training:
+                    x, *given, tape = layer.forward(*arguments)
+                    s = given[0] if given else s
+                elif layer.stateful:
+                    x, s = layer(*arguments)
+                else:
+                    x = layer(*arguments)
+            lengths = follow(layer, lengths, origin)
             out.append(s)
             tapes.append(tape)
-        return x, out, Tape(self, tapes)
+        return x, out, tapes
+
+    def _begin(self, x: Array, lengths: Any) -> tuple[Array, Origin]:
+        # the input, without what lies past the samples' ends, and its axis of time
+        if not isinstance(x, np.ndarray) or not takes_time(self):
+            return x, Origin(None, lengths)
+        first = next(_leaves(self))
+        symbols = isinstance(first, Embedding) and not isinstance(first, JoinedEmbedding)
+        single = x.ndim == 2 - symbols
+        axis = int(bool(self.batch_first) and not single)
+        if x.ndim <= axis:
+            return x, Origin(None, lengths)  # the layers say what is wrong
+        if lengths is not None and not single and not (first.stateful or first.takes_lengths):
+            x = without_padding("Sequential", x, lengths, bool(self.batch_first))
+        return x, Origin(x.shape[axis], lengths)
 
     def backward(
         self,
@@ -375,11 +225,17 @@ class Sequential(Composite):
 
     # ---- time
 
-    def out_lengths(self, lengths: Any) -> Any:
-        """Return the steps that outputs have where inputs have `lengths`, None or (B,) integers."""
-        for layer in self.layers:
-            lengths = layer.out_lengths(lengths)
-        return lengths
+    def out_lengths(self, lengths: Any, steps: int | None = None) -> Any:
+        """Return the steps that outputs have where inputs have `lengths`, None or (B,) integers.
+
+        Parameters
+        ----------
+        lengths : (B,) array_like of int, or None
+        steps : int, optional
+            Of the input, padding included: a `RepeatVector` of as many steps takes the lengths up
+            again.
+        """
+        return follow(self, lengths, Origin(steps, lengths), every=True)
 
     def _out_steps(self, steps: str) -> str:
         for layer in self.layers:
@@ -438,6 +294,88 @@ class Sequential(Composite):
         states = self._states("dstate", dstate)
         for layer, layer_tape, ds in zip(self.layers, self._open(tape), states, strict=True):
             layer._check_backward(layer_tape, ds)
+
+
+def _has_time(layers: Iterable[Layer], time: bool) -> bool:
+    # whether the output has an axis of time, by whether the input has one
+    for layer in layers:
+        time = (time and layer.keeps_time) or layer.makes_time
+    return time
+
+
+def _leaves(layer: Layer) -> Iterator[Layer]:
+    # the layers of a chain, whatever the Sequentials that hold them
+    if isinstance(layer, Sequential):
+        for part in layer.layers:
+            yield from _leaves(part)
+    else:
+        yield layer
+
+
+def takes_time(layer: Layer) -> bool:
+    """Whether the input has an axis of time that some layer knows."""
+    knowing = next((leaf for leaf in _leaves(layer) if leaf.batch_first is not None), None)
+    return knowing is not None and not isinstance(knowing, RepeatVector)
+
+
+def _arguments(layer: Any, x: Array, state: Any, lengths: Any, origin: Origin) -> tuple[Any, ...]:
+    if layer.stateful:
+        return x, state, lengths
+    if layer.takes_lengths:
+        return x, lengths
+    return (x, origin.steps) if isinstance(layer, RepeatVector) else (x,)
+
+
+def follow(layer: Layer, lengths: Any, origin: Origin, every: bool = False) -> Any:
+    """Return the lengths behind a layer in a chain, None where all steps of all samples count.
+
+    Parameters
+    ----------
+    layer : Layer
+    lengths : (B,) array_like of int, or None
+    origin : Origin
+        Of the whole chain.
+    every : bool, default False
+        Whether to return lengths where a `RepeatVector` has made every step count, too.
+    """
+    if isinstance(layer, Sequential):
+        for part in layer.layers:
+            lengths = follow(part, lengths, origin, every)
+        return lengths
+    if not isinstance(layer, RepeatVector):
+        return layer.out_lengths(lengths)
+    if layer.n is None or layer.n == origin.steps:
+        return origin.lengths
+    if every and origin.lengths is not None:
+        return np.full(np.shape(origin.lengths), layer.n)
+    return None
+
+
+def lengths_behind(model: Layer, lengths: Any, steps: int | None) -> Any:
+    """Return the lengths of a model's predictions, None where all of their steps count.
+
+    Parameters
+    ----------
+    model : Layer
+    lengths : (B,) array_like of int
+    steps : int or None
+        Of the input, padding included.
+    """
+    return follow(model, lengths, Origin(steps, lengths))
+
+
+def without_padding(owner: str, x: Array, lengths: Any, batch_first: bool) -> Array:
+    """Return a batch of sequences with zeros past the samples' ends.
+
+    For layers that know no lengths: whatever is there must not reach their gradients, and NaN
+    times a gradient of zero would.
+    """
+    B, T = x.shape[:2] if batch_first else x.shape[1::-1]
+    past = past_end(check_lengths(owner, lengths, T, B), T)
+    if past is None or not past.any():
+        return x
+    mask = past if batch_first else past.T
+    return np.where(mask.reshape(mask.shape + (1,) * (x.ndim - 2)), x.dtype.type(0), x)
 
 
 def check_chain(layers: tuple[Any, ...]) -> None:

@@ -1,0 +1,212 @@
+"""Layers that end the axis of time, or make one anew: the last step, and a vector repeated."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .base import (
+    Layer,
+    Tape,
+    check_array,
+    check_flag,
+    check_floats,
+    check_lengths,
+    check_sequence,
+    check_size,
+)
+
+if TYPE_CHECKING:
+    from .base import Array
+
+
+class Last(Layer):
+    """Each sample's last time step: turns a network from many-to-many into many-to-one.
+
+    A sample of length 0 gives zeros.
+
+    Parameters
+    ----------
+    batch_first : bool, default False
+        As in the recurrent layers.
+    bidirectional : bool, default False
+        Whether x comes from a bidirectional layer: the second half of its features, those of the
+        reverse direction, is then taken from the first step, where that direction ends.
+    """
+
+    keeps_time = False
+    takes_lengths = True
+    batch_first: bool
+    _arguments = ("batch_first", "bidirectional")
+
+    def __init__(self, batch_first: bool = False, bidirectional: bool = False) -> None:
+        self.batch_first = check_flag("Last", "batch_first", batch_first)
+        self.bidirectional = check_flag("Last", "bidirectional", bidirectional)
+        self.stepwise = not self.bidirectional
+        self._create({})
+
+    def __call__(self, x: Array, lengths: Any = None) -> Array:
+        """Return the last steps.
+
+        Parameters
+        ----------
+        x : (T, B, F) array, (B, T, F) with ``batch_first``, or (T, F) for one sequence
+        lengths : (B,) array_like of int, optional
+            Steps of each sample, 0 to T; default T.
+
+        Returns
+        -------
+        y : (B, F) or (F,) array
+
+        Raises
+        ------
+        TypeError, ValueError
+            For wrong shapes or lengths.
+        """
+        return self._run(x, lengths)[0]
+
+    def forward(self, x: Array, lengths: Any = None) -> tuple[Array, Tape]:
+        """Return the last steps and the tape; as a call otherwise."""
+        y, last = self._run(x, lengths)
+        return y, Tape(self, (x.shape, y.dtype, last))
+
+    def _run(self, x: Array, lengths: Any) -> tuple[Array, Array]:
+        check_floats("Last", "input", x)
+        check_sequence("Last", x)
+        steps = self._time_major(x)
+        T, B, F = steps.shape
+        if self.bidirectional and F % 2:
+            raise ValueError(f"Last expected an even number of features, got {x.shape}")
+        given = check_lengths("Last", lengths, T, B)
+        last = np.full(B, T - 1) if given is None else given - 1
+        y = np.zeros((B, F), x.dtype.newbyteorder("="))
+        real = np.flatnonzero(last >= 0)
+        y[real] = steps[last[real], real]
+        if self.bidirectional and len(real):
+            y[real, F // 2 :] = steps[0, real, F // 2 :]
+        return (y if x.ndim == 3 else y[0]), last
+
+    def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> Array | None:
+        """Return the gradient of x, zero but at the steps taken.
+
+        Parameters
+        ----------
+        tape : Tape
+            From `forward`; used up.
+        dy : array of the shape of y
+        input_grad : bool, default True
+            Whether the gradient of x is wanted.
+
+        Returns
+        -------
+        dx : array of the shape of x, or None
+        """
+        shape, dtype, last = self._open(tape)
+        batched = len(shape) == 3
+        wanted = (len(last), shape[2]) if batched else (shape[1],)
+        check_array("Last", "dy", dy, dtype, wanted)
+        tape.close()
+        if not input_grad:
+            return None
+        dx = np.zeros(shape, dtype)
+        steps, rows = self._time_major(dx), dy if batched else dy[None]
+        real = np.flatnonzero(last >= 0)
+        steps[last[real], real] = rows[real]
+        if self.bidirectional and len(real):
+            half = shape[-1] // 2
+            steps[last[real], real, half:] = 0
+            steps[0, real, half:] = rows[real, half:]
+        return dx
+
+
+class RepeatVector(Layer):
+    """The same vector at n time steps: turns many-to-one into one-to-many.
+
+    In a `Sequential` whose input has as many steps, n or padded to n, as an autoencoder's, the
+    lengths of the samples go on behind this layer: what the layers behind it make past a sample's
+    end is left out, and so it is in the losses that `rnnfast.fit` calls. With any other n all n
+    steps of every sample count.
+
+    Parameters
+    ----------
+    n : int or None
+        Number of steps; None for as many as the input of the `Sequential` has.
+    batch_first : bool, default False
+        As in the recurrent layers.
+    """
+
+    keeps_time = False
+    makes_time = True
+    stepwise = False
+    batch_first: bool
+    _arguments = ("n", "batch_first")
+
+    def __init__(self, n: int | None, batch_first: bool = False) -> None:
+        self.n = None if n is None else check_size("RepeatVector", "n", n, 1)
+        self.batch_first = check_flag("RepeatVector", "batch_first", batch_first)
+        self._create({})
+
+    def __call__(self, x: Array, steps: int | None = None) -> Array:
+        """Return x at every step.
+
+        Parameters
+        ----------
+        x : (B, F) array, or (F,) for one sequence
+        steps : int, optional
+            Number of steps where n is None; a `Sequential` gives those of its input.
+
+        Returns
+        -------
+        y : (n, B, F) array, (B, n, F) with ``batch_first``, or (n, F)
+
+        Raises
+        ------
+        TypeError, ValueError
+            For a wrong dtype or shape, or where neither `n` nor `steps` is given.
+        """
+        check_floats("RepeatVector", "input", x)
+        if x.ndim not in (1, 2):
+            raise ValueError(
+                f"RepeatVector expected input with 2 axes, or 1 for one sequence, got {x.shape}"
+            )
+        n = steps if self.n is None else self.n
+        if n is None:
+            raise ValueError(
+                "RepeatVector expected steps as an integer where n is None, got None; in a "
+                "Sequential they are those of its input, if a layer such as Last ends its time axis"
+            )
+        x = np.expand_dims(x.astype(x.dtype.newbyteorder("="), copy=False), self._axis(x.ndim))
+        return np.repeat(x, n, self._axis(x.ndim - 1))
+
+    def forward(self, x: Array, steps: int | None = None) -> tuple[Array, Tape]:
+        """Return x at every step and the tape; as a call otherwise."""
+        y = self(x, steps)
+        return y, Tape(self, (y.shape, y.dtype))
+
+    def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> Array | None:
+        """Return the gradient of x, the sum of dy over the steps.
+
+        Parameters
+        ----------
+        tape : Tape
+            From `forward`; used up.
+        dy : array of the shape of y
+        input_grad : bool, default True
+            Whether the gradient of x is wanted.
+
+        Returns
+        -------
+        dx : array of the shape of x, or None
+        """
+        shape, dtype = self._open(tape)
+        check_array("RepeatVector", "dy", dy, dtype, shape)
+        tape.close()
+        return dy.sum(axis=self._axis(len(shape) - 1), dtype=dtype) if input_grad else None
+
+    def _axis(self, ndim: int) -> int:
+        # of time in y, for x with so many axes
+        return int(self.batch_first and ndim == 2)
+
+    def _out_steps(self, steps: str) -> str:
+        return "T" if self.n is None else str(self.n)

@@ -1,0 +1,183 @@
+"""One batch after the other: predictions, loss and metrics, gradients, the update."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .batching import Batch, each_batch, gives_time
+from .layers.base import Layer
+from .layers.sequential import lengths_behind, without_padding
+from .optim import Optimizer, clip_grad_norm, clip_grad_value
+from .weighting import total_weight
+
+if TYPE_CHECKING:
+    from .layers.base import Array
+
+    Loss = Callable[..., tuple[float, Array]]
+    Metrics = Mapping[str, Callable[..., float]]
+
+
+class Means:
+    """Means over the batches of an epoch, weighted by what each of them counts."""
+
+    def __init__(self) -> None:
+        self.weight = 0.0
+        self.values: dict[str, float] = {}
+
+    def add(self, values: dict[str, float], weight: float) -> dict[str, float]:
+        """Return the means so far, a new dict."""
+        self.weight += weight
+        share = weight / self.weight if self.weight else 1.0
+        for name, value in values.items():
+            before = self.values.get(name, value)
+            self.values[name] = before + share * (value - before)
+        return dict(self.values)
+
+
+class Run:
+    """A model and what is asked of its predictions."""
+
+    def __init__(self, model: Any, loss: Loss, metrics: Metrics | None, carry_state: bool) -> None:
+        self.model, self.loss, self.metrics = model, loss, metrics or {}
+        self.carry_state = carry_state
+
+    def forward(self, batch: Batch, state: Any) -> tuple[Array, Any, Any]:
+        """Return prediction, state and tape."""
+        if self.model.stateful:
+            before = state if self.carry_state else None
+            prediction, state, tape = self.model.forward(batch.x, before, batch.lengths)
+            return prediction, state, tape
+        prediction, tape = self.model.forward(*self._inputs(batch))
+        return prediction, None, tape
+
+    def evaluate(self, owner: str, name: str, batches: Any) -> dict[str, float]:
+        """Return the means of loss and metrics over batches."""
+        means, state = Means(), None
+        for batch in each_batch(owner, name, batches):
+            if self.model.stateful:
+                before = state if self.carry_state else None
+                prediction, state = self.model(batch.x, before, batch.lengths)
+            else:
+                prediction = self.model(*self._inputs(batch))
+            keywords = self.keywords(batch)
+            values = {"loss": self.loss(prediction, batch.y, **keywords)[0]}
+            values |= self.measure(prediction, batch.y, keywords)
+            means.add(values, self.weight(prediction, keywords))
+        return means.values
+
+    def keywords(self, batch: Batch) -> dict[str, Any]:
+        """Return what loss and metrics are told about a batch."""
+        keywords: dict[str, Any] = {}
+        if batch.lengths is not None and self.model.keeps_time:
+            axis = int(self.model.batch_first is not False)
+            steps = batch.x.shape[axis] if isinstance(batch.x, np.ndarray) else None
+            ends = lengths_behind(self.model, batch.lengths, steps)
+            if ends is not None:
+                keywords["lengths"] = ends
+        if batch.weight is not None:
+            keywords["weight"] = batch.weight
+        if keywords and gives_time(self.model):
+            keywords["batch_first"] = self.model.batch_first is not False
+        return keywords
+
+    def measure(self, prediction: Array, y: Any, keywords: dict[str, Any]) -> dict[str, float]:
+        """Return the metrics."""
+        return {name: metric(prediction, y, **keywords) for name, metric in self.metrics.items()}
+
+    def weight(self, prediction: Array, keywords: dict[str, Any]) -> float:
+        """Return what a batch counts in means."""
+        in_time = gives_time(self.model) and self.model.batch_first is not None
+        lengths, weight = keywords.get("lengths"), keywords.get("weight")
+        batch_first = keywords.get("batch_first", True)
+        return total_weight(prediction.shape, lengths, weight, batch_first, in_time)
+
+    def _inputs(self, batch: Batch) -> tuple[Any, ...]:
+        # of a layer without a state
+        x, lengths = batch.x, batch.lengths
+        if isinstance(x, tuple):
+            return x
+        if self.model.takes_lengths:
+            return x, lengths
+        if lengths is not None and x.ndim > 1:
+            x = without_padding("fit", x, lengths, self.model.batch_first is not False)
+        return (x,)
+
+
+class NotFiniteError(Exception):
+    """A loss or a gradient that is not finite, and which."""
+
+
+class Updates:
+    """One update of the parameters after the other.
+
+    Parameters
+    ----------
+    run : Run
+    optimizer : Optimizer
+    clip_norm, clip_value : float or None
+    careful : bool
+        Whether to stop at a loss or a gradient that is not finite.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        optimizer: Optimizer,
+        clip_norm: float | None,
+        clip_value: float | None,
+        careful: bool,
+    ) -> None:
+        self.run, self.optimizer, self.careful = run, optimizer, careful
+        self.clip_norm, self.clip_value = clip_norm, clip_value
+        self._before: Any = None  # model and optimiser as the epoch began
+
+    def begin(self) -> None:
+        """Begin an epoch."""
+        if self.careful:
+            self._before = self.run.model.state_dict(), self.optimizer.state_dict()
+
+    def learn(
+        self, batch: Batch, state: Any, batch_losses: list[float]
+    ) -> tuple[dict[str, float], float, Any]:
+        """Return loss and metrics of a batch, what it counts, and the state after it."""
+        run, model = self.run, self.run.model
+        prediction, state, tape = run.forward(batch, state)
+        keywords = run.keywords(batch)
+        value, gradient = run.loss(prediction, batch.y, **keywords)
+        if self.careful and not math.isfinite(value):
+            batch_losses.append(value)
+            raise NotFiniteError("nonfinite loss")
+        self.optimizer.zero_grad()
+        model.backward(tape, gradient, input_grad=False)
+        self._clip(model)
+        self.optimizer.step()
+        batch_losses.append(value)
+        values = {"loss": value, **run.measure(prediction, batch.y, keywords)}
+        return values, run.weight(prediction, keywords), state
+
+    def _clip(self, model: Layer) -> None:
+        limit = math.inf if self.clip_norm is None else self.clip_norm
+        if self.careful or self.clip_norm is not None:
+            norm = clip_grad_norm(model, limit)
+            if self.careful and not math.isfinite(norm):
+                self.optimizer.zero_grad()
+                raise NotFiniteError("nonfinite gradient")
+        if self.clip_value is not None:
+            clip_grad_value(model, self.clip_value)
+
+    def go_back(self) -> None:
+        """Undo the epoch where it has left numbers that are not finite."""
+        model, optimizer = self.run.model, self.optimizer
+        arrays = [*model.params.values(), *model.buffers.values()]
+        arrays += [array for values in optimizer._slots.values() for array in values.values()]
+        if all(np.isfinite(array).all() for array in arrays):
+            return
+        parameters, running = self._before
+        rate = optimizer.lr
+        model.load_state_dict(parameters)
+        optimizer.load_state_dict(running)
+        optimizer.lr = rate  # where the schedule stands now
