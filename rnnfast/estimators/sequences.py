@@ -2,27 +2,93 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from sklearn.utils import check_array
 
 from ..datasets.formats import pad
+from .missing import check_finite, check_missing
+from .numeric import FLOATS, owner_name, refuse_sparse, to_floats
+from .panels import from_frame, in_order, is_panel
+from .tables import check_names, is_frame, is_pandas, match_names, refuse_lazy, rows, time_column
+from .texts import holds_symbols
 
 if TYPE_CHECKING:
     from ..layers.base import Array
 
-FLOATS = (np.float64, np.float32)  # converted to float32 only once they are standardised
+__all__ = [
+    "FLOATS",
+    "SequenceForm",
+    "Sequences",
+    "axes",
+    "check_ids",
+    "check_lengths",
+    "check_sequences",
+    "is_ragged",
+    "plain",
+    "read_sequences",
+    "real_steps",
+    "unpad",
+]
+
+
+class SequenceForm(NamedTuple):
+    """What `fit` saw of its X, that a later X is held against.
+
+    Parameters
+    ----------
+    kind : {"cube", "columns", "list"}
+        A (samples, time, features) array, a (samples, time) array, or a list.
+    n_features : int
+    steps : tuple of int
+        Of the shortest and of the longest sample.
+    names : list, optional
+        Of the features.
+    """
+
+    kind: str
+    n_features: int
+    steps: tuple[int, int]
+    names: list[Any] | None = None
+
+
+class Sequences(NamedTuple):
+    """Sequences as arrays.
+
+    Parameters
+    ----------
+    values : (samples, time, features) array of float32 or float64
+        Zero past each sample's end.
+    lengths : (samples,) array of int, or None
+        None where all are equal.
+    form : SequenceForm
+    has_missing : bool
+        Whether any value is NaN.
+    ids : list, optional
+        Of the samples of a long frame.
+    """
+
+    values: Array
+    lengths: Array | None
+    form: SequenceForm
+    has_missing: bool = False
+    ids: list[Any] | None = None
+
+
+# ---- what X is -------------------------------------------------------------------------------
 
 
 def is_ragged(X: Any) -> bool:
     """Whether X is a list of sequences rather than one array, or nested lists of one."""
+    if is_frame(X):
+        return is_panel(X)
     X = plain(X)
     if isinstance(X, np.ndarray):
         return X.dtype == object and X.ndim == 1 and len(X) > 0 and np.ndim(X[0]) > 0
     if not isinstance(X, (list, tuple)) or not all(hasattr(s, "__len__") for s in X):
         return False
-    return any(isinstance(s, np.ndarray) for s in X) or len({len(s) for s in X}) > 1
+    return any(hasattr(s, "ndim") or hasattr(s, "to_numpy") for s in X) or len(set(map(len, X))) > 1
 
 
 def plain(X: Any) -> Any:
@@ -32,47 +98,137 @@ def plain(X: Any) -> Any:
 
 def axes(X: Any) -> int:
     """Return the number of axes of an array_like that is not ragged."""
+    if is_frame(X):
+        return 2
     return int(X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim)
 
 
-def check_sequences(owner: Any, X: Any, name: str = "X") -> tuple[Array, Array | None]:
-    """Check sequences of real numbers.
+# ---- numbers ---------------------------------------------------------------------------------
+
+
+def check_sequences(
+    owner: Any,
+    X: Any,
+    name: str = "X",
+    *,
+    lengths: Any = None,
+    missing: str | None = None,
+    seen: SequenceForm | None = None,
+) -> tuple[Array, Array | None]:
+    """Return the values and lengths of `read_sequences`."""
+    return read_sequences(owner, X, name, lengths=lengths, missing=missing, seen=seen)[:2]
+
+
+def read_sequences(
+    owner: Any,
+    X: Any,
+    name: str = "X",
+    *,
+    lengths: Any = None,
+    missing: str | None = None,
+    seen: SequenceForm | None = None,
+) -> Sequences:
+    """Read sequences of real numbers.
+
+    * A (samples, time, features) array, or a list of (time, features) arrays or frames, or of 1-D
+      arrays or Series, of any lengths.
+    * A (samples, time) array or frame: sequences of one feature. The rows of a frame whose index
+      holds times are no samples, so it is refused.
+    * A frame with an id, a time and values in each row (`tables.ID_NAMES`, `TIME_NAMES`), or with
+      an index of two levels, samples and times. Its samples come in the order of their ids.
 
     Parameters
     ----------
-    owner : estimator
-        For error messages.
-    X : (samples, time, features) or (samples, time) array_like, or list of sequences
+    owner : estimator or str
+        For errors.
+    X : sequences
+    name : str
+        The user's argument.
+    lengths : (samples,) array_like of int, optional
+        Real steps of each sample of a padded array. What comes after them may be anything.
+    missing : {"mask", "linear", "ffill", "mean"}, optional
+        With it values may be missing: they are NaN in the result, for `missing.fill_missing`.
+    seen : SequenceForm, optional
+        Form of the X of `fit`.
 
     Returns
     -------
-    x : (samples, time, features) array of float32 or float64
-        Zero past each sample's end.
-    lengths : (samples,) array of int, or None
-        None where all are equal.
+    Sequences
 
     Raises
     ------
     TypeError, ValueError
-        For anything else, sequences without steps and numbers that are not finite.
+        For anything else, sequences without steps, numbers that are not finite, and what is not of
+        the form of `fit`.
     """
-    if is_ragged(X):
-        x, lengths = pad(_all_steps(owner, name, plain(X), "fiub"))
-        if not np.isfinite(x).all():
-            raise ValueError(f"{_name(owner)} expected {name} of finite numbers, got NaN or inf")
-        return x, lengths
-    wanted = f"{_name(owner)} expected {name} as (samples, time, features) or (samples, time)"
-    if axes(X) == 0:
-        raise TypeError(f"{wanted}, got {type(X).__name__}")
-    series = axes(X) == 3
-    if axes(X) > 3 or (series and 0 in np.shape(X)[1:]):
-        raise ValueError(f"{wanted} with at least one step and feature, got shape {np.shape(X)}")
-    # in one order, as sums of other layouts round in other ways
-    x = check_array(X, dtype=FLOATS, order="C", allow_nd=series, estimator=owner, input_name=name)
-    return (x if series else x[..., np.newaxis]), None
+    check_missing(owner, missing)
+    refuse_lazy(owner, X, name)
+    wanted = f"{owner_name(owner)} expected {name}"
+    if hasattr(X, "toarray"):
+        refuse_sparse(owner, X, name)
+    if not isinstance(X, (str, bytes)) and holds_symbols(X):
+        raise TypeError(
+            f"{wanted} of real numbers, got strings; astype(float) reads numbers from text"
+        )
+    if is_frame(X):
+        names, arrays, ids = from_frame(owner, X, name, None if seen is None else seen.names)
+    elif is_ragged(X) or _is_uneven(X):
+        names, arrays, ids = _from_list(owner, plain(X), name, seen)
+    else:
+        names, arrays, ids = None, _from_array(owner, X, name, seen), None
+    if isinstance(arrays, list):
+        kind = "list"
+        _check_lengths_of_list(wanted, lengths)
+        x, ends = pad(arrays)
+    else:
+        kind = "cube" if arrays.ndim == 3 else "columns"
+        x = arrays if arrays.ndim == 3 else arrays[..., np.newaxis]
+        ends = check_lengths(owner, lengths, *x.shape[:2])
+    columns = names if kind == "list" else None
+    has_missing = check_finite(owner, x, ends, name, missing=missing, columns=columns, samples=ids)
+    if lengths is not None and ends is not None:
+        x = _without_padding(x, ends)
+    steps = (x.shape[1],) * 2 if ends is None else (int(ends.min()), int(ends.max()))
+    form = SequenceForm(kind, x.shape[2], steps, columns)
+    if seen is not None:
+        _check_form(wanted, name, X, x, form, seen)
+    return Sequences(x, ends, form, has_missing, ids)
 
 
-def check_ids(owner: Any, X: Any, size: int) -> tuple[Array, Array | None]:
+def check_lengths(owner: Any, lengths: Any, n: int, steps: int) -> Array | None:
+    """Check the real steps of each of `n` samples of a padded array.
+
+    Returns
+    -------
+    (samples,) array of int, or None
+        None where all are `steps`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Unless there is an int from 1 to `steps` for each sample.
+    """
+    if lengths is None:
+        return None
+    wanted = f"{owner_name(owner)} expected lengths"
+    array = np.asarray(lengths)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{wanted} of int, got {array.dtype}")
+    if array.shape != (n,):
+        raise ValueError(f"{wanted} with one number for each of {n} samples, got {array.shape}")
+    wrong = (array < 1) | (array > steps)
+    if wrong.any():
+        i = int(wrong.argmax())
+        raise ValueError(f"{wanted} from 1 to {steps}, got {array[i]} for sample {i}")
+    return None if (array == steps).all() else array.astype(np.int64)
+
+
+# ---- token ids -------------------------------------------------------------------------------
+
+
+def check_ids(
+    owner: Any, X: Any, size: int, name: str = "X", *, lengths: Any = None
+) -> tuple[Array, Array | None]:
     """Check sequences of token ids from 0 to size - 1; as `check_sequences` otherwise.
 
     Returns
@@ -80,16 +236,55 @@ def check_ids(owner: Any, X: Any, size: int) -> tuple[Array, Array | None]:
     ids : (samples, time) array of int
     lengths : (samples,) array of int, or None
     """
-    x, lengths = pad(_all_steps(owner, "X", plain(X), "iu"))
-    if x.shape[2] != 1:
+    wanted = f"{owner_name(owner)} expected"
+    given = plain(X)
+    if not hasattr(given, "__len__") or isinstance(given, (str, bytes)):
+        raise TypeError(f"{wanted} {name} as sequences, got {type(X).__name__}")
+    if len(given) and _axes_or_none(given) == 1:
         raise ValueError(
-            f"{_name(owner)} expected a token id for each step, got {x.shape[2]} features"
+            f"{wanted} {name} as sequences of token ids, got one sequence; [{name}] is a list of "
+            "one"
         )
+    arrays = [_token_ids(owner, s, f"{name}[{i}]") for i, s in enumerate(given)]
+    if not arrays:
+        raise ValueError(f"{wanted} at least one sample, got none")
+    x, ends = pad(arrays)
+    if lengths is not None:
+        _check_lengths_of_list(f"{wanted} {name}", lengths if is_ragged(X) else None)
+        ends = check_lengths(owner, lengths, *x.shape)
+        if ends is not None:
+            x = _without_padding(x, ends)
     if not 0 <= x.min() <= x.max() < size:
+        sample, step = np.argwhere((x < 0) | (x >= size))[0]
         raise ValueError(
-            f"{_name(owner)} expected token ids from 0 to {size - 1}, got {x.min()} to {x.max()}"
+            f"{wanted} token ids from 0 to {size - 1}, got {x.min()} to {x.max()}: "
+            f"{x[sample, step]} in {name}[{sample}], step {step}"
         )
-    return x[..., 0], lengths
+    return x, ends
+
+
+def _token_ids(owner: Any, sequence: Any, name: str) -> Array:
+    wanted = f"{owner_name(owner)} expected"
+    if isinstance(sequence, np.ma.MaskedArray) and np.ma.getmaskarray(sequence).any():
+        raise ValueError(f"{wanted} {name} with a token id at each step, got masked ones")
+    array = np.asarray(plain(sequence))
+    if not array.size:
+        raise ValueError(f"{wanted} {name} of at least one step, got shape {array.shape}")
+    if array.dtype.kind == "O" and all(isinstance(v, (int, np.integer)) for v in array.flat):
+        array = array.astype(np.int64)
+    if array.dtype.kind not in "iu":
+        advice = ""
+        if array.dtype.kind == "f" and (array == np.floor(array)).all():
+            advice = "; astype(int) makes them ids"
+        raise TypeError(f"{wanted} {name} as token ids (integers), got {array.dtype}{advice}")
+    if array.ndim == 2 and array.shape[1] != 1:
+        raise ValueError(f"{wanted} a token id for each step, got {array.shape[1]} features")
+    if array.ndim not in (1, 2):
+        raise ValueError(f"{wanted} {name} as (time,) token ids, got shape {array.shape}")
+    return array.reshape(-1)
+
+
+# ---- results ---------------------------------------------------------------------------------
 
 
 def real_steps(x: Array, lengths: Array | None) -> Array:
@@ -107,34 +302,147 @@ def unpad(y: Array, lengths: Array | None, like: Any) -> Any:
     return [sample[:n] for sample, n in zip(y, ends, strict=True)]
 
 
-def _all_steps(owner: Any, name: str, X: Any, kinds: str) -> list[Array]:
-    """Return sequences as (time, features) arrays."""
-    if not hasattr(X, "__len__"):
-        raise TypeError(f"{_name(owner)} expected {name} as sequences, got {type(X).__name__}")
-    arrays = [_steps(owner, f"{name}[{i}]", s, kinds) for i, s in enumerate(X)]
-    if not arrays:
-        raise ValueError(f"{_name(owner)} expected at least one sample, got none")
-    for i, array in enumerate(arrays):
-        if array.shape[1] != arrays[0].shape[1]:
+# ---- forms of X ------------------------------------------------------------------------------
+
+
+def _from_array(owner: Any, X: Any, name: str, seen: SequenceForm | None) -> Array:
+    wanted = f"{owner_name(owner)} expected {name} as (samples, time, features) or (samples, time)"
+    if axes(X) == 0:
+        raise TypeError(f"{wanted}, got {type(X).__name__}")
+    array = to_floats(owner, X, name)
+    if array.ndim == 1:
+        one = f"{name}[np.newaxis]"
+        if seen is not None and seen.n_features > 1:
+            one += " if its numbers are time steps"
+        raise ValueError(
+            f"{wanted}, got one series of shape {array.shape}. Reshape your data: {one} is one "
+            f"sample of {len(array)} steps"
+        )
+    if array.ndim > 3 or (array.ndim == 3 and 0 in array.shape[1:]):
+        raise ValueError(f"{wanted} with at least one step and feature, got shape {array.shape}")
+    # in one order, as sums of other layouts round in other ways
+    checked: Array = check_array(
+        array,
+        dtype=FLOATS,
+        order="C",
+        allow_nd=array.ndim == 3,
+        ensure_all_finite=False,
+        estimator=owner,
+        input_name=name,
+    )
+    return checked
+
+
+def _from_list(
+    owner: Any, X: Any, name: str, seen: SequenceForm | None
+) -> tuple[list[Any] | None, list[Array], None]:
+    names = seen.names if seen is not None else None
+    arrays: list[Array] = []
+    for i, sample in enumerate(X):
+        label = f"{name}[{i}]"
+        if is_frame(sample):
+            when = time_column(sample)
+            own = [n for n in check_names(owner, sample, label) if n != when]
+            own = match_names(owner, own, names, label)
+            names = own if names is None else names
+            array = in_order(owner, sample, rows(owner, sample, label, own), when, label)
+        else:
+            array = to_floats(owner, sample, label)
+            if is_pandas(sample):
+                array = in_order(owner, sample, array, None, label)
+        if array.ndim not in (1, 2) or array.size == 0:
             raise ValueError(
-                f"{_name(owner)} expected {name}[{i}] of {arrays[0].shape[1]} features at each "
+                f"{owner_name(owner)} expected {label} as (time, features) or (time,) with at "
+                f"least one step and feature, got shape {array.shape}"
+            )
+        array = array[:, np.newaxis] if array.ndim == 1 else array
+        if arrays and array.shape[1] != arrays[0].shape[1]:
+            raise ValueError(
+                f"{owner_name(owner)} expected {label} of {arrays[0].shape[1]} features at each "
                 f"step, as {name}[0] has, got {array.shape[1]}"
             )
-    return arrays
+        arrays.append(array)
+    if not arrays:
+        raise ValueError(f"{owner_name(owner)} expected at least one sample, got none")
+    return names, arrays, None
 
 
-def _steps(owner: Any, name: str, sequence: Any, kinds: str) -> Array:
-    array = np.asarray(sequence)
-    if array.dtype.kind not in kinds:
-        wanted = "token ids (integers)" if kinds == "iu" else "real numbers"
-        raise TypeError(f"{_name(owner)} expected {name} as {wanted}, got {array.dtype}")
-    if array.ndim not in (1, 2) or array.size == 0:
+def _is_uneven(X: Any) -> bool:
+    """Whether nested lists of one length are of others inside, so that they make no array."""
+    if not isinstance(X, (list, tuple)) or not X or not all(hasattr(s, "__len__") for s in X):
+        return False
+    try:
+        np.asarray(X)
+    except ValueError:
+        return True
+    return False
+
+
+def _axes_or_none(X: Any) -> int | None:
+    """Return the number of axes, None for nested lists of different lengths."""
+    if is_ragged(X):
+        return None
+    try:
+        return axes(X)
+    except ValueError:
+        return None
+
+
+# ---- padding and the form of fit -------------------------------------------------------------
+
+
+def _check_lengths_of_list(wanted: str, lengths: Any) -> None:
+    if lengths is not None:
         raise ValueError(
-            f"{_name(owner)} expected {name} as (time, features) or (time,) with at least one "
-            f"step and feature, got shape {array.shape}"
+            f"{wanted} as a padded array with lengths, got a list of sequences, each of which has "
+            "a length of its own"
         )
-    return array[:, np.newaxis] if array.ndim == 1 else array
 
 
-def _name(owner: Any) -> str:
-    return type(owner).__name__
+def _without_padding(x: Array, ends: Array) -> Array:
+    """Return x with zeros past each sample's end."""
+    past = np.arange(x.shape[1]) >= ends[:, np.newaxis]
+    if not x[past].any():  # NaN counts as any
+        return x
+    x = x.copy()
+    x[past] = 0
+    return x
+
+
+def _check_form(
+    wanted: str, name: str, X: Any, x: Array, form: SequenceForm, seen: SequenceForm
+) -> None:
+    """Raise ValueError where X is not what the model of `fit` takes."""
+    n, steps, features = x.shape
+    flat = form.kind == "columns"
+    if features != seen.n_features:
+        advice = ""
+        if flat and steps == seen.n_features:
+            advice = f"; {name}[np.newaxis] is one sample of {n} steps"
+        elif flat and n == seen.n_features:
+            advice = f"; {name}.T[np.newaxis] is one sample of {steps} steps"
+        elif form.kind == "cube" and steps == seen.n_features:
+            advice = f"; {name}.swapaxes(1, 2) puts the time before the features"
+        elif form.kind == "list" and form.steps == (seen.n_features,) * 2:
+            if np.ndim(plain(X)[0]) == 1:
+                advice = f"; [np.stack({name})] is one sample of {n} steps"
+            else:
+                advice = f"; [s.T for s in {name}] puts the time before the features"
+        raise ValueError(
+            f"{wanted} of {seen.n_features} features at each step, as in fit, got {features}"
+            f"{advice}"
+        )
+    one_step = form.steps == (1, 1) and seen.steps[0] > 1
+    if n > 1 and one_step and seen.kind != "columns" and (flat or _are_scalars(X, form)):
+        if flat:
+            one, many = f"{name}[np.newaxis]", f"{name}[..., np.newaxis]"
+        else:
+            one, many = f"[np.concatenate({name})]", f"np.stack({name})[..., np.newaxis]"
+        raise ValueError(
+            f"{wanted} of series of {seen.steps[0]} steps or more, as in fit, got {n} samples of "
+            f"one step: {one} is one sample of {n} steps, {many} are {n} samples of one step"
+        )
+
+
+def _are_scalars(X: Any, form: SequenceForm) -> bool:
+    return form.kind == "list" and all(np.ndim(plain(s)) == 1 for s in plain(X))

@@ -1,0 +1,179 @@
+"""Values that are missing: where the first one is, and what may stand in for them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .numeric import owner_name
+
+if TYPE_CHECKING:
+    from ..layers.base import Array
+
+MISSING = ("mask", "linear", "ffill", "mean")
+
+
+def check_missing(owner: Any, missing: Any) -> str | None:
+    """Return the parameter `missing`: None, which refuses missing values, or one of `MISSING`."""
+    if missing is not None and (not isinstance(missing, str) or missing not in MISSING):
+        raise ValueError(
+            f"{owner_name(owner)} expected missing as None or one of {_list(MISSING)}, "
+            f"got {missing!r}"
+        )
+    return missing
+
+
+def check_finite(
+    owner: Any,
+    x: Any,
+    lengths: Array | None = None,
+    name: str = "X",
+    *,
+    missing: str | None = None,
+    columns: Sequence[Any] | None = None,
+    steps: Sequence[Any] | None = None,
+    samples: Sequence[Any] | None = None,
+    single: bool = False,
+) -> bool:
+    """Check that numbers are finite, but for missing ones where `missing` says what to do.
+
+    Parameters
+    ----------
+    owner : estimator or str
+        For errors.
+    x : (samples, time, features) array, or list of (time, features) arrays
+    lengths : (samples,) array of int, optional
+        What is past the end of a sample may be anything.
+    name : str
+        How the user knows x.
+    missing : one of `MISSING`, optional
+        With it NaN may be there; infinite numbers never.
+    columns : sequence, optional
+        Names of the features.
+    steps : sequence, optional
+        Names of the time steps: an index for each sample.
+    samples : sequence, optional
+        Names of the samples.
+    single : bool
+        Whether x is one series of a user who knows of no samples.
+
+    Returns
+    -------
+    bool
+        Whether any value is missing.
+
+    Raises
+    ------
+    ValueError
+        Names the sample, step and column of the first wrong value.
+    """
+    any_missing = False
+    whole = isinstance(x, np.ndarray)
+    if whole and _all_finite(x):
+        return False
+    for i, sample in enumerate(x):
+        if lengths is not None:
+            sample = sample[: lengths[i]]
+        if _all_finite(sample):
+            continue
+        wrong = np.isinf(sample) if missing else ~np.isfinite(sample)
+        if wrong.any():
+            step, column = np.unravel_index(int(wrong.argmax()), wrong.shape)
+            got = "NaN" if np.isnan(sample[step, column]) else "inf"
+            named = f"sample {i}" if samples is None else f"sample {i} ({samples[i]!r})"
+            place = f"step {step}" if single else f"{named}, step {step}"
+            if steps is not None and steps[i] is not None:
+                place += f" ({steps[i][int(step)]})"
+            if sample.shape[1] > 1 or columns is not None:
+                place += f", column {column}"
+            if columns is not None:
+                place += f" ({columns[int(column)]!r})"
+            advice = _advice(owner, sample, lengths) if got == "NaN" else ""
+            raise ValueError(
+                f"{owner_name(owner)} expected {name} of finite numbers, got {got} in "
+                f"{place}{advice}"
+            )
+        any_missing = True
+    return any_missing
+
+
+def fill_missing(x: Any, lengths: Array | None, how: str, means: Any = None) -> Any:
+    """Return sequences with something in place of what is missing (NaN).
+
+    Parameters
+    ----------
+    x : (samples, time, features) array, or list of (time, features) arrays
+        Not changed.
+    lengths : (samples,) array of int, or None
+        Real steps of each sample of an array.
+    how : {"linear", "ffill", "mean", "mask"}
+        "linear": a straight line between the steps around a gap; before the first value and after
+        the last one, that value. "ffill": the last value before; before the first one, that value.
+        "mean": the feature's mean. "mask": the same, and a channel more for each feature that is 1
+        where it is missing, else 0. Apply it to features that are scaled, as the new channels are
+        not to be.
+    means : (features,) array_like, optional
+        Means of the features in `fit`, default 0: that of features that are scaled. A sample
+        without any value of a feature gets its mean whatever `how` says.
+
+    Returns
+    -------
+    array or list
+        As x, with twice as many features for "mask". x itself where nothing is missing. Past a
+        sample's end the array is 0.
+    """
+    if not isinstance(x, np.ndarray):
+        return [fill_missing(s[np.newaxis], None, how, means)[0] for s in x]
+    gaps = np.isnan(x)
+    if lengths is not None:
+        past = np.arange(x.shape[1]) >= np.asarray(lengths)[:, np.newaxis]
+        gaps &= ~past[..., np.newaxis]
+        if past.any() and x[past].any():
+            x = np.where(past[..., np.newaxis], x.dtype.type(0), x)
+    if gaps.any():
+        x = x.copy()
+        if how in ("linear", "ffill"):
+            ends = np.full(len(x), x.shape[1]) if lengths is None else lengths
+            for i, feature in np.argwhere(gaps.any(axis=1)):
+                _bridge(x[i, : ends[i], feature], how)
+        left = np.isnan(x) if how in ("linear", "ffill") else gaps
+        stand_in = np.broadcast_to(0.0 if means is None else means, x.shape[-1:]).astype(x.dtype)
+        x[left] = np.broadcast_to(stand_in, x.shape)[left]
+    return np.concatenate([x, gaps.astype(x.dtype)], axis=2) if how == "mask" else x
+
+
+def _bridge(values: Array, how: str) -> None:
+    """Fill the gaps of one feature of one sample (time,) in place, if there is any value."""
+    there = np.flatnonzero(~np.isnan(values))
+    if not there.size:
+        return
+    steps = np.arange(len(values))
+    if how == "linear":
+        values[:] = np.interp(steps, there, values[there])
+    else:
+        latest = np.searchsorted(there, steps, side="right") - 1
+        values[:] = values[there[np.maximum(latest, 0)]]
+
+
+def _all_finite(x: Array) -> bool:
+    """Whether all numbers are finite, without an array of their size where they are."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(x.sum()):
+            return True
+    return bool(np.isfinite(x).all())
+
+
+def _advice(owner: Any, sample: Array, lengths: Array | None) -> str:
+    advice = ""
+    if hasattr(owner, "missing"):
+        advice = f"; missing={_list(MISSING, 'or')} would take it"
+    if lengths is None and len(sample) > 1 and np.isnan(sample[-1]).all():
+        advice += "; where NaN is padding, lengths= tells the steps of each sample"
+    return advice
+
+
+def _list(names: Sequence[str], last: str = "or") -> str:
+    quoted = [repr(name) for name in names]
+    return f"{', '.join(quoted[:-1])} {last} {quoted[-1]}"

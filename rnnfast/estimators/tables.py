@@ -1,0 +1,223 @@
+"""Data frames of any library, told by what they can do: none of the libraries is imported."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from .numeric import owner_name, to_floats
+
+if TYPE_CHECKING:
+    from ..layers.base import Array
+
+# names that long frames are read by, in order of preference; capitals make no difference
+ID_NAMES = ("id", "unique_id", "series_id", "item_id", "case_id", "sample_id", "sample")
+TIME_NAMES = ("time", "ds", "date", "timestamp", "datetime", "step", "time_idx")
+VALUE_NAMES = ("y", "value", "target")
+
+
+def is_frame(X: Any) -> bool:
+    """Whether X is a data frame: of pandas, polars, pyarrow, or one that narwhals knows."""
+    if isinstance(X, (np.ndarray, list, tuple)):
+        return False
+    if hasattr(X, "iloc"):
+        return getattr(X, "ndim", None) == 2
+    shape = getattr(X, "shape", None)
+    return isinstance(shape, tuple) and len(shape) == 2 and hasattr(X, "columns")
+
+
+def is_column(X: Any) -> bool:
+    """Whether X is a column of a frame: a Series of pandas, polars, or the like."""
+    if isinstance(X, (np.ndarray, list, tuple)) or is_frame(X):
+        return False
+    if hasattr(X, "iloc"):
+        return getattr(X, "ndim", None) == 1
+    return hasattr(X, "to_numpy") and len(getattr(X, "shape", ())) == 1
+
+
+def is_pandas(X: Any) -> bool:
+    """Whether X is a frame or column with an index, as those of pandas have."""
+    return hasattr(X, "iloc") and hasattr(X, "index")
+
+
+def refuse_lazy(owner: Any, X: Any, name: str) -> None:
+    """Raise TypeError for a frame whose rows are still to be computed."""
+    call = None
+    if hasattr(X, "collect") and hasattr(X, "collect_schema"):  # of polars and narwhals
+        call = "collect"
+    elif hasattr(X, "compute") and hasattr(X, "divisions"):  # of dask
+        call = "compute"
+    if call is not None:
+        raise TypeError(
+            f"{owner_name(owner)} expected {name} with its rows at hand, got a lazy "
+            f"{type(X).__name__}; {name}.{call}() computes them"
+        )
+
+
+def names_of(X: Any) -> list[Any]:
+    """Return the names of a frame's columns."""
+    return list(X.column_names if hasattr(X, "column_names") else X.columns)
+
+
+def column(X: Any, name: Any) -> Any:
+    """Return the column of a frame with this name, as its library has it."""
+    if is_pandas(X):
+        return X[name]
+    if hasattr(X, "get_column"):
+        return X.get_column(name)
+    if hasattr(X, "column_names"):  # pyarrow's table
+        return X.column(name)
+    import narwhals
+
+    return narwhals.from_native(X, eager_only=True).get_column(name)
+
+
+def check_names(owner: Any, X: Any, name: str) -> list[Any]:
+    """Return the names of a frame's columns; raise ValueError where two have the same one."""
+    names = names_of(X)
+    for i, one in enumerate(names):
+        if one in names[:i]:
+            raise ValueError(
+                f"{owner_name(owner)} expected {name} of columns with different names, got "
+                f"{one!r} twice"
+            )
+    return names
+
+
+def rows(owner: Any, X: Any, name: str, columns: Sequence[Any]) -> Array:
+    """Return columns of a frame as a (rows, columns) array of float32 or float64."""
+    if not columns:
+        raise ValueError(
+            f"{owner_name(owner)} expected {name} of at least one column of numbers, got none"
+        )
+    dtypes = [X.dtypes.iloc[list(X.columns).index(c)] for c in columns] if is_pandas(X) else [None]
+    if all(isinstance(d, np.dtype) and d.kind in "fiub" for d in dtypes):
+        chosen = X if list(columns) == list(X.columns) else X[list(columns)]
+        narrow = all(d == np.float32 for d in dtypes)
+        return np.asarray(chosen.to_numpy(dtype=np.float32 if narrow else np.float64))
+    arrays = [to_floats(owner, column(X, c), f"{name}[{c!r}]") for c in columns]
+    return np.stack(arrays, axis=1)
+
+
+class LongNames(NamedTuple):
+    """Columns of a long frame, a row for each step of each series."""
+
+    id: Any
+    time: Any
+    values: list[Any]
+    target: Any  # the column of `values` that is called so, or None
+
+
+def long_names(X: Any) -> LongNames | None:
+    """Return how to read a long frame, or None for any other frame.
+
+    Long is a frame with a column named as ids are (`ID_NAMES`), and one named as times are
+    (`TIME_NAMES`) or none that holds anything but numbers.
+    """
+    names = names_of(X)
+    known = {str(n).lower(): n for n in reversed(names)}
+    ids = [known[n] for n in ID_NAMES if n in known]
+    times = [known[n] for n in TIME_NAMES if n in known]
+    if not ids or not times:
+        return None
+    targets = [known[n] for n in VALUE_NAMES if n in known]
+    values = [n for n in names if n not in (ids[0], times[0])]
+    if targets:  # first, as what is forecast
+        values = [targets[0]] + [n for n in values if n != targets[0]]
+    return LongNames(ids[0], times[0], values, targets[0] if targets else None)
+
+
+def time_column(X: Any) -> Any:
+    """Return the name of the only column of dates of a frame without an index, or None."""
+    if is_pandas(X):
+        return None
+    dates = [n for n in names_of(X) if _kind(column(X, n)) == "M"]
+    if len(dates) == 1:
+        return dates[0]
+    known = {str(n).lower(): n for n in names_of(X)}
+    times = [known[n] for n in TIME_NAMES if n in known]
+    return times[0] if not dates and len(times) == 1 else None
+
+
+def _kind(values: Any) -> str:
+    dtype = getattr(values, "dtype", None)
+    text = str(dtype if dtype is not None else getattr(values, "type", "")).lower()
+    return "M" if text.startswith(("date", "timestamp", "<m8[")) else ""
+
+
+def match_names(owner: Any, names: list[Any], seen: list[Any] | None, name: str) -> list[Any]:
+    """Return the names of columns in the order of `fit`.
+
+    Raises
+    ------
+    ValueError
+        Where columns are missing or unknown; names them.
+    """
+    if seen is None or names == seen:
+        return names
+    if len(names) == len(seen) == 1:
+        return names
+    lost = [n for n in seen if n not in names]
+    new = [n for n in names if n not in seen]
+    if lost or new:
+        got = [f"no {n!r}" for n in lost] + [f"{n!r} beside them" for n in new]
+        raise ValueError(
+            f"{owner_name(owner)} expected {name} with the columns {seen}, as in fit, got "
+            f"{', '.join(got)}"
+        )
+    return list(seen)
+
+
+def group(owner: Any, ids: Any, name: str) -> tuple[list[Any], Array]:
+    """Return the different ids in the order of their first rows, and the place of each row's."""
+    to_list = next(n for n in ("tolist", "to_list", "to_pylist") if hasattr(ids, n))
+    listed = getattr(ids, to_list)()
+    places: dict[Any, int] = {}
+    codes = np.fromiter((places.setdefault(i, len(places)) for i in listed), np.int64, len(listed))
+    for one in places:
+        if one is None or one != one or type(one).__name__ == "NAType":
+            raise ValueError(
+                f"{owner_name(owner)} expected {name} with an id in each row, got {one!r} in row "
+                f"{int(np.argmax(codes == places[one]))}"
+            )
+    if not places:
+        raise ValueError(f"{owner_name(owner)} expected {name} of at least one row, got none")
+    return list(places), codes
+
+
+def rows_of_groups(codes: Array) -> list[Array]:
+    """Return the rows of each group, by the places that `group` returns."""
+    order = np.argsort(codes, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
+
+
+def pick(values: Any, which: Array) -> Any:
+    """Return some entries of a column, or of an index of pandas, as its library has them."""
+    if hasattr(values, "gather"):
+        return values.gather(which)
+    if hasattr(values, "get_indexer"):
+        return values[which]
+    return np.asarray(values.to_numpy())[which]
+
+
+def make_frame(like: Any, columns: dict[Any, Any], index: Any = None) -> Any:
+    """Return a frame of the library that `like` comes from."""
+    if is_pandas(like):
+        import pandas
+
+        frame = pandas.DataFrame(dict(enumerate(columns.values())), index=index)
+        frame.columns = pandas.Index(list(columns))
+        return frame
+    if hasattr(like, "column_names"):
+        return type(like).from_pydict(columns)
+    module = sys.modules.get("polars")
+    if module is not None and isinstance(like, module.DataFrame):
+        return module.DataFrame(columns)
+    import narwhals
+
+    native = narwhals.from_native(like, eager_only=True)
+    made = narwhals.from_dict(columns, backend=native.implementation)
+    return made if isinstance(like, type(native)) else made.to_native()
