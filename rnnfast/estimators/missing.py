@@ -116,7 +116,8 @@ def fill_missing(x: Any, lengths: Array | None, how: str, means: Any = None) -> 
         not to be.
     means : (features,) array_like, optional
         Means of the features in `fit`, default 0: that of features that are scaled. A sample
-        without any value of a feature gets its mean whatever `how` says.
+        without any value of a feature gets its mean whatever `how` says; with NaN for means it
+        stays as it is.
 
     Returns
     -------

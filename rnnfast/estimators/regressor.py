@@ -17,8 +17,7 @@ from .. import losses
 from . import constraints as may_be
 from .constraints import parameter
 from .scaling import Scaler
-from .sequences import check_sequences, is_ragged, unpad
-from .stopgap import is_step
+from .sequences import check_sequences, is_ragged, is_step, unpad
 from .supervised import SequenceEstimator
 
 if TYPE_CHECKING:

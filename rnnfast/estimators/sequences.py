@@ -26,6 +26,7 @@ __all__ = [
     "check_lengths",
     "check_sequences",
     "is_ragged",
+    "is_step",
     "plain",
     "read_sequences",
     "real_steps",
@@ -227,9 +228,24 @@ def check_lengths(owner: Any, lengths: Any, n: int, steps: int) -> Array | None:
 
 
 def check_ids(
-    owner: Any, X: Any, size: int, name: str = "X", *, lengths: Any = None
+    owner: Any,
+    X: Any,
+    size: int,
+    name: str = "X",
+    *,
+    lengths: Any = None,
+    unknown_id: int | None = None,
 ) -> tuple[Array, Array | None]:
     """Check sequences of token ids from 0 to size - 1; as `check_sequences` otherwise.
+
+    Parameters
+    ----------
+    owner, X, name, lengths
+        As for `read_sequences`.
+    size : int
+        Number of ids.
+    unknown_id : int, optional
+        What other ids become; default: an error that names the first.
 
     Returns
     -------
@@ -254,7 +270,10 @@ def check_ids(
         ends = check_lengths(owner, lengths, *x.shape)
         if ends is not None:
             x = _without_padding(x, ends)
-    if not 0 <= x.min() <= x.max() < size:
+    known = 0 <= x.min() <= x.max() < size
+    if not known and unknown_id is not None:
+        x = np.where((x < 0) | (x >= size), unknown_id, x)
+    elif not known:
         sample, step = np.argwhere((x < 0) | (x >= size))[0]
         raise ValueError(
             f"{wanted} token ids from 0 to {size - 1}, got {x.min()} to {x.max()}: "
@@ -287,11 +306,15 @@ def _token_ids(owner: Any, sequence: Any, name: str) -> Array:
 # ---- results ---------------------------------------------------------------------------------
 
 
+def is_step(x: Array, lengths: Array | None) -> Array | None:
+    """Return which steps (samples, time) are real, None where all are."""
+    return None if lengths is None else np.arange(x.shape[1]) < lengths[:, np.newaxis]
+
+
 def real_steps(x: Array, lengths: Array | None) -> Array:
     """Return the steps of all samples, (steps, ...)."""
-    if lengths is None:
-        return x.reshape(-1, *x.shape[2:])
-    return x[np.arange(x.shape[1]) < lengths[:, np.newaxis]]
+    real = is_step(x, lengths)
+    return x.reshape(-1, *x.shape[2:]) if real is None else x[real]
 
 
 def unpad(y: Array, lengths: Array | None, like: Any) -> Any:

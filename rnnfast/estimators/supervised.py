@@ -16,9 +16,10 @@ from . import constraints as may_be
 from .base import NetworkEstimator, check_network, check_steps_left, make_network, predict
 from .batches import Batches, take_sequences
 from .constraints import parameter
+from .missing import MISSING, fill_missing
 from .scaling import Scaler
-from .sequences import axes, is_ragged
-from .stopgap import MISSING, check_ids, check_sequences, fill_missing, is_step, read_texts
+from .sequences import axes, check_ids, is_ragged, is_step, read_sequences
+from .texts import holds_symbols, read_texts
 from .undo import unchanged_by_errors
 
 if TYPE_CHECKING:
@@ -307,7 +308,7 @@ class SequenceEstimator(NetworkEstimator):
 
     def _check_X(self, X: Any, lengths: Any, reset: bool) -> tuple[Array, Array | None]:
         """Return X as (samples, time, features), or ids (samples, time), and its lengths."""
-        texts = read_texts(self, X)
+        texts = read_texts(self, X) if holds_symbols(X) else None
         if reset:
             self._texts, self._vocabulary_size = texts is not None, self.vocabulary_size
             if texts is not None:
@@ -319,9 +320,15 @@ class SequenceEstimator(NetworkEstimator):
         if texts is not None:
             X = [self.vocabulary_.encode(text) for text in texts]
         if self._vocabulary_size is not None:
-            x, n = check_ids(self, X, self._vocabulary_size, lengths, self.unknown_id)
+            x, n = check_ids(
+                self, X, self._vocabulary_size, lengths=lengths, unknown_id=self.unknown_id
+            )
         else:
-            x, n = check_sequences(self, X, lengths=lengths, missing=self.missing)
+            seen = None if reset else self._form
+            given = read_sequences(self, X, lengths=lengths, missing=self.missing, seen=seen)
+            x, n = given.values, given.lengths
+            if reset:
+                self._form: Any = given.form
         channels = x.shape[2] if x.ndim == 3 else 1
         columns = texts is None and x.ndim == 3 and not is_ragged(X) and axes(X) == 2
         if reset:
@@ -336,7 +343,7 @@ class SequenceEstimator(NetworkEstimator):
                 f"in fit, got {channels}"
             )
         if self.missing in ("linear", "ffill"):
-            x = fill_missing(x, n, self.missing)
+            x = fill_missing(x, n, self.missing, means=np.nan)
         return x, n
 
     def _check_weight(
@@ -388,11 +395,11 @@ class SequenceEstimator(NetworkEstimator):
         """Return a batch of X as the network takes it."""
         if self._vocabulary_size is not None:
             return x
-        gaps = np.isnan(x) if self.missing in ("mask", "mean") else None
+        gaps = np.isnan(x) if self.missing is not None else None
         if gaps is not None:
             x = np.where(gaps, self._scaler.mean, x)
         scaled = self._scaler(x) if self.standardize else self._unscaled(x)
-        if self.missing != "mask":
+        if gaps is None or self.missing != "mask":
             return scaled
         return np.concatenate([scaled, gaps.astype(np.float32)], axis=-1)
 
