@@ -29,7 +29,7 @@ def holds_symbols(X: Any) -> bool:
     kind = getattr(getattr(X, "dtype", None), "kind", None)
     if isinstance(X, np.ndarray) and str(kind) in "fiubcMm":
         return False
-    if is_frame(X) or not hasattr(X, "__len__") or isinstance(X, dict):
+    if is_frame(X) or not hasattr(X, "__len__") or hasattr(X, "toarray") or isinstance(X, dict):
         return False
     for sample in _items(X):
         if isinstance(sample, (str, bytes)):
