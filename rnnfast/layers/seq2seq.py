@@ -26,6 +26,7 @@ from .dropout import Dropout
 from .embedding import Embedding
 from .linear import Linear
 from .recurrent import GRU, LSTM, RNN
+from .sequential import without_padding
 
 if TYPE_CHECKING:
     from .base import Array
@@ -168,7 +169,7 @@ class EncoderDecoder(Composite):
         target : (Tt, B) array of int, or (B, Tt)
             What the decoder reads: a start symbol and the symbols so far.
         source_lengths, lengths : (B,) array_like of int, optional
-            Steps of each source and of each target.
+            Steps of each source and of each target; what is past them is ignored.
 
         Returns
         -------
@@ -202,7 +203,7 @@ class EncoderDecoder(Composite):
             raise ValueError(
                 f"{name} expected as many targets as sources, {B}, got {target.shape[1]}"
             )
-        check_lengths(name, lengths, len(target), B)
+        target = without_padding(name, target, lengths, False)
         calls = Calls(self.parts, training)
         state, memory = self._encode(calls, source, source_lengths)
         h, _ = calls("decoder", calls("target", target), state, lengths)
@@ -257,7 +258,8 @@ class EncoderDecoder(Composite):
             parts = flat.reshape(len(flat), self._state_parts, self.num_layers, self.hidden_size)
             states = tuple(np.ascontiguousarray(parts.transpose(1, 2, 0, 3)))
             return states if len(states) == 2 else states[0], None
-        memory, state = calls("encoder", calls("source", self._swapped(source)), None, lengths)
+        steps = without_padding(type(self).__name__, self._swapped(source), lengths, False)
+        memory, state = calls("encoder", calls("source", steps), None, lengths)
         return _each(self._join_directions, state), memory
 
     def _score(self, calls: Calls, h: Array, memory: Array | None, lengths: Any) -> Any:
