@@ -6,12 +6,17 @@ A schedule is a callback of `fit`, or advanced by hand::
     rf.fit(model, data, loss=loss, optimizer=adam, epochs=20, callbacks=[schedule])
 
 An optimiser has one schedule at a time: each step sets the rate anew, from the one that the
-optimiser had at first.
+optimiser had when the schedule was made.
+
+A schedule goes on: a further call of `fit` with the same one continues where the last call left it,
+and a resumed training where it was interrupted. To begin anew, set ``optimizer.lr`` and make a new
+schedule. `fit` warns where it is to train with a rate of 0.
 """
 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -61,7 +66,7 @@ class Schedule(Callback):
         raise NotImplementedError
 
     def on_train_begin(self, model: Layer, optimizer: Optimizer) -> None:
-        """Check that it is this schedule's optimiser that trains."""
+        """Check that it is this schedule's optimiser that trains; go on from where it stands."""
         if optimizer is not self.optimizer:
             raise ValueError(
                 f"{type(self).__name__} expected to schedule the optimizer given to fit, "
@@ -135,8 +140,10 @@ class CosineAnnealingLR(Schedule):
     ----------
     optimizer : Optimizer
     T_max : int
-        Epochs until it is there; after these it rises again.
+        Epochs until it is there; after these it rises again, and after as many more it is back at
+        the first rate, as in PyTorch.
     eta_min : float, default 0
+        With 0 an epoch after T_max learns nothing, of which `fit` warns.
     """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0) -> None:
@@ -159,7 +166,8 @@ class OneCycleLR(Schedule):
         Its rate is set at once.
     max_lr : float
     total_steps : int
-        Batches of the whole training.
+        Batches of the whole training, all calls of `fit` together. If `fit` goes on after them,
+        the rate stays at the last one, with a warning; `step` by hand raises, as in PyTorch.
     pct_start : float, default 0.3
         Share of the steps in which the rate rises.
     anneal_strategy : {"cos", "linear"}
@@ -191,6 +199,7 @@ class OneCycleLR(Schedule):
         self.div_factor = check_positive("OneCycleLR", "div_factor", div_factor)
         self.final_div_factor = check_positive("OneCycleLR", "final_div_factor", final_div_factor)
         self.optimizer.lr = self._rate(0)
+        self._warned = False
 
     def step(self) -> None:
         """Advance, and set the optimiser's rate.
@@ -215,8 +224,18 @@ class OneCycleLR(Schedule):
         return anneal(self.max_lr, first / self.final_div_factor, down)
 
     def on_batch_end(self, batch: int, logs: dict[str, float]) -> None:
-        """Step."""
-        self.step()
+        """Step; at the end of the cycle stay, and say so once."""
+        if self.steps < self.total_steps:
+            self.step()
+        elif not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"OneCycleLR has made its total_steps={self.total_steps} steps: training goes on "
+                f"with its last learning rate, {self.optimizer.lr:.3g}; give more total_steps, one "
+                "for each batch of all epochs, or set optimizer.lr and make a new schedule",
+                UserWarning,
+                stacklevel=2,
+            )
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         """Log the rate."""

@@ -174,10 +174,10 @@ def fit(
         callback.on_train_begin(model, optimizer)
     if saved is not None:
         position.load_state_dict(saved)
-    if position.epochs < epochs and not position.stopped:
-        _warn_of_no_rate(optimizer, callbacks)
+    warned = False
     try:
         while position.epochs < epochs and not position.stopped:
+            warned = warned or _warn_of_no_rate(optimizer, callbacks)
             _epoch(position, updates, batches, held_out, display)
     except NotFiniteError as reason:
         history.stopped_by = str(reason)
@@ -303,17 +303,19 @@ def _held_out(
     return held_out
 
 
-def _warn_of_no_rate(optimizer: Optimizer, callbacks: Sequence[Callback]) -> None:
-    names = [type(c).__name__ for c in callbacks if isinstance(c, Schedule) and c.steps]
+def _warn_of_no_rate(optimizer: Optimizer, callbacks: Sequence[Callback]) -> bool:
+    # whether an epoch is to be trained without a learning rate
+    names = [type(c).__name__ for c in callbacks if isinstance(c, Schedule) and c.base_lr]
     if optimizer.lr or not (names or optimizer.first_lr):  # a user's own 0 is meant
-        return
-    what = f", where {' and '.join(names)} has brought it" if names else ""
+        return False
+    what = f", to which {' and '.join(names)} has brought it" if names else ""
     warnings.warn(
         f"fit goes on with a learning rate of 0{what}: no parameter changes; set optimizer.lr, "
-        "or give a schedule that ends above 0",
+        "or give a schedule that goes on for more epochs or ends above 0",
         UserWarning,
         stacklevel=3,
     )
+    return True
 
 
 # ---- an epoch ----------------------------------------------------------------------------------

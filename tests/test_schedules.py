@@ -146,6 +146,66 @@ def test_once_a_batch():
         schedule.step()
 
 
+def test_schedules_go_on_across_fits():
+    for make in (
+        lambda o: ExponentialLR(o, gamma=0.5),
+        lambda o: StepLR(o, 2),
+        lambda o: CosineAnnealingLR(o, 20),
+        lambda o: OneCycleLR(o, 0.1, 18),
+    ):
+        straight, parts = (make(optimizer(0.1)) for _ in range(2))
+        x = np.random.default_rng(0).standard_normal((8, 1)).astype(np.float32)
+        rates = []
+        for schedule, calls in (straight, [9]), (parts, [3, 1, 1, 4]):
+            seen = []
+            for epochs in calls:
+                ours = schedule.optimizer
+                history = fit(
+                    ours.model,
+                    (x, x),
+                    loss=losses.squared_error,
+                    optimizer=ours,
+                    epochs=epochs,
+                    batch_size=4,
+                    callbacks=[schedule],
+                )
+                seen += history["lr"]
+            rates.append(seen)
+        assert rates[0] == rates[1]
+        assert len(set(rates[0])) > 3
+
+
+def test_a_rate_of_zero_is_spoken_of():
+    schedule = CosineAnnealingLR(optimizer(0.1), 3)
+    train(schedule)  # of three epochs
+    ours = schedule.optimizer
+    assert ours.lr == 0.0
+    with pytest.warns(UserWarning, match="learning rate of 0, to which CosineAnnealingLR has"):
+        train(schedule)  # it rises again
+    for again in (CosineAnnealingLR, ExponentialLR):  # new ones start from the rate that is left
+        ours.lr = 0.0
+        with pytest.warns(UserWarning, match="fit goes on with a learning rate of 0: no parameter"):
+            train(again(ours, 1))
+    with pytest.warns(UserWarning, match="CosineAnnealingLR has brought it") as seen:
+        train(CosineAnnealingLR(optimizer(0.1), 1))  # within a call, once
+    assert len(seen) == 1
+    train(ExponentialLR(optimizer(0.0), 0.5))  # what the user wants is not warned of
+
+
+def test_one_cycle_ends():
+    schedule = OneCycleLR(optimizer(), 0.1, 6)
+    train(schedule)
+    last = schedule.optimizer.lr
+    with pytest.warns(UserWarning, match="OneCycleLR has made its total_steps=6 steps") as seen:
+        history, rates = train(schedule)
+    assert len(seen) == 1
+    assert rates == [last] * 6
+    assert history["lr"] == [last] * 3
+    train(schedule)  # once is enough
+    with pytest.warns(UserWarning, match="its last learning rate, 4e-07; give more total_steps"):
+        train(OneCycleLR(optimizer(), 0.1, 4))
+
+
 def test_refuses():
     ours = optimizer()
     for call, error, message in [
