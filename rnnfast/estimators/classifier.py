@@ -18,6 +18,7 @@ from ..layers.sequential import steps_left
 from . import constraints as may_be
 from .base import predict
 from .constraints import parameter
+from .numeric import is_missing, unmasked
 from .sequences import plain, unpad
 from .supervised import SequenceEstimator
 from .targets import Classes
@@ -270,7 +271,7 @@ def _labels(owner: str, y: Any) -> Array:
         raise ValueError(f"{owner} requires y to be passed, but the target y is None")
     y = plain(y)
     try:
-        labels = np.asarray(y)
+        labels = np.asarray(unmasked(y))
     except ValueError:
         labels = np.empty(0, object)
     if labels.dtype == object and labels.ndim == 1 and len(labels) and np.ndim(labels[0]):
@@ -280,8 +281,8 @@ def _labels(owner: str, y: Any) -> Array:
         )
     if labels.ndim != 2 or labels.shape[1] == 1:
         labels = column_or_1d(labels, warn=True)
-    if labels.dtype == object:
-        missing = [i for i, label in enumerate(labels.flat) if label is None or label != label]
+    if labels.dtype.kind in "Of":
+        missing = [i for i, label in enumerate(labels.flat) if is_missing(label)]
         if missing:
             i = missing[0] // max(labels[0].size if labels.ndim > 1 else 1, 1)
             raise ValueError(f"{owner} expected y with a label for each sample, got none at y[{i}]")

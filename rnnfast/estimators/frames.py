@@ -102,6 +102,7 @@ def read_series(
         steps=series.index,
         samples=samples,
         single=not series.many,
+        masked=isinstance(X, np.ma.MaskedArray),
     )
     reader.compare(series)
     return series

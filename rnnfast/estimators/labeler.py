@@ -11,6 +11,7 @@ from ..datasets.formats import pad
 from . import constraints as may_be
 from .classifier import ClassEstimator
 from .constraints import parameter
+from .numeric import is_missing, unmasked
 from .sequences import is_ragged, plain, unpad
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ class SequenceLabeler(ClassEstimator):
         if not hasattr(y, "__len__"):
             raise TypeError(f"{owner} expected y as the labels of each sequence, got {y!r}")
         ragged = is_ragged(y)
-        labels = [np.asarray(sample) for sample in plain(y)]
+        labels = [np.asarray(plain(unmasked(sample))) for sample in plain(y)]
         if len(labels) != len(ends):
             raise ValueError(
                 f"{owner} expected y with labels for each of {len(ends)} sequences, "
@@ -153,7 +154,7 @@ class SequenceLabeler(ClassEstimator):
 def _is_label(labels: Array) -> Array:
     """Return which rows hold neither None nor NaN."""
     if labels.dtype == object:
-        known = np.array([v is not None and v == v for v in labels.flat]).reshape(labels.shape)
+        known = np.array([not is_missing(v) for v in labels.flat]).reshape(labels.shape)
     elif labels.dtype.kind == "f":
         known = ~np.isnan(labels)
     else:

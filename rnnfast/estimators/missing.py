@@ -36,6 +36,7 @@ def check_finite(
     steps: Sequence[Any] | None = None,
     samples: Sequence[Any] | None = None,
     single: bool = False,
+    masked: bool = False,
 ) -> bool:
     """Check that numbers are finite, but for missing ones where `missing` says what to do.
 
@@ -58,6 +59,8 @@ def check_finite(
         Names of the samples.
     single : bool
         Whether x is one series of a user who knows of no samples.
+    masked : bool
+        Whether what is missing was masked, rather than NaN.
 
     Returns
     -------
@@ -91,6 +94,7 @@ def check_finite(
             if columns is not None:
                 place += f" ({columns[int(column)]!r})"
             advice = _advice(owner, sample, lengths) if got == "NaN" else ""
+            got = "a masked value" if masked and got == "NaN" else got
             raise ValueError(
                 f"{owner_name(owner)} expected {name} of finite numbers, got {got} in "
                 f"{place}{advice}"

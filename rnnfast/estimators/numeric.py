@@ -103,6 +103,15 @@ def is_missing(value: Any) -> bool:
     return isinstance(value, (float, np.floating)) and bool(np.isnan(value))
 
 
+def unmasked(values: Any) -> Any:
+    """Return an array with None for its masked entries; anything else as it is."""
+    if not isinstance(values, np.ma.MaskedArray) or not np.ma.getmaskarray(values).any():
+        return values
+    objects = np.array(values.data, dtype=object)
+    objects[np.ma.getmaskarray(values)] = None
+    return objects
+
+
 def _from_masked(owner: Any, values: Any, name: str) -> Array:
     data, mask = np.asarray(values.data), np.ma.getmaskarray(values)
     if data.dtype.kind == "O":

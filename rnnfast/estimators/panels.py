@@ -18,6 +18,7 @@ from .tables import (
     rows_of_groups,
     time_column,
 )
+from .texts import holds_symbols
 from .times import has_times, read_times
 
 if TYPE_CHECKING:
@@ -59,6 +60,12 @@ def from_frame(
             f"time steps; {others}.to_numpy() are {X.shape[0]} samples, whose columns are time "
             "steps"
         )
+    for one in names:
+        if holds_symbols(column(X, one)):
+            raise TypeError(
+                f"{wanted} of real numbers, got text in the column {one!r}; {name}[{one!r}] are "
+                "texts, a sample each"
+            )
     return names, rows(owner, X, name, names), None
 
 

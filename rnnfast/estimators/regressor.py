@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_consistent_length
 from .. import losses
 from . import constraints as may_be
 from .constraints import parameter
+from .numeric import to_floats
 from .scaling import Scaler
 from .sequences import check_sequences, is_ragged, is_step, unpad
 from .supervised import SequenceEstimator
@@ -111,15 +112,22 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):
         if is_ragged(y):
             target, _ = check_sequences(self, y, "y")
             return target.astype(np.float64)
-        return check_array(
-            y,
+        target = check_array(
+            to_floats(self, y, "y") if isinstance(y, np.ma.MaskedArray) else y,
             dtype=np.float64,
             order="C",
             ensure_2d=False,
             allow_nd=True,
+            ensure_all_finite="allow-nan",
             estimator=self,
             input_name="y",
         )
+        for place in np.argwhere(np.isnan(target))[:1].tolist():
+            raise ValueError(
+                f"{owner} expected y of finite numbers, got NaN or a masked value at y"
+                f"[{', '.join(map(str, place))}]"
+            )
+        return target
 
     def _check_ends(self, y: Any, target: Array, x: Array, lengths: Array | None) -> None:
         """Raise ValueError unless y has a target for each step of X."""

@@ -186,7 +186,16 @@ def read_sequences(
         x = arrays if arrays.ndim == 3 else arrays[..., np.newaxis]
         ends = check_lengths(owner, lengths, *x.shape[:2])
     columns = names if kind == "list" else None
-    has_missing = check_finite(owner, x, ends, name, missing=missing, columns=columns, samples=ids)
+    has_missing = check_finite(
+        owner,
+        x,
+        ends,
+        name,
+        missing=missing,
+        columns=columns,
+        samples=ids,
+        masked=isinstance(X, np.ma.MaskedArray),
+    )
     if lengths is not None and ends is not None:
         x = _without_padding(x, ends)
     steps = (x.shape[1],) * 2 if ends is None else (int(ends.min()), int(ends.max()))
@@ -275,9 +284,10 @@ def check_ids(
         x = np.where((x < 0) | (x >= size), unknown_id, x)
     elif not known:
         sample, step = np.argwhere((x < 0) | (x >= size))[0]
+        advice = "; unknown_id= stands for such ones" if hasattr(owner, "unknown_id") else ""
         raise ValueError(
             f"{wanted} token ids from 0 to {size - 1}, got {x.min()} to {x.max()}: "
-            f"{x[sample, step]} in {name}[{sample}], step {step}"
+            f"{x[sample, step]} in {name}[{sample}], step {step}{advice}"
         )
     return x, ends
 
@@ -334,13 +344,10 @@ def _from_array(owner: Any, X: Any, name: str, seen: SequenceForm | None) -> Arr
         raise TypeError(f"{wanted}, got {type(X).__name__}")
     array = to_floats(owner, X, name)
     if array.ndim == 1:
-        one = f"{name}[np.newaxis]"
+        advice = f"{name}[np.newaxis] is one sample of {len(array)} steps"
         if seen is not None and seen.n_features > 1:
-            one += " if its numbers are time steps"
-        raise ValueError(
-            f"{wanted}, got one series of shape {array.shape}. Reshape your data: {one} is one "
-            f"sample of {len(array)} steps"
-        )
+            advice = f"each step has {seen.n_features} features, as in fit"
+        raise ValueError(f"{wanted}, got shape {array.shape}. Reshape your data: {advice}")
     if array.ndim > 3 or (array.ndim == 3 and 0 in array.shape[1:]):
         raise ValueError(f"{wanted} with at least one step and feature, got shape {array.shape}")
     # in one order, as sums of other layouts round in other ways
@@ -455,8 +462,15 @@ def _check_form(
             f"{wanted} of {seen.n_features} features at each step, as in fit, got {features}"
             f"{advice}"
         )
+    if flat and seen.kind == "columns" and steps == 1 and n == seen.steps[0]:
+        # as scikit-learn says it
+        raise ValueError(
+            f"X has 1 features, but {wanted.split()[0]} is expecting {n} features as input; "
+            f"{name}.T is one sample of {n} steps"
+        )
     one_step = form.steps == (1, 1) and seen.steps[0] > 1
-    if n > 1 and one_step and seen.kind != "columns" and (flat or _are_scalars(X, form)):
+    told_apart = seen.kind == "columns" if flat else not _are_scalars(X, form)
+    if n > 1 and one_step and not told_apart:
         if flat:
             one, many = f"{name}[np.newaxis]", f"{name}[..., np.newaxis]"
         else:

@@ -96,6 +96,11 @@ def read_texts(owner: Any, X: Any, name: str = "X") -> list[Sequence[str]]:
         if not len(text):
             raise ValueError(f"{wanted} of texts of at least one symbol, got none in {name}[{i}]")
         texts.append(text)
+    if texts and not isinstance(texts[0], str) and _are_numbers(texts[0]):
+        raise TypeError(
+            f"{wanted} of words, got numbers written as text in {name}[0], {texts[0][0]!r} first; "
+            f"float() reads numbers from text"
+        )
     if not texts:
         raise ValueError(f"{wanted} of at least one sample, got none")
     return texts
@@ -110,6 +115,14 @@ def _words(wanted: str, name: str, sample: Any) -> list[str]:
             raise TypeError(f"{wanted} of words (str), got {word!r} in {name}[{step}]")
         words.append(str(word))
     return words
+
+
+def _are_numbers(words: Sequence[str]) -> bool:
+    """Whether all words are numbers, some with a decimal point: hardly symbols."""
+    try:
+        return all(np.isfinite(float(w)) for w in words) and any("." in w for w in words)
+    except ValueError:
+        return False
 
 
 def _items(X: Any) -> Any:
