@@ -54,7 +54,7 @@ def test_refuses_targets():
     for y, message in [
         (None, "requires y to be passed"),
         ([1.0, 2.0, 3.0], "inconsistent numbers of samples"),
-        ([1.0, 2.0, 3.0, np.nan], "y contains NaN"),
+        ([1.0, 2.0, 3.0, np.nan], r"finite numbers, got NaN or a masked value at y\[3"),
     ]:
         with pytest.raises(ValueError, match=message):
             SequenceRegressor().fit(X, y)
