@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .layers.base import Layer, Parameters, check_seed
+from .layers.base import Layer, check_seed
 from .layers.embedding import Embedding
+from .layers.parameters import Parameters
 from .layers.recurrent import LSTM
 from .layers.sequential import with_parts
 

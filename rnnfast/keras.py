@@ -637,6 +637,12 @@ def _to_batch_norm(layer: Any) -> tuple[str, dict[str, Any], list[Array]]:
     return "BatchNormalization", options, [*layer.params.values(), *running]
 
 
+def _to_repeat_vector(layer: Any) -> tuple[str, dict[str, Any], list[Array]]:
+    if layer.n is None:
+        raise _no_equal(layer, "n")
+    return "RepeatVector", {"n": layer.n}, []
+
+
 def _to_activation(layer: Any) -> tuple[str, dict[str, Any], list[Array]]:
     name = next(name for name, kind in ACTIVATIONS.items() if type(layer) is kind)
     return "Activation", {"activation": name}, []
@@ -667,6 +673,6 @@ _TO: dict[type[Layer], Callable[[Any], tuple[str, dict[str, Any], list[Array]]]]
         {},
         [],
     ),
-    RepeatVector: lambda layer: ("RepeatVector", {"n": layer.n}, []),
+    RepeatVector: _to_repeat_vector,
     **dict.fromkeys(ACTIVATIONS.values(), _to_activation),
 }

@@ -74,7 +74,7 @@ class Optimizer:
         everything = list(self.model._trainable())  # checks all gradients before any is used
         self.steps += 1
         for name, param, grad, bump in everything:
-            slots = [values[name] for values in self._slots.values()]
+            slots = [_writable(values, name) for values in self._slots.values()]
             try:
                 self._update(dense, param, grad, *slots)
             finally:
@@ -385,6 +385,13 @@ def clip_grad_value(model: Layer, value: float) -> None:
     limit = _number("clip_grad_value", "value", value, finite=False)
     for _, _, grad, _ in model._trainable():
         np.clip(grad, -limit, limit, out=grad)
+
+
+def _writable(arrays: dict[str, Array], name: str) -> Array:
+    # one that is read-only, memory-mapped say, is copied first
+    if not arrays[name].flags.writeable:
+        arrays[name] = np.array(arrays[name], order="C")
+    return arrays[name]
 
 
 def _number(

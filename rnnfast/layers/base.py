@@ -15,6 +15,8 @@ from weakref import WeakSet
 
 import numpy as np
 
+from .parameters import Parameters
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -152,15 +154,6 @@ def check_lengths(owner: str, lengths: Any, steps: int, batch: int) -> Array | N
     return given.astype(np.int64)
 
 
-def as_array(value: Any) -> Array:
-    """Return an array_like, or a PyTorch tensor of any device, as an array."""
-    if hasattr(value, "detach"):
-        value = value.detach().cpu()
-        if str(value.dtype) == "torch.bfloat16":  # which NumPy does not have
-            value = value.float()
-    return np.asarray(value)
-
-
 def past_end(lengths: Array | None, steps: int) -> Array | None:
     """Return a (B, T) mask of the steps past each sample's end, or None where there are none."""
     return None if lengths is None else np.arange(steps) >= lengths[:, None]
@@ -184,71 +177,6 @@ def contiguous(array: Array, dtype: np.dtype[Any]) -> Array:
     if array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned:
         return array
     return np.array(array, dtype, order="C")
-
-
-# ---- parameters --------------------------------------------------------------------------------
-
-
-class Parameters(Mapping[str, "Array"]):
-    """The parameters of a layer by name.
-
-    Reading gives a read-only view: layers keep a packed copy of their weights for each version, so
-    an edit in place would go unseen. Assigning copies an array in, converted to the layer's dtype:
-    ``layer.params["bias"] = array``.
-
-    Attributes
-    ----------
-    version : int
-        Grows with every change.
-    """
-
-    def __init__(self, owner: str, arrays: dict[str, Array]) -> None:
-        self._owner = owner
-        self._arrays = arrays
-        self.version = 0
-
-    def __getitem__(self, name: str) -> Array:
-        view = self._arrays[name].view()
-        view.flags.writeable = False
-        return view
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._arrays)
-
-    def __len__(self) -> int:
-        return len(self._arrays)
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        self._arrays[name][...] = self.check(name, value)
-        self.bump()
-
-    def check(self, name: str, value: Any) -> Array:
-        """Return `value` as an array that may be assigned to parameter `name`, or raise."""
-        if name not in self._arrays:
-            raise KeyError(f"{self._owner} has no parameter {name!r}, only {', '.join(self)}")
-        wanted, given = self._arrays[name], as_array(value)
-        if not np.can_cast(given.dtype, wanted.dtype, "same_kind"):
-            raise TypeError(
-                f"{self._owner} expected {name} of a dtype that converts to {wanted.dtype}, "
-                f"got {given.dtype}"
-            )
-        if given.shape != wanted.shape:
-            raise ValueError(
-                f"{self._owner} expected {name} of shape {wanted.shape}, got {given.shape}"
-            )
-        return given
-
-    def adopt(self, name: str, array: Array) -> None:
-        """Make the checked `array` itself the parameter `name`; only for a blank layer."""
-        self._arrays[name] = array
-
-    def bump(self) -> None:
-        """Note that an array has changed."""
-        self.version += 1
-
-    def __repr__(self) -> str:
-        shapes = ", ".join(f"{name}: {array.shape}" for name, array in self._arrays.items())
-        return f"Parameters({shapes})"
 
 
 # ---- tapes -------------------------------------------------------------------------------------
@@ -407,8 +335,8 @@ class Layer:
     def _trainable(self) -> Iterator[tuple[str, Array, Array, Callable[[], None]]]:
         # name, writable parameter, gradient, and what to call after the parameter has changed
         grads = self._checked_grads()
-        for name, param in self.params._arrays.items():
-            yield name, param, grads[name], self.params.bump
+        for name in self.params:
+            yield name, self.params.writable(name), grads[name], self.params.bump
 
     # ---- state dict, configuration, copies
 
@@ -466,6 +394,8 @@ class Layer:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        if not all(grad.flags.writeable for grad in (self.__dict__.get("_grads") or {}).values()):
+            self._grads = None  # memory-mapped: zeros when they are asked for
         self._lock = Lock()
         _layers.add(self)
 

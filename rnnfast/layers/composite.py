@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from .base import Layer, Parameters
+from .base import Layer
+from .parameters import Parameters
 
 if TYPE_CHECKING:
     from .base import Array

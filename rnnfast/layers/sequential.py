@@ -238,8 +238,10 @@ class Sequential(Composite):
         return follow(self, lengths, Origin(steps, lengths), every=True)
 
     def _out_steps(self, steps: str) -> str:
+        given = steps
         for layer in self.layers:
-            steps = layer._out_steps(steps)
+            taken = isinstance(layer, RepeatVector) and layer.n is None
+            steps = (given or "T") if taken else layer._out_steps(steps)
         return steps
 
     # ---- views

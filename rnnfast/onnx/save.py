@@ -138,6 +138,7 @@ class Graph:
         self.inputs: list[Any] = []
         self.outputs: list[Any] = []
         self.final: list[tuple[str, str, list[Any]]] = []
+        self.origin: tuple[str, int, str] | None = None  # input, its axis of time, lengths
         self._bytes = 0
 
     def add(self, kind: str, *inputs: str, **attributes: Any) -> str:
@@ -241,6 +242,8 @@ def _chain(g: Graph, model: Any, lengths: bool, time: bool) -> None:
         axes.append(size)
     x = g.input("input", axes, np.int64 if integers else None)
     given = g.input("lengths", ["batch"], np.int32) if lengths else ""
+    if time:
+        g.origin = x, int(bool(model.batch_first)), given
     y = _layer(g, model, "", x, given)
     steps: Any = model._out_steps("time" if time else "")
     axes = ["batch"]
@@ -343,13 +346,16 @@ def _not_empty(g: Graph, y: str, lengths: str, otherwise: str = "") -> str:
 
 
 def _lengths_behind(g: Graph, layer: Any, lengths: str) -> str:
-    # as `Layer.out_lengths`
-    if not lengths or not layer.keeps_time:
-        return ""
+    # as `sequential.follow`
     if isinstance(layer, Sequential):
         for part in layer.layers:
             lengths = _lengths_behind(g, part, lengths)
-    elif isinstance(layer, Conv1d):
+        return lengths
+    if isinstance(layer, RepeatVector):
+        return _lengths_again(g, layer)
+    if not lengths or not layer.keeps_time:
+        return ""
+    if isinstance(layer, Conv1d):
         more = int(layer._left + layer._right - layer._reach + layer.stride - 1)
         if more or layer.stride > 1:
             zero = g.constant(0, np.int32)
@@ -357,6 +363,23 @@ def _lengths_behind(g: Graph, layer: Any, lengths: str) -> str:
             steps = g.add("Div", steps, g.constant(layer.stride, np.int32))
             lengths = g.add("Where", g.add("Less", zero, lengths), steps, zero)
     return lengths
+
+
+def _lengths_again(g: Graph, layer: Any) -> str:
+    # those of the input where it has as many steps as are made anew, else all steps
+    if g.origin is None or not g.origin[2]:
+        return ""
+    lengths = g.origin[2]
+    if layer.n is None:
+        return lengths
+    same = g.add("Equal", _input_steps(g), g.shape(layer.n))
+    return g.add("Where", same, lengths, g.constant(layer.n, np.int32))
+
+
+def _input_steps(g: Graph) -> str:
+    assert g.origin is not None
+    x, axis, _ = g.origin
+    return g.add("Gather", g.add("Shape", x), g.shape(axis))
 
 
 # ---- layers: each takes x and lengths ("" for none), and returns y ------------------------------
@@ -583,7 +606,14 @@ def _pool(g: Graph, layer: Any, at: str, x: str, lengths: str) -> str:
 
 def _repeat_vector(g: Graph, layer: Any, at: str, x: str, lengths: str) -> str:
     axis = int(layer.batch_first)
-    shape = g.shape(1, layer.n, 1) if layer.batch_first else g.shape(layer.n, 1, 1)
+    if layer.n is None and g.origin is None:
+        raise ValueError(
+            f"{_named(layer, at)} cannot be exported to ONNX: with n=None it takes its steps from "
+            "the input, which has no axis of time"
+        )
+    one, steps = g.shape(1), g.shape(layer.n) if layer.n else _input_steps(g)
+    sizes = (one, steps, one) if layer.batch_first else (steps, one, one)
+    shape = g.add("Concat", *sizes, axis=0)
     return g.add("Expand", g.add("Unsqueeze", x, g.shape(axis)), shape)
 
 

@@ -210,6 +210,13 @@ CHAINS = {
     "repeat, batch first": Sequential(
         GRU(F, H, batch_first=True, seed=1), Last(True), RepeatVector(4, True), Linear(H, 2, seed=2)
     ),
+    "repeat as the input": Sequential(
+        GRU(F, H, seed=1), Last(), RepeatVector(T), LSTM(H, H, seed=2), Linear(H, 2, seed=2)
+    ),
+    "repeat by the input": Sequential(
+        Sequential(GRU(F, H, batch_first=True, seed=1), Pool("mean", True)),
+        Sequential(RepeatVector(None, True), LSTM(H, H, batch_first=True, seed=2)),
+    ),
     "valid": Sequential(Conv1d(F, H, 3, 2, seed=1), LSTM(H, H, seed=2), Last()),
     "same": Sequential(Conv1d(F, H, 4, padding="same", dilation=2, seed=1), Pool("max")),
     "causal": Sequential(Conv1d(F, H, 3, 2, "causal", 2, False, True, seed=1), ReLU()),
