@@ -26,7 +26,7 @@ from ..layers.sequential import steps_left
 from ..optim import SGD, Adam, AdamW, Nadam, Optimizer, RMSprop
 from . import constraints as may_be
 from .constraints import Parameters, parameter
-from .convergence import Diverged, Watch, warn_diverged, warn_unless_better
+from .convergence import Watch, warn_diverged, warn_unless_better
 
 if TYPE_CHECKING:
     from ..layers.base import Array
@@ -37,12 +37,13 @@ OPTIMIZERS = {c.__name__.lower(): c for c in (SGD, Adam, AdamW, Nadam, RMSprop)}
 ROWS = 256  # samples in a call at inference: bounds the memory of all steps' outputs
 
 
-def predict(model: Layer, x: Array, lengths: Array | None, prepare: Any = None) -> Array:
+def predict(model: Any, x: Array, lengths: Array | None, prepare: Any = None) -> Array:
     """Return a model's outputs, computed `ROWS` samples at a time.
 
     Parameters
     ----------
     model : Layer
+        With `predict`.
     x : (N, ...) array
     lengths : (N,) array of int, or None
     prepare : callable, optional
@@ -147,7 +148,9 @@ class NetworkEstimator(Parameters, BaseEstimator):
     cell: str = parameter("lstm", may_be.one_of(*CELLS), fixed=True)
     hidden_size: int | Sequence[int] = parameter(32, may_be.size(1), may_be.sizes, fixed=True)
     num_layers: int = parameter(1, may_be.size(1), fixed=True)
-    dropout: float = parameter(0.0, may_be.number("a number from 0 to 1", 0.0, 1.0))
+    dropout: float = parameter(
+        0.0, may_be.number("a number from 0 to below 1", 0.0, 1.0, ends="low")
+    )
     optimizer: str | Callable[[Layer, float], Optimizer] = parameter(
         "adam", may_be.one_of(*OPTIMIZERS), may_be.function
     )
@@ -293,44 +296,43 @@ class NetworkEstimator(Parameters, BaseEstimator):
         watch = Watch()
         callbacks = [*self._callbacks, watch]
         early = self.early_stopping and validation is not None and not partial
-        best = EarlyStopping("val_loss", patience=self.n_iter_no_change, min_delta=self.tol)
         if early:
-            callbacks.append(best)
-        ended: str | float = "well"
-        try:
-            training.fit(
-                self.model_,
-                batches,
-                loss=loss,
-                optimizer=self.optimizer_,
-                epochs=1 if partial else self._epochs(len(batches)),
-                clip_norm=self.clip_norm,
-                validation=validation,
-                metrics=metrics,
-                callbacks=callbacks,
-                shuffle=False,
-                progress=bool(self.verbose),
-                **options,
+            callbacks.append(
+                EarlyStopping("val_loss", patience=self.n_iter_no_change, min_delta=self.tol)
             )
-        except Diverged as error:
-            ended = error.args[0]
+        interrupted = False
+        try:
+            with np.errstate(over="ignore", invalid="ignore"):  # on_nonfinite looks at what follows
+                training.fit(
+                    self.model_,
+                    batches,
+                    loss=loss,
+                    optimizer=self.optimizer_,
+                    epochs=1 if partial else self._epochs(len(batches)),
+                    clip_norm=self.clip_norm,
+                    validation=validation,
+                    metrics=metrics,
+                    callbacks=callbacks,
+                    shuffle=False,
+                    progress=bool(self.verbose),
+                    on_nonfinite="stop",
+                    **options,
+                )
         except KeyboardInterrupt:
-            ended = "interrupted"
-        self._keep(watch.history, validation is not None)
-        if isinstance(ended, float):
-            if best.best_epoch is None:  # else it has restored its own
-                watch.go_back()
-            self._make_optimizer()  # its running values are no numbers either
-            warn_diverged(self, self.n_iter_ + 1, ended, trivial)
-        elif ended == "interrupted":
+            interrupted = True
+        history = watch.history
+        self._keep(history, validation is not None)
+        if history.stopped_by is not None:
+            warn_diverged(self, history.stopped_by, history.batch_losses[-1], trivial)
+        elif interrupted:
             warnings.warn(
-                f"{type(self).__name__}: training was interrupted after {watch.epochs} epochs; "
+                f"{type(self).__name__}: training was interrupted after {self.n_iter_} epochs; "
                 "what was learnt until then is kept",
                 ConvergenceWarning,
                 stacklevel=2,
             )
         elif not partial:
-            losses = watch.history["loss" if validation is None else "val_loss"]
+            losses = history["loss" if validation is None else "val_loss"]
             final = min(losses) if early else losses[-1]
             warn_unless_better(self, final, trivial, len(self.history_.batch_losses))
 

@@ -61,7 +61,7 @@ class ClassEstimator(SequenceEstimator):
 
     _trivial_answer = "the classes' frequencies alone"
 
-    def partial_fit(
+    def partial_fit(  # type: ignore[override]  # classes third, as in scikit-learn
         self,
         X: Any,
         y: Any,
@@ -272,8 +272,8 @@ def _labels(owner: str, y: Any) -> Array:
     y = plain(y)
     try:
         labels = np.asarray(unmasked(y))
-    except ValueError:
-        labels = np.empty(0, object)
+    except ValueError:  # ragged
+        labels = np.array([None, *y], object)[1:]
     if labels.dtype == object and labels.ndim == 1 and len(labels) and np.ndim(labels[0]):
         raise ValueError(
             f"{owner} expected y with a label for each sample, or a column for each label that may "

@@ -112,8 +112,8 @@ class SequenceLabeler(ClassEstimator):
         ends = np.full(len(scores), scores.shape[1]) if n is None else n
         together, counted = self._together(y, ends)
         predicted = self._classes.decode(scores)[np.arange(scores.shape[1]) < ends[:, np.newaxis]]
-        right = np.asarray(predicted == together)
-        right = right.reshape(len(right), -1).all(axis=1)
+        right: Array = np.asarray(predicted == together)
+        right = np.all(right.reshape(len(right), -1), axis=1)
         weights = None
         if sample_weight is not None:
             weights = np.repeat(np.asarray(sample_weight), ends)[counted]
@@ -144,10 +144,10 @@ class SequenceLabeler(ClassEstimator):
         if len({part.dtype.kind for part in parts}) > 1:  # None beside words, say
             parts = [part.astype(object) for part in parts]
         together = np.concatenate(parts)
-        counted = _is_label(together)
+        counted: Array = _is_label(together)
         if self.ignore_label is not None:
-            given = together == self.ignore_label
-            counted &= ~np.asarray(given).reshape(len(together), -1).any(axis=1)
+            given = np.asarray(together == self.ignore_label)
+            counted &= ~np.any(given.reshape(len(together), -1), axis=1)
         return _typed(together, counted), counted
 
 
@@ -159,7 +159,7 @@ def _is_label(labels: Array) -> Array:
         known = ~np.isnan(labels)
     else:
         return np.ones(len(labels), bool)
-    return known.reshape(len(labels), -1).all(axis=1)
+    return np.asarray(known.reshape(len(labels), -1).all(axis=1))
 
 
 def _typed(labels: Array, counted: Array) -> Array:

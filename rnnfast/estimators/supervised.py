@@ -18,7 +18,7 @@ from .batches import Batches, take_sequences
 from .constraints import parameter
 from .missing import MISSING, fill_missing
 from .scaling import Scaler
-from .sequences import axes, check_ids, is_ragged, is_step, read_sequences
+from .sequences import check_ids, is_step, read_sequences
 from .texts import holds_symbols, read_texts
 from .undo import unchanged_by_errors
 
@@ -308,43 +308,42 @@ class SequenceEstimator(NetworkEstimator):
 
     def _check_X(self, X: Any, lengths: Any, reset: bool) -> tuple[Array, Array | None]:
         """Return X as (samples, time, features), or ids (samples, time), and its lengths."""
-        texts = read_texts(self, X) if holds_symbols(X) else None
         if reset:
-            self._texts, self._vocabulary_size = texts is not None, self.vocabulary_size
-            if texts is not None:
+            self._form: Any = None
+            self._texts, self._vocabulary_size = holds_symbols(X), self.vocabulary_size
+        if self._texts or self._vocabulary_size is not None:
+            return self._check_symbols(X, lengths, reset)
+        read = read_sequences(self, X, lengths=lengths, missing=self.missing, seen=self._form)
+        if reset:
+            self._form = read.form
+            self.n_features_in_ = self._channels = read.form.n_features
+        if read.form.kind == self._form.kind == "columns":
+            validate_data(self, X, reset=reset, skip_check_array=True)
+        x = read.values
+        if read.has_missing and self.missing in ("linear", "ffill"):
+            x = fill_missing(x, read.lengths, self.missing, means=np.nan)
+        return x, read.lengths
+
+    def _check_symbols(self, X: Any, lengths: Any, reset: bool) -> tuple[Array, Array | None]:
+        """Return texts or token ids as ids (samples, time), and lengths."""
+        owner = type(self).__name__
+        if holds_symbols(X) != self._texts:
+            wanted, got = ("texts", "numbers") if self._texts else ("token ids", "texts")
+            raise TypeError(f"{owner} expected X of {wanted}, as in fit, got {got}")
+        if self._texts:
+            texts = read_texts(self, X)
+            if lengths is not None:
+                raise ValueError(f"{owner} expected lengths of padded arrays only, got texts")
+            if reset:
                 self.vocabulary_ = Vocabulary.learn(texts, limit=self.vocabulary_size)
                 self._vocabulary_size = self.vocabulary_.size
-        if (texts is not None) != self._texts:
-            wanted, got = ("texts", "numbers") if self._texts else ("numbers", "texts")
-            raise TypeError(f"{type(self).__name__} expected X of {wanted}, as in fit, got {got}")
-        if texts is not None:
             X = [self.vocabulary_.encode(text) for text in texts]
-        if self._vocabulary_size is not None:
-            x, n = check_ids(
-                self, X, self._vocabulary_size, lengths=lengths, unknown_id=self.unknown_id
-            )
-        else:
-            seen = None if reset else self._form
-            given = read_sequences(self, X, lengths=lengths, missing=self.missing, seen=seen)
-            x, n = given.values, given.lengths
-            if reset:
-                self._form: Any = given.form
-        channels = x.shape[2] if x.ndim == 3 else 1
-        columns = texts is None and x.ndim == 3 and not is_ragged(X) and axes(X) == 2
         if reset:
-            self._columns, self._channels = columns, channels
-        if columns and self._columns:
-            validate_data(self, X, reset=reset, skip_check_array=True)
-        elif reset:
-            self.n_features_in_ = channels
-        if channels != self._channels:
-            raise ValueError(
-                f"{type(self).__name__} expected X of {self._channels} features at each step, as "
-                f"in fit, got {channels}"
-            )
-        if self.missing in ("linear", "ffill"):
-            x = fill_missing(x, n, self.missing, means=np.nan)
-        return x, n
+            self.n_features_in_ = self._channels = 1
+        size: int = self._vocabulary_size or 0
+        if self.unknown_id is not None and self.unknown_id >= size:
+            raise ValueError(f"{owner} expected unknown_id < {size}, got {self.unknown_id}")
+        return check_ids(self, X, size, lengths=lengths, unknown_id=self.unknown_id)
 
     def _check_weight(
         self, sample_weight: Any, target: Array, x: Array, lengths: Array | None
@@ -395,13 +394,11 @@ class SequenceEstimator(NetworkEstimator):
         """Return a batch of X as the network takes it."""
         if self._vocabulary_size is not None:
             return x
-        gaps = np.isnan(x) if self.missing is not None else None
-        if gaps is not None:
-            x = np.where(gaps, self._scaler.mean, x)
-        scaled = self._scaler(x) if self.standardize else self._unscaled(x)
-        if gaps is None or self.missing != "mask":
+        scale = self._scaler if self.standardize else Scaler(self, "X")
+        if self.missing is None:
+            return scale(x)
+        gaps = np.isnan(x)
+        scaled = scale(np.where(gaps, self._scaler.mean, x))
+        if self.missing != "mask":
             return scaled
         return np.concatenate([scaled, gaps.astype(np.float32)], axis=-1)
-
-    def _unscaled(self, x: Array) -> Array:
-        return Scaler(self, "X")(x)

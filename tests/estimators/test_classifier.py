@@ -248,7 +248,7 @@ def test_refuses_parameters(options, message):
         (np.ones((2, 3, 0)), ValueError, "at least one step and feature"),
         (np.ones((2, 0, 3)), ValueError, "at least one step and feature"),
         ({"a": [1.0]}, TypeError, r"X as \(samples, time, features\) .*, got dict"),
-        ("abc", TypeError, "X as a list of texts, got one"),
+        ("abc", TypeError, r"X as \(samples, time, features\) .*, got str"),
         (None, TypeError, r"X as \(samples, time, features\) .*, got NoneType"),
     ],
     ids=str,
