@@ -10,8 +10,6 @@ PyTorch, ONNX Runtime and Keras stand beside rnnfast where they are installed.
 from __future__ import annotations
 
 import argparse
-import ctypes
-import gc
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -24,6 +22,7 @@ import numpy as np
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
 from cases import BENCHMARK, Case, make
+from memory import FITS, fit_memory, peak
 from networks import epoch_keras, epoch_pytorch, epoch_rnnfast
 from peers import (
     PEERS,
@@ -295,26 +294,11 @@ def threads(settings: Settings) -> None:
 # ---- memory
 
 
-def resident(field: str) -> float:
-    """Return VmRSS (memory now) or VmHWM (its highest) of this process, in MB."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(field):
-            return int(line.split()[1]) / 1e3
-    raise RuntimeError(f"the system does not say {field}")
-
-
 def step_memory(build: Build, case: Case, threads: int, options: dict[str, Any]) -> float:
     """Return the MB that training steps take at most beyond what lies there before the first."""
     build(replace(case, B=1, T=2), True, threads)[0]()  # loads code, starts threads
     call, _ = build(case, True, threads, **options)
-    gc.collect()
-    # What the C library holds free would be used first and not be seen.
-    getattr(ctypes.CDLL(None), "malloc_trim", lambda pad: 0)(0)
-    Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts again from VmRSS
-    before = resident("VmRSS")
-    for _ in range(3):
-        call()
-    return resident("VmHWM") - before
+    return peak(lambda: [call() for _ in range(3)])
 
 
 def in_new_process(settings: Settings, function: Callable[..., Any], *args: Any) -> Any:
@@ -326,7 +310,7 @@ def in_new_process(settings: Settings, function: Callable[..., Any], *args: Any)
 
 
 def memory(settings: Settings) -> None:
-    """Measure the memory of a training step."""
+    """Measure the memory of a training step, and of fits beside their data."""
     case = Case("lstm", B=64, T=100, I=128, H=256, state=False)
     builds: dict[str, Build] = {"rnnfast": engine}
     builds |= {"PyTorch": pytorch} if present("torch") else {}
@@ -337,6 +321,12 @@ def memory(settings: Settings) -> None:
     rows = [[name, value, value / mb["rnnfast"]] for name, value in mb.items()]
     title = f"Memory of a training step, LSTM ({shape_of(case)})"
     show(title, ["", "MB", "over rnnfast"], rows)
+    rows = []
+    for name, make_fit in FITS.items():
+        data, fit, batch = in_new_process(settings, fit_memory, make_fit)
+        rows.append([name, data, fit, batch, data + fit, (data + fit) / (2 * data + batch)])
+    columns = ["", "data", "fit takes", "two batches take", "peak", "peak over (2 data + batch)"]
+    show("Memory of a fit, in MB; the data are the user's own", columns, rows)
 
 
 def build_checkpointed(case: Case, threads: int, k: int | None) -> Side:

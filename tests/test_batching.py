@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 from functools import partial
 
 import numpy as np
@@ -142,6 +143,31 @@ def test_weights_stay_with_their_samples():
             for t, n, w in zip(y, lengths, given, strict=True):
                 w, got = np.atleast_1d(w)[:n], np.atleast_1d(seen[tuple(t[:n]), n])[:n]
                 np.testing.assert_array_equal(got, w)
+
+
+@pytest.mark.parametrize("kind", ["plain", "swapped", "memory map", "buckets", "validation"])
+def test_no_copy_of_the_data(kind, tmp_path):
+    x = np.random.default_rng(0).standard_normal((2000, 50, 8)).astype(np.float32)
+    options = {}
+    if kind == "swapped":
+        x = np.ascontiguousarray(x.swapaxes(0, 1)).swapaxes(0, 1)
+    elif kind == "memory map":
+        np.save(tmp_path / "x.npy", x)
+        x = np.load(tmp_path / "x.npy", mmap_mode="r")
+    elif kind == "buckets":
+        options = {"lengths": np.arange(2000) % 50 + 1, "sample_weight": np.ones(2000)}
+        options["bucket"] = True
+    elif kind == "validation":
+        options = {"validation_split": 0.5}
+    model = Sequential(Linear(8, 8, seed=0), Last(True))
+    options |= {"loss": MSE, "optimizer": SGD(model), "batch_size": 10}
+    tracemalloc.start()
+    try:
+        fit(model, (x, x[:, 0]), **options)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < x.nbytes / 4
 
 
 def test_an_epoch_of_zero_weights_changes_nothing():
