@@ -119,11 +119,10 @@ def fit(
         What the display counts a second: "samples", or any other word for time steps, say
         "characters".
     on_nonfinite : {"continue", "stop"}
-        What happens when the loss of a batch or the norm of its gradient is NaN or infinite: it is
-        learnt as any other, or training ends before that update. The model is then as the last
-        update left it; if that one has made parameters NaN or infinite, or the batch the running
-        means of a `BatchNorm1d`, model and optimizer are as they were when the epoch began. The
-        epoch does not enter the history, whose ``stopped_by`` says what was not finite.
+        What happens when the loss of a batch, the norm of its gradient or, after an epoch, a
+        parameter is NaN or infinite: training goes on, or ends. Model and optimizer are then as
+        they were when the epoch began. The epoch does not enter the history, whose ``stopped_by``
+        says what was not finite.
 
     Returns
     -------
@@ -346,6 +345,7 @@ def _epoch(
             f"fit expected data for epoch {epoch + 1}, got no batches; an iterator can be "
             "used only once: give a list, or a function that returns an iterator"
         )
+    updates.end()
     logs = dict(means.values)
     if held_out is not None:
         results = updates.run.evaluate("fit", "validation", held_out)

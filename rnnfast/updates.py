@@ -140,6 +140,11 @@ class Updates:
         if self.careful:
             self._before = self.run.model.state_dict(), self.optimizer.state_dict()
 
+    def end(self) -> None:
+        """End an epoch: its last update may have left what no later loss would tell."""
+        if self.careful and not all(np.isfinite(p).all() for p in self.run.model.params.values()):
+            raise NotFiniteError("nonfinite parameter")
+
     def learn(
         self, batch: Batch, state: Any, batch_losses: list[float]
     ) -> tuple[dict[str, float], float, Any]:
@@ -170,12 +175,8 @@ class Updates:
             clip_grad_value(model, self.clip_value)
 
     def go_back(self) -> None:
-        """Undo the epoch where it has left numbers that are not finite."""
+        """Undo the epoch: its last updates may be what led to numbers that are not finite."""
         model, optimizer = self.run.model, self.optimizer
-        arrays = [*model.params.values(), *model.buffers.values()]
-        arrays += [array for values in optimizer._slots.values() for array in values.values()]
-        if all(np.isfinite(array).all() for array in arrays):
-            return
         parameters, running = self._before
         rate = optimizer.lr
         model.load_state_dict(parameters)

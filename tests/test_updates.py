@@ -46,17 +46,16 @@ def finite(model, optimizer):
 
 
 @pytest.mark.parametrize("kind", [SGD, Adam])
-def test_a_loss_of_nan_ends_training_before_the_update(kind):
+def test_a_loss_of_nan_undoes_the_epoch_and_ends_training(kind):
     x, y = data(bad=6)
-    whole, short = network(), network()
+    whole = network()
     options = dict(loss=MSE, batch_size=2, shuffle=False, on_nonfinite="stop")
     history = fit(whole, (x, y), optimizer=kind(whole), epochs=9, **options)
     assert history.stopped_by == "nonfinite loss"
     assert len(history.batch_losses) == 4
     assert np.isnan(history.batch_losses[-1])
     assert "loss" not in history  # of no complete epoch
-    fit(short, (x[:6], y[:6]), optimizer=kind(short), **options)
-    np.testing.assert_equal(whole.state_dict(), short.state_dict())
+    np.testing.assert_equal(whole.state_dict(), network().state_dict())
     # as ever without it
     optimizer = kind(whole)
     history = fit(whole, (x, y), loss=MSE, optimizer=optimizer, batch_size=2)
@@ -85,8 +84,8 @@ def test_a_gradient_that_is_not_finite(clip):
     )
     assert history.stopped_by == "nonfinite gradient"
     assert len(history.batch_losses) == 2
-    assert optimizer.steps == 2
-    assert finite(model, optimizer)
+    assert optimizer.steps == 0
+    np.testing.assert_equal(model.state_dict(), network().state_dict())
 
 
 @pytest.mark.parametrize("rate", [1e20, 1e38])
@@ -98,7 +97,7 @@ def test_spoilt_parameters_are_those_of_the_epochs_begin(rate):
     history = fit(
         model, (x, y), loss=MSE, optimizer=optimizer, epochs=5, batch_size=4, on_nonfinite="stop"
     )
-    assert history.stopped_by in ("nonfinite loss", "nonfinite gradient")
+    assert history.stopped_by in ("nonfinite loss", "nonfinite gradient", "nonfinite parameter")
     assert finite(model, optimizer)
     assert optimizer.lr == rate
     if not all((model.params[name] != before[name]).any() for name in before):

@@ -50,8 +50,8 @@ def warn_diverged(owner: Any, reason: str, loss: float, trivial: float | None) -
     beside = "" if trivial is None else f", where {owner._trivial_answer} would have {trivial:.4g}"
     warnings.warn(
         f"{type(owner).__name__}: training diverged in epoch {owner.n_iter_ + 1}: {reason}. The "
-        f"loss was {loss:.4g}{beside}. The last finite weights are kept. Try a learning_rate_init "
-        f"below {owner.learning_rate_init:g}, or clip_norm=1.0",
+        f"loss was {loss:.4g}{beside}. The weights of the epoch before are kept. Try a "
+        f"learning_rate_init below {owner.learning_rate_init:g}, or clip_norm=1.0",
         ConvergenceWarning,
         stacklevel=2,
     )
@@ -72,8 +72,9 @@ def warn_unless_better(owner: Any, loss: float, trivial: float | None, updates: 
     """
     if trivial is None or loss < (1.0 - MARGIN) * trivial:
         return
+    beside = "hardly better" if loss < trivial else "no better"
     warnings.warn(
-        f"{type(owner).__name__}: after {updates} updates the loss is {loss:.4g}, no better than "
+        f"{type(owner).__name__}: after {updates} updates the loss is {loss:.4g}, {beside} than "
         f"the {trivial:.4g} of {owner._trivial_answer}: the network has learnt nothing of use. Try "
         "more epochs (max_iter), another learning_rate_init, or inputs that say more",
         ConvergenceWarning,

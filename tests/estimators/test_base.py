@@ -1,0 +1,300 @@
+"""What all estimators share: how a fit goes on from another, ends early, fails, and is told of."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import warnings
+from functools import partial
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+
+from sklearn.exceptions import ConvergenceWarning
+
+from rnnfast import Adam, Callback, Dropout, ExponentialLR
+from rnnfast.estimators import (
+    Forecaster,
+    LanguageModel,
+    Seq2Seq,
+    SequenceClassifier,
+    SequenceLabeler,
+    SequenceRegressor,
+)
+from rnnfast.schedules import Schedule
+
+QUICK = {"hidden_size": 8, "max_iter": 2, "random_state": 0}
+RNG = np.random.default_rng(0)
+X = RNG.standard_normal((40, 6, 2))
+Y = np.arange(40) % 2
+WAVE = np.sin(np.arange(60) / 3)
+TEXTS = ["one two", "two one", "one", "two two", "two", "one one"]
+# estimator, and what it is fitted on
+EACH = {
+    "classifier": (SequenceClassifier, (X, Y)),
+    "regressor": (SequenceRegressor, (X, Y * 1.0)),
+    "labeler": (SequenceLabeler, (X, np.repeat(Y[:, None], 6, 1))),
+    "language": (LanguageModel, (TEXTS,)),
+    "seq2seq": (Seq2Seq, (TEXTS, TEXTS)),
+}
+each = pytest.mark.parametrize("name", EACH)
+
+
+def make(name, **options):
+    kind, data = EACH[name]
+    return kind(**{**QUICK, **options}), data
+
+
+def weights(model):
+    return np.concatenate([a.ravel() for a in model.model_.state_dict().values()])
+
+
+# ---- parameters changed between fits -------------------------------------------------------------
+
+
+@each
+@pytest.mark.parametrize("how", ["fit", "partial_fit"])
+def test_a_changed_rate_takes_effect(name, how):
+    model, data = make(name, warm_start=True)
+    before = weights(model.fit(*data))
+    getattr(model.set_params(learning_rate_init=1e-6), how)(*data)
+    assert model.optimizer_.lr == 1e-6
+    assert 0 < np.abs(weights(model) - before).max() < 1e-4
+
+
+@each
+def test_a_changed_optimizer_takes_effect(name):
+    model, data = make(name, warm_start=True)
+    model.fit(*data).set_params(optimizer="sgd").fit(*data)
+    assert type(model.optimizer_).__name__ == "SGD"
+
+
+def test_the_optimizer_is_kept_where_nothing_has_changed():
+    model, data = make("classifier", warm_start=True)
+    before = model.fit(*data).optimizer_
+    assert model.fit(*data).optimizer_ is before
+    assert before.steps == 8
+
+
+@pytest.mark.filterwarnings("ignore:fit goes on with a learning rate of 0:UserWarning")
+@each
+def test_a_changed_dropout_takes_effect_on_the_same_weights(name):
+    model, data = make(name, warm_start=True, optimizer=still)
+    before = weights(model.fit(*data))
+    model.set_params(dropout=0.5).fit(*data)
+    np.testing.assert_array_equal(weights(model), before)
+    if name != "seq2seq":  # which has it inside
+        assert any(isinstance(layer, Dropout) for layer in model.model_.layers)
+    assert model.loss_curve_[-1] != model.loss_curve_[0]
+
+
+def still(model, lr):
+    adam = Adam(model, lr)
+    adam.lr = 0.0
+    return adam
+
+
+@each
+@pytest.mark.parametrize("how", ["fit", "partial_fit"])
+@pytest.mark.parametrize(
+    "change", [{"hidden_size": 9}, {"cell": "gru"}, {"num_layers": 2}], ids=lambda c: next(iter(c))
+)
+def test_a_changed_shape_is_refused_by_name(name, how, change):
+    model, data = make(name, warm_start=True)
+    before = weights(model.fit(*data))
+    key = next(iter(change))
+    with pytest.raises(ValueError, match=f"expected {key} .*, as in the fit that this one goes on"):
+        getattr(model.set_params(**change), how)(*data)
+    np.testing.assert_array_equal(weights(model), before)
+    model.set_params(warm_start=False).fit(*data)  # a new network
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"pooling": "mean"},
+        {"bidirectional": True},
+        {"standardize": False},
+        {"network": len},
+        {"vocabulary_size": 3},
+        {"missing": "mean"},
+    ],
+    ids=lambda c: next(iter(c)),
+)
+def test_what_else_shapes_a_network(change):
+    model, data = make("classifier", warm_start=True)
+    with pytest.raises(ValueError, match=f"expected {next(iter(change))} "):
+        model.fit(*data).set_params(**change).fit(*data)
+
+
+def test_a_changed_random_state_draws_another_order():
+    curves = []
+    for seed in (0, 1):
+        model, data = make("classifier", warm_start=True)
+        curves.append(model.fit(*data).set_params(random_state=seed).fit(*data).loss_curve_)
+    assert curves[0][:2] == curves[1][:2]
+    assert curves[0][2:] != curves[1][2:]
+
+
+def test_schedules_go_on_across_fits():
+    halve = partial(ExponentialLR, gamma=0.5)
+    model, data = make("classifier", warm_start=True, callbacks=[halve], learning_rate_init=0.08)
+    assert model.fit(*data).optimizer_.lr == pytest.approx(0.02)
+    assert model.fit(*data).optimizer_.lr == pytest.approx(0.005)
+    assert model.partial_fit(*data).optimizer_.lr == pytest.approx(0.0025)
+    again = pickle.loads(pickle.dumps(model)).partial_fit(*data)
+    assert again.optimizer_.lr == pytest.approx(0.00125)
+    # a new rate is where the schedule starts from
+    assert model.set_params(learning_rate_init=0.4).fit(*data).optimizer_.lr == pytest.approx(0.1)
+
+
+class ToZero(Schedule):
+    def _rate(self, step):
+        return 0.0
+
+
+def test_a_rate_of_zero_is_told():
+    model, data = make("classifier", callbacks=[ToZero], max_iter=1)
+    model.fit(*data)
+    with pytest.warns(UserWarning, match="rate of 0"):
+        model.partial_fit(*data)
+
+
+# ---- training that fails -------------------------------------------------------------------------
+
+
+@each
+def test_divergence_is_told_and_the_weights_stay_finite(name):
+    model, data = make(name, learning_rate_init=1e38, clip_norm=None, max_iter=6, optimizer="sgd")
+    with pytest.warns(ConvergenceWarning, match="Try "):
+        model.fit(*data)
+    assert np.isfinite(weights(model)).all()
+    assert np.isfinite(model.loss_curve_).all()
+
+
+def test_divergence_names_the_epoch_and_both_losses():
+    model, data = make("regressor", learning_rate_init=1e38, clip_norm=None, optimizer="sgd")
+    with pytest.warns(
+        ConvergenceWarning,
+        match=r"diverged in epoch 1: nonfinite \w+. The loss was .*, where the mean of y alone "
+        r"would have 1\. The weights of the epoch before are kept",
+    ):
+        model.fit(*data)
+    # which can be trained on
+    model.set_params(learning_rate_init=1e-3, warm_start=True, optimizer="adam", max_iter=30)
+    assert np.isfinite(model.fit(*data).loss_curve_[-1])
+
+
+def test_a_network_without_numbers_predicts_no_class():
+    model, data = make("classifier")
+    model.fit(*data)
+    model.model_.params["2.bias"] = np.full(2, np.nan, np.float32)
+    with pytest.raises(ValueError, match=r"outputs are finite, got NaN or inf for X\[0\]"):
+        model.predict(X)
+
+
+def test_learning_nothing_is_told_with_two_numbers():
+    noise = np.random.default_rng(1).integers(0, 2, 40)
+    model, _ = make("classifier", max_iter=1)
+    with pytest.warns(
+        ConvergenceWarning,
+        match=r"after 2 updates the loss is 0\.\d+, no better than the 0\.6\d+ of",
+    ):
+        model.fit(X, noise)
+    y = X[:, :, 0].sum(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        SequenceRegressor(**{**QUICK, "max_iter": 60, "learning_rate_init": 0.01}).fit(X, y)
+    with pytest.warns(ConvergenceWarning, match="better than the .* of the mean of y alone"):
+        SequenceRegressor(**{**QUICK, "max_iter": 1}).fit(X, 5.0 * noise + 3.0)
+
+
+class Interrupt(Callback):
+    """Ctrl-C in the second epoch."""
+
+    def on_epoch_begin(self, epoch):
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+
+@each
+def test_an_interrupt_keeps_what_was_learnt(name):
+    model, data = make(name, callbacks=[Interrupt()], max_iter=5)
+    with pytest.warns(ConvergenceWarning, match="interrupted after 1 epochs; what was learnt"):
+        assert model.fit(*data) is model
+    assert model.n_iter_ == len(model.loss_curve_) == 1
+    once, _ = make(name, max_iter=1)
+    np.testing.assert_array_equal(weights(model), weights(once.fit(*data)))
+
+
+class Late(Callback):
+    def on_epoch_end(self, epoch, logs):
+        raise RuntimeError("late")
+
+
+@each
+def test_an_error_undoes_everything(name):
+    model, data = make(name, warm_start=True, dropout=0.2)
+    model.fit(*data)
+    twin = copy.deepcopy(model)
+    with pytest.raises(RuntimeError):
+        model.set_params(callbacks=[Late()]).fit(*data)
+    model.set_params(callbacks=())
+    assert model.loss_curve_ == twin.loss_curve_
+    np.testing.assert_array_equal(weights(model), weights(twin))
+    # nor the optimizer, the masks or the random numbers
+    np.testing.assert_array_equal(weights(model.fit(*data)), weights(twin.fit(*data)))
+
+
+def test_a_first_fit_that_fails_leaves_nothing():
+    model, data = make("classifier", callbacks=[Late()])
+    with pytest.raises(RuntimeError):
+        model.fit(*data)
+    assert not hasattr(model, "model_") and not hasattr(model, "classes_")
+
+
+# ---- updates, held-out data ----------------------------------------------------------------------
+
+
+def test_updates_are_counted_where_max_iter_is_none():
+    few = SequenceRegressor(hidden_size=4, random_state=0, batch_size=32).fit(X[:8], Y[:8] * 1.0)
+    many = SequenceRegressor(hidden_size=4, random_state=0, batch_size=4).fit(X, Y * 1.0)
+    assert many.n_iter_ < few.n_iter_
+    assert len(many.history_.batch_losses) == pytest.approx(
+        len(few.history_.batch_losses), rel=0.05
+    )
+
+
+def test_validation_data_of_ones_own():
+    Xv, yv = X[:10], Y[:10]
+    model, _ = make("classifier", max_iter=4)
+    model.fit(X[10:], Y[10:], validation_data=(Xv, yv))
+    assert len(model.history_["val_loss"]) == 4
+    assert model.validation_scores_ == model.history_["val_accuracy"]
+    assert model.history_["val_accuracy"][-1] == model.score(Xv, yv)
+    weighted = make("classifier", max_iter=4)[0]
+    weighted.fit(X[10:], Y[10:], validation_data=(Xv, yv, np.r_[np.ones(1), np.zeros(9)]))
+    assert weighted.history_["val_accuracy"][-1] == weighted.score(Xv[:1], yv[:1])
+    stopped = make("classifier", max_iter=500, early_stopping=True, n_iter_no_change=2)[0]
+    assert stopped.fit(X[10:], Y[10:], validation_data=(Xv, yv)).n_iter_ < 500
+    for wrong, message in [(Xv, "as \\(X, y\\)"), ((Xv, yv[:3]), "inconsistent"), ((Xv,), "as")]:
+        with pytest.raises(ValueError, match=message):
+            make("classifier")[0].fit(X, Y, validation_data=wrong)
+
+
+def test_models_from_a_memory_map_learn_on(tmp_path):
+    joblib = pytest.importorskip("joblib", reason="joblib is not installed")
+    model, data = make("classifier")
+    joblib.dump(model.fit(*data), tmp_path / "model")
+    mapped = joblib.load(tmp_path / "model", mmap_mode="r")
+    np.testing.assert_array_equal(
+        weights(mapped.partial_fit(*data)), weights(model.partial_fit(*data))
+    )
+
+
+def test_forecasters_share_this():
+    model = Forecaster(window=8, warm_start=True, **QUICK).fit(WAVE)
+    with pytest.raises(ValueError, match="expected window 8, as in the fit"):
+        model.set_params(window=9).fit(WAVE)

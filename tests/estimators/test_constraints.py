@@ -1,0 +1,91 @@
+"""Every parameter of every estimator is checked before any work."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+
+from rnnfast.estimators import (
+    Forecaster,
+    LanguageModel,
+    LinearForecaster,
+    NaiveForecaster,
+    Seq2Seq,
+    SequenceClassifier,
+    SequenceLabeler,
+    SequenceRegressor,
+    __all__,
+)
+from rnnfast.estimators.constraints import InvalidParameter
+
+EVERY = [
+    Forecaster,
+    LanguageModel,
+    LinearForecaster,
+    NaiveForecaster,
+    Seq2Seq,
+    SequenceClassifier,
+    SequenceLabeler,
+    SequenceRegressor,
+]
+X = np.zeros((6, 4, 1))
+DATA = {LanguageModel: ("abc" * 30,), Seq2Seq: (["ab", "b"], ["1", "2"])}
+WRONG = {
+    "cell": ["LSTM", None, 3],
+    "hidden_size": [0, -1, 2.5, "8", None, [], [8, 0], (8, "a"), True],
+    "num_layers": [0, None, 1.0],
+    "dropout": [1.0, -0.1, "x", None, 1.5],
+    "optimizer": ["Adam", None, 3],
+    "learning_rate_init": [0, -1, "x", None, np.nan, np.inf],
+    "batch_size": [0, 2.5, "auto"],
+    "max_iter": [0, -1, 2.5],
+    "clip_norm": [0, -1, "x", np.nan],
+    "callbacks": [None, 3, [3], "x"],
+    "early_stopping": [None, "yes", 1],
+    "validation_fraction": [0, 1, None, "x"],
+    "n_iter_no_change": [0, None],
+    "tol": [None, -1, "x"],
+    "warm_start": ["x", 1],
+    "random_state": ["x", -1, 1.5],
+    "verbose": ["yes", None, -1],
+    "horizon": [0, -1, None, 2.5, [1, 2]],
+    "window": [0, -1, 2.5],
+    "strategy": ["recursive", None],
+    "steps": [0, None],
+    "attention": ["luong", True],
+    "max_length": [-1],
+    "loss": [None, 3, "other"],
+    "class_weight": ["even", 3],
+    "missing": ["drop", 3],
+}
+
+
+def test_no_estimator_is_left_out():
+    assert sorted(kind.__name__ for kind in EVERY) == sorted(__all__)
+
+
+@pytest.mark.parametrize("kind", EVERY)
+def test_every_parameter_has_constraints(kind):
+    assert [f.name for f in fields(kind) if not f.metadata.get("accepted")] == []
+    kind()._check_parameters()  # which the defaults meet
+
+
+@pytest.mark.parametrize("kind", EVERY)
+def test_wrong_parameters_are_named_and_nothing_is_fitted(kind):
+    data = DATA.get(kind, (X, np.arange(6) % 2))
+    if kind is SequenceLabeler:
+        data = X, np.zeros((6, 4), int)
+    names = [f.name for f in fields(kind) if f.name in WRONG]
+    assert names
+    for name in names:
+        for value in WRONG[name]:
+            model = kind(**{name: value})
+            with pytest.raises(
+                InvalidParameter, match=rf"{kind.__name__} expected {name} as .*, got"
+            ):
+                model.fit(*data)
+            assert set(vars(model)) == {f.name for f in fields(kind)}
