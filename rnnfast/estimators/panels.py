@@ -54,7 +54,7 @@ def from_frame(
     when = time_column(X)
     if has_times(X) or when is not None:
         got = f"the column {when!r} of times" if when is not None else "an index of times"
-        others = f"{name}.drop(columns={when!r})" if when is not None else name
+        others = f"{name}.drop({when!r})" if when is not None else name
         raise ValueError(
             f"{wanted} as samples, got a frame with {got}: [{name}] is one sample, whose rows are "
             f"time steps; {others}.to_numpy() are {X.shape[0]} samples, whose columns are time "

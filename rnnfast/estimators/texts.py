@@ -27,7 +27,7 @@ def holds_symbols(X: Any) -> bool:
     if isinstance(X, (str, bytes)):
         return True
     kind = getattr(getattr(X, "dtype", None), "kind", None)
-    if isinstance(X, np.ndarray) and str(kind) in "fiubcMm":
+    if kind is not None and kind in "fiubcMm":
         return False
     if is_frame(X) or not hasattr(X, "__len__") or hasattr(X, "toarray") or isinstance(X, dict):
         return False

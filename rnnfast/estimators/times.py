@@ -149,7 +149,9 @@ def read_times(
     if not fill:
         _refuse_gap(owner, Times(stamps, wrap(stamps), one, wrap), steps, name)
     stamps = one.at(stamps[0], np.arange(places[-1] + 1))
-    return Times(stamps, wrap(stamps), one, wrap), order, places
+    labels = wrap(stamps)
+    freq = _pandas_freq(labels, freq) if is_index(labels) else None
+    return Times(stamps, labels, one, wrap, freq), order, places
 
 
 def has_times(X: Any) -> bool:

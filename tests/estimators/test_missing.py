@@ -1,0 +1,188 @@
+"""Values that are missing: named by place, or filled as asked for."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+
+from rnnfast import SequenceClassifier
+from rnnfast.estimators.missing import MISSING, check_finite, check_missing, fill_missing
+
+NAN = np.nan
+
+
+def sample(*values):
+    return np.array([values], float)[..., np.newaxis]
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [
+        ("linear", [2, 2, 3, 4, 4, 4]),
+        ("ffill", [2, 2, 2, 4, 4, 4]),
+        ("mean", [7, 2, 7, 4, 7, 7]),
+    ],
+)
+def test_fill(how, expected):
+    x = sample(NAN, 2, NAN, 4, NAN, NAN)
+    before = x.copy()
+    np.testing.assert_array_equal(fill_missing(x, None, how, [7.0])[0, :, 0], expected)
+    np.testing.assert_array_equal(x, before)
+    of_list = fill_missing([x[0], x[0, :4]], None, how, [7.0])
+    np.testing.assert_array_equal(of_list[0][:, 0], expected)
+    np.testing.assert_array_equal(of_list[1][:, 0], expected[:4])
+
+
+def test_mask_tells_the_network_what_is_missing():
+    x = np.array([[[1.0, NAN], [NAN, 4.0]]], np.float32)
+    filled = fill_missing(x, None, "mask")
+    assert filled.dtype == np.float32
+    np.testing.assert_array_equal(filled, [[[1, 0, 0, 1], [0, 4, 1, 0]]])
+    none = fill_missing(np.ones((1, 2, 1)), None, "mask")
+    np.testing.assert_array_equal(none, [[[1, 0], [1, 0]]])
+
+
+@pytest.mark.parametrize("how", MISSING)
+def test_what_is_past_the_end_stays_out(how):
+    x = np.concatenate([sample(1, NAN, 3, 100, NAN), sample(NAN, 5, 6, 7, 8)])
+    cut = [
+        fill_missing(one[:n][np.newaxis], None, how)[0] for one, n in zip(x, [3, 5], strict=True)
+    ]
+    filled = fill_missing(x, np.array([3, 5]), how)
+    np.testing.assert_array_equal(filled[0, :3], cut[0])
+    np.testing.assert_array_equal(filled[1], cut[1])
+    assert not filled[0, 3:].any()
+
+
+@pytest.mark.parametrize("how", MISSING)
+def test_a_sample_without_any_value(how):
+    x = np.stack([np.full((3, 1), NAN), np.ones((3, 1))])
+    np.testing.assert_array_equal(fill_missing(x, None, how, [5.0])[0, :, 0], [5, 5, 5])
+    assert np.isnan(fill_missing(x, None, how, NAN)[0, :, 0]).all()
+
+
+def test_nothing_is_copied_where_nothing_is_missing():
+    x = np.ones((2, 3, 1))
+    for how in ("linear", "ffill", "mean"):
+        assert fill_missing(x, None, how) is x
+
+
+@pytest.mark.parametrize(
+    ("place", "options", "message"),
+    [
+        ((3, 4, 1), {}, "got NaN in sample 3, step 4, column 1$"),
+        ((3, 4, 1), {"columns": ["load", "temp"]}, r"step 4, column 1 \('temp'\)"),
+        ((3, 4, 1), {"samples": list("abcde")}, r"sample 3 \('d'\), step 4"),
+        ((0, 4, 1), {"single": True}, "got NaN in step 4, column 1"),
+        ((0, 4, 0), {"single": True, "steps": [list("uvwxyz")]}, r"step 4 \('?y'?\), column 0"),
+        ((3, 4, 1), {"masked": True}, "got a masked value in sample 3"),
+        ((3, 5, slice(None)), {}, "step 5, column 0; where NaN is padding, lengths="),
+    ],
+    ids=str,
+)
+def test_the_first_one_is_named(place, options, message):
+    x = np.ones((5, 6, 2))
+    x[place] = NAN
+    for given in (x, list(x)):
+        with pytest.raises(ValueError, match=f"^Owner expected X of finite numbers, .*{message}"):
+            check_finite("Owner", given, **options)
+    assert check_finite("Owner", x, missing="linear")
+    x[place] = np.inf
+    for missing in (None, "mask"):
+        with pytest.raises(ValueError, match="got inf in "):
+            check_finite("Owner", x, missing=missing)
+
+
+def test_advice_names_the_parameter_where_there_is_one():
+    x = np.ones((1, 2, 1))
+    x[0, 0] = NAN
+    message = "step 0; missing='mask', 'linear', 'ffill' or 'mean' would take it"
+    with pytest.raises(ValueError, match=message):
+        check_finite(SimpleNamespace(missing=None), x)
+
+
+def test_large_sums_are_no_infinity():
+    assert not check_finite("Owner", np.full((2, 3, 1), 3e38, np.float32))
+    assert not check_finite("Owner", np.full((2, 3, 1), np.finfo(float).max))
+
+
+def test_past_the_end_anything_goes():
+    x = np.ones((2, 4, 1))
+    x[0, 2:] = NAN
+    assert not check_finite("Owner", x, np.array([2, 4]))
+    with pytest.raises(ValueError, match="sample 0, step 2"):
+        check_finite("Owner", x, np.array([3, 4]))
+
+
+def test_policies():
+    for missing in (None, *MISSING):
+        assert check_missing("Owner", missing) == missing
+    for wrong in ("median", 0, True, ["mask"]):
+        with pytest.raises(ValueError, match="missing as None or one of 'mask', 'linear'"):
+            check_missing("Owner", wrong)
+
+
+# ---- in estimators -----------------------------------------------------------------------------
+
+
+def gaps():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((20, 8, 2))
+    mask = np.zeros(x.shape, bool)
+    mask[::3, 2:5, 0] = True
+    return x, mask, np.arange(20) % 2
+
+
+QUICK = {"max_iter": 2, "hidden_size": 4, "random_state": 0}
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("how", MISSING)
+def test_masked_entries_are_never_read(how):
+    x, mask, y = gaps()
+    masked = np.ma.array(np.where(mask, 9999.0, x), mask=mask)
+    nan = np.where(mask, NAN, x)
+    expected = SequenceClassifier(**QUICK, missing=how).fit(nan, y).predict_proba(nan)
+    for form in (masked, list(masked), nan.tolist(), np.where(mask, None, x)):
+        model = SequenceClassifier(**QUICK, missing=how).fit(form, y)
+        np.testing.assert_array_equal(model.predict_proba(form), expected)
+    if how in ("mask", "mean"):
+        mean = x[..., 0][~mask[..., 0]].mean()
+        assert model._scaler.mean[0] == pytest.approx(mean, rel=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("how", MISSING)
+def test_padding_and_gaps(how):
+    x, mask, y = gaps()
+    nan = np.where(mask, NAN, x)
+    ends = np.where(np.arange(20) % 2, 4, 8)
+    short = [one[:n] for one, n in zip(nan, ends, strict=True)]
+    padded = np.where(np.arange(8)[:, np.newaxis] < ends[:, np.newaxis, np.newaxis], nan, 1e6)
+    one = SequenceClassifier(**QUICK, missing=how).fit(short, y)
+    other = SequenceClassifier(**QUICK, missing=how).fit(padded, y, lengths=ends)
+    np.testing.assert_array_equal(
+        one.predict_proba(short), other.predict_proba(padded, lengths=ends)
+    )
+
+
+def test_a_classifier_names_the_place():
+    x, mask, y = gaps()
+    bad = x.copy()
+    bad[3, 4, 1] = NAN
+    ragged = [b[: 3 + i % 5] if i != 3 else b for i, b in enumerate(bad)]
+    for X in (bad, ragged):
+        with pytest.raises(
+            ValueError,
+            match="SequenceClassifier expected X of finite numbers, got NaN in sample 3, step 4, "
+            "column 1; missing='mask', 'linear', 'ffill' or 'mean' would take it",
+        ):
+            SequenceClassifier(**QUICK).fit(X, y)
+    with pytest.raises(ValueError, match="got inf in sample 3, step 4, column 1"):
+        SequenceClassifier(**QUICK, missing="mask").fit(np.nan_to_num(bad, nan=np.inf), y)
+    with pytest.raises(ValueError, match="got a masked value in sample 0, step 2, column 0"):
+        SequenceClassifier(**QUICK).fit(np.ma.array(x, mask=mask), y)
