@@ -10,7 +10,7 @@ import numpy as np
 
 from .numeric import owner_name
 from .tables import LongNames, is_pandas, make_frame
-from .times import Times, is_index
+from .times import Times, follow_all, is_index
 
 if TYPE_CHECKING:
     from ..layers.base import Array
@@ -106,7 +106,9 @@ class SeriesSet:
         if self.kind == "single":
             return forecast[0, :, 0]
         names = self._target_names(forecast.shape[2], targets)
-        follow = [None if t is None else t.follow(forecast.shape[1]) for t in self._times()]
+        follow: list[Any] = [None] * len(self.values)
+        if self.times is not None:
+            follow = follow_all(self.times, forecast.shape[1])
         if self.kind == "long":
             return self._long(forecast, names, follow)
         if self.kind == "wide":
@@ -120,9 +122,6 @@ class SeriesSet:
             for x, f, t in zip(given, forecast, follow, strict=True)
         ]
         return made if self.many else made[0]
-
-    def _times(self) -> list[Any]:
-        return [None] * len(self.values) if self.times is None else self.times
 
     def _target_names(self, n: int, targets: Sequence[int] | None) -> list[Any]:
         names = self.names or list(range(self.values[0].shape[1]))

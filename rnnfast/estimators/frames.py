@@ -28,7 +28,7 @@ from .tables import (
     rows_of_groups,
     time_column,
 )
-from .times import Times, has_times, read_times
+from .times import Times, TimesReader, has_times
 
 if TYPE_CHECKING:
     from ..layers.base import Array
@@ -185,6 +185,8 @@ class _Reader:
     def __init__(self, owner: Any, name: str, fill: bool, seen: SeriesForm | None) -> None:
         self.owner, self.name, self.fill, self.seen = owner, name, fill, seen
         self.wanted = f"{owner_name(owner)} expected {name}"
+        step, freq = (None, None) if seen is None else (seen.step, seen.freq)
+        self.read_times = TimesReader(owner, fill=fill, step=step, freq=freq)
 
     def read(self, X: Any, panel: str | None, single: bool) -> SeriesSet:
         if hasattr(X, "toarray"):
@@ -247,15 +249,7 @@ class _Reader:
             raise ValueError(f"{self.wanted} with at least one step, got {name} of none")
         if labels is None:
             return values, None
-        seen = self.seen
-        times, order, places = read_times(
-            self.owner,
-            labels,
-            name,
-            fill=self.fill,
-            step=seen and seen.step,
-            freq=seen and seen.freq,
-        )
+        times, order, places = self.read_times(labels, name)
         if (order[1:] < order[:-1]).any():
             values = values[order]
         if places is not None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 FLOATS = (np.float64, np.float32)  # converted to float32 only once they are standardised
 # subclasses of ndarray whose meaning does not change with np.asarray
 _ARRAYS = (np.ndarray, np.memmap, np.matrix)
+_PLAIN = {float, bool, type(None), np.float64, np.float32, np.int64}  # None becomes NaN
 _INSTEAD = {
     "M": "dates ({0}); (dates - dates[0]) / np.timedelta64(1, 's') makes seconds of them",
     "m": "time spans ({0}); spans / np.timedelta64(1, 's') makes seconds of them",
@@ -150,6 +151,8 @@ def _from_extension(values: Any, dtype: Any, wanted: str) -> Array:
 
 
 def _from_objects(array: Array, name: str, wanted: str) -> Array:
+    if set(map(type, array.flat)) <= _PLAIN:
+        return array.astype(np.float64)
     floats = np.empty(array.shape)
     for place in np.ndindex(array.shape):
         value: Any = array[place]

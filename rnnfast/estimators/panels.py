@@ -19,13 +19,13 @@ from .tables import (
     time_column,
 )
 from .texts import holds_symbols
-from .times import has_times, read_times
+from .times import TimesReader, has_times
 
 if TYPE_CHECKING:
     from ..layers.base import Array
 
 
-def in_order(owner: Any, sample: Any, values: Array, when: Any, label: str) -> Array:
+def in_order(read_times: TimesReader, sample: Any, values: Array, when: Any, label: str) -> Array:
     """Return the rows of a sample in order of time, if it says what that is."""
     if has_times(sample):
         labels = sample.index
@@ -33,7 +33,7 @@ def in_order(owner: Any, sample: Any, values: Array, when: Any, label: str) -> A
         labels = column(sample, when)
     else:
         return values
-    _, order, _places = read_times(owner, labels, label, regular=False)
+    _, order, _places = read_times(labels, label)
     return values[order]
 
 
@@ -99,10 +99,10 @@ def _from_panel(
             f"got {samples[:5]}; {sorting} sorts them"
         )
     parts = rows_of_groups(codes)
-    arrays = []
+    arrays, read_times = [], TimesReader(owner, regular=False)
     for one, part in zip(samples, parts, strict=True):
         labels = pick(when, part)
-        _, in_time, _places = read_times(owner, labels, f"{name} of {one!r}", regular=False)
+        _, in_time, _places = read_times(labels, f"{name} of {one!r}")
         arrays.append(values[part][in_time])
     return names, arrays, samples
 

@@ -13,6 +13,7 @@ from .numeric import FLOATS, owner_name, refuse_sparse, to_floats
 from .panels import from_frame, in_order, is_panel
 from .tables import check_names, is_frame, is_pandas, match_names, refuse_lazy, rows, time_column
 from .texts import holds_symbols
+from .times import TimesReader
 
 if TYPE_CHECKING:
     from ..layers.base import Array
@@ -368,6 +369,7 @@ def _from_list(
 ) -> tuple[list[Any] | None, list[Array], None]:
     names = seen.names if seen is not None else None
     arrays: list[Array] = []
+    read_times = TimesReader(owner, regular=False)
     for i, sample in enumerate(X):
         label = f"{name}[{i}]"
         if is_frame(sample):
@@ -375,11 +377,11 @@ def _from_list(
             own = [n for n in check_names(owner, sample, label) if n != when]
             own = match_names(owner, own, names, label)
             names = own if names is None else names
-            array = in_order(owner, sample, rows(owner, sample, label, own), when, label)
+            array = in_order(read_times, sample, rows(owner, sample, label, own), when, label)
         else:
             array = to_floats(owner, sample, label)
             if is_pandas(sample):
-                array = in_order(owner, sample, array, None, label)
+                array = in_order(read_times, sample, array, None, label)
         if array.ndim not in (1, 2) or array.size == 0:
             raise ValueError(
                 f"{owner_name(owner)} expected {label} as (time, features) or (time,) with at "

@@ -78,12 +78,12 @@ def column(X: Any, name: Any) -> Any:
 def check_names(owner: Any, X: Any, name: str) -> list[Any]:
     """Return the names of a frame's columns; raise ValueError where two have the same one."""
     names = names_of(X)
-    for i, one in enumerate(names):
-        if one in names[:i]:
-            raise ValueError(
-                f"{owner_name(owner)} expected {name} of columns with different names, got "
-                f"{one!r} twice"
-            )
+    if len(set(names)) < len(names):
+        twice = next(n for i, n in enumerate(names) if n in names[:i])
+        raise ValueError(
+            f"{owner_name(owner)} expected {name} of columns with different names, got {twice!r} "
+            "twice"
+        )
     return names
 
 
@@ -93,7 +93,8 @@ def rows(owner: Any, X: Any, name: str, columns: Sequence[Any]) -> Array:
         raise ValueError(
             f"{owner_name(owner)} expected {name} of at least one column of numbers, got none"
         )
-    dtypes = [X.dtypes.iloc[list(X.columns).index(c)] for c in columns] if is_pandas(X) else [None]
+    known = dict(zip(X.columns, X.dtypes, strict=True)) if is_pandas(X) else {}
+    dtypes = [known.get(c) for c in columns]
     if all(isinstance(d, np.dtype) and d.kind in "fiub" for d in dtypes):
         chosen = X if list(columns) == list(X.columns) else X[list(columns)]
         narrow = all(d == np.float32 for d in dtypes)

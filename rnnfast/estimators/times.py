@@ -154,6 +154,33 @@ def read_times(
     return Times(stamps, labels, one, wrap, freq), order, places
 
 
+class TimesReader:
+    """Reads the times of one series after the other; `read_times` with the same options.
+
+    Series often share their times, which are then read once.
+    """
+
+    def __init__(self, owner: Any, **options: Any) -> None:
+        self._owner, self._options = owner, options
+        self._last: Any = None
+
+    def __call__(self, labels: Any, name: str) -> tuple[Times, Array, Array | None]:
+        """Return what `read_times` does."""
+        if self._last is None or not _same(labels, self._last[0]):
+            self._last = labels, read_times(self._owner, labels, name, **self._options)
+        found: tuple[Times, Array, Array | None] = self._last[1]
+        return found
+
+
+def follow_all(times: list[Times], n: int) -> list[Any]:
+    """Return the labels of the `n` steps after each of several series."""
+    known: dict[int, Any] = {}
+    for one in times:
+        if id(one) not in known:
+            known[id(one)] = one.follow(n)
+    return [known[id(one)] for one in times]
+
+
 def has_times(X: Any) -> bool:
     """Whether the index of a frame or Series of pandas holds times."""
     return is_pandas(X) and type(X.index).__name__ in (
@@ -166,6 +193,13 @@ def has_times(X: Any) -> bool:
 def is_index(labels: Any) -> bool:
     """Whether labels are an index of pandas."""
     return hasattr(labels, "get_indexer")
+
+
+def _same(labels: Any, others: Any) -> bool:
+    """Whether the times of two series are the same index of pandas."""
+    if not is_index(labels) or type(labels) is not type(others) or labels.dtype != others.dtype:
+        return False
+    return labels.name == others.name and bool(labels.equals(others))
 
 
 def _readings(owner: Any, labels: Any, name: str) -> list[tuple[Array, Callable[[Array], Any]]]:
