@@ -6,6 +6,7 @@ import ctypes
 import gc
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -118,12 +119,36 @@ def mae(*args: Any, **keywords: Any) -> float:
     return rf.losses.absolute_error(*args, **keywords)[0]
 
 
+def classified(ragged: bool) -> Fit:
+    """Fit a classifier: an array of float64, or a list of sequences of very different lengths."""
+    rng = np.random.default_rng(0)
+    y = np.arange(N) % 2
+    if ragged:
+        X = [rng.standard_normal((n, F)) for n in rng.geometric(1 / T, N)]
+        held = [*X, y]
+    else:
+        X = rng.standard_normal((N, T, F))
+        held = [X, y]
+
+    def some() -> None:
+        estimator().fit(X[: 2 * BATCH], y[: 2 * BATCH])
+
+    return held, lambda: estimator().fit(X, y), some
+
+
+def estimator() -> Any:
+    options = {"hidden_size": 32, "cell": "lstm", "max_iter": 1, "random_state": 0}
+    return rf.SequenceClassifier(batch_size=BATCH, **options)
+
+
 FITS: dict[str, Callable[[], Fit]] = {
     "rf.fit": plain,
     "rf.fit, axes swapped": transposed,
     "rf.fit, buckets and weights": ragged,
     "rf.fit, validation_split": held_out,
     "rf.fit, memory map": mapped,
+    "SequenceClassifier": partial(classified, ragged=False),
+    "SequenceClassifier, ragged list": partial(classified, ragged=True),
 }
 
 

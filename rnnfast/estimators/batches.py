@@ -11,6 +11,44 @@ if TYPE_CHECKING:
     from ..layers.base import Array
 
 
+class Ragged:
+    """Sequences of several lengths, padded only where some of them are taken.
+
+    It stands in for a padded (samples, time, features) array: ``x[samples]``, ``x[samples, :end]``.
+
+    Parameters
+    ----------
+    arrays : list of (time, features) arrays
+    """
+
+    ndim = 3
+
+    def __init__(self, arrays: list[Array]) -> None:
+        self.arrays = arrays
+        self.lengths = np.array([len(a) for a in arrays])
+        self.dtype = np.result_type(*{a.dtype for a in arrays})
+        self.shape = len(arrays), int(self.lengths.max()), arrays[0].shape[1]
+
+    def __len__(self) -> int:
+        """Return the number of sequences."""
+        return len(self.arrays)
+
+    def __iter__(self) -> Iterator[Array]:
+        """Iterate over the sequences, without padding."""
+        return iter(self.arrays)
+
+    def __getitem__(self, key: Any) -> Array:
+        """Return some sequences, (samples, time, features), zero past their ends."""
+        samples, steps = key if isinstance(key, tuple) else (key, slice(None))
+        chosen = np.arange(len(self))[samples]
+        end = self.shape[1] if steps.stop is None else steps.stop
+        out = np.zeros((len(chosen), end, self.shape[2]), self.dtype)
+        for row, i in zip(out, chosen, strict=True):
+            array = self.arrays[i][:end]
+            row[: len(array)] = array
+        return out
+
+
 class Batches:
     """Samples in batches, in a new order at each pass.
 
@@ -48,7 +86,7 @@ class Batches:
 
 
 def take_sequences(
-    x: Array,
+    x: Array | Ragged,
     y: Array,
     lengths: Array | None,
     weight: Array | None,
@@ -59,7 +97,7 @@ def take_sequences(
 
     Parameters
     ----------
-    x : (N, T, ...) array
+    x : (N, T, ...) array, or Ragged
     y : (N, ...) array
     lengths : (N,) array of int, or None
     weight : (N,) or (N, T) array, or None

@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.utils import check_array
 
 from ..datasets.formats import pad
+from .batches import Ragged
 from .missing import check_finite, check_missing
 from .numeric import FLOATS, owner_name, refuse_sparse, to_floats
 from .panels import from_frame, in_order, is_panel
@@ -60,7 +61,7 @@ class Sequences(NamedTuple):
 
     Parameters
     ----------
-    values : (samples, time, features) array of float32 or float64
+    values : (samples, time, features) array of float32 or float64, or Ragged
         Zero past each sample's end.
     lengths : (samples,) array of int, or None
         None where all are equal.
@@ -71,7 +72,7 @@ class Sequences(NamedTuple):
         Of the samples of a long frame.
     """
 
-    values: Array
+    values: Any
     lengths: Array | None
     form: SequenceForm
     has_missing: bool = False
@@ -129,6 +130,7 @@ def read_sequences(
     lengths: Any = None,
     missing: str | None = None,
     seen: SequenceForm | None = None,
+    padded: bool = True,
 ) -> Sequences:
     """Read sequences of real numbers.
 
@@ -152,6 +154,8 @@ def read_sequences(
         With it values may be missing: they are NaN in the result, for `missing.fill_missing`.
     seen : SequenceForm, optional
         Form of the X of `fit`.
+    padded : bool
+        Whether sequences of several lengths become one array, or stay as they are, as `Ragged`.
 
     Returns
     -------
@@ -178,10 +182,12 @@ def read_sequences(
         names, arrays, ids = _from_list(owner, plain(X), name, seen)
     else:
         names, arrays, ids = None, _from_array(owner, X, name, seen), None
+    x: Any
     if isinstance(arrays, list):
         kind = "list"
         _check_lengths_of_list(wanted, lengths)
-        x, ends = pad(arrays)
+        several = len({len(array) for array in arrays}) > 1
+        x, ends = pad(arrays) if padded or not several else ragged(arrays)
     else:
         kind = "cube" if arrays.ndim == 3 else "columns"
         x = arrays if arrays.ndim == 3 else arrays[..., np.newaxis]
@@ -429,6 +435,12 @@ def _check_lengths_of_list(wanted: str, lengths: Any) -> None:
             f"{wanted} as a padded array with lengths, got a list of sequences, each of which has "
             "a length of its own"
         )
+
+
+def ragged(arrays: list[Array]) -> tuple[Ragged, Array]:
+    """Return sequences as `Ragged`, and their lengths."""
+    x = Ragged(arrays)
+    return x, x.lengths
 
 
 def _without_padding(x: Array, ends: Array) -> Array:

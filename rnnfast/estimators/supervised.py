@@ -14,7 +14,7 @@ from ..generation import Vocabulary
 from ..layers import Embedding, Last, Linear, Pool, Sequential
 from . import constraints as may_be
 from .base import NetworkEstimator, check_network, check_steps_left, make_network, predict
-from .batches import Batches, take_sequences
+from .batches import Batches, Ragged, take_sequences
 from .constraints import parameter
 from .missing import MISSING, fill_missing
 from .scaling import Scaler
@@ -313,7 +313,9 @@ class SequenceEstimator(NetworkEstimator):
             self._texts, self._vocabulary_size = holds_symbols(X), self.vocabulary_size
         if self._texts or self._vocabulary_size is not None:
             return self._check_symbols(X, lengths, reset)
-        read = read_sequences(self, X, lengths=lengths, missing=self.missing, seen=self._form)
+        read = read_sequences(
+            self, X, lengths=lengths, missing=self.missing, seen=self._form, padded=False
+        )
         if reset:
             self._form = read.form
             self.n_features_in_ = self._channels = read.form.n_features
@@ -321,7 +323,10 @@ class SequenceEstimator(NetworkEstimator):
             validate_data(self, X, reset=reset, skip_check_array=True)
         x = read.values
         if read.has_missing and self.missing in ("linear", "ffill"):
-            x = fill_missing(x, read.lengths, self.missing, means=np.nan)
+            if isinstance(x, Ragged):
+                x = Ragged(fill_missing(x.arrays, None, self.missing, means=np.nan))
+            else:
+                x = fill_missing(x, read.lengths, self.missing, means=np.nan)
         return x, read.lengths
 
     def _check_symbols(self, X: Any, lengths: Any, reset: bool) -> tuple[Array, Array | None]:

@@ -79,13 +79,13 @@ class Classes:
         ]
         if self.kind == "one":
             return codes[0]
-        return np.stack(codes, axis=1).astype(np.float32 if self.kind == "labels" else np.int64)
+        return np.stack(codes, axis=1).astype(np.float32 if self.kind == "labels" else np.int32)
 
     def _codes(self, labels: Array, classes: Array) -> Array:
         unknown = np.setdiff1d(labels, classes)
         if unknown.size:
             raise ValueError(f"{self._owner} expected y of the classes {classes}, got {unknown}")
-        return np.searchsorted(classes, labels)
+        return np.searchsorted(classes, labels).astype(np.int32)  # half of what is kept
 
     def loss(self, of_classes: Loss) -> Loss:
         """Return the loss of scores (..., n_outputs), given that of one output's classes."""
