@@ -9,7 +9,7 @@ import numpy as np
 
 from .forms import SeriesForm, SeriesSet, check_targets
 from .missing import check_finite, check_missing
-from .numeric import owner_name, refuse_sparse, to_floats
+from .numeric import as_array, owner_name, refuse_sparse, to_floats
 from .tables import (
     ID_NAMES,
     LongNames,
@@ -104,7 +104,7 @@ def read_series(
         single=not series.many,
         masked=isinstance(X, np.ma.MaskedArray),
     )
-    reader.compare(series)
+    reader.compare(X, series)
     return series
 
 
@@ -206,7 +206,7 @@ class _Reader:
             X = list(X)
         if _is_list(X):
             return self._list(list(X))
-        return self._array(to_floats(self.owner, X, self.name), single)
+        return self._array(X, single)
 
     # ---- frames
 
@@ -396,7 +396,8 @@ class _Reader:
                 )
         return SeriesSet(arrays, "array" if flat else "list")
 
-    def _array(self, array: Array, single: bool) -> SeriesSet:
+    def _array(self, X: Any, single: bool) -> SeriesSet:
+        array, called = to_floats(self.owner, X, self.name), as_array(X, self.name)
         wanted = f"{self.wanted} as (samples, time, features), (samples, time) or (time,)"
         if array.ndim not in (1, 2, 3) or 0 in array.shape[1:]:
             raise ValueError(
@@ -412,19 +413,19 @@ class _Reader:
             return SeriesSet([array], "list", many=False)
         n, steps = array.shape
         if steps == 1 < n or (n >= 50 and steps < 10 and n >= 10 * steps):
-            one = f"{self.name}[:, 0]" if steps == 1 else f"{self.name}[np.newaxis]"
+            one = f"{called}[:, 0]" if steps == 1 else f"{called}[np.newaxis]"
             raise ValueError(
                 f"{self.wanted} as (samples, time), or else with three axes, got shape "
                 f"{array.shape}: "
                 f"{one} is one series of {n} steps and {steps} "
-                f"feature{'s' if steps > 1 else ''}, {self.name}[..., np.newaxis] are {n} series "
+                f"feature{'s' if steps > 1 else ''}, {called}[..., np.newaxis] are {n} series "
                 f"of {steps} step{'s' if steps > 1 else ''}"
             )
         return SeriesSet(list(array[..., np.newaxis]), "array")
 
     # ---- against fit
 
-    def compare(self, series: SeriesSet) -> None:
+    def compare(self, X: Any, series: SeriesSet) -> None:
         """Raise ValueError where series are not of the form of those of `fit`."""
         seen, form = self.seen, series.form
         if seen is None:
@@ -432,7 +433,8 @@ class _Reader:
         if form.n_features != seen.n_features:
             advice = ""
             if series.kind == "array" and len(series.values[0]) == seen.n_features:
-                advice = f"; {self.name}[np.newaxis] is one series of {len(series.values)} steps"
+                one = f"{as_array(X, self.name)}[np.newaxis]"
+                advice = f"; {one} is one series of {len(series.values)} steps"
             elif series.kind in ("cube", "list") and all(
                 len(v) == seen.n_features for v in series.values
             ):

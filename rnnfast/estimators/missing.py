@@ -93,7 +93,7 @@ def check_finite(
                 place += f", column {column}"
             if columns is not None:
                 place += f" ({columns[int(column)]!r})"
-            advice = _advice(owner, sample, lengths) if got == "NaN" else ""
+            advice = _advice(owner, name, sample, lengths) if got == "NaN" else ""
             got = "a masked value" if masked and got == "NaN" else got
             raise ValueError(
                 f"{owner_name(owner)} expected {name} of finite numbers, got {got} in "
@@ -170,9 +170,9 @@ def _all_finite(x: Array) -> bool:
     return bool(np.isfinite(x).all())
 
 
-def _advice(owner: Any, sample: Array, lengths: Array | None) -> str:
+def _advice(owner: Any, name: str, sample: Array, lengths: Array | None) -> str:
     advice = ""
-    if hasattr(owner, "missing"):
+    if hasattr(owner, "missing") and name != "y":
         advice = f"; missing={_list(MISSING, 'or')} would take it"
     if lengths is None and len(sample) > 1 and np.isnan(sample[-1]).all():
         advice += "; where NaN is padding, lengths= tells the steps of each sample"

@@ -89,6 +89,11 @@ def to_floats(owner: Any, values: Any, name: str) -> Array:
     raise TypeError(f"{wanted}, got {_INSTEAD.get(kind, '{0}').format(array.dtype)}")
 
 
+def as_array(values: Any, name: str) -> str:
+    """Return the expression for what the user calls `name`, as an array."""
+    return name if isinstance(values, np.ndarray) else f"np.asarray({name})"
+
+
 def refuse_sparse(owner: Any, values: Any, name: str) -> None:
     """Raise TypeError for an array of SciPy's that is sparse."""
     raise TypeError(

@@ -10,7 +10,7 @@ from sklearn.utils import check_array
 from ..datasets.formats import pad
 from .batches import Ragged
 from .missing import check_finite, check_missing
-from .numeric import FLOATS, owner_name, refuse_sparse, to_floats
+from .numeric import FLOATS, as_array, owner_name, refuse_sparse, to_floats
 from .panels import from_frame, in_order, is_panel
 from .tables import check_names, is_frame, is_pandas, match_names, refuse_lazy, rows, time_column
 from .texts import holds_symbols
@@ -351,7 +351,7 @@ def _from_array(owner: Any, X: Any, name: str, seen: SequenceForm | None) -> Arr
         raise TypeError(f"{wanted}, got {type(X).__name__}")
     array = to_floats(owner, X, name)
     if array.ndim == 1:
-        advice = f"{name}[np.newaxis] is one sample of {len(array)} steps"
+        advice = f"{as_array(X, name)}[np.newaxis] is one sample of {len(array)} steps"
         if seen is not None and seen.n_features > 1:
             advice = f"each step has {seen.n_features} features, as in fit"
         raise ValueError(f"{wanted}, got shape {array.shape}. Reshape your data: {advice}")
@@ -458,36 +458,23 @@ def _check_form(
 ) -> None:
     """Raise ValueError where X is not what the model of `fit` takes."""
     n, steps, features = x.shape
-    flat = form.kind == "columns"
+    flat, array = form.kind == "columns", as_array(X, name)
     if features != seen.n_features:
-        advice = ""
-        if flat and steps == seen.n_features:
-            advice = f"; {name}[np.newaxis] is one sample of {n} steps"
-        elif flat and n == seen.n_features:
-            advice = f"; {name}.T[np.newaxis] is one sample of {steps} steps"
-        elif form.kind == "cube" and steps == seen.n_features:
-            advice = f"; {name}.swapaxes(1, 2) puts the time before the features"
-        elif form.kind == "list" and form.steps == (seen.n_features,) * 2:
-            if np.ndim(plain(X)[0]) == 1:
-                advice = f"; [np.stack({name})] is one sample of {n} steps"
-            else:
-                advice = f"; [s.T for s in {name}] puts the time before the features"
         raise ValueError(
             f"{wanted} of {seen.n_features} features at each step, as in fit, got {features}"
-            f"{advice}"
+            f"{_axes_meant(array, name, X, x, form, seen.n_features)}"
         )
     if flat and seen.kind == "columns" and steps == 1 and n == seen.steps[0]:
         # as scikit-learn says it
         raise ValueError(
             f"X has 1 features, but {wanted.split()[0]} is expecting {n} features as input; "
-            f"{name}.T is one sample of {n} steps"
+            f"{array}.T is one sample of {n} steps"
         )
     one_step = form.steps == (1, 1) and seen.steps[0] > 1
     told_apart = seen.kind == "columns" if flat else not _are_scalars(X, form)
     if n > 1 and one_step and not told_apart:
-        if flat:
-            one, many = f"{name}[np.newaxis]", f"{name}[..., np.newaxis]"
-        else:
+        one, many = f"{array}[np.newaxis]", f"{array}[..., np.newaxis]"
+        if not flat:
             one, many = f"[np.concatenate({name})]", f"np.stack({name})[..., np.newaxis]"
         raise ValueError(
             f"{wanted} of series of {seen.steps[0]} steps or more, as in fit, got {n} samples of "
@@ -495,5 +482,25 @@ def _check_form(
         )
 
 
+def _axes_meant(
+    array: str, name: str, X: Any, x: Array, form: SequenceForm, n_features: int
+) -> str:
+    """Return the call that makes X one of `n_features`, where another order of axes does."""
+    n, steps, _ = x.shape
+    if form.kind == "columns":
+        if steps == n_features:
+            return f"; {array}[np.newaxis] is one sample of {n} steps"
+        return f"; {array}.T[np.newaxis] is one sample of {steps} steps" if n == n_features else ""
+    if form.kind == "cube":
+        call = f"; {array}.swapaxes(1, 2) puts the time before the features"
+        return call if steps == n_features else ""
+    if form.steps != (n_features,) * 2 or is_frame(X):
+        return ""
+    if _are_scalars(X, form):
+        return f"; [np.stack({name})] is one sample of {n} steps"
+    return f"; [s.T for s in {name}] puts the time before the features"
+
+
 def _are_scalars(X: Any, form: SequenceForm) -> bool:
+    """Whether X is a list of sequences without an axis of features."""
     return form.kind == "list" and all(np.ndim(plain(s)) == 1 for s in plain(X))
