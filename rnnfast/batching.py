@@ -269,4 +269,4 @@ def each_batch(owner: str, name: str, batches: Any) -> Iterator[Batch]:
     """Iterate over batches of any source, checked."""
     for batch in batches() if callable(batches) else batches:
         _check_batch(owner, name, batch)
-        yield Batch._make([*batch, None, None][:4])
+        yield batch if isinstance(batch, Batch) else Batch._make([*batch, None, None][:4])

@@ -44,6 +44,7 @@ class Run:
     def __init__(self, model: Any, loss: Loss, metrics: Metrics | None, carry_state: bool) -> None:
         self.model, self.loss, self.metrics = model, loss, metrics or {}
         self.carry_state = carry_state
+        self.in_time = gives_time(model)
 
     def forward(self, batch: Batch, state: Any) -> tuple[Array, Any, Any]:
         """Return prediction, state and tape."""
@@ -80,7 +81,7 @@ class Run:
                 keywords["lengths"] = ends
         if batch.weight is not None:
             keywords["weight"] = batch.weight
-        if keywords and gives_time(self.model):
+        if keywords and self.in_time:
             keywords["batch_first"] = self.model.batch_first is not False
         return keywords
 
@@ -90,7 +91,7 @@ class Run:
 
     def weight(self, prediction: Array, keywords: dict[str, Any]) -> float:
         """Return what a batch counts in means."""
-        in_time = gives_time(self.model) and self.model.batch_first is not None
+        in_time = self.in_time and self.model.batch_first is not None
         lengths, weight = keywords.get("lengths"), keywords.get("weight")
         batch_first = keywords.get("batch_first", True)
         return total_weight(prediction.shape, lengths, weight, batch_first, in_time)

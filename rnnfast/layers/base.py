@@ -335,8 +335,9 @@ class Layer:
     def _trainable(self) -> Iterator[tuple[str, Array, Array, Callable[[], None]]]:
         # name, writable parameter, gradient, and what to call after the parameter has changed
         grads = self._checked_grads()
-        for name in self.params:
-            yield name, self.params.writable(name), grads[name], self.params.bump
+        for name, param in self.params._arrays.items():
+            own = param if param.flags.writeable else self.params.writable(name)
+            yield name, own, grads[name], self.params.bump
 
     # ---- state dict, configuration, copies
 

@@ -55,6 +55,7 @@ class Sequential(Composite):
         self.in_size = next((x.in_size for x in layers if x.in_size or x.out_size), None)
         self.out_size = next((x.out_size for x in reversed(layers) if x.out_size), None)
         self.keeps_time, self.makes_time = (_has_time(layers, first) for first in (True, False))
+        self._repeats = any(isinstance(leaf, RepeatVector) for leaf in _leaves(self))
         self._join({str(i): layer for i, layer in enumerate(self.layers)})
 
     def __len__(self) -> int:
@@ -105,8 +106,9 @@ class Sequential(Composite):
     ) -> tuple[Array, list[Any], list[Any]]:
         # y, the state and, in training, the tapes; origin: of a Sequential that this one is in
         states = self._states("state", state)
+        timed = lengths is not None or self._repeats  # else there is nothing to follow
         if origin is None:
-            x, origin = self._begin(x, lengths)
+            x, origin = self._begin(x, lengths) if timed else (x, Origin(None, None))
         out, tapes = [], []
         for layer, s in zip(self.layers, states, strict=True):
             tape: Any = None
@@ -122,7 +124,8 @@ class Sequential(Composite):
                     x, s = layer(*arguments)
                 else:
                     x = layer(*arguments)
-            lengths = follow(layer, lengths, origin)
+            if timed:
+                lengths = follow(layer, lengths, origin)
             out.append(s)
             tapes.append(tape)
         return x, out, tapes
