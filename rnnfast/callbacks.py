@@ -62,8 +62,8 @@ class History(dict[str, list[float]]):
     batch_losses : list of float
         The loss of every batch of all epochs.
     stopped_by : str or None
-        "nonfinite loss" or "nonfinite gradient" where one of these has ended the training, with
-        ``fit(..., on_nonfinite="stop")``; the batch's loss is then the last of `batch_losses`.
+        "nonfinite loss", "nonfinite gradient" or "nonfinite parameter" where one of these has ended
+        the training, with ``fit(..., on_nonfinite="stop")``.
     """
 
     def __init__(self) -> None:
