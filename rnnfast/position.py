@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -88,7 +88,7 @@ def _sources(value: Any) -> Iterator[MaskSource]:
     # the random sources in an attribute, which may be a collection of them
     if isinstance(value, MaskSource):
         yield value
-    elif isinstance(value, Mapping):
+    elif isinstance(value, dict):
         for one in value.values():
             yield from _sources(one)
     elif isinstance(value, (list, tuple)):

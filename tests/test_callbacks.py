@@ -33,6 +33,8 @@ from rnnfast import (
     save,
 )
 from rnnfast.io import load_state
+from rnnfast.layers.dropout import MaskSource
+from rnnfast.position import mask_sources
 
 
 def line(n=24, seed=0):
@@ -280,3 +282,16 @@ def test_refuses():
     ]:
         with pytest.raises(error, match=re.escape(message)):
             call()
+
+
+def test_random_sources_in_collections_are_found():
+    class Several(Dropout):
+        def __init__(self):
+            super().__init__(0.5, seed=1)
+            self.more = [MaskSource(2, 0.5), {"a": MaskSource(3, 0.5)}, (self._source,)]
+
+    layer = Several()
+    more, named, _ = layer.more
+    other = Dropout(0.5, seed=2)
+    found = mask_sources(Sequential(layer, Sequential(other)))
+    assert found == [layer._source, more, named["a"], other._source]
