@@ -26,6 +26,18 @@ class SeriesForm(NamedTuple):
     freq: Any = None
 
 
+class Forecasts(list[Any]):
+    """Forecasts of a list of frames or Series: a list of the like."""
+
+    def to_numpy(self) -> Array:
+        """Return them as one (samples, horizon, targets) array; (samples, horizon) of Series."""
+        return np.stack([one.to_numpy() for one in self])
+
+    def round(self, decimals: int = 0) -> Forecasts:
+        """Return them rounded, as pandas and NumPy do."""
+        return Forecasts([one.round(decimals) for one in self])
+
+
 @dataclass(eq=False)
 class SeriesSet:
     """Series of numbers, and the form in which they were given.
@@ -97,7 +109,7 @@ class SeriesSet:
         (samples, horizon, targets) array
             (samples, horizon) for an array or list of series without an axis of features,
             (horizon,) for one such series. For frames and Series the like, with the times that
-            follow; for a list of them a list.
+            follow; for a list of them `Forecasts`.
         """
         if self.kind in ("cube", "list"):
             return forecast
@@ -121,7 +133,7 @@ class SeriesSet:
             else _make_column(x, f[:, 0], t)
             for x, f, t in zip(given, forecast, follow, strict=True)
         ]
-        return made if self.many else made[0]
+        return Forecasts(made) if self.many else made[0]
 
     def _target_names(self, n: int, targets: Sequence[int] | None) -> list[Any]:
         names = self.names or list(range(self.values[0].shape[1]))

@@ -16,6 +16,7 @@ from .tables import (
     check_names,
     column,
     group,
+    holds_sequences,
     is_column,
     is_frame,
     is_pandas,
@@ -200,7 +201,7 @@ class _Reader:
             return self._table(X, panel)
         if panel is not None:
             raise ValueError(f"{self.wanted} as a frame with panel={panel!r}, got others")
-        if is_column(X) and not _holds_sequences(X):
+        if is_column(X) and not holds_sequences(X):
             return self._columns([X], X, many=False)
         if is_column(X):
             X = list(X)
@@ -465,11 +466,3 @@ def _is_list(X: Any) -> bool:
         return True
     lengths = {len(s) if hasattr(s, "__len__") else None for s in X}
     return len(lengths) > 1 and None not in lengths
-
-
-def _holds_sequences(values: Any) -> bool:
-    """Whether the cells of a Series hold sequences."""
-    if not len(values) or str(getattr(values, "dtype", "")) not in ("object",):
-        return str(getattr(values, "dtype", "")).startswith(("List", "Array"))
-    first = values.iloc[0] if hasattr(values, "iloc") else values[0]
-    return hasattr(first, "__len__") and not isinstance(first, (str, bytes))

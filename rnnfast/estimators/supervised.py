@@ -36,8 +36,10 @@ class SequenceEstimator(NetworkEstimator):
     * a (samples, time, features) array, with `lengths` where it is padded;
     * a list of (time, features) arrays, or of 1-D arrays, of any lengths: time steps that are not
       there cost nothing;
-    * a (samples, time) array, series of one feature; as in scikit-learn all must then have the
-      same number of columns (steps);
+    * a (samples, time) array or frame, series of one feature; as in scikit-learn all must then
+      have the same number of columns (steps);
+    * a list of frames or Series, a sample each, whose columns are matched by name; a long frame
+      (id, time and values in each row), a sample for each id in the order of the ids;
     * with `vocabulary_size`, token ids: a (samples, time) array or a list of sequences of int;
     * texts: a list of str, whose symbols are characters, or of lists of words.
 

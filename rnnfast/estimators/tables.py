@@ -204,6 +204,14 @@ def pick(values: Any, which: Array) -> Any:
     return np.asarray(values.to_numpy())[which]
 
 
+def holds_sequences(values: Any) -> bool:
+    """Whether the cells of a Series hold sequences."""
+    if not len(values) or str(getattr(values, "dtype", "")) not in ("object",):
+        return str(getattr(values, "dtype", "")).startswith(("List", "Array"))
+    first = values.iloc[0] if hasattr(values, "iloc") else values[0]
+    return hasattr(first, "__len__") and not isinstance(first, (str, bytes))
+
+
 def make_frame(like: Any, columns: dict[Any, Any], index: Any = None) -> Any:
     """Return a frame of the library that `like` comes from."""
     if is_pandas(like):

@@ -177,6 +177,9 @@ def test_a_frame_of_hours_is_one_series(pandas):
     assert list(some.columns) == ["wind", "load"]
     of_list = given([frame, frame * 2])
     assert [type(f) for f in of_list] == [pandas.DataFrame] * 2
+    assert np.shape(of_list) == of_list.to_numpy().shape == (2, 2, 3)
+    np.testing.assert_array_equal(of_list, numbers(read([frame] * 2)))
+    assert (of_list.round(1)[1].index == follow).all()
     one = given(frame["load"])
     assert one.name == "load"
     pandas.testing.assert_index_equal(one.index, follow)

@@ -385,6 +385,8 @@ def test_columns_that_are_no_numbers(pandas):
         (list("abab"), r"got text in the column 'c'; X\['c'\] are texts"),
     ]:
         refuses(plain.assign(c=values), message, TypeError)
+    nested = pandas.DataFrame({"dim_0": [pandas.Series(row) for row in normal(4, 5)]})
+    refuses(nested, r"a series in each cell of the column 'dim_0'; .*from_sktime\(X\)", TypeError)
     names = [f.assign(c="x") for f in frames(pandas, normal(3, 4, 2))]
     refuses(names, r"X\[0\]\['c'\] of real numbers, got 'x'", TypeError)
     refuses(pandas.concat([plain, plain], axis=1), "different names, got 'a' twice")
