@@ -9,7 +9,7 @@ import numpy as np
 
 from .forms import SeriesForm, SeriesSet, check_targets
 from .missing import check_finite, check_missing
-from .numeric import as_array, owner_name, refuse_sparse, to_floats
+from .numeric import as_array, is_missing, owner_name, refuse_sparse, to_floats
 from .tables import (
     ID_NAMES,
     LongNames,
@@ -192,7 +192,8 @@ class _Reader:
     def read(self, X: Any, panel: str | None, single: bool) -> SeriesSet:
         if hasattr(X, "toarray"):
             refuse_sparse(self.owner, X, self.name)
-        if isinstance(X, (str, bytes, dict)) or not hasattr(X, "__len__"):
+        sized = hasattr(X, "__len__") or hasattr(X, "__array__")
+        if isinstance(X, (str, bytes, dict, set, np.generic)) or not sized:
             raise TypeError(
                 f"{self.wanted} as series (an array, a frame, or a list of them), got "
                 f"{type(X).__name__}"
@@ -247,7 +248,9 @@ class _Reader:
 
     def _in_order(self, values: Array, labels: Any, name: str) -> tuple[Array, Times | None]:
         if not len(values):
-            raise ValueError(f"{self.wanted} with at least one step, got {name} of none")
+            raise ValueError(
+                f"{owner_name(self.owner)} expected {name} of at least one step, got none"
+            )
         if labels is None:
             return values, None
         times, order, places = self.read_times(labels, name)
@@ -375,11 +378,19 @@ class _Reader:
             return series
         if all(map(is_column, X)):
             return self._columns(X, X, many=True)
+        for i, one in enumerate(X):
+            if is_frame(one) or is_column(one):
+                raise TypeError(
+                    f"{self.wanted} of frames, of Series or of arrays, got a mixture: "
+                    f"{self.name}[{i}] is a {type(one).__name__}"
+                )
         return self._arrays(X)
 
     def _arrays(self, X: list[Any]) -> SeriesSet:
         arrays = []
         for i, one in enumerate(X):
+            if is_missing(one):
+                raise ValueError(f"{self.wanted} of series, got {one!r} at {self.name}[{i}]")
             array = to_floats(self.owner, one, f"{self.name}[{i}]")
             if array.ndim not in (1, 2) or 0 in array.shape:
                 raise ValueError(
@@ -464,5 +475,4 @@ def _is_list(X: Any) -> bool:
         return False
     if not X or any((hasattr(s, "ndim") and s.ndim) or is_column(s) or is_frame(s) for s in X):
         return True
-    lengths = {len(s) if hasattr(s, "__len__") else None for s in X}
-    return len(lengths) > 1 and None not in lengths
+    return len({len(s) if hasattr(s, "__len__") else None for s in X}) > 1

@@ -10,7 +10,6 @@ from .tables import (
     check_names,
     column,
     group,
-    holds_sequences,
     is_pandas,
     long_names,
     match_names,
@@ -62,11 +61,6 @@ def from_frame(
             "steps"
         )
     for one in names:
-        if holds_sequences(column(X, one)):
-            raise TypeError(
-                f"{wanted} of real numbers, got a series in each cell of the column {one!r}; "
-                f"rnnfast.datasets.from_sktime({name}) reads such frames"
-            )
         if holds_symbols(column(X, one)):
             raise TypeError(
                 f"{wanted} of real numbers, got text in the column {one!r}; {name}[{one!r}] are "

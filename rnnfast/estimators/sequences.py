@@ -10,9 +10,19 @@ from sklearn.utils import check_array
 from ..datasets.formats import pad
 from .batches import Ragged
 from .missing import check_finite, check_missing
-from .numeric import FLOATS, as_array, owner_name, refuse_sparse, to_floats
+from .numeric import FLOATS, as_array, is_missing, owner_name, refuse_sparse, to_floats
 from .panels import from_frame, in_order, is_panel
-from .tables import check_names, is_frame, is_pandas, match_names, refuse_lazy, rows, time_column
+from .sequence_form import SequenceForm, check_form
+from .tables import (
+    check_names,
+    is_frame,
+    is_pandas,
+    match_names,
+    plain,
+    refuse_lazy,
+    rows,
+    time_column,
+)
 from .texts import holds_symbols
 from .times import TimesReader
 
@@ -34,26 +44,6 @@ __all__ = [
     "real_steps",
     "unpad",
 ]
-
-
-class SequenceForm(NamedTuple):
-    """What `fit` saw of its X, that a later X is held against.
-
-    Parameters
-    ----------
-    kind : {"cube", "columns", "list"}
-        A (samples, time, features) array, a (samples, time) array, or a list.
-    n_features : int
-    steps : tuple of int
-        Of the shortest and of the longest sample.
-    names : list, optional
-        Of the features.
-    """
-
-    kind: str
-    n_features: int
-    steps: tuple[int, int]
-    names: list[Any] | None = None
 
 
 class Sequences(NamedTuple):
@@ -92,11 +82,6 @@ def is_ragged(X: Any) -> bool:
     if not isinstance(X, (list, tuple)) or not all(hasattr(s, "__len__") for s in X):
         return False
     return any(hasattr(s, "ndim") or hasattr(s, "to_numpy") for s in X) or len(set(map(len, X))) > 1
-
-
-def plain(X: Any) -> Any:
-    """Return X, of pandas or the like as an array: iterating a DataFrame gives its columns."""
-    return X.to_numpy() if hasattr(X, "to_numpy") else X
 
 
 def axes(X: Any) -> int:
@@ -208,7 +193,7 @@ def read_sequences(
     steps = (x.shape[1],) * 2 if ends is None else (int(ends.min()), int(ends.max()))
     form = SequenceForm(kind, x.shape[2], steps, columns)
     if seen is not None:
-        _check_form(wanted, name, X, x, form, seen)
+        check_form(wanted, name, X, x, form, seen)
     return Sequences(x, ends, form, has_missing, ids)
 
 
@@ -378,6 +363,8 @@ def _from_list(
     read_times = TimesReader(owner, regular=False)
     for i, sample in enumerate(X):
         label = f"{name}[{i}]"
+        if is_missing(sample):
+            raise ValueError(f"{owner_name(owner)} expected {label} as a sequence, got {sample!r}")
         if is_frame(sample):
             when = time_column(sample)
             own = [n for n in check_names(owner, sample, label) if n != when]
@@ -407,7 +394,7 @@ def _from_list(
 
 def _is_uneven(X: Any) -> bool:
     """Whether nested lists of one length are of others inside, so that they make no array."""
-    if not isinstance(X, (list, tuple)) or not X or not all(hasattr(s, "__len__") for s in X):
+    if not isinstance(X, (list, tuple)) or not any(hasattr(s, "__len__") for s in X):
         return False
     try:
         np.asarray(X)
@@ -426,7 +413,7 @@ def _axes_or_none(X: Any) -> int | None:
         return None
 
 
-# ---- padding and the form of fit -------------------------------------------------------------
+# ---- padding ---------------------------------------------------------------------------------
 
 
 def _check_lengths_of_list(wanted: str, lengths: Any) -> None:
@@ -451,56 +438,3 @@ def _without_padding(x: Array, ends: Array) -> Array:
     x = x.copy()
     x[past] = 0
     return x
-
-
-def _check_form(
-    wanted: str, name: str, X: Any, x: Array, form: SequenceForm, seen: SequenceForm
-) -> None:
-    """Raise ValueError where X is not what the model of `fit` takes."""
-    n, steps, features = x.shape
-    flat, array = form.kind == "columns", as_array(X, name)
-    if features != seen.n_features:
-        raise ValueError(
-            f"{wanted} of {seen.n_features} features at each step, as in fit, got {features}"
-            f"{_axes_meant(array, name, X, x, form, seen.n_features)}"
-        )
-    if flat and seen.kind == "columns" and steps == 1 and n == seen.steps[0]:
-        # as scikit-learn says it
-        raise ValueError(
-            f"X has 1 features, but {wanted.split()[0]} is expecting {n} features as input; "
-            f"{array}.T is one sample of {n} steps"
-        )
-    one_step = form.steps == (1, 1) and seen.steps[0] > 1
-    told_apart = seen.kind == "columns" if flat else not _are_scalars(X, form)
-    if n > 1 and one_step and not told_apart:
-        one, many = f"{array}[np.newaxis]", f"{array}[..., np.newaxis]"
-        if not flat:
-            one, many = f"[np.concatenate({name})]", f"np.stack({name})[..., np.newaxis]"
-        raise ValueError(
-            f"{wanted} of series of {seen.steps[0]} steps or more, as in fit, got {n} samples of "
-            f"one step: {one} is one sample of {n} steps, {many} are {n} samples of one step"
-        )
-
-
-def _axes_meant(
-    array: str, name: str, X: Any, x: Array, form: SequenceForm, n_features: int
-) -> str:
-    """Return the call that makes X one of `n_features`, where another order of axes does."""
-    n, steps, _ = x.shape
-    if form.kind == "columns":
-        if steps == n_features:
-            return f"; {array}[np.newaxis] is one sample of {n} steps"
-        return f"; {array}.T[np.newaxis] is one sample of {steps} steps" if n == n_features else ""
-    if form.kind == "cube":
-        call = f"; {array}.swapaxes(1, 2) puts the time before the features"
-        return call if steps == n_features else ""
-    if form.steps != (n_features,) * 2 or is_frame(X):
-        return ""
-    if _are_scalars(X, form):
-        return f"; [np.stack({name})] is one sample of {n} steps"
-    return f"; [s.T for s in {name}] puts the time before the features"
-
-
-def _are_scalars(X: Any, form: SequenceForm) -> bool:
-    """Whether X is a list of sequences without an axis of features."""
-    return form.kind == "list" and all(np.ndim(plain(s)) == 1 for s in plain(X))

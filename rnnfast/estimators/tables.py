@@ -43,6 +43,11 @@ def is_pandas(X: Any) -> bool:
     return hasattr(X, "iloc") and hasattr(X, "index")
 
 
+def plain(X: Any) -> Any:
+    """Return X, of pandas or the like as an array: iterating a DataFrame gives its columns."""
+    return X.to_numpy() if hasattr(X, "to_numpy") else X
+
+
 def refuse_lazy(owner: Any, X: Any, name: str) -> None:
     """Raise TypeError for a frame whose rows are still to be computed."""
     call = None
@@ -99,6 +104,12 @@ def rows(owner: Any, X: Any, name: str, columns: Sequence[Any]) -> Array:
         chosen = X if list(columns) == list(X.columns) else X[list(columns)]
         narrow = all(d == np.float32 for d in dtypes)
         return np.asarray(chosen.to_numpy(dtype=np.float32 if narrow else np.float64))
+    for c in columns:
+        if holds_sequences(column(X, c)):
+            raise TypeError(
+                f"{owner_name(owner)} expected {name} of real numbers, got a series in each cell "
+                f"of the column {c!r}; rnnfast.datasets.from_sktime({name}) reads such frames"
+            )
     arrays = [to_floats(owner, column(X, c), f"{name}[{c!r}]") for c in columns]
     return np.stack(arrays, axis=1)
 

@@ -96,6 +96,11 @@ def test_arrays():
         (["a", "b"], TypeError, "got strings"),
         ({"a": [1.0, 2.0]}, TypeError, "as series .*, got dict"),
         ("abc", TypeError, "as series .*, got str"),
+        ({1.0, 2.0}, TypeError, "as series .*, got set"),
+        (np.float64(3.0), TypeError, "as series .*, got float64"),
+        ((x for x in [1.0]), TypeError, "as series .*, got generator"),
+        ([np.ones(3), None], ValueError, r"of series, got None at X\[1\]"),
+        ([[1.0, 2.0], None], ValueError, r"of series, got None at X\[1\]"),
         (None, TypeError, "as series .*, got NoneType"),
     ],
     ids=lambda v: str(v)[:40],
@@ -326,6 +331,10 @@ def test_what_a_frame_may_not_hold(pandas):
     refuses(pandas.concat([frame, frame], axis=1), "different names, got 'load' twice")
     refuses(frame[[]], "at least one column of numbers")
     refuses(frame[:0], "at least one step")
+    refuses(frame["load"][:0], "at least one step")
+    refuses([frame, frame.to_numpy()], r"got a mixture: X\[0\] is a DataFrame", TypeError)
+    nested = pandas.DataFrame({"dim_0": [frame["load"]] * 3})
+    refuses(nested, r"a series in each cell of the column 'dim_0'; .*from_sktime\(X\)", TypeError)
     bad = frame.copy()
     bad.iloc[30, 1] = np.nan
     for X in (bad, bad.astype("Float64"), bad.astype(object)):
