@@ -19,7 +19,8 @@ from rnnfast.demo import Text, ngram_bits
 
 def example(options: Options) -> list[Row]:
     limit = 20_000 if options.quick else None
-    characters, text = rf.datasets.pydoc_text()[:limit], Text.read(limit)
+    characters = rf.datasets.pydoc_text()[:limit]
+    text = Text.of(characters, len(characters) * 9 // 10)
     streams, steps, epochs = 16, 48, 1 if options.quick else 8
     batches = math.ceil((text.cut - 1) // streams / steps)
     schedule = partial(rf.OneCycleLR, max_lr=5e-3, total_steps=epochs * batches, pct_start=0.1)
