@@ -82,7 +82,7 @@ def test_same_seed_same_model(settings, tmp_path):
 def test_time_limit_shortens_the_schedule(settings, capsys, monkeypatch):
     monkeypatch.setattr(courses.Course, "grace", 0.0)
     assert command.run(replace(settings, minutes=1e-6), SPEED) == 0
-    assert "shortened the schedule to 0.0 of 2 epochs" in capsys.readouterr().out
+    assert "shortened it to 0.0 of 2 epochs" in capsys.readouterr().out
 
 
 # ---- the table ---------------------------------------------------------------------------------

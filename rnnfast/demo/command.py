@@ -15,7 +15,7 @@ import numpy as np
 from ..io import load, save
 from . import models
 from .course import Course, train
-from .settings import ASKED, DEFAULTS, OPTIONS, REFERENCE, Plan, Settings, choose
+from .settings import ASKED, DEFAULTS, OPTIONS, PLANS, REFERENCE, Plan, Settings, choose
 from .show import describe_engine, draw, indent, report, row, verdict
 from .text import Text, ngram_bits
 
@@ -88,8 +88,13 @@ def run(settings: Settings, speed: float | None = None) -> int:
     print("A character model of Python's own documentation\n")
     row("engine", describe_engine())
     speed = models.measure_speed(Text.read()) if speed is None else speed
+    row(
+        "speed",
+        f"{speed:,.0f} characters a second in training, an LSTM with {REFERENCE.layers} layers of "
+        f"{REFERENCE.hidden} units",
+    )
     plan = settings.plan(speed)
-    row("speed", describe_choice(settings, plan, speed))
+    row("plan", describe_plan(settings, plan, speed))
     text = Text.read(plan.characters)
     row("text", describe_text(text))
     model = models.build(plan, text.symbols, settings.seed, text.start())
@@ -107,6 +112,8 @@ def run(settings: Settings, speed: float | None = None) -> int:
     )
 
     course = Course(settings, plan, text, float(gram.mean()))
+    row("training", describe_training(course, models.measure_speed(text, plan, 0.5)))
+    print(flush=True)
     train(course, model)
 
     lstm = models.held_out_bits(model, text.ids, text.cut, streams=1) + unseen
@@ -121,18 +128,17 @@ def run(settings: Settings, speed: float | None = None) -> int:
     return 0 if same else 1
 
 
-def describe_choice(settings: Settings, plan: Plan, speed: float) -> str:
+def describe_plan(settings: Settings, plan: Plan, speed: float) -> str:
     """Return what was chosen for a speed, and why."""
-    size = f"{REFERENCE.layers} layers of {REFERENCE.hidden} units"
     chosen = choose(speed)
-    names = ("hidden", "layers", "epochs", "lr", "dropout", "batch", "steps")
+    faster = [other.speed for other in PLANS if other.speed > chosen.speed]
+    band = f"{chosen.speed:,.0f} to {faster[-1]:,.0f}" if faster else f"{chosen.speed:,.0f} or more"
+    names = ("hidden", "layers", "batch", "steps", "lr", "dropout")
     return (
-        f"{speed:,.0f} characters a second learnt by an LSTM with {size};\n"
-        f"chosen for {60 * settings.minutes:.0f} seconds on machines that reach "
-        f"{chosen.speed:,.0f}: "
+        f"for {band} characters a second and {60 * settings.minutes:.0f} seconds:\n"
         + ", ".join(f"{name} {getattr(plan, name):g}" for name in names)
         + f";\n{chosen.why}"
-        + "".join(f"\n{name} {value:g} was asked for" for name, value in settings.asked)
+        + "".join(f";\n{name} {value:g} was asked for" for name, value in settings.asked)
     )
 
 
@@ -151,6 +157,17 @@ def describe_model(plan: Plan, model: Sequential) -> str:
     return (
         f"{plan.embedding} numbers a character, LSTM with {plan.layers} "
         f"layer{'s' * (plan.layers > 1)} of {plan.hidden} units, softmax:\n{weights:,} parameters"
+    )
+
+
+def describe_training(course: Course, speed: float) -> str:
+    """Return how much is learnt in what time."""
+    plan, seconds = course.plan, 60 * course.settings.minutes
+    epochs = min(plan.epochs, speed * seconds / course.length)
+    return (
+        f"at {speed:,.0f} characters a second with this model {seconds:.0f} seconds are enough for "
+        f"about {epochs:.1f} epochs\nof {course.length:,} characters, {plan.epochs} at most; the "
+        f"learning rate falls from {plan.lr:g} in a straight line"
     )
 
 

@@ -166,12 +166,6 @@ class Course(Callback):
 def train(course: Course, model: Sequential) -> None:
     """Train the model by truncated BPTT with carried state."""
     plan = course.plan
-    print(
-        f"\nTraining: at most {plan.epochs} epochs of {course.length:,} characters and "
-        f"{60 * course.settings.minutes:.0f} seconds, {plan.batch} streams, {plan.steps} steps of "
-        f"truncated BPTT;\nthe learning rate falls from {plan.lr:g} in a straight line\n",
-        flush=True,
-    )
     fit(
         model,
         course.each_batch,
@@ -186,8 +180,6 @@ def train(course: Course, model: Sequential) -> None:
     seconds = course.clock() - course.began
     over = f", {course.extra:.0f} of them overtime" if course.extra else ""
     print(f"\nTrained in {seconds:.0f} seconds{over}.", flush=True)
+    epochs = f"{course.done / course.length:.1f} of {plan.epochs} epochs"
     if course.done < course.total:
-        print(
-            f"The limit of {course.settings.minutes:g} minutes shortened the schedule to "
-            f"{course.done / course.length:.1f} of {plan.epochs} epochs."
-        )
+        print(f"The limit of {course.settings.minutes:g} minutes shortened it to {epochs}.")
