@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import textwrap
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 
 
 def row(name: str, text: str) -> None:
-    """Print a named line or two."""
-    first, *rest = text.split("\n")
+    """Print a named line or more."""
+    first, *rest = (part for line in text.split("\n") for part in textwrap.wrap(line, 88))
     print(f"{name:<10}{first}", *(f"{'':<10}{line}" for line in rest), sep="\n", flush=True)
 
 
