@@ -70,7 +70,7 @@ def warn_unless_better(owner: Any, loss: float, trivial: float | None, updates: 
     updates : int
         Updates so far.
     """
-    if trivial is None or loss < (1.0 - MARGIN) * trivial:
+    if not trivial or loss < (1.0 - MARGIN) * trivial:  # of a single class nothing is to be learnt
         return
     beside = "hardly better" if loss < trivial else "no better"
     warnings.warn(

@@ -211,6 +211,13 @@ def test_learning_nothing_is_told_with_two_numbers():
         SequenceRegressor(**{**QUICK, "max_iter": 1}).fit(X, 5.0 * noise + 3.0)
 
 
+def test_where_nothing_is_to_be_learnt_nothing_is_told():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        SequenceLabeler(**QUICK).fit(X, np.ones((40, 6)))
+        SequenceRegressor(**QUICK).fit(X, np.ones(40))
+
+
 class Interrupt(Callback):
     """Ctrl-C in the second epoch."""
 
