@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence, Sized
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,7 +16,16 @@ from .layers.seq2seq import log_softmax
 if TYPE_CHECKING:
     from .layers.base import Array
 
-__all__ = ["Position", "Vocabulary", "entropy", "read", "sample", "symbol_bits", "write"]
+__all__ = [
+    "Position",
+    "Vocabulary",
+    "check_temperature",
+    "entropy",
+    "read",
+    "sample",
+    "symbol_bits",
+    "write",
+]
 
 
 class Vocabulary:
@@ -36,6 +45,8 @@ class Vocabulary:
     size : int
         Number of ids.
     end, unknown : int or None
+    dtype : dtype
+        The smallest of unsigned integers that holds all ids.
     """
 
     def __init__(
@@ -45,6 +56,7 @@ class Vocabulary:
         self.end = len(symbols) if ends else None
         self.unknown = len(symbols) + ends if unknown else None
         self.size = len(symbols) + ends + unknown
+        self.dtype = np.min_scalar_type(max(self.size - 1, 0))
         self._ids = {symbol: i for i, symbol in enumerate(symbols)}
 
     @classmethod
@@ -82,22 +94,27 @@ class Vocabulary:
             symbols = sorted(sorted(symbols, key=counts.__getitem__, reverse=True)[:kept])
         return cls(symbols, ends, unknown)
 
-    def encode(self, sequence: Iterable[Hashable]) -> Array:
-        """Return the ids of a sequence, (N,) int64.
+    def encode(self, sequence: Iterable[Hashable], dtype: Any = np.int64) -> Array:
+        """Return the ids of a sequence, (N,) array of `dtype`.
 
         Raises
         ------
         ValueError
             For a symbol that is not there, where `unknown` is None.
         """
+        n = len(sequence) if isinstance(sequence, Sized) else -1
         if self.unknown is not None:
-            return np.array([self._ids.get(s, self.unknown) for s in sequence], np.int64)
+            return np.fromiter((self._ids.get(s, self.unknown) for s in sequence), dtype, n)
         try:
-            return np.array([self._ids[symbol] for symbol in sequence], np.int64)
+            return np.fromiter((self._ids[symbol] for symbol in sequence), dtype, n)
         except KeyError as error:
             raise ValueError(
                 f"Vocabulary expected symbols that it knows, got {error.args[0]!r}"
             ) from None
+
+    def __contains__(self, symbol: Hashable) -> bool:
+        """Whether the symbol has an id of its own."""
+        return symbol in self._ids
 
     def decode(self, ids: Iterable[int]) -> list[Any]:
         """Return the symbols of ids; `end` and `unknown` have none."""
@@ -120,11 +137,21 @@ def sample(scores: Array, rng: Any, temperature: float = 1.0, top_k: int | None 
     Returns
     -------
     (...) array of int64
+
+    Raises
+    ------
+    ValueError
+        For wrong options, and for scores that are NaN or inf, or all -inf: no id is likelier than
+        another then. An id of score -inf is never drawn.
     """
-    check_positive("sample", "temperature", temperature)
+    check_temperature("sample", temperature)
     given = scores.astype(np.float64)
+    highest = given.max(axis=-1, keepdims=True)
+    if not np.isfinite(highest).all():
+        wrong = highest[~np.isfinite(highest)][0]
+        raise ValueError(f"sample expected finite scores, got {wrong} for the highest")
     with np.errstate(over="ignore"):  # to -inf, which is never drawn
-        given = (given - given.max(axis=-1, keepdims=True)) / temperature
+        given = (given - highest) / temperature
     if top_k is not None:
         kept = check_size("sample", "top_k", top_k, 1)
         others = np.argsort(-given, axis=-1, kind="stable")[..., kept:]
@@ -134,6 +161,14 @@ def sample(scores: Array, rng: Any, temperature: float = 1.0, top_k: int | None 
     # a product that is rounded up to the total would pass the last id that may be drawn
     drawn = np.minimum(rng.random(total.shape) * total, np.nextafter(total, 0.0))
     return np.count_nonzero(limits <= drawn[..., np.newaxis], axis=-1)
+
+
+def check_temperature(owner: str, temperature: Any) -> None:
+    """Raise TypeError or ValueError unless a temperature is a finite number above 0."""
+    try:
+        check_positive(owner, "temperature", temperature)
+    except ValueError as error:
+        raise ValueError(f"{error}; top_k=1 always takes the likeliest") from None
 
 
 class Position(NamedTuple):
@@ -210,13 +245,41 @@ def symbol_bits(scores: Array, symbols: Array) -> Array:
     return -chosen[..., 0] / math.log(2)
 
 
-def entropy(symbols: Array) -> float:
+def entropy(
+    symbols: Array,
+    learnt_from: Array | None = None,
+    size: int = 0,
+    weight: Array | None = None,
+) -> float:
     """Return what a symbol costs, in nats, where only the symbols' frequencies are known.
 
     Parameters
     ----------
     symbols : (N,) array of int
+    learnt_from : (M,) array of int, optional
+        Symbols whose frequencies are known, each seen once more than it is there, so that none is
+        impossible; default those of `symbols` as they are.
+    size : int
+        Number of ids: with `learnt_from`.
+    weight : (N,) array, optional
+        How much each of `symbols` counts.
     """
-    counts = np.bincount(symbols)
-    p = counts[counts > 0] / len(symbols)
-    return float(-(p * np.log(p)).sum())
+    counts = _counts(symbols, size, weight)
+    n = counts.sum()
+    if not n:
+        return 0.0
+    known = counts if learnt_from is None else _counts(learnt_from, size) + 1
+    p = known / known.sum()
+    there = counts > 0
+    return max(0.0, float(-(counts[there] / n * np.log(p[there])).sum()))
+
+
+def _counts(symbols: Array, size: int, weight: Array | None = None) -> Array:
+    # bincount makes int64 of all that it is given
+    largest = int(symbols.max()) + 1 if len(symbols) else 0
+    counts = np.zeros(max(size, largest))
+    for start in range(0, len(symbols), 65536):
+        some = slice(start, start + 65536)
+        weights = None if weight is None else weight[some]
+        counts += np.bincount(symbols[some], weights, minlength=len(counts))
+    return counts

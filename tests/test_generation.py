@@ -9,7 +9,7 @@ import pytest
 from support import each_engine as each_engine
 from support import small_model
 
-from rnnfast.generation import Position, Vocabulary, read, sample, symbol_bits, write
+from rnnfast.generation import Position, Vocabulary, entropy, read, sample, symbol_bits, write
 
 SCORES = np.log([0.1, 0.4, 0.2, 0.3]).astype(np.float32)
 
@@ -75,6 +75,13 @@ def test_samples_of_extreme_draws():
 def test_sample_refuses():
     with pytest.raises(ValueError, match="sample expected temperature > 0 and finite, got 0"):
         sample(SCORES, rng(), temperature=0)
+    with pytest.raises(ValueError, match="got -1; top_k=1 always takes the likeliest"):
+        sample(SCORES, rng(), temperature=-1)
+    for wrong in (np.nan, np.inf):
+        with pytest.raises(ValueError, match=f"sample expected finite scores, got {wrong}"):
+            sample(np.array([[0.0, 1.0], [wrong, 1.0]]), rng())
+    with pytest.raises(ValueError, match="sample expected finite scores, got -inf"):
+        sample(np.full(3, -np.inf), rng(), top_k=1)
     with pytest.raises(ValueError, match="sample expected top_k >= 1, got 0"):
         sample(SCORES, rng(), top_k=0)
 
@@ -102,6 +109,27 @@ def test_bits():
     np.testing.assert_allclose(got, -np.log2([0.4, 0.3]), rtol=1e-4)
     p = 2.0 ** -symbol_bits(np.tile(SCORES.astype(float), (4, 1)), np.arange(4))
     assert p.sum() == pytest.approx(1.0, rel=1e-12)
+
+
+def test_entropy():
+    symbols = np.array([0, 0, 0, 2], np.uint8)
+    expected = -(0.75 * np.log(0.75) + 0.25 * np.log(0.25))
+    assert entropy(symbols) == pytest.approx(expected, rel=1e-12)
+    assert entropy(np.repeat(symbols, 50_000)) == pytest.approx(expected, rel=1e-12)
+    assert entropy(np.array([0, 0, 1]), weight=np.array([1.0, 2.0, 0.0])) == 0.0
+    # frequencies of 5, 1 and 2 of 8: each once more than it is there
+    other = np.array([0, 0, 0, 0, 2])
+    assert entropy(symbols, other, 3) == pytest.approx(
+        -(0.75 * np.log(5 / 8) + 0.25 * np.log(2 / 8)), rel=1e-12
+    )
+    assert entropy(np.zeros(9, int)) == entropy(symbols[:0]) == 0.0
+
+
+def test_ids_of_few_symbols_are_small():
+    assert Vocabulary("abc").encode("cab?", Vocabulary("abc").dtype).dtype == np.uint8
+    assert Vocabulary(range(255)).dtype == np.uint8
+    assert Vocabulary(range(256)).dtype == np.uint16
+    assert "a" in Vocabulary("abc") and "z" not in Vocabulary("abc")
 
 
 def test_tiny_temperatures_are_greedy():

@@ -171,6 +171,8 @@ class NetworkEstimator(Parameters, BaseEstimator):
 
     _updates: ClassVar[int] = 1000  # that max_iter=None aims at, in at least so many epochs:
     _least_epochs: ClassVar[int] = 1
+    _most_epochs: ClassVar[float] = math.inf  # and at most so many, but for the least updates:
+    _least_updates: ClassVar[int] = 1
     _trivial_answer: ClassVar[str] = "the same answer for all"
 
     # ---- for subclasses: a fit is _continues, then _reset and _start(model) or _go_on, _train(...)
@@ -265,7 +267,8 @@ class NetworkEstimator(Parameters, BaseEstimator):
         """Return the epochs of a fit with so many batches an epoch."""
         if self.max_iter is not None:
             return self.max_iter
-        return max(self._least_epochs, math.ceil(self._updates / batches))
+        epochs = min(math.ceil(self._updates / batches), self._most_epochs)
+        return int(max(self._least_epochs, epochs, math.ceil(self._least_updates / batches)))
 
     def _train(
         self,

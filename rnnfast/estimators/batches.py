@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from sklearn.model_selection import train_test_split
 
 if TYPE_CHECKING:
+    from ..datasets import text_batches
     from ..layers.base import Array
 
 
@@ -117,3 +120,66 @@ def take_sequences(
         return *batch, weight[samples, :end] if weight.ndim == 2 else weight[samples]
 
     return take
+
+
+class ShuffledSequences:
+    """Batches of one stream of several sequences, which are in a new order each time.
+
+    Parameters
+    ----------
+    ids : list of arrays of int
+    batches : callable
+        Of such a list.
+    seed : int
+        Of the order.
+    """
+
+    def __init__(
+        self, ids: list[Array], batches: Callable[[list[Array]], text_batches], seed: int
+    ) -> None:
+        self.ids, self.batches = ids, batches
+        self.rng = np.random.default_rng(seed)
+        self._length = len(batches(ids))  # in any order
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return self._length
+
+    def __iter__(self) -> Iterator[tuple[Array, Array]]:
+        """Iterate over the batches."""
+        return iter(self.batches([self.ids[i] for i in self.rng.permutation(len(self.ids))]))
+
+
+def split(owner: Any, n: int, fraction: float, seed: int) -> tuple[Array, Array]:
+    """Return the samples that are trained on, and those that are held out, in random order."""
+    if math.ceil(fraction * n) >= n:
+        raise ValueError(
+            f"{type(owner).__name__} expected X of samples to train on beside those held out, got "
+            f"{n} with validation_fraction={fraction}"
+        )
+    some, others = train_test_split(np.arange(n), test_size=fraction, random_state=seed)
+    return some, others
+
+
+def check_sample_weight(owner: Any, sample_weight: Any, n: int) -> Array | None:
+    """Return the weights (n,) of n samples as float64, or None.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Unless these are finite numbers >= 0, not all of them 0.
+    """
+    if sample_weight is None:
+        return None
+    expected = f"{type(owner).__name__} expected sample_weight"
+    weight = np.asarray(sample_weight)
+    if weight.dtype.kind not in "fiub":
+        raise TypeError(f"{expected} as numbers, got {weight.dtype}")
+    if weight.shape != (n,):
+        raise ValueError(f"{expected} of shape ({n},), one for each sample, got {weight.shape}")
+    weight = weight.astype(np.float64)
+    wrong = weight[~((weight >= 0.0) & np.isfinite(weight))]
+    if wrong.size or not weight.any():
+        got = wrong[0] if wrong.size else "zeros only"
+        raise ValueError(f"{expected} >= 0 and finite, got {got}")
+    return weight

@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
-from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from ..datasets import text_batches
-from ..generation import Position, Vocabulary, entropy, read, symbol_bits, write
+from ..generation import Position, check_temperature, entropy, read, symbol_bits, write
 from ..layers import Embedding, JoinedEmbedding, Linear, Sequential
-from ..layers.base import check_positive, check_size
+from ..layers.base import check_size
 from ..losses import softmax_cross_entropy
 from . import constraints as may_be
 from .base import NetworkEstimator
+from .batches import ShuffledSequences, split
 from .constraints import parameter
-from .sequences import plain
+from .symbols import Reader, Reading, flat, read_language, read_prompt, same
 from .undo import unchanged_by_errors
 
 if TYPE_CHECKING:
     from ..layers.base import Array
 
 CHUNK = 512  # steps of a call at inference
+FORM = "a text, integers, or a list of sequences"
+NUMBERS = "Forecaster continues series of numbers"
 
 
 def next_symbols_loss(scores: Array, target: Array) -> tuple[float, Array]:
@@ -35,33 +37,6 @@ def next_symbols_loss(scores: Array, target: Array) -> tuple[float, Array]:
     by_voice = scores.reshape(*target.shape, -1)
     value, gradient = softmax_cross_entropy(by_voice, target)
     return value, gradient.reshape(scores.shape)
-
-
-class ShuffledSequences:
-    """Batches of one stream of several sequences, which are in a new order each time.
-
-    Parameters
-    ----------
-    ids : list of arrays of int
-    batches : callable
-        Of such a list.
-    seed : int
-        Of the order.
-    """
-
-    def __init__(
-        self, ids: list[Array], batches: Callable[[list[Array]], text_batches], seed: int
-    ) -> None:
-        self.ids, self.batches = ids, batches
-        self.rng = np.random.default_rng(seed)
-
-    def __len__(self) -> int:
-        """Return the number of batches."""
-        return len(self.batches(self.ids))
-
-    def __iter__(self) -> Iterator[tuple[Array, Array]]:
-        """Iterate over the batches."""
-        return iter(self.batches([self.ids[i] for i in self.rng.permutation(len(self.ids))]))
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -72,15 +47,21 @@ class LanguageModel(NetworkEstimator):
     the text is cut into `batch_size` streams that are read side by side, `steps` symbols at a
     time. Every ``X`` may be
 
-    * a text (str): its symbols are characters;
+    * a text (str): its symbols are characters, or words with ``symbols="words"``;
     * an array or a list of int, (time,): its symbols are these numbers;
-    * a (time, voices) array of int, voices that sound together: one embedding for all, side by
-      side, and a softmax for each voice, drawn independently given the past. ``X.ravel()``, with
-      one note after another, lets each note depend on those that sound with it;
+    * a (time, voices) array or frame of int, voices that sound together: one embedding for all,
+      side by side, and a softmax for each voice, drawn independently given the past.
+      ``X.ravel()``, with one note after another, lets each note depend on those that sound with it;
     * a list of any of these, or of lists of any symbols, words say: several sequences. The model
-      then also learns where they begin and end.
+      then also learns where they begin and end; an empty one ends at once.
 
-    A symbol that `fit` has not seen counts as the one symbol "unknown", which is never generated.
+    A list, array or Series of str is either several texts of characters or one text of words:
+    `symbols` says which. Where that is "auto", single characters are one text, and str with spaces
+    between words, or that are all different, are several texts; str without spaces, some of them
+    more than once, are refused. A later X is read as that of `fit` was.
+
+    A symbol that `fit` has not seen counts as the one symbol "unknown", also in a warm fit and in
+    `partial_fit`; it is never generated, and costs many bits.
 
     Parameters
     ----------
@@ -88,9 +69,13 @@ class LanguageModel(NetworkEstimator):
         Numbers for each symbol.
     steps : int
         Time steps that gradients go back.
+    symbols : {"auto", "characters", "words"}
+        What the symbols of texts are. Words are what is between spaces. "auto": characters of a
+        text; of a list of str, see above.
     **parameters
         As for `NetworkEstimator`; `batch_size` is the number of streams. With `early_stopping`,
         the last `validation_fraction` of a text is held out, or that share of several sequences.
+        ``max_iter=None`` makes 3000 updates, but 1 to 30 epochs, and 500 updates at least.
 
     Attributes
     ----------
@@ -112,9 +97,12 @@ class LanguageModel(NetworkEstimator):
     embedding_size: int = parameter(32, may_be.size(1), fixed=True)
     steps: int = parameter(64, may_be.size(1))
     batch_size: int = parameter(16, may_be.size(1))
+    symbols: str = parameter("auto", may_be.one_of("auto", "characters", "words"), fixed=True)
     learning_rate_init: float = parameter(2e-3, may_be.positive)
 
-    _least_epochs = 20
+    _updates = 3000
+    _most_epochs = 30
+    _least_updates = 500
     _trivial_answer = "the symbols' frequencies alone"
 
     def __sklearn_tags__(self) -> Any:
@@ -125,7 +113,7 @@ class LanguageModel(NetworkEstimator):
 
     # ---- training
 
-    def fit(self, X: Any, y: Any = None) -> LanguageModel:
+    def fit(self, X: Any, y: Any = None, *, validation_data: Any = None) -> LanguageModel:
         """Train on a text or several.
 
         Parameters
@@ -133,15 +121,20 @@ class LanguageModel(NetworkEstimator):
         X : text, array or list
             See the class.
         y : None
-            Ignored.
+            The targets are X's next symbols. scikit-learn's tools may give X once more.
+        validation_data : text, array or list, optional
+            What the loss is measured on after each epoch, in place of a part held out of X.
 
         Returns
         -------
         self
+
+        Raises
+        ------
+        TypeError, ValueError
+            For wrong data and parameters; the estimator is then as it was before.
         """
-        goes_on = self._continues()
-        with unchanged_by_errors(self, goes_on):
-            return self._fit(X, goes_on)
+        return self._fit(X, y, validation_data)
 
     def partial_fit(self, X: Any, y: Any = None) -> LanguageModel:
         """Train for one epoch; symbols new after the first call are unknown.
@@ -155,43 +148,77 @@ class LanguageModel(NetworkEstimator):
         -------
         self
         """
-        goes_on = self._continues(partial=True)
-        with unchanged_by_errors(self, goes_on):
-            return self._fit(X, goes_on, partial=True)
+        return self._fit(X, y, partial=True)
 
-    def _fit(self, X: Any, goes_on: bool, partial: bool = False) -> LanguageModel:
-        sequences, several = self._check(X)
-        if not goes_on:
-            self._reset()
-            self._learn_symbols(sequences, several)
-        ids = [self._encode(sequence) for sequence in sequences]
-        if goes_on:
-            self._go_on(self._network)
-        else:
-            self._start(self._network())
-        held_out: list[Array] = []
-        if self.early_stopping and not partial:
-            if several:
-                ids, held_out = train_test_split(
-                    ids,
-                    test_size=self.validation_fraction,
-                    random_state=self._seed(),
+    def _fit(
+        self, X: Any, y: Any, validation_data: Any = None, partial: bool = False
+    ) -> LanguageModel:
+        goes_on = self._continues(partial)
+        _check_no_y(X, y)
+        with unchanged_by_errors(self, goes_on):
+            sequences = self._read(X, learn=not goes_on)
+            if not goes_on:
+                self._reset()
+                self._learn_symbols(sequences)
+            ids = [self._encode(sequence) for sequence in sequences]
+            if (
+                goes_on
+                and any(map(len, ids))
+                and all((i == self.vocabulary_.unknown).all() for i in ids)
+            ):
+                raise ValueError(
+                    "LanguageModel expected X of symbols that the fit which this one goes on from "
+                    "has seen, some at least, got none"
                 )
+            if goes_on:
+                self._go_on(self._network)
             else:
-                cut = round(len(ids[0]) * (1 - self.validation_fraction))
-                ids, held_out = [ids[0][:cut]], [ids[0][cut:]]
+                self._start(self._network())
+            held_out: list[Array] = []
+            if validation_data is not None:
+                held_out = [self._encode(s) for s in self._read(validation_data, "validation_data")]
+            elif self.early_stopping and not partial:
+                ids, held_out = self._held_out(ids)
+            self._train_on(ids, held_out, partial)
+        return self
+
+    def _train_on(self, ids: list[Array], held_out: list[Array], partial: bool) -> None:
+        several = self._reading.several
         self._train(
             ShuffledSequences(ids, self._batches, self._seed()) if several else self._batches(ids),
             next_symbols_loss,
-            validation=self._batches(held_out) if held_out else None,
+            validation=self._batches(held_out, "validation_data") if held_out else None,
             partial=partial,
-            trivial=None
-            if partial
-            else entropy(np.concatenate([i.ravel() for i in held_out or ids])),
+            trivial=None if partial else self._trivial_loss(ids, held_out),
             carry_state=True,
             unit="symbols",
         )
-        return self
+
+    def _held_out(self, ids: list[Array]) -> tuple[list[Array], list[Array]]:
+        """Return what is trained on, and what is held out: sequences, or the end of one."""
+        if len(ids) > 1:
+            some, others = split(self, len(ids), self.validation_fraction, self._seed())
+            return [ids[i] for i in some], [ids[i] for i in others]
+        n = len(ids[0])
+        cut = round(n * (1 - self.validation_fraction))
+        if not 2 <= cut <= n - 2:
+            raise ValueError(
+                "LanguageModel expected X of two symbols at least on either side of "
+                f"validation_fraction={self.validation_fraction}, got {n} symbols"
+            )
+        return [ids[0][:cut]], [ids[0][cut:]]
+
+    def _trivial_loss(self, ids: list[Array], held_out: list[Array]) -> float:
+        """Return the loss of the symbols' frequencies, of each voice its own."""
+        stream = self._columns(ids)
+        if not held_out:
+            return float(np.mean([entropy(voice) for voice in stream]))
+        pairs = zip(self._columns(held_out), stream, strict=True)
+        return float(np.mean([entropy(v, known, self.vocabulary_.size) for v, known in pairs]))
+
+    def _columns(self, ids: list[Array]) -> Array:
+        stream = self._join(ids)
+        return stream.reshape(len(stream), -1).T
 
     def _network(self) -> Sequential:
         sizes = self.vocabulary_.size, self.embedding_size
@@ -226,7 +253,8 @@ class LanguageModel(NetworkEstimator):
         top_k : int, optional
             Choose among the k likeliest symbols only; 1 always takes the likeliest.
         prompt : text, array or list, optional
-            What to continue. Without one, the first symbol is any; after `fit` on several
+            What to continue: a sequence of the symbols of `fit`; a str is cut into words where
+            these are the symbols. Without one, the first symbol is any; after `fit` on several
             sequences, one that begins them.
         random_state : int, RandomState or None
 
@@ -234,12 +262,22 @@ class LanguageModel(NetworkEstimator):
         -------
         str, array or list
             Of the kind that `fit` was given, without the prompt.
+
+        Warns
+        -----
+        UserWarning
+            For symbols of the prompt that `fit` has not seen: they count as unknown.
+
+        Raises
+        ------
+        ValueError
+            For wrong arguments, and where the network's outputs are not finite.
         """
         n = check_size("LanguageModel", "n", n, 0)
         symbols = list(islice(self.stream(temperature, top_k, prompt, random_state), n))
-        if self._kind == "text":
-            return "".join(symbols)
-        if self._kind == "array":
+        if self._reading.texts:
+            return (" " if self._reading.symbols.words else "").join(symbols)
+        if self._reading.symbols.type is int:
             return np.array(symbols, np.int64).reshape(len(symbols), *self._voices())
         return symbols
 
@@ -263,27 +301,43 @@ class LanguageModel(NetworkEstimator):
             Over characters, numbers, arrays (voices,) or symbols.
         """
         check_is_fitted(self)
-        check_positive("LanguageModel", "temperature", temperature)
+        check_temperature("LanguageModel", temperature)
         if top_k is not None:
             check_size("LanguageModel", "top_k", top_k, 1)
         rng = check_random_state(random_state)
         read_first = np.empty((0, *self._voices()), np.int64)
         if prompt is not None:
-            read_first = self._encode(_check_sequence("prompt", prompt))
+            read_first = self._encode_prompt(prompt)
         if self.vocabulary_.end is not None:
             read_first = self._join([read_first])[:-1]
         unread = np.zeros((*self._voices(), self.vocabulary_.size), np.float32)
         position = read(self.model_, read_first, Position(None, unread))
+        _check_finite(position.scores)
         return self._write(position, rng, temperature, top_k)
+
+    def _encode_prompt(self, prompt: Any) -> Array:
+        reader = Reader(self, "prompt", "a text, integers, or a list of symbols", NUMBERS)
+        sequence = read_prompt(reader, prompt, self._reading)
+        ids = self._encode(sequence, "prompt")
+        if (ids == self.vocabulary_.unknown).any():
+            new = sorted({s for s in flat(sequence) if s not in self.vocabulary_}, key=repr)
+            warnings.warn(
+                "LanguageModel: prompt has symbols that fit has not seen, and which count as "
+                f"unknown: {', '.join(map(repr, new[:5]))}{', ...' if len(new) > 5 else ''}",
+                UserWarning,
+                stacklevel=4,
+            )
+        return ids
 
     def _write(
         self, position: Position, rng: Any, temperature: float, top_k: int | None
     ) -> Iterator[Any]:
-        for ids, _ in write(self.model_, position, rng, temperature, top_k):
+        for ids, after in write(self.model_, position, rng, temperature, top_k):
             if (ids == self.vocabulary_.end).any():
                 return
             symbols = self.vocabulary_.decode(ids.reshape(-1))
             yield symbols[0] if self.n_voices_ is None else np.array(symbols)
+            _check_finite(after.scores)
 
     # ---- how well it knows a text
 
@@ -326,20 +380,23 @@ class LanguageModel(NetworkEstimator):
         X : text, array or list
             See the class.
         y : None
-            Ignored.
+            As for `fit`.
 
         Returns
         -------
         float
         """
+        _check_no_y(X, y)
         return -self.bits_per_character(X)
 
     def _mean(self, X: Any, value: Callable[[Array, Array], Array]) -> float:
         check_is_fitted(self)
-        ids = [self._encode(sequence) for sequence in self._check(X)[0]]
+        ids = [self._encode(sequence) for sequence in self._read(X)]
         total, count, state = 0.0, 0, None
-        for x, symbols in text_batches(self._join(ids), 1, CHUNK, batch_first=True):
+        stream = self._join(ids)
+        for x, symbols in _batches_of(stream, 1, CHUNK):
             scores, state = self.model_(x, state)
+            _check_finite(scores)
             values = value(scores.reshape(*symbols.shape, -1), symbols)
             counted = symbols != self.vocabulary_.end
             total += float(values[counted].sum())
@@ -350,84 +407,70 @@ class LanguageModel(NetworkEstimator):
 
     # ---- symbols
 
-    def _check(self, X: Any) -> tuple[list[Any], bool]:
-        # sequences, each a str, an integer array or a list, and whether X was a list of them
-        X = plain(X)
-        if isinstance(X, (Mapping, Set)) or not hasattr(X, "__iter__"):
-            raise TypeError(
-                "LanguageModel expected X as a text, integers, or a list of sequences, "
-                f"got {type(X).__name__}"
-            )
-        if (isinstance(X, str) and not X) or (isinstance(X, np.ndarray) and not X.size):
-            raise ValueError("LanguageModel expected X of at least one symbol, got none")
-        if isinstance(X, str):
-            return [X], False
-        if isinstance(X, np.ndarray) and X.dtype != object and X.ndim < 3:
-            return [_check_sequence("X", X)], False
-        sequences = list(X)
-        if not sequences:
-            raise ValueError("LanguageModel expected X of at least one sequence, got none")
-        if all(isinstance(symbol, Integral) for symbol in sequences):
-            return [np.array(sequences)], False
-        return [_check_sequence("X", sequence) for sequence in sequences], True
+    def _read(self, X: Any, name: str = "X", learn: bool = False) -> list[Any]:
+        """Return the sequences of X, each a str, an array of int or a list of symbols."""
+        reader = Reader(self, name, FORM, NUMBERS)
+        seen: Reading | None = None if learn else self._reading
+        sequences, reading = read_language(reader, X, self.symbols, seen)
+        self._reading: Reading = reading
+        return sequences
 
-    def _learn_symbols(self, sequences: list[Any], several: bool) -> None:
-        self.vocabulary_ = Vocabulary.learn(map(_flat, sequences), ends=several)
+    def _learn_symbols(self, sequences: list[Any]) -> None:
+        if not any(map(len, sequences)):
+            raise ValueError("LanguageModel expected X of at least one symbol, got none")
+        reader = Reader(self, "X", FORM, NUMBERS)
+        self.vocabulary_ = reader.learn(sequences, ends=self._reading.several)
         first = sequences[0]
         self.n_voices_ = (
             first.shape[1] if isinstance(first, np.ndarray) and first.ndim == 2 else None
         )
-        if all(isinstance(sequence, str) for sequence in sequences):
-            self._kind = "text"
-        elif all(isinstance(symbol, Integral) for symbol in self.vocabulary_.symbols):
-            self._kind = "array"
-        else:
-            self._kind = "list"
 
     def _voices(self) -> tuple[int, ...]:
         return () if self.n_voices_ is None else (self.n_voices_,)
 
-    def _encode(self, sequence: Any) -> Array:
+    def _encode(self, sequence: Any, name: str = "X") -> Array:
         shape = sequence.shape if isinstance(sequence, np.ndarray) else (len(sequence),)
         if shape[1:] != self._voices():
             voices = self.n_voices_ or "no axis of"
             raise ValueError(
-                f"LanguageModel expected sequences with {voices} voices, got shape {shape}"
+                f"LanguageModel expected {name} of sequences with {voices} voices, got shape "
+                f"{shape}"
             )
-        return self.vocabulary_.encode(_flat(sequence)).reshape(shape)
+        vocabulary = self.vocabulary_
+        return vocabulary.encode(flat(sequence), vocabulary.dtype).reshape(shape)
 
     def _join(self, ids: list[Array]) -> Array:
         # one stream; where there may be several sequences, an end before, between and after them
         if self.vocabulary_.end is None:
-            return np.concatenate(ids)
-        end = np.full((1, *self._voices()), self.vocabulary_.end)
+            return ids[0] if len(ids) == 1 else np.concatenate(ids)
+        end = np.full((1, *self._voices()), self.vocabulary_.end, ids[0].dtype)
         return np.concatenate([end, *chain.from_iterable((sequence, end) for sequence in ids)])
 
-    def _batches(self, ids: list[Array]) -> text_batches:
+    def _batches(self, ids: list[Array], name: str = "X") -> text_batches:
         stream = self._join(ids)
-        streams = min(self.batch_size, max(len(stream) - 1, 1))
-        return text_batches(stream, streams, self.steps, batch_first=True)
-
-
-def _check_sequence(name: str, sequence: Any) -> Any:
-    if not isinstance(sequence, (Sequence, np.ndarray)):  # a str is a Sequence
-        raise TypeError(
-            f"LanguageModel expected {name} as a text, integers, or a list of sequences, "
-            f"got one of {type(sequence).__name__}"
-        )
-    if isinstance(sequence, np.ndarray):
-        if sequence.dtype.kind not in "iu":
-            raise TypeError(
-                f"LanguageModel expected arrays in {name} of integers, got {sequence.dtype}"
-            )
-        if sequence.ndim not in (1, 2):
+        if len(stream) < 2:
             raise ValueError(
-                f"LanguageModel expected arrays in {name} of shape (time,) or (time, voices), "
-                f"got {sequence.shape}"
+                f"LanguageModel expected {name} of at least two symbols, of which the second can "
+                f"be learnt from the first, got {len(stream)}"
             )
-    return sequence
+        return _batches_of(stream, min(self.batch_size, len(stream) - 1), self.steps)
 
 
-def _flat(sequence: Any) -> Any:
-    # symbols that a dict knows; several voices one after another
-    return sequence.ravel().tolist() if isinstance(sequence, np.ndarray) else sequence
+def _batches_of(stream: Array, streams: int, steps: int) -> Any:
+    return text_batches(stream, streams, steps, batch_first=True) if len(stream) > 1 else ()
+
+
+def _check_finite(scores: Array) -> None:
+    if not np.isfinite(scores).all():
+        raise ValueError(
+            "LanguageModel expected a network whose outputs are finite, got NaN or inf: its "
+            "weights have diverged; fit it again"
+        )
+
+
+def _check_no_y(X: Any, y: Any) -> None:
+    if y is not None and not same(X, y):
+        raise ValueError(
+            f"LanguageModel expected y as None, got {type(y).__name__}: its targets are the next "
+            "symbols of X, so X is the whole text; validation_data= takes another one"
+        )

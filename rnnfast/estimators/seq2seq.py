@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.model_selection import train_test_split
-from sklearn.utils import check_array
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..datasets.formats import pad
-from ..generation import Vocabulary, entropy
+from ..generation import entropy
 from ..layers import EncoderDecoder
+from ..layers.base import check_size, is_number
 from ..losses import softmax_cross_entropy
 from . import constraints as may_be
 from .base import ROWS, NetworkEstimator
-from .batches import Batches
+from .batches import Batches, check_sample_weight, split
 from .constraints import parameter
+from .numeric import to_floats
 from .scaling import Scaler
-from .sequences import FLOATS, plain
+from .sequences import plain
+from .symbols import Reader, Symbols
+from .tables import is_frame, names_of
 from .undo import unchanged_by_errors
 
 if TYPE_CHECKING:
+    from ..generation import Vocabulary
     from ..layers.base import Array
 
     Source = tuple[Array, Array | None]  # ids and lengths, or vectors
     Target = tuple[Array, Array, Array]  # what is read, what is to be written, lengths
+
+
+NUMBERS = {
+    "X": "np.stack(X) makes vectors, each of which starts a sequence; SequenceRegressor, "
+    "SequenceClassifier and Forecaster read sequences of numbers",
+    "y": "SequenceRegressor predicts numbers, SequenceClassifier labels, Forecaster continues X",
+}
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -37,9 +46,10 @@ class Seq2Seq(NetworkEstimator):
     An encoder and a decoder, trained by teacher forcing; see `EncoderDecoder`.
 
     ``X`` may be a list of texts (str), whose symbols are characters; a list of sequences of any
-    symbols, words or numbers say, of any lengths; or a (samples, features) array of floats,
-    vectors that each start a sequence. ``y`` is a list of texts or of sequences. A source symbol
-    that `fit` has not seen counts as the one symbol "unknown".
+    symbols, words or integers say, of any lengths; or a (samples, features) array or frame of
+    floats, vectors that each start a sequence. ``y`` is a list of texts or of sequences. A source
+    symbol that `fit` has not seen counts as the one symbol "unknown"; a target of `fit` must be of
+    known symbols, and `score` counts one with others as not met.
 
     Parameters
     ----------
@@ -49,14 +59,16 @@ class Seq2Seq(NetworkEstimator):
         Numbers for each symbol.
     bidirectional : bool
         Whether the encoder also reads backwards.
-    attention : {"dot", "general", "concat"} or None
-        Score of Luong's attention over the encoder's outputs.
+    attention : {"auto", "dot", "general", "concat"} or None
+        Score of Luong's attention over the encoder's outputs. "auto" is "general", but None for
+        vectors, which leave nothing to attend to.
     standardize : bool
         Whether features of vectors are brought to mean 0 and variance 1 over the samples of `fit`.
     max_length : int, optional
         Most symbols of a prediction; default twice the longest target of `fit`.
     **parameters
-        As for `NetworkEstimator`.
+        As for `NetworkEstimator`. ``max_iter=None`` makes 3000 updates, but 1 to 200 epochs, and
+        500 updates at least.
 
     Attributes
     ----------
@@ -81,12 +93,15 @@ class Seq2Seq(NetworkEstimator):
     embedding_size: int = parameter(32, may_be.size(1), fixed=True)
     bidirectional: bool = parameter(False, may_be.flag, fixed=True)
     attention: str | None = parameter(
-        None, may_be.one_of("dot", "general", "concat"), may_be.none, fixed=True
+        "auto", may_be.one_of("auto", "dot", "general", "concat"), may_be.none, fixed=True
     )
     standardize: bool = parameter(True, may_be.flag, fixed=True)
     max_length: int | None = parameter(None, may_be.size(0), may_be.none, fixed=True)
+    learning_rate_init: float = parameter(3e-3, may_be.positive)
 
-    _least_epochs = 50
+    _updates = 3000
+    _most_epochs = 200
+    _least_updates = 500
     _trivial_answer = "the symbols' frequencies alone"
 
     def __sklearn_tags__(self) -> Any:
@@ -97,7 +112,9 @@ class Seq2Seq(NetworkEstimator):
 
     # ---- training
 
-    def fit(self, X: Any, y: Any) -> Seq2Seq:
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, *, validation_data: Any = None
+    ) -> Seq2Seq:
         """Train on pairs of sequences.
 
         Parameters
@@ -106,71 +123,101 @@ class Seq2Seq(NetworkEstimator):
             See the class.
         y : list of sequences
             As many.
+        sample_weight : (samples,) array_like, optional
+            How much each pair counts in the loss.
+        validation_data : (X, y) or (X, y, sample_weight), optional
+            What the loss is measured on after each epoch, in place of a part held out of X.
 
         Returns
         -------
         self
-        """
-        goes_on = self._continues()
-        with unchanged_by_errors(self, goes_on):
-            return self._fit(X, y, goes_on)
 
-    def partial_fit(self, X: Any, y: Any) -> Seq2Seq:
+        Raises
+        ------
+        TypeError, ValueError
+            For wrong data and parameters; the estimator is then as it was before.
+        """
+        return self._fit(X, y, sample_weight, validation_data)
+
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Seq2Seq:
         """Train for one epoch; symbols of y must be known from the first call.
 
         Parameters
         ----------
-        X, y
+        X, y, sample_weight
             As for `fit`.
 
         Returns
         -------
         self
         """
-        goes_on = self._continues(partial=True)
-        with unchanged_by_errors(self, goes_on):
-            return self._fit(X, y, goes_on, partial=True)
+        return self._fit(X, y, sample_weight, partial=True)
 
-    def _fit(self, X: Any, y: Any, goes_on: bool, partial: bool = False) -> Seq2Seq:
-        sources, targets = self._check_X(X), _check_sequences("y", y)
-        if len(sources) != len(targets):
-            raise ValueError(
-                f"Seq2Seq expected as many sequences in y as in X, {len(sources)}, "
-                f"got {len(targets)}"
-            )
-        if not goes_on:
-            self._reset()
-            self._learn_symbols(sources, targets)
-        data = self._encode(sources), self._encode_targets(targets)
-        if goes_on:
-            self._go_on(self._network)
-        else:
-            self._start(self._network())
-        some, held_out = np.arange(len(targets)), None
-        if self.early_stopping and not partial:
-            some, others = train_test_split(
-                some, test_size=self.validation_fraction, random_state=self._seed()
-            )
-            held_out = Batches(_take_pairs(*data), others, self.batch_size)
-        self._train(
-            Batches(_take_pairs(*data), some, self.batch_size, self._seed()),
-            softmax_cross_entropy,
-            validation=held_out,
-            partial=partial,
-            trivial=None
-            if partial
-            else self._trivial_loss(data[1], some if held_out is None else others),
-        )
+    def _fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        validation_data: Any = None,
+        partial: bool = False,
+    ) -> Seq2Seq:
+        goes_on = self._continues(partial)
+        with unchanged_by_errors(self, goes_on):
+            sources, targets = self._read_pairs(X, y, learn=not goes_on)
+            if not goes_on:
+                self._reset()
+                self._learn_symbols(sources, targets)
+            pairs = self._encode_pairs(sources, targets, sample_weight)
+            if goes_on:
+                self._go_on(self._network)
+            else:
+                self._start(self._network())
+            held_out = None
+            if validation_data is not None:
+                held_out = self._check_validation(validation_data)
+            self._train_on(pairs, held_out, partial)
         return self
 
-    def _trivial_loss(self, target: Target, some: Array) -> float:
-        """Return the entropy, in nats, of the symbols of some targets, ends included."""
-        _, written, lengths = target
-        symbols = written[some][np.arange(written.shape[1]) < lengths[some, np.newaxis]]
-        return entropy(symbols)
+    def _check_validation(self, given: Any) -> Pairs:
+        if not isinstance(given, (tuple, list)) or len(given) not in (2, 3):
+            raise ValueError(
+                "Seq2Seq expected validation_data as (X, y) or (X, y, sample_weight), got "
+                f"{type(given).__name__}"
+            )
+        return self._encode_pairs(*self._read_pairs(*given[:2]), *given[2:])
+
+    def _train_on(self, pairs: Pairs, held_out: Pairs | None, partial: bool) -> None:
+        """Train on encoded pairs, some of them held out where that is asked for."""
+        some, others = np.arange(len(pairs)), None
+        if held_out is not None:
+            others = np.arange(len(held_out))
+        elif self.early_stopping and not partial:
+            some, others = split(self, len(pairs), self.validation_fraction, self._seed())
+            held_out = pairs
+        validation = None
+        if held_out is not None and others is not None:
+            validation = Batches(held_out.take, others, self.batch_size)
+        trivial = None
+        if not partial:
+            known, size = pairs.symbols(some)[0], self.target_vocabulary_.size
+            if held_out is None or others is None:
+                trivial = entropy(known, weight=pairs.symbols(some)[1])
+            else:
+                measured, weight = held_out.symbols(others)
+                trivial = entropy(measured, known, size, weight)
+        self._train(
+            Batches(pairs.take, some, self.batch_size, self._seed()),
+            softmax_cross_entropy,
+            validation=validation,
+            partial=partial,
+            trivial=trivial,
+        )
 
     def _network(self) -> EncoderDecoder:
         vocabulary = self.source_vocabulary_
+        attention = self.attention
+        if attention == "auto":
+            attention = None if vocabulary is None else "general"
         return EncoderDecoder(
             self.n_features_in_ if vocabulary is None else vocabulary.size,
             self.target_vocabulary_.size,
@@ -179,7 +226,7 @@ class Seq2Seq(NetworkEstimator):
             num_layers=self.num_layers,
             cell=self.cell,
             bidirectional=self.bidirectional,
-            attention=self.attention,
+            attention=attention,
             dropout=self.dropout,
             source="vector" if vocabulary is None else "symbols",
             batch_first=True,
@@ -204,20 +251,38 @@ class Seq2Seq(NetworkEstimator):
         -------
         list of str, or of lists
             As the y of `fit`.
+
+        Raises
+        ------
+        ValueError
+            For wrong arguments, and where the network's outputs are not finite.
         """
         check_is_fitted(self)
-        source = self._encode(self._check_X(X))
+        check_size("Seq2Seq", "beam_width", beam_width, 1)
+        if not is_number(length_penalty) or not 0.0 <= length_penalty < np.inf:
+            raise ValueError(
+                f"Seq2Seq expected length_penalty as a finite number >= 0, got {length_penalty!r}"
+            )
+        source = self._encode(self._read_X(X))
         end = self.target_vocabulary_.end
         targets: list[Array] = []
         for start in range(0, len(source[0]), ROWS):
-            rows, _ = self.model_.decode(
-                *_take(source, np.arange(start, min(start + ROWS, len(source[0])))),
-                start=end,
-                end=end,
-                max_steps=self.max_length_ + 1,
-                beam_width=beam_width,
-                length_penalty=length_penalty,
-            )
+            some = _take(source, np.arange(start, min(start + ROWS, len(source[0]))))
+            with np.errstate(over="ignore", invalid="ignore"):  # checked below
+                rows, scores = self.model_.decode(
+                    *some,
+                    start=end,
+                    end=end,
+                    max_steps=self.max_length_ + 1,
+                    beam_width=beam_width,
+                    length_penalty=length_penalty,
+                )
+            if not np.isfinite(scores).all():
+                raise ValueError(
+                    "Seq2Seq expected a network whose outputs are finite, got NaN or inf for "
+                    f"X[{start + int(np.argmin(np.isfinite(scores)))}]: its weights have diverged; "
+                    "fit it again"
+                )
             targets += rows
         # what has not ended by then is one symbol longer
         decoded = [self.target_vocabulary_.decode(ids[: self.max_length_]) for ids in targets]
@@ -235,91 +300,168 @@ class Seq2Seq(NetworkEstimator):
         -------
         float
         """
-        predictions, targets = self.predict(X), _check_sequences("y", y)
-        if len(predictions) != len(targets):
-            raise ValueError(
-                f"Seq2Seq expected as many sequences in y as in X, {len(predictions)}, "
-                f"got {len(targets)}"
-            )
+        check_is_fitted(self)
+        targets = self._read_pairs(X, y)[1]
+        predictions = self.predict(X)
         equal = [list(a) == list(b) for a, b in zip(predictions, targets, strict=True)]
         return float(np.mean(equal))
 
     # ---- symbols
 
-    def _check_X(self, X: Any) -> Any:
-        # a list of sequences, or an array of vectors
-        X = plain(X)
-        if not (isinstance(X, np.ndarray) and X.dtype.kind == "f"):
-            return _check_sequences("X", X)
-        return check_array(X, dtype=FLOATS, order="C", estimator=self, input_name="X")
+    def _read_pairs(self, X: Any, y: Any, learn: bool = False) -> tuple[Any, list[Any]]:
+        """Return checked sources and targets, as many of each, at least one."""
+        sources, targets = self._read_X(X, learn), self._read_sequences("y", y)
+        if len(sources) != len(targets):
+            raise ValueError(
+                f"Seq2Seq expected as many sequences in y as in X, {len(sources)}, "
+                f"got {len(targets)}"
+            )
+        if not len(targets):
+            raise ValueError("Seq2Seq expected X and y of at least one sequence, got none")
+        if not learn:
+            self._reader("y").check_symbols(targets, self._target_symbols)
+        return sources, targets
+
+    def _read_X(self, X: Any, learn: bool = False) -> Any:
+        """Return a list of sequences, or an array of vectors."""
+        array = plain(X)
+        is_vectors = isinstance(array, np.ndarray) and array.dtype.kind == "f"
+        sources: Any = self._vectors(X) if is_vectors else self._read_sequences("X", X)
+        if learn:
+            self._source_symbols = None if is_vectors else Symbols.of(sources)
+        seen = self._source_symbols
+        if is_vectors != (seen is None):
+            kinds = ("lists of symbols", "vectors (an array of floats)")
+            raise TypeError(
+                f"Seq2Seq expected X of {kinds[seen is None]}, as in fit, got {kinds[is_vectors]}"
+            )
+        if is_vectors:
+            n_features = sources.shape[1] if learn else self.n_features_in_
+            if sources.shape[1] != n_features:
+                raise ValueError(
+                    f"Seq2Seq expected X of {n_features} features, as in fit, got "
+                    f"{sources.shape[1]}"
+                )
+            validate_data(self, X, reset=learn, skip_check_array=True)
+        elif seen is not None:
+            self._reader("X").check_symbols(sources, seen)
+        return sources
+
+    def _vectors(self, X: Any) -> Array:
+        vectors = to_floats(self, X, "X")
+        if vectors.ndim == 3:
+            raise TypeError(
+                "Seq2Seq expected X as sequences of symbols or (samples, features) vectors, got "
+                f"shape {vectors.shape}; {NUMBERS['X']}"
+            )
+        if vectors.ndim != 2 or not vectors.shape[1]:
+            raise ValueError(
+                "Seq2Seq expected X of vectors as (samples, features), got shape "
+                f"{vectors.shape}; X[np.newaxis] is one vector"
+            )
+        wrong = np.argwhere(~np.isfinite(vectors))
+        if len(wrong):
+            sample, column = wrong[0]
+            name = names_of(X)[column] if is_frame(X) else int(column)
+            raise ValueError(
+                f"Seq2Seq expected X of finite numbers, got {vectors[sample, column]} in "
+                f"X[{sample}], column {name!r}"
+            )
+        return np.ascontiguousarray(vectors)
+
+    def _read_sequences(self, name: str, given: Any) -> list[Any]:
+        """Return a list of str and lists of symbols."""
+        reader = self._reader(name)
+        given = reader.top(given)
+        if isinstance(given, str):
+            raise ValueError(f"{reader.wanted}, got {given!r:.80}; [{name}] is a list of one")
+        if isinstance(given, np.ndarray):
+            if given.ndim == 2:
+                return list(given.tolist())
+            if given.ndim > 2:
+                raise ValueError(f"{reader.wanted}, got an array of shape {given.shape}")
+            given = given.tolist()
+        return [
+            each.tolist() if isinstance(each, np.ndarray) else each
+            for each in (reader.sequence(s, f"{name}[{i}]") for i, s in enumerate(given))
+        ]
+
+    def _reader(self, name: str) -> Reader:
+        return Reader(self, name, "a list of sequences", NUMBERS[name])
 
     def _learn_symbols(self, sources: Any, targets: list[Any]) -> None:
+        if not any(map(len, targets)):
+            raise ValueError("Seq2Seq expected y of at least one symbol, got empty sequences only")
         self.source_vocabulary_: Vocabulary | None = None
         self._scaler = Scaler(self, "X")
-        if not isinstance(sources, np.ndarray):
-            self.source_vocabulary_ = Vocabulary.learn(sources)
-        else:
-            self.n_features_in_ = sources.shape[1]
-            if self.standardize:
-                self._scaler = self._scaler.updated(sources)
-        self.target_vocabulary_ = Vocabulary.learn(targets, ends=True, unknown=False)
+        if self._source_symbols is not None:
+            self.source_vocabulary_ = self._reader("X").learn(sources, ends=False)
+        elif self.standardize:
+            self._scaler = self._scaler.updated(sources)
+        self.target_vocabulary_ = self._reader("y").learn(targets, ends=True, unknown=False)
+        self._target_symbols = Symbols.of(targets)
         self._texts = all(isinstance(target, str) for target in targets)
         longest = max(map(len, targets))
         self.max_length_ = 2 * longest if self.max_length is None else int(self.max_length)
 
     def _encode(self, sources: Any) -> Source:
-        vectors = self.source_vocabulary_ is None
-        if isinstance(sources, np.ndarray) != vectors:
-            kinds = ("lists of symbols", "vectors (an array of floats)")
-            raise TypeError(
-                f"Seq2Seq expected X of {kinds[vectors]}, as in fit, got {kinds[not vectors]}"
-            )
-        if self.source_vocabulary_ is not None:
-            return pad([self.source_vocabulary_.encode(source) for source in sources])
-        if sources.shape[1] != self.n_features_in_:
-            raise ValueError(
-                f"Seq2Seq expected X of {self.n_features_in_} features, as in fit, "
-                f"got {sources.shape[1]}"
-            )
-        return self._scaler(sources), None
+        if self.source_vocabulary_ is None:
+            return self._scaler(sources), None
+        if not sources:
+            return np.zeros((0, 1), np.int64), np.zeros(0, np.int64)
+        return pad(self._reader("X").encode(sources, self.source_vocabulary_))
+
+    def _encode_pairs(self, sources: Any, targets: list[Any], weight: Any = None) -> Pairs:
+        return Pairs(
+            self._encode(sources),
+            self._encode_targets(targets),
+            check_sample_weight(self, weight, len(targets)),
+        )
 
     def _encode_targets(self, targets: list[Any]) -> Target:
         # the decoder reads the target one step late; the end is also the start
-        end = np.array([self.target_vocabulary_.end])
-        ids = [self.target_vocabulary_.encode(target) for target in targets]
+        vocabulary = self.target_vocabulary_
+        end = np.array([vocabulary.end], vocabulary.dtype)
+        ids = self._reader("y").encode(targets, vocabulary)
         read, _ = pad([np.concatenate([end, target]) for target in ids])
         written, _ = pad([np.concatenate([target, end]) for target in ids])
         return read, written, np.array([len(target) + 1 for target in ids])
 
 
-def _check_sequences(name: str, sequences: Any) -> list[Any]:
-    sequences = plain(sequences)
-    if (
-        isinstance(sequences, (str, Mapping, Set))  # the latter have no order of their own
-        or not hasattr(sequences, "__len__")
-        or len(sequences) == 0
-    ):
-        raise ValueError(f"Seq2Seq expected {name} as a list of sequences, got {sequences!r:.80}")
-    checked = [s.tolist() if isinstance(s, np.ndarray) else s for s in sequences]
-    for sequence in checked:
-        if not isinstance(sequence, (str, list, tuple)):
-            raise TypeError(
-                f"Seq2Seq expected {name} as a list of sequences, got one with {sequence!r:.80}"
-            )
-    return checked
+class Pairs:
+    """Encoded pairs of sources and targets.
 
+    Parameters
+    ----------
+    source : tuple
+        Ids and lengths, or vectors and None.
+    target : tuple
+        What is read, what is to be written, and lengths.
+    weight : (N,) array, or None
+    """
 
-def _take_pairs(source: Source, target: Target) -> Callable[[Array], Any]:
-    """Return the `take` of pairs, as `rnnfast.fit` has them for an `EncoderDecoder`."""
-    read, written, lengths = target
+    def __init__(self, source: Source, target: Target, weight: Array | None) -> None:
+        self.source, self.target, self.weight = source, target, weight
 
-    def take(some: Array) -> Any:
-        x, source_lengths = _take(source, some)
+    def __len__(self) -> int:
+        """Return the number of pairs."""
+        return len(self.target[2])
+
+    def take(self, some: Array) -> Any:
+        """Return a batch, as `rnnfast.fit` has it for an `EncoderDecoder`."""
+        read, written, lengths = self.target
+        x, source_lengths = _take(self.source, some)
         n = lengths[some]
         T = n.max()
-        return (x, read[some, :T], source_lengths, n), written[some, :T], n
+        batch = (x, read[some, :T], source_lengths, n), written[some, :T], n
+        return batch if self.weight is None else (*batch, self.weight[some])
 
-    return take
+    def symbols(self, some: Array) -> tuple[Array, Array | None]:
+        """Return the symbols to be written of some pairs, and the weight of each."""
+        _, written, lengths = self.target
+        real = np.arange(written.shape[1]) < lengths[some, np.newaxis]
+        weight = None if self.weight is None else np.repeat(self.weight[some], lengths[some])
+        return written[some][real], weight
 
 
 def _take(source: Source, some: Array) -> Source:

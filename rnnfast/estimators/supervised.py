@@ -14,7 +14,7 @@ from ..generation import Vocabulary
 from ..layers import Embedding, Last, Linear, Pool, Sequential
 from . import constraints as may_be
 from .base import NetworkEstimator, check_network, check_steps_left, make_network, predict
-from .batches import Batches, Ragged, take_sequences
+from .batches import Batches, Ragged, check_sample_weight, take_sequences
 from .constraints import parameter
 from .missing import MISSING, fill_missing
 from .scaling import Scaler
@@ -356,23 +356,7 @@ class SequenceEstimator(NetworkEstimator):
         self, sample_weight: Any, target: Array, x: Array, lengths: Array | None
     ) -> Array | None:
         """Return the weight of each sample, (N,), or of each of its steps, (N, T), or None."""
-        if sample_weight is None:
-            return None
-        owner = type(self).__name__
-        weight = np.asarray(sample_weight)
-        if weight.dtype.kind not in "fiub":
-            raise TypeError(f"{owner} expected sample_weight as numbers, got {weight.dtype}")
-        if weight.shape != (len(x),):
-            raise ValueError(
-                f"{owner} expected sample_weight of shape ({len(x)},), one for each sample, got "
-                f"{weight.shape}"
-            )
-        weight = weight.astype(np.float64)
-        wrong = weight[~((weight >= 0.0) & np.isfinite(weight))]
-        if wrong.size or not weight.any():
-            got = wrong[0] if wrong.size else "zeros only"
-            raise ValueError(f"{owner} expected sample_weight >= 0 and finite, got {got}")
-        return weight
+        return check_sample_weight(self, sample_weight, len(x))
 
     def _check_validation(self, given: Any) -> tuple[Any, ...] | None:
         if given is None:

@@ -12,10 +12,12 @@ import pytest
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 from support import each_engine as each_engine
 
 from rnnfast import Seq2Seq
+from rnnfast.callbacks import Callback
 
 QUICK = {
     "hidden_size": 32,
@@ -116,7 +118,9 @@ def test_same_seed_same_model_and_partial_fit():
         models[2].fit(X, X)
     assert models[0].loss_curve_ == models[1].loss_curve_
     assert models[2].loss_curve_ == models[0].loss_curve_[:1]
-    with pytest.raises(ValueError, match="expected symbols that it knows"):
+    with pytest.raises(
+        ValueError, match=r"Seq2Seq expected y of symbols that fit has seen, got 'z' in y\[0\]"
+    ):
         models[0].partial_fit(["a"], ["z"])
 
 
@@ -135,9 +139,14 @@ def test_refuses(model):
     X = TEXTS[:4]
     for call, error, message in [
         (lambda: Seq2Seq().fit(X, X[:3]), ValueError, "as many sequences in y as in X, 4, got 3"),
-        (lambda: Seq2Seq().fit("abc", X), ValueError, "X as a list of sequences, got 'abc'"),
-        (lambda: Seq2Seq().fit({"a", "b"}, X), ValueError, "X as a list of sequences, got {"),
-        (lambda: Seq2Seq().fit(X, []), ValueError, "y as a list of sequences, got []"),
+        (
+            lambda: Seq2Seq().fit("abc", X),
+            ValueError,
+            "X as a list of sequences, got 'abc'; [X] is a list of one",
+        ),
+        (lambda: Seq2Seq().fit({"a", "b"}, X), TypeError, "X as a list of sequences, got set"),
+        (lambda: Seq2Seq().fit(X, []), ValueError, "as many sequences in y as in X, 4, got 0"),
+        (lambda: Seq2Seq().fit([], []), ValueError, "X and y of at least one sequence, got none"),
         (lambda: Seq2Seq().fit(X, [1, 2, 3, 4]), TypeError, "y as a list of sequences, got one"),
         (
             lambda: Seq2Seq(batch_size=0).fit(X, X),
@@ -151,6 +160,12 @@ def test_refuses(model):
         ),
         (lambda: model.score(X, X[:2]), ValueError, "as many sequences in y as in X, 4, got 2"),
         (lambda: model.predict(np.ones((2, 3))), TypeError, "X of lists of symbols, as in fit"),
+        (lambda: model.predict(X, beam_width=0), ValueError, "beam_width >= 1, got 0"),
+        (
+            lambda: model.predict(X, length_penalty=-1.0),
+            ValueError,
+            "length_penalty as a finite number >= 0, got -1.0",
+        ),
     ]:
         with pytest.raises(error, match=re.escape(f"Seq2Seq expected {message}")):
             call()
@@ -168,5 +183,197 @@ def test_a_fit_that_fails_changes_nothing():
 
 def test_names_a_symbol_that_is_new():
     model = Seq2Seq(max_iter=1).fit(["a", "b"], ["1", "2"])
-    with pytest.raises(ValueError, match="symbols that it knows, got '3'"):
+    with pytest.raises(ValueError, match=r"y of symbols that fit has seen, got '3' in y\[0\]"):
         model.partial_fit(["a"], ["13"])
+
+
+FLOATS = np.linspace(0.0, 1.0, 12).reshape(4, 3)
+
+
+@pytest.mark.parametrize(
+    ("X", "y", "error", "message"),
+    [
+        (TEXTS[:4], FLOATS[:, 0], TypeError, "y of symbols (str or integers), got arrays of float"),
+        (TEXTS[:4], FLOATS, TypeError, "SequenceRegressor predicts numbers"),
+        (TEXTS[:4], FLOATS.tolist(), TypeError, "y of symbols (str or integers), got 0.0 in y[0]"),
+        (TEXTS[:4], list(FLOATS[:, 0]), TypeError, "y of symbols (str or integers), got np.float"),
+        (
+            TEXTS[:4],
+            ["a", "b", None, "c"],
+            ValueError,
+            "sequence for each sample, got None in y[2]",
+        ),
+        (TEXTS[:4], [["a"], ["b", np.nan], [], []], ValueError, "at each step, got nan in y[1][1]"),
+        (TEXTS[:4], [b"a"] * 4, TypeError, "y of str or integers, got bytes in y[0]"),
+        (TEXTS[:4], [""] * 4, ValueError, "y of at least one symbol, got empty sequences only"),
+        (TEXTS[:4], [["a", 1]] * 4, TypeError, "y of symbols that can be hashed and sorted"),
+        (
+            TEXTS[:4],
+            "abcd",
+            ValueError,
+            "y as a list of sequences, got 'abcd'; [y] is a list of one",
+        ),
+        (list(FLOATS), TEXTS[:4], TypeError, "X of symbols (str or integers), got arrays of float"),
+        (FLOATS.tolist(), TEXTS[:4], TypeError, "np.stack(X) makes vectors"),
+        (FLOATS[..., None], TEXTS[:4], TypeError, "SequenceRegressor, SequenceClassifier"),
+        (
+            FLOATS[:, 0],
+            TEXTS[:4],
+            ValueError,
+            "X of vectors as (samples, features), got shape (4,)",
+        ),
+        (
+            np.where(FLOATS[2, 1] == FLOATS, np.nan, FLOATS),
+            TEXTS[:4],
+            ValueError,
+            "X of finite numbers, got nan in X[2], column 1",
+        ),
+        (
+            np.ma.masked_greater(FLOATS, 0.95),
+            TEXTS[:4],
+            ValueError,
+            "X of finite numbers, got nan in X[3], column 2",
+        ),
+        (
+            np.ma.masked_equal(np.arange(8).reshape(4, 2), 5),
+            TEXTS[:4],
+            ValueError,
+            "a symbol at each step, got a masked one at X[2, 1]",
+        ),
+        (np.array(["2020-01-01"] * 4, "M8[D]"), TEXTS[:4], TypeError, "got datetime64[D] in X"),
+    ],
+    ids=lambda value: value[:30] if isinstance(value, str) else "",
+)
+def test_refuses_what_holds_no_symbols(X, y, error, message):
+    with pytest.raises(error) as caught:
+        Seq2Seq(max_iter=1).fit(X, y)
+    assert str(caught.value).startswith("Seq2Seq expected ")
+    assert message in str(caught.value)
+
+
+def test_names_columns_of_frames():
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    X = pandas.DataFrame(FLOATS, columns=list("abc"))
+    model = Seq2Seq(max_iter=1, random_state=0).fit(X, TEXTS[:4])
+    assert list(model.feature_names_in_) == list("abc")
+    with pytest.raises(ValueError, match="feature names should match"):
+        model.predict(X[["b", "a", "c"]])
+    X.loc[1, "b"] = np.inf
+    with pytest.raises(ValueError, match=r"got inf in X\[1\], column 'b'"):
+        model.predict(X)
+    with pytest.raises(TypeError, match=r"got a frame; X\['text'\], one column, is a list"):
+        Seq2Seq().fit(pandas.DataFrame({"text": TEXTS[:4]}), TEXTS[:4])
+
+
+@pytest.mark.parametrize(
+    ("known", "new", "message"),
+    [
+        (["abc", "cab"], [[1, 2]], "X of characters, as in fit, got integers"),
+        (["abc", "cab"], [["abc"]], "X of characters, as in fit, got words"),
+        ([["to", "be"], ["be"]], ["to be"], r"X of words, as in fit, got a str, which \.split\(\)"),
+        ([[1, 2], [2]], ["12"], "X of integers, as in fit, got characters"),
+    ],
+    ids=str,
+)
+def test_symbols_are_of_the_kind_of_fit(known, new, message):
+    model = Seq2Seq(max_iter=1, random_state=0).fit(known, ["x", "y"])
+    with pytest.raises(TypeError, match=message):
+        model.predict(new)
+    with pytest.raises(TypeError, match="y of characters, as in fit, got integers"):
+        model.score(known, [[1], [2]])
+
+
+def test_nothing_to_predict(model):
+    assert model.predict([]) == []
+    assert Seq2Seq(max_iter=1).fit(FLOATS, TEXTS[:4]).predict(FLOATS[:0]) == []
+    with pytest.raises(ValueError, match="X and y of at least one sequence, got none"):
+        model.score([], [])
+
+
+def test_targets_of_unseen_symbols_are_not_met(model):
+    assert model.score(["a", "b"], ["z", "bz"]) == 0.0
+
+
+def test_network_that_gives_no_numbers():
+    model = Seq2Seq(max_iter=1, random_state=0).fit(["ab", "b"], ["x", "yxy"])
+    model.model_.params["output.bias"] = np.array([np.nan, 0.0, 0.0])
+    for width in (1, 2):
+        with pytest.raises(ValueError, match=r"outputs are finite, got NaN or inf for X\[0\]"):
+            model.predict(["ab", "b"], beam_width=width)
+
+
+def test_divergence_is_told():
+    X, y = ["ab", "ba"] * 40, ["1", "2"] * 40
+    model = Seq2Seq(optimizer="sgd", clip_norm=None, learning_rate_init=1e38, random_state=0)
+    with pytest.warns(ConvergenceWarning, match="Seq2Seq: training diverged in epoch"):
+        model.fit(X, y)
+    assert all(np.isfinite(value).all() for value in model.model_.state_dict().values())
+
+
+def test_interrupted_training_keeps_what_was_learnt():
+    class Interrupt(Callback):
+        def on_epoch_end(self, epoch, logs):
+            if epoch == 4:
+                raise KeyboardInterrupt
+
+    model = Seq2Seq(**QUICK, max_iter=100, callbacks=[Interrupt()])
+    with pytest.warns(ConvergenceWarning, match="interrupted"):
+        model.fit(TEXTS, backwards(TEXTS))
+    assert 4 <= model.n_iter_ <= 5
+    assert model.loss_curve_[-1] < model.loss_curve_[0]
+    assert len(model.predict(TEXTS[:3])) == 3
+
+
+def test_parameters_changed_before_a_warm_fit():
+    X = TEXTS[:40]
+    model = Seq2Seq(**QUICK, max_iter=1, warm_start=True).fit(X, X)
+    for changed in ({"hidden_size": 8}, {"attention": None}, {"cell": "gru"}, {"max_length": 3}):
+        name = next(iter(changed))
+        before = model.get_params()[name]
+        with pytest.raises(ValueError, match=f"Seq2Seq expected {name} "):
+            model.set_params(**changed).fit(X, X)
+        with pytest.raises(ValueError, match=f"Seq2Seq expected {name} "):
+            model.partial_fit(X, X)
+        model.set_params(**{name: before})
+    weights = model.model_.state_dict()
+    model.set_params(learning_rate_init=1e-30).fit(X, X)
+    np.testing.assert_equal(model.model_.state_dict(), weights)
+
+
+def test_sample_weight_and_validation_data():
+    X, y = TEXTS[:20], backwards(TEXTS[:20])
+    weight = np.r_[np.ones(10), np.zeros(10)]
+    wrong = ["ccc"] * 10
+    one = Seq2Seq(**QUICK, max_iter=8).fit(X, y[:10] + wrong, weight)
+    other = Seq2Seq(**QUICK, max_iter=8).fit(X, y, weight)
+    np.testing.assert_allclose(one.loss_curve_, other.loss_curve_, rtol=1e-6)
+    every = Seq2Seq(**QUICK, max_iter=8).fit(X, y)
+    assert not np.allclose(one.loss_curve_, every.loss_curve_, rtol=1e-3)
+    model = Seq2Seq(**QUICK, max_iter=3).fit(X, y, validation_data=(X, y))
+    assert len(model.validation_scores_) == 3
+    held = Seq2Seq(**QUICK, max_iter=3).fit(X, y, validation_data=(X, y[:10] + wrong, weight))
+    only = Seq2Seq(**QUICK, max_iter=3).fit(X, y, validation_data=(X[:10], y[:10]))
+    np.testing.assert_allclose(held.validation_scores_, only.validation_scores_, rtol=1e-5)
+    for bad, error, message in [
+        ({"sample_weight": np.ones(3)}, ValueError, r"sample_weight of shape \(20,\)"),
+        ({"sample_weight": -weight}, ValueError, "sample_weight >= 0 and finite"),
+        ({"sample_weight": ["a"] * 20}, TypeError, "sample_weight as numbers"),
+        ({"validation_data": X}, ValueError, r"validation_data as \(X, y\)"),
+        ({"validation_data": (X, y[:3])}, ValueError, "as many sequences in y as in X"),
+        ({"validation_data": (X, ["z"] * 20)}, ValueError, "y of symbols that fit has seen"),
+    ]:
+        with pytest.raises(error, match=f"Seq2Seq expected {message}"):
+            Seq2Seq(max_iter=1).fit(X, y, **bad)
+
+
+def test_default_network_learns_by_itself():
+    X, y = TEXTS[:12], backwards(TEXTS[:12])
+    model = Seq2Seq(hidden_size=16, embedding_size=8, random_state=0).fit(X, y)
+    assert model.score(X, y) == 1.0
+    assert model.n_iter_ == 500
+    assert [Seq2Seq()._epochs(n) for n in (10, 100, 100_000)] == [200, 30, 1]
+
+
+def test_holding_out_of_too_few():
+    with pytest.raises(ValueError, match="Seq2Seq expected X of samples to train on beside those"):
+        Seq2Seq(max_iter=1, early_stopping=True).fit(["a"], ["b"])
