@@ -304,6 +304,11 @@ class LanguageModel(NetworkEstimator):
         check_temperature("LanguageModel", temperature)
         if top_k is not None:
             check_size("LanguageModel", "top_k", top_k, 1)
+        if not may_be.random_state.holds(random_state):
+            raise ValueError(
+                f"LanguageModel expected random_state as {may_be.random_state.text}, got "
+                f"{random_state!r}"
+            )
         rng = check_random_state(random_state)
         read_first = np.empty((0, *self._voices()), np.int64)
         if prompt is not None:
@@ -437,7 +442,8 @@ class LanguageModel(NetworkEstimator):
                 f"{shape}"
             )
         vocabulary = self.vocabulary_
-        return vocabulary.encode(flat(sequence), vocabulary.dtype).reshape(shape)
+        ids = vocabulary.encode(flat(sequence), vocabulary.dtype)
+        return ids if self.n_voices_ is None else ids.reshape(shape)
 
     def _join(self, ids: list[Array]) -> Array:
         # one stream; where there may be several sequences, an end before, between and after them

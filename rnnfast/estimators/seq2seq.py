@@ -20,7 +20,7 @@ from .constraints import parameter
 from .numeric import to_floats
 from .scaling import Scaler
 from .sequences import plain
-from .symbols import Reader, Symbols
+from .symbols import Reader, Symbols, has_numbers
 from .tables import is_frame, names_of
 from .undo import unchanged_by_errors
 
@@ -325,10 +325,15 @@ class Seq2Seq(NetworkEstimator):
     def _read_X(self, X: Any, learn: bool = False) -> Any:
         """Return a list of sequences, or an array of vectors."""
         array = plain(X)
-        is_vectors = isinstance(array, np.ndarray) and array.dtype.kind == "f"
+        is_vectors = isinstance(array, np.ndarray) and (
+            array.dtype.kind == "f"
+            or (is_frame(X) and has_numbers(X) and any(d.kind == "f" for d in X.dtypes))
+            or (array.dtype.kind in "iu" and not learn and self._source_symbols is None)
+        )
         sources: Any = self._vectors(X) if is_vectors else self._read_sequences("X", X)
         if learn:
-            self._source_symbols = None if is_vectors else Symbols.of(sources)
+            symbols = None if is_vectors else Symbols.of(sources)
+            self._source_symbols: Symbols | None = symbols
         seen = self._source_symbols
         if is_vectors != (seen is None):
             kinds = ("lists of symbols", "vectors (an array of floats)")

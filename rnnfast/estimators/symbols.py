@@ -10,9 +10,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..generation import Vocabulary
-from .numeric import is_missing, owner_name
+from .numeric import is_missing, owner_name, refuse_sparse
 from .sequences import plain
-from .tables import is_column, is_frame, names_of, refuse_lazy
+from .tables import (
+    ID_NAMES,
+    TIME_NAMES,
+    check_names,
+    is_column,
+    is_frame,
+    is_pandas,
+    match_names,
+    names_of,
+    refuse_lazy,
+    rows,
+)
 
 if TYPE_CHECKING:
     from ..layers.base import Array
@@ -86,6 +97,8 @@ class Reader:
     def top(self, X: Any) -> Any:
         """Return X as a str, an array of integers, or a list that is still to be checked."""
         refuse_lazy(self.owner, X, self.name)
+        if hasattr(X, "toarray"):
+            refuse_sparse(self.owner, X, self.name)
         if isinstance(X, (Mapping, Set)) or not hasattr(X, "__iter__"):  # a set has no order
             raise TypeError(f"{self.wanted}, got {type(X).__name__}")
         if is_frame(X):
@@ -155,14 +168,56 @@ class Reader:
             self._refuse_numbers(f"arrays of {X.dtype} in {name}")
         raise TypeError(f"{self.expected} of symbols (str or integers), got {X.dtype} in {name}")
 
-    def _rows(self, X: Any) -> Any:
-        rows = plain(X)
-        if isinstance(rows, np.ndarray) and rows.dtype.kind not in "iuf":
+    def _rows(self, X: Any) -> Array:
+        """Return the rows of a frame of numbers."""
+        array: Array = plain(X)
+        if array.dtype == object and has_numbers(X):  # of pandas's nullable types
+            floats = rows(self.owner, X, self.name, names_of(X))
+            whole = all(d.kind in "iu" for d in X.dtypes) and np.isfinite(floats).all()
+            return X.to_numpy(np.int64) if whole else floats
+        if array.dtype.kind not in "iuf":
             column = f"{self.name}[{names_of(X)[0]!r}]"
             raise TypeError(
                 f"{self.wanted}, got a frame; {column}, one column, is a list of sequences"
             )
-        return rows
+        return array
+
+    def voices(self, X: Any, known: list[Any] | None) -> tuple[Array, list[Any]]:
+        """Return the rows of a frame of voices, and the names of these, in the order of `known`."""
+        names = match_names(self.owner, check_names(self.owner, X, self.name), known, self.name)
+        for column in names:
+            if str(column).lower() in (*ID_NAMES, *TIME_NAMES):
+                raise ValueError(
+                    f"{self.expected} as a frame whose columns are voices, got a column "
+                    f"{column!r}; {self.name}.drop(columns=[{column!r}]) leaves the others"
+                )
+        index: Any = getattr(X, "index", None)
+        if getattr(index, "dtype", np.dtype(int)).kind == "M" and not index.is_monotonic_increasing:
+            raise ValueError(
+                f"{self.expected} as a frame in order of time, got times that go back; "
+                f"{self.name}.sort_index() sorts them"
+            )
+        return self._rows(X[names] if known is not None and names != names_of(X) else X), names
+
+    def check_voices(self, X: Array) -> None:
+        """Raise ValueError where a (time, voices) array looks like something else."""
+        time, voices = X.shape
+        if voices > time:
+            raise ValueError(
+                f"{self.expected} as (time, voices), got shape {X.shape}, more voices than steps: "
+                f"list({self.name}) are {time} sequences, {self.name}.T has {voices} steps"
+            )
+        if voices > 2 and time > 2 and ((X == 0) | (X == 1)).all() and (X.sum(axis=1) == 1).all():
+            raise ValueError(
+                f"{self.expected} of symbols, got one-hot rows, shape {X.shape}; "
+                f"np.argmax({self.name}, axis=1) are the symbols"
+            )
+        if voices > 2 and np.ptp(X) and np.array_equal(X[1:, :-1], X[:-1, 1:]):
+            raise ValueError(
+                f"{self.expected} as (time, voices), got windows of one sequence, each of which "
+                f"starts a step later: np.append({self.name}[:, 0], {self.name}[-1, 1:]) is the "
+                "sequence"
+            )
 
     def _check_symbols(self, symbols: list[Any], name: str) -> None:
         if set(map(type, symbols)) <= {str, int}:
@@ -241,11 +296,14 @@ class Reading(NamedTuple):
     texts : bool
         Whether all of them are given as str.
     symbols : Symbols
+    names : list, optional
+        Of the voices, where X is a frame.
     """
 
     several: bool
     texts: bool
     symbols: Symbols
+    names: list[Any] | None = None
 
 
 def read_language(
@@ -268,7 +326,12 @@ def read_language(
         Texts of words are lists.
     reading : Reading
     """
-    given, several = reader.top(X), True
+    names, several = None, True
+    if is_frame(X):
+        X, names = reader.voices(X, None if seen is None else seen.names)
+    given = reader.top(X)
+    if seen is None and isinstance(given, np.ndarray) and given.ndim == 2:
+        reader.check_voices(given)
     if isinstance(given, str) or (isinstance(given, np.ndarray) and given.ndim < 3):
         given, several = [given], False
     elif len(given) and all(map(is_integer, given)):
@@ -278,11 +341,15 @@ def read_language(
         given = given if several else [given]
     if not len(given):
         raise ValueError(f"{reader.expected} of at least one sequence, got none")
-    labels = [f"{reader.name}[{i}]" for i in range(len(given))] if several else [reader.name]
-    for one, label in zip(given, labels, strict=True):
+    for i, one in enumerate(given):
         if is_missing(one):
-            raise ValueError(f"{reader.expected} with none missing, got {one!r} in {label}")
-    sequences = [reader.sequence(s, label) for s, label in zip(given, labels, strict=True)]
+            raise ValueError(
+                f"{reader.expected} with none missing, got {one!r} in {reader.name}[{i}]"
+            )
+    sequences = [
+        reader.sequence(s, f"{reader.name}[{i}]" if several else reader.name)
+        for i, s in enumerate(given)
+    ]
     texts = all(isinstance(s, str) for s in sequences)
     words = how == "words" if seen is None else seen.symbols.words
     if words:
@@ -295,11 +362,14 @@ def read_language(
         raise TypeError(f"{reader.expected} of str with symbols={how!r}, got {symbols}")
     if how == "characters" and symbols.words:
         raise TypeError(f"{reader.expected} of texts with symbols='characters', got words")
-    return sequences, Reading(several, texts, symbols._replace(words=words or symbols.words))
+    symbols = symbols._replace(words=words or symbols.words)
+    return sequences, Reading(several, texts, symbols, names)
 
 
 def read_prompt(reader: Reader, prompt: Any, seen: Reading) -> Any:
     """Read one sequence, whose symbols should be those of `fit`."""
+    if is_frame(prompt):
+        prompt, _ = reader.voices(prompt, seen.names)
     sequence = reader.sequence(reader.top(prompt), reader.name)
     if seen.symbols.words and isinstance(sequence, str):
         sequence = sequence.split()
@@ -311,9 +381,16 @@ def _are_texts(reader: Reader, strings: list[str], how: str, seen: Reading | Non
     """Return whether each of some str is a text, or each a symbol of one sequence."""
     phrases = any(len(s.split()) > 1 for s in strings)
     single = all(len(s) == 1 for s in strings)
-    if seen is not None:
-        return phrases if seen.symbols.words else seen.several or not single
     repeated = any(strings) and len(set(strings)) < len(strings)
+    if seen is not None:
+        if seen.symbols.words:
+            return phrases
+        if not seen.several and not phrases and not single and repeated:
+            raise ValueError(
+                f"{reader.expected} as a text of characters, as in fit, got {len(strings)} str; "
+                f"' '.join({reader.name}) is one text"
+            )
+        return seen.several or not single
     if how == "auto" and not phrases and not single and repeated:
         raise ValueError(
             f"{reader.expected} as a text, or texts of characters, got {len(strings)} str without "
@@ -328,6 +405,11 @@ def _integers(reader: Reader, given: list[Any]) -> Array:
     if array.dtype.kind not in "iu":
         raise ValueError(f"{reader.expected} of integers that int64 can hold, got larger ones")
     return array
+
+
+def has_numbers(X: Any) -> bool:
+    """Whether all columns of a frame of pandas are numbers, some of which may be missing."""
+    return is_pandas(X) and all(getattr(d, "kind", "O") in "iuf" for d in X.dtypes)
 
 
 def flat(sequence: Any) -> Iterable[Any]:

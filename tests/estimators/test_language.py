@@ -188,6 +188,7 @@ def test_refuses(model):
         (lambda: model.generate(-1), ValueError, "n >= 0, got -1"),
         (lambda: model.stream(0.0), ValueError, "temperature > 0 and finite, got 0.0; top_k=1"),
         (lambda: model.stream(top_k=0), ValueError, "top_k >= 1, got 0"),
+        (lambda: model.stream(random_state="x"), ValueError, "random_state as an integer"),
         (lambda: model.stream(prompt=np.ones(2)), TypeError, "prompt of symbols (str or integers)"),
         (lambda: model.score("a"), ValueError, "X with a symbol to predict, got none"),
         (lambda: model.accuracy(scales()), TypeError, "X of characters, as in fit, got integers"),
@@ -246,6 +247,13 @@ def test_a_fit_that_fails_changes_nothing():
         ([[1, "a"]], TypeError, "of symbols that can be hashed and sorted, got others: '<'"),
         ([[[1, 2]]], TypeError, "of symbols that can be hashed and sorted, got others: unhash"),
         ([2**70, 1], ValueError, "of integers that int64 can hold"),
+        (np.ones((2, 9), int), ValueError, "more voices than steps: list(X) are 2 sequences"),
+        (np.eye(3, dtype=int)[[0, 1, 2] * 9], ValueError, "got one-hot rows, shape (27, 3)"),
+        (
+            np.lib.stride_tricks.sliding_window_view(np.arange(30), 5),
+            ValueError,
+            "got windows of one sequence, each of which starts a step later: np.append(X[:, 0]",
+        ),
     ],
     ids=lambda value: repr(value)[:30],
 )
@@ -304,6 +312,12 @@ def test_flat_lists_of_str_that_are_clear():
     assert single.bits_per_character(CYCLE) == single.bits_per_character(list(CYCLE))
 
 
+def test_a_later_list_of_words_is_no_text_of_characters(model):
+    with pytest.raises(ValueError, match=r"as in fit, got 4 str; ' '.join\(X\) is one text"):
+        model.score(["ab", "cd", "ab", "cd"])
+    assert model.score(["abcd", "dabc"]) < 0
+
+
 def test_columns_and_frames():
     pandas = pytest.importorskip("pandas", reason="pandas is not installed")
     names = pandas.Series(["anna", "otto", "emma"], index=[5, 6, 7])
@@ -313,6 +327,21 @@ def test_columns_and_frames():
         quick().fit(names)
     with pytest.raises(TypeError, match=r"got a frame; X\['text'\], one column, is a list of seq"):
         quick().fit(pandas.DataFrame({"text": ["anna", "otto"]}))
+    voices = pandas.DataFrame({"low": [1, 2, 3] * 9, "high": [7, 8, 9] * 9})
+    model = quick(max_iter=1).fit(voices)
+    assert (
+        model.score(voices[["high", "low"]])
+        == model.score(voices)
+        == model.score(voices.astype("Int64"))
+    )
+    assert model.generate(2, prompt=voices[:3], random_state=0).shape == (2, 2)
+    with pytest.raises(ValueError, match=r"expected X.*'low'"):
+        model.score(voices[["high"]])
+    dates = pandas.date_range("2020-01-01", periods=27)
+    with pytest.raises(ValueError, match=r"got a column 'date'; X.drop\(columns=\['date'\]\)"):
+        quick().fit(voices.assign(date=dates))
+    with pytest.raises(ValueError, match=r"got times that go back; X.sort_index\(\)"):
+        quick().fit(voices.set_index(dates[::-1]))
     with pytest.raises(TypeError, match=r"symbols \(str or integers\), got arrays of float64"):
         quick().fit(pandas.DataFrame({"a": [0.5, 1.5]}))
 

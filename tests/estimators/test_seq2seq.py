@@ -251,6 +251,22 @@ def test_refuses_what_holds_no_symbols(X, y, error, message):
     assert message in str(caught.value)
 
 
+def test_vectors_of_integers_and_nullable_columns():
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    X = np.array([[1.0, 0.0], [0.0, 1.0], [2.0, 2.0]])
+    model = Seq2Seq(max_iter=1, random_state=0).fit(X, ["a", "b", "c"])
+    assert model.predict(X.astype(int)) == model.predict(X)
+    frame = pandas.DataFrame({"a": [0.5, 1.5], "b": [1, 2]}).astype({"a": "Float64", "b": "Int64"})
+    twin = Seq2Seq(max_iter=1, random_state=0).fit(frame, ["a", "b"])
+    plain = Seq2Seq(max_iter=1, random_state=0).fit(frame.to_numpy(float), ["a", "b"])
+    np.testing.assert_equal(twin.model_.state_dict(), plain.model_.state_dict())
+    frame.loc[1, "a"] = pandas.NA
+    with pytest.raises(ValueError, match=r"got nan in X\[1\], column 'a'"):
+        twin.predict(frame)
+    ids = pandas.DataFrame({"a": [1, 2], "b": [3, 4]}).astype("Int64")
+    assert Seq2Seq(max_iter=1).fit(ids, ids).source_vocabulary_.symbols == [1, 2, 3, 4]
+
+
 def test_names_columns_of_frames():
     pandas = pytest.importorskip("pandas", reason="pandas is not installed")
     X = pandas.DataFrame(FLOATS, columns=list("abc"))
