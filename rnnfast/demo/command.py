@@ -146,8 +146,7 @@ def describe_text(text: Text) -> str:
     """Return what is learnt from."""
     return (
         f"pydoc_data.topics of Python {platform.python_version()}: {text.cut:,} characters to "
-        f"learn from, {len(text.chars)} different ones;\n{text.held_out:,} are held out, the end "
-        "of the documentation"
+        f"learn from,\n{len(text.chars)} different ones; the last {text.held_out:,} are held out"
     )
 
 

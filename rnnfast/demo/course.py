@@ -151,15 +151,17 @@ class Course(Callback):
         if bits < self.gram or left < 1e-6:
             return False
         seconds = allowed / self.rounds
-        speed = self.done / max(self.clock() - self.began, 1e-9)
+        elapsed = max(self.clock() - self.began, 1e-9)
+        # where the straight line would be now if it led to the new end from the beginning
+        lr = self.plan.lr * seconds / (elapsed + seconds)
         self.display.print(
-            f"The LSTM is still {bits / self.gram - 1:.1%} above the 5-gram: at {speed:,.0f} "
-            f"characters/s it has read the text {self.done / self.length:.1f} times only.\n"
-            f"Going on for {seconds:.0f} s, at a rate that falls from {self.plan.lr / 2:g} again; "
-            f"{left:.0f} s are left for this."
+            f"The LSTM is still {bits / self.gram - 1:.1%} above the 5-gram: at "
+            f"{self.done / elapsed:,.0f} characters/s it has read the text "
+            f"{self.done / self.length:.1f} times only.\nGoing on for {seconds:.0f} s, at a rate "
+            f"that falls from {lr:.2g} again; {left:.0f} s are left for this."
         )
         self.extra += seconds
-        self._begin(self.plan.lr / 2, math.inf, seconds, 0.0)
+        self._begin(lr, math.inf, seconds, 0.0)
         return True
 
 
