@@ -241,6 +241,12 @@ def test_overtime_may_be_declined(long_text):
     assert course.extra == 0 and clock.now == pytest.approx(90)
 
 
+def test_no_overtime_that_cannot_help(long_text, capsys):
+    course, clock = train(TINY, long_text, 2.0, 24, bits=[2.5])
+    assert course.extra == 0 and clock.now == pytest.approx(90)
+    assert "25.0% MORE bits" in show.verdict(2.0, 2.5, course)
+
+
 def test_overtime_goes_on_where_the_text_was_left(long_text):
     places = []
 

@@ -66,6 +66,7 @@ class Course(Callback):
 
     grace = 5.0
     rounds = 2  # cycles that the overtime is for
+    reach = 1.2  # times the 5-gram's bits, from which overtime does not bring a model below it
 
     def __init__(
         self,
@@ -148,7 +149,7 @@ class Course(Callback):
     def _goes_on(self, bits: float) -> bool:
         allowed = self.settings.spare
         left = allowed - self.extra
-        if bits < self.gram or left < 1e-6:
+        if not self.gram <= bits < self.reach * self.gram or left < 1e-6:
             return False
         seconds = allowed / self.rounds
         elapsed = max(self.clock() - self.began, 1e-9)
