@@ -83,7 +83,7 @@ def reach(speed: float, seed: int) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument(
-        "--speeds", type=float, nargs="+", default=[50_000, 12_000, 7_700, 4_000, 2_500]
+        "--speeds", type=float, nargs="+", default=[50_000, 12_000, 7_700, 4_000, 2_500, 1_500]
     )
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
