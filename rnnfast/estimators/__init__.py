@@ -9,7 +9,8 @@ except ImportError as error:
     ) from error
 
 from .classifier import SequenceClassifier
-from .forecaster import Forecaster, LinearForecaster, NaiveForecaster
+from .forecaster import Forecaster
+from .simple import LinearForecaster, NaiveForecaster
 from .labeler import SequenceLabeler
 from .language import LanguageModel
 from .regressor import SequenceRegressor

@@ -1,365 +1,137 @@
-"""The next steps of time series."""
+"""The next steps of time series, by a recurrent network beside what is simple."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
-from sklearn.base import BaseEstimator
-from sklearn.metrics import r2_score
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from .. import losses
-from ..datasets.formats import pad
+from ..callbacks import Callback
 from ..layers import Last, Linear, Sequential
 from ..layers.base import is_number
 from . import constraints as may_be
+from .backtest import Backtest, combine, margin, mean_forecast, measure
 from .base import NetworkEstimator, check_network, check_steps_left, make_network, predict
 from .batches import Batches
-from .constraints import Parameters, parameter
-from .scaling import Scaler
-from .sequences import axes, check_sequences, is_ragged, plain
+from .constraints import parameter
+from .levels import KINDS, Levels
+from .paths import (
+    MEMORY,
+    LinearPath,
+    choose_level,
+    choose_smoothing,
+    naive_paths,
+    roll,
+    scales,
+    split_end,
+)
+from .season import find_season
+from .series import Given, SeriesEstimator
+from .simple import LinearForecaster, NaiveForecaster, default_window, step_inputs
 from .undo import unchanged_by_errors
+from .windows import Windows
 
 if TYPE_CHECKING:
     from ..layers.base import Array, Layer
-
-    Series = list[Array]  # (time_i, features) each
 
 __all__ = ["Forecaster", "LinearForecaster", "NaiveForecaster"]
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class SeriesEstimator(Parameters, BaseEstimator):
-    """What forecasters share.
+class Forecaster(SeriesEstimator, NetworkEstimator):
+    """The next steps of one or several time series.
 
-    Series may be
-
-    * a (samples, time, features) array, or a list of (time, features) arrays of any lengths;
-    * a (samples, time) array, or a list of 1-D arrays: series of one feature;
-    * a (time,) array: one long series.
-
-    Parameters
-    ----------
-    horizon : int
-        Steps to forecast.
-    targets : sequence of int, optional
-        The features to forecast; default all. The others are known up to the present only.
-
-    Attributes
-    ----------
-    n_features_in_ : int
-        Features of a step.
-    """
-
-    horizon: int = parameter(1, may_be.size(1), fixed=True)
-    targets: Sequence[int] | None = parameter(
-        None,
-        may_be.Constraint(
-            "a sequence of int",
-            lambda v: isinstance(v, (list, tuple, range, np.ndarray)) and len(v) > 0,
-        ),
-        may_be.none,
-        fixed=True,
-    )
-
-    def fit(self, X: Any, y: None = None, exogenous: Any = None) -> Any:
-        """Learn to forecast the later steps of series from the earlier ones.
-
-        Parameters
-        ----------
-        X : series
-            See the class.
-        y : None
-            Ignored: the targets are steps of X.
-        exogenous : series, optional
-            What is known of the future as well, for each step of X: the day of the week, say.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        TypeError, ValueError
-            For series that are too short, and wrong parameters.
-        """
-        raise NotImplementedError
-
-    def predict(self, X: Any, exogenous: Any = None) -> Array:
-        """Forecast the `horizon` steps that follow series.
-
-        Parameters
-        ----------
-        X : series
-            See the class.
-        exogenous : series, optional
-            As in `fit`, for all steps of X and the `horizon` ones after them.
-
-        Returns
-        -------
-        (samples, horizon, targets) array
-            (samples, horizon) for series of one feature without an axis for it, (horizon,) for
-            one long series.
-        """
-        check_is_fitted(self)
-        series, extra = self._check_series(X, exogenous, self._fitted.horizon, reset=False)
-        return _as_given(self._forecast(series, extra), X)
-
-    def score(self, X: Any, y: None = None, exogenous: Any = None) -> float:
-        """Return R^2 of the last `horizon` steps of series, forecast from those before.
-
-        Parameters
-        ----------
-        X, y, exogenous
-            As for `fit`.
-
-        Returns
-        -------
-        float
-            Mean over the targets; each over all samples and steps of the horizon at once.
-        """
-        check_is_fitted(self)
-        series, extra = self._check_series(X, exogenous, 0, reset=False)
-        contexts, truth = self._cut(series)
-        forecast = self._forecast(contexts, extra)
-        shape = -1, truth.shape[2]
-        return float(r2_score(truth.reshape(shape), forecast.reshape(shape)))
-
-    def _remember(self) -> None:
-        """Keep the parameters that predictions depend on: later changes wait for the next fit."""
-        self._check_parameters()
-        horizon = int(self.horizon)
-        targets = None if self.targets is None else list(self.targets)
-        names = [name for name in ("season", "window", "strategy") if hasattr(self, name)]
-        others = {name: getattr(self, name) for name in names}
-        self._fitted = SimpleNamespace(horizon=horizon, targets=targets, **others)
-
-    def _forecast(self, series: Series, extra: Series | None) -> Array:
-        """Return the (samples, horizon, targets) that follow."""
-        raise NotImplementedError
-
-    def _check_series(
-        self, X: Any, exogenous: Any, ahead: int, reset: bool
-    ) -> tuple[Series, Series | None]:
-        """Return checked series, and exogenous ones that are `ahead` steps longer."""
-        owner = _name(self)
-        single = not is_ragged(X) and axes(X) == 1
-        series = self._list(X, "X", single)
-        extra = None if exogenous is None else self._list(exogenous, "exogenous", single)
-        features = series[0].shape[1], 0 if extra is None else extra[0].shape[1]
-        if reset:
-            self.n_features_in_, self._n_exogenous = features
-        elif features != (self.n_features_in_, self._n_exogenous):
-            raise ValueError(
-                f"{owner} expected {self.n_features_in_} features and {self._n_exogenous} "
-                f"exogenous ones, as in fit, got {features[0]} and {features[1]}"
-            )
-        if extra is not None:
-            lengths = [len(s) + ahead for s in series]
-            if [len(s) for s in extra] != lengths:
-                raise ValueError(
-                    f"{owner} expected exogenous series of {lengths[:5]} steps (the first ones), "
-                    f"got {[len(s) for s in extra[:5]]}"
-                )
-        targets = self._fitted.targets
-        if targets is not None and not set(targets) <= set(range(features[0])):
-            raise ValueError(
-                f"{owner} expected targets from 0 to {features[0] - 1}, got {targets!r}"
-            )
-        return series, extra
-
-    def _list(self, X: Any, name: str, single: bool) -> Series:
-        x, lengths = check_sequences(self, [np.asarray(X)] if single else X, name)
-        return list(x) if lengths is None else [s[:n] for s, n in zip(x, lengths, strict=True)]
-
-    def _columns(self) -> Any:
-        """Return an index of the targets."""
-        return slice(None) if self._fitted.targets is None else self._fitted.targets
-
-    def _cut(self, series: Series) -> tuple[Series, Array]:
-        """Cut the last `horizon` steps off: contexts, and targets (samples, horizon, targets)."""
-        horizon = self._fitted.horizon
-        self._check_steps(series, horizon + 1)
-        contexts = [s[:-horizon] for s in series]
-        return contexts, np.stack([s[-horizon:, self._columns()] for s in series])
-
-    def _check_steps(self, series: Series, least: int) -> None:
-        shortest = min(map(len, series))
-        if shortest < least:
-            raise ValueError(
-                f"{_name(self)} expected series of at least {least} steps, got {shortest}"
-            )
-
-
-@dataclass(kw_only=True, eq=False, repr=False)
-class NaiveForecaster(SeriesEstimator):
-    """The last value again, or the last season.
-
-    Parameters
-    ----------
-    season : int, default 1
-        Steps after which values repeat; 1 for the last value.
-    **parameters
-        As for `Forecaster`: horizon, targets.
-    """
-
-    season: int = parameter(1, may_be.size(1))
-
-    def fit(self, X: Any, y: None = None, exogenous: Any = None) -> NaiveForecaster:
-        """Check series; there is nothing to learn. As `Forecaster.fit` otherwise."""
-        with unchanged_by_errors(self, False):
-            self._remember()
-            self._check_series(X, exogenous, 0, reset=True)
-        return self
-
-    def _forecast(self, series: Series, extra: Series | None) -> Array:
-        season = self._fitted.season
-        self._check_steps(series, season)
-        seasons = np.stack([s[-season:, self._columns()] for s in series])
-        return seasons[:, np.arange(self._fitted.horizon) % season]
-
-
-@dataclass(kw_only=True, eq=False, repr=False)
-class WindowEstimator(SeriesEstimator):
-    """Forecasters that learn from windows of series.
-
-    Parameters
-    ----------
-    window : int, optional
-        Steps that a forecast is made from. `fit` cuts each series into all its windows of so many
-        steps and what follows them; default: one window for each series, as long as can be.
-    """
-
-    window: int | None = parameter(None, may_be.size(1), may_be.none, fixed=True)
-
-    def _lessons(
-        self, series: Series, extra: Series | None, ahead: int
-    ) -> tuple[list[Array], list[Array]]:
-        """Return the windows of each series, and the `ahead` steps that follow each of theirs.
-
-        Returns
-        -------
-        x : list of (windows, steps, features + ahead * exogenous features) arrays
-        y : list of (windows, steps, ahead * targets) arrays
-        """
-        least = 1 if self.window is None else int(self.window)
-        self._check_steps(series, least + ahead)
-        xs, ys = [], []
-        for x, s in zip(self._inputs(series, extra, ahead, ahead), series, strict=True):
-            y = _following(s[:, self._columns()], ahead)
-            size = len(x) if self.window is None else self.window
-            xs.append(_windows(x, size))
-            ys.append(_windows(y, size))
-        return xs, ys
-
-    def _inputs(self, series: Series, extra: Series | None, ahead: int, drop: int = 0) -> Series:
-        """Return series without their last `drop` steps.
-
-        With what is known of the `ahead` steps after each step.
-        """
-        series = [s[: len(s) - drop] for s in series]
-        if extra is None:
-            return series
-        return [
-            np.concatenate([s, _following(e, ahead)], axis=1)
-            for s, e in zip(series, extra, strict=True)
-        ]
-
-    def _recent(self, series: Series) -> Series:
-        """Return the last window of each series."""
-        window = self._fitted.window
-        return series if window is None else [s[-window:] for s in series]
-
-
-@dataclass(kw_only=True, eq=False, repr=False)
-class LinearForecaster(WindowEstimator):
-    """Linear regression on the window, by least squares (`numpy.linalg.lstsq`).
-
-    Parameters
-    ----------
-    **parameters
-        As for `Forecaster`: horizon, window, targets.
-
-    Attributes
-    ----------
-    coef_ : (window * features + 1, horizon * targets) array
-        The last row is the intercept.
-    """
-
-    def fit(self, X: Any, y: None = None, exogenous: Any = None) -> LinearForecaster:
-        """Solve for the weights; as `Forecaster.fit` otherwise. Windows must be of one length."""
-        with unchanged_by_errors(self, False):
-            self._remember()
-            series, extra = self._check_series(X, exogenous, 0, reset=True)
-            xs, ys = self._lessons(series, extra, self._fitted.horizon)
-            if len({x.shape[1] for x in xs}) > 1:
-                raise ValueError(f"{_name(self)} expected a window, or series of one length")
-            rows, truth = _design(np.concatenate(xs)), np.concatenate([y[:, -1] for y in ys])
-            self.coef_ = np.linalg.lstsq(rows, truth, rcond=None)[0]
-            self._steps = xs[0].shape[1]
-        return self
-
-    def _forecast(self, series: Series, extra: Series | None) -> Array:
-        self._check_steps(series, self._steps)
-        x = np.stack([s[-self._steps :] for s in self._inputs(series, extra, self._fitted.horizon)])
-        return (_design(x) @ self.coef_).reshape(len(x), self._fitted.horizon, -1)
-
-
-@dataclass(kw_only=True, eq=False, repr=False)
-class Forecaster(WindowEstimator, NetworkEstimator):
-    """The next steps of one or several time series, by a recurrent network and squared error.
+    A forecast is the weighted mean of those of a recurrent network, of ridge regression on the
+    window, of exponential smoothing, of the last season and of the last value. The weights come from
+    a backtest: each way learns from the series without their ends and forecasts these. Then all
+    learn anew from all data.
 
     Parameters
     ----------
     horizon : int
         Steps to forecast.
     window : int, optional
-        Steps that a forecast is made from. `fit` cuts each series into all its windows of so many
-        steps and what follows them; default: one window for each series, as long as can be.
-    targets : sequence of int, optional
-        The features to forecast; default all. The others are known up to the present only.
+        Steps that a forecast is made from. `fit` learns from all windows of so many steps and what
+        follows them. Default: two seasons, or three horizons where there is no season, fewer where
+        series are short; series shorter than that are continued to the front by their first value.
+        Series shorter than a window that is given raise.
+    season : int, optional
+        Steps after which series repeat what they do, 1 for none; default: as `fit` finds it.
+    targets : sequence of int or str, optional
+        The features to forecast, by position or name; default all. The others are known up to the
+        present only.
     strategy : {"direct", "iterated", "seq2seq"}
-        "direct" forecasts all steps of the horizon at once, after the last step. "seq2seq" does so
-        at every step, and learns from all of these forecasts. "iterated" learns to forecast one
-        step, and is fed its own forecasts.
+        How the network forecasts. "direct": all steps of the horizon at once, after the last step.
+        "seq2seq": at every step, and it learns from all of these forecasts. "iterated": it learns
+        to forecast one step, and is fed its own forecasts.
+    normalize : {"auto", "scale", "level", "none"}
+        What each window is made free of: "level" subtracts its last value, "scale" also divides by
+        its own deviation, so that series of all sizes count alike. "auto" takes what forecasts best
+        in the backtest.
+    linear : bool
+        Whether a ridge regression from the window to the horizon stands beside the network, which
+        then learns what it leaves over, beginning with nothing. ("seq2seq" has none.)
+    select : {"mean", "best", "network"}
+        What the backtest decides: the weights of a mean, or which way is best. "network" forecasts
+        by the network alone, without a backtest.
     standardize : bool
-        Whether features are brought to mean 0 and variance 1 over the series of `fit`;
+        Whether features are brought to mean 0 and variance 1 over the windows of `fit`;
         `loss_curve_` is then in these units.
     calibration_fraction : float
-        Part of the data that training leaves out for `predict_interval`; 0 for none. Of several
-        series whole ones are held out, of a single one the end; the same holds for early stopping.
+        Part of the data that is left out for `predict_interval`, which else goes by the errors of
+        the backtest. Of several series whole ones are held out, of a single one the end; the same
+        holds for early stopping.
     network : callable, optional
         ``network(n_features, n_outputs)`` returns a layer that replaces the default network: it
         gets (samples, time, n_features), batch first, and should take a seed of its own. With
         "seq2seq" it keeps the axis of time, else not. n_outputs is horizon * targets, or targets
         with "iterated"; n_features counts exogenous features once for each step ahead.
+    panel, missing
+        As for `SeriesEstimator`.
     **parameters
         As for `NetworkEstimator`.
 
     Attributes
     ----------
+    backtest_ : Backtest or None
+        The errors of each way of forecasting, "forecast" that of their mean. None without one.
+    weights_ : dict of str to float
+        Of each way in the forecast.
+    season_ : int
+        1 for none.
+    window_ : int
     residuals_ : (windows, horizon, targets) array, or None
-        Sorted absolute errors of the data held out with `calibration_fraction`.
+        Sorted absolute errors of the backtest, or of the data held out with
+        `calibration_fraction`; with windows free of scale in units of these.
 
     Examples
     --------
     >>> import numpy as np
     >>> from rnnfast import Forecaster
     >>> wave = np.sin(0.3 * np.arange(300))
-    >>> model = Forecaster(horizon=5, window=20, max_iter=20, random_state=0).fit(wave[:250])
+    >>> model = Forecaster(horizon=5, random_state=0).fit(wave[:250])
     >>> model.predict(wave[:250]).shape
     (5,)
-    >>> model.score(wave[:290]) > 0.9
+    >>> model.score(wave[250:290]) > 0.9
     True
     """
 
+    window: int | None = parameter(None, may_be.size(1), may_be.none, fixed=True)
+    season: int | None = parameter(None, may_be.size(1), may_be.none, fixed=True)
     strategy: str = parameter("direct", may_be.one_of("direct", "iterated", "seq2seq"), fixed=True)
+    normalize: str = parameter("auto", may_be.one_of("auto", *KINDS), fixed=True)
+    linear: bool = parameter(True, may_be.flag, fixed=True)
+    select: str = parameter("mean", may_be.one_of("mean", "best", "network"))
     standardize: bool = parameter(True, may_be.flag, fixed=True)
     calibration_fraction: float = parameter(
         0.0, may_be.number("a number from 0 to below 1", 0.0, 1.0, ends="low")
@@ -368,14 +140,17 @@ class Forecaster(WindowEstimator, NetworkEstimator):
         None, may_be.function, may_be.none, fixed=True
     )
 
-    def fit(self, X: Any, y: None = None, exogenous: Any = None) -> Forecaster:
-        """Train on series. As `SeriesEstimator.fit` otherwise.
+    _updates = 500
+
+    def fit(self, X: Any, y: Any = None, exogenous: Any = None, *, static: Any = None) -> Forecaster:
+        """Learn to forecast the later steps of series from the earlier ones.
+
+        A warm fit trains the network further; windows, linear path and weights stay.
 
         Parameters
         ----------
-        X : series
-        y : None
-        exogenous : series, optional
+        X, y, exogenous, static
+            As for `SeriesEstimator.fit`.
 
         Returns
         -------
@@ -383,15 +158,20 @@ class Forecaster(WindowEstimator, NetworkEstimator):
         """
         goes_on = self._continues()
         with unchanged_by_errors(self, goes_on):
-            self._fit(X, exogenous, goes_on)
+            self._fit(self._read(X, y, exogenous, static, 0, not goes_on), goes_on)
         return self
 
-    def partial_fit(self, X: Any, y: None = None, exogenous: Any = None) -> Forecaster:
-        """Train for one epoch; as `fit` otherwise. Nothing is held out.
+    def partial_fit(
+        self, X: Any, y: Any = None, exogenous: Any = None, *, static: Any = None
+    ) -> Forecaster:
+        """Train the network for one epoch; as `fit` otherwise. Nothing is held out.
+
+        Without a `fit` before it, forecasts are those of the network alone, which has no linear
+        path then; scales are learnt as data come.
 
         Parameters
         ----------
-        X, y, exogenous
+        X, y, exogenous, static
             As for `fit`.
 
         Returns
@@ -400,257 +180,485 @@ class Forecaster(WindowEstimator, NetworkEstimator):
         """
         goes_on = self._continues(partial=True)
         with unchanged_by_errors(self, goes_on):
-            self._fit(X, exogenous, goes_on, partial=True)
+            self._fit(self._read(X, y, exogenous, static, 0, not goes_on), goes_on, partial=True)
         return self
 
-    def _fit(self, X: Any, exogenous: Any, goes_on: bool, partial: bool = False) -> None:
-        self._remember()
-        ahead = self._ahead()
-        series, extra = self._check_series(X, exogenous, 0, reset=not goes_on)
-        everything = list(range(self.n_features_in_))
-        targets = everything if self.targets is None else list(self.targets)
-        if self.strategy == "iterated" and targets != everything:
-            raise ValueError(
-                f"Forecaster expected all features as targets with strategy 'iterated', which "
-                f"feeds them back, got {self.targets!r}"
-            )
+    def _fit(self, given: Given, goes_on: bool, partial: bool = False) -> None:
         if not goes_on:
             self._reset()
-        calibration: Any = None
-        validation: Any = None
+            self._plan(given)
+        windows = self._windows(given)
+        places = self._places(windows, given)
+        calibration = validation = places[:0]
         if self.calibration_fraction and not partial:
-            series, extra, *calibration = self._hold_out("calibration_fraction", series, extra)
+            places, calibration = self._hold_out("calibration_fraction", windows, places)
         if self.early_stopping and not partial:
-            series, extra, *validation = self._hold_out("validation_fraction", series, extra)
+            places, validation = self._hold_out("validation_fraction", windows, places)
         if not goes_on:
-            self._learn_scales(series, extra)
-        n_features = self.n_features_in_ + ahead * self._n_exogenous
-
-        def network() -> Sequential:
-            return self._network(n_features, ahead * len(targets))
-
-        if goes_on:
-            self._go_on(network)
+            self.residuals_, self.backtest_, self.weights_ = None, None, {"network": 1.0}
+            self._smoothed, self._path = None, None
+            kind = {"auto": "scale"}.get(self.normalize, self.normalize)
+            if self.select != "network" and not partial:
+                kind = self._choose(windows, places, kind)
+            self._prepare(windows, places, kind, self.linear and not partial)
+            self._start(self._network())
         else:
-            self._start(network())
-        if validation is not None:
-            validation = self._data(*validation)
-        data = self._data(series, extra)
-        self._train(
-            self._batches(data, self._seed()),
-            losses.squared_error,
-            validation=None if validation is None else self._batches(validation),
-            partial=partial,
+            if partial and self._network_path is None and self._path is None:
+                self._levels.learn(windows, places)
+            self._go_on(self._network)
+        self._learn(windows, places, validation, partial)
+        if len(calibration):
+            self._calibrate(windows, calibration)
+        self._remember(given)
+
+    # ---- what is decided before
+
+    def _plan(self, given: Given) -> None:
+        """Find the season, and set the window."""
+        horizon, learnt_y = int(self.horizon), given.y is not None
+        columns = self._target_columns
+        if self.strategy == "iterated" and columns != list(range(given.values[0].shape[1])):
+            raise ValueError(
+                "Forecaster expected all features as targets with strategy 'iterated', which feeds "
+                f"them back, got {self.targets!r}"
+            )
+        lengths = [len(v) for v in given.values]
+        if learnt_y:
+            season, window = 1, lengths[0]
+        else:
+            season = self.season or find_season([v[:, k] for v in given.values for k in columns])
+            window = self.window or default_window(int(np.median(lengths)), horizon, season)
+        least = window if self.window is not None and not learnt_y else 1
+        if not learnt_y:
+            self._check_contexts(given, least + horizon)
+        self._fitted = SimpleNamespace(
+            horizon=horizon,
+            window=int(window),
+            least=least,
+            strategy=self.strategy,
+            learnt_y=learnt_y,
+            season=int(season),
+            memory=int(window if self.window else max(window, MEMORY * season, 100)),
         )
-        self.residuals_ = None if calibration is None else self._residuals(*calibration)
+        self.season_, self.window_ = int(season), int(window)
 
-    def predict_interval(
-        self, X: Any, level: float = 0.9, exogenous: Any = None
-    ) -> tuple[Array, Array]:
-        """Forecast intervals, by split conformal prediction.
+    def _places(self, windows: Windows, given: Given) -> Array:
+        """Return the places that can be learnt from: those with a window before them.
 
-        Each step of the horizon and each target has an interval of its own, the forecast plus and
-        minus a quantile of the errors on the data held out with `calibration_fraction` (Lei et
-        al., "Distribution-free predictive inference for regression", 2018). Each holds the true
-        value with a probability of at least `level` where the held-out windows and the new one
-        are exchangeable: with independent series of one window each. For windows of one series
-        that is an approximation, good where the series does not change its ways. The intervals of
-        a whole horizon hold all its values together less often.
-
-        Parameters
-        ----------
-        X : series
-        level : float, default 0.9
-            Between 0 and 1.
-        exogenous : series, optional
-            As for `predict`.
-
-        Returns
-        -------
-        lower, upper : arrays as `predict` returns them
-
-        Raises
-        ------
-        ValueError
-            Without data held out, and with too little of it for `level`.
+        Where the window was not given, series that are too short for it have one place at least.
         """
-        forecast = self.predict(X, exogenous)
-        if self.residuals_ is None:
-            raise ValueError(
-                "Forecaster expected calibration_fraction > 0 in fit for predict_interval, got 0"
-            )
-        if not is_number(level) or not 0.0 < level < 1.0:
-            raise ValueError(f"Forecaster expected level between 0 and 1, got {level!r}")
-        n = len(self.residuals_)
-        rank = math.ceil((n + 1) * level)
-        if rank > n:
-            raise ValueError(
-                f"Forecaster expected more than {n} held-out windows for level {level}: raise "
-                "calibration_fraction"
-            )
-        margin = _as_given(self.residuals_[rank - 1 : rank], X)
-        return forecast - margin, forecast + margin
+        if self._fitted.learnt_y:
+            return windows.ends()
+        fitted = self._fitted
+        self._check_contexts(given, fitted.least + fitted.horizon)
+        return np.concatenate(
+            [
+                windows.at(i, max(min(fitted.window, last), fitted.least), last)
+                for i, last in enumerate(windows.lengths - fitted.horizon)
+            ]
+        )
 
-    # ---- training
+    def _hold_out(self, name: str, windows: Windows, places: Array) -> tuple[Array, Array]:
+        """Return places to learn from, and those held out."""
+        fraction = getattr(self, name)
+        which = windows.series_of(places)
+        known = np.unique(which)
+        if len(known) > 1:
+            n = math.ceil(fraction * len(known))
+            if n == len(known):
+                raise ValueError(
+                    f"Forecaster expected {name} to leave some of {n} series, got {fraction}"
+                )
+            held = np.isin(which, self._random_state.permutation(known)[:n])
+            return places[~held], places[held]
+        steps = windows.steps(places)
+        end = int(steps[-1]) + self._fitted.horizon
+        cut = end - math.ceil(fraction * end)
+        early, late = steps + self._fitted.horizon <= cut, steps >= cut
+        if not early.any() or not late.any():
+            raise ValueError(
+                f"Forecaster expected {name} to leave windows of {self._fitted.window} steps and "
+                f"{self._fitted.horizon} after them on both sides, of a series of {end} steps, got "
+                f"{fraction}"
+            )
+        return places[early], places[late]
+
+    # ---- the choice
+
+    def _choose(self, windows: Windows, places: Array, kind: str) -> str:
+        """Measure each way of forecasting on the ends of series; return what windows are free of."""
+        horizon, season = self._fitted.horizon, self._fitted.season
+        early, test, cuts = split_end(windows, places, horizon)
+        kinds = KINDS if self.normalize == "auto" else (kind,)
+        if not len(early) or not len(test):
+            self._path = self._linear_path(windows, places, kind)
+            names = ["network", "linear", *naive_paths(windows, places[:1], horizon, season)]
+            self.weights_ = {name: 1.0 / len(names) for name in names}
+            return kind
+        truth, scale = windows.following(test), scales(windows, cuts, test, season)
+
+        def error(forecast: Array) -> float:
+            found = float(np.mean(np.abs(forecast - truth) / scale[:, np.newaxis]))
+            return found if np.isfinite(found) else np.inf
+
+        path, linear = choose_level(self, kinds, windows, early, test, error)
+        kind = path.levels.kind
+        forecasts = {"network": self._twin(windows, early, kind, test), "linear": linear}
+        if not self._fitted.learnt_y:
+            memory = self._fitted.memory
+            head = self._heads(windows, cuts)
+            self._smoothed, forecast = choose_smoothing(
+                season, memory, windows, head, test, error
+            )
+            forecasts["smoothing"] = forecast
+        forecasts |= naive_paths(windows, test, horizon, season)
+        errors = {name: error(f) for name, f in forecasts.items()}
+        origins = len(np.unique(windows.steps(test))) if len(windows.lengths) == 1 else len(test)
+        weights = combine(errors, origins)
+        if self.select == "best":
+            best = min(errors, key=lambda name: errors[name])
+            weights = {name: float(name == best) for name in errors}
+        self.weights_ = weights
+        mean = mean_forecast(forecasts, weights)
+        self.backtest_ = measure(truth, {"forecast": mean} | forecasts, scale, weights, season)
+        self._path = self._linear_path(windows, places, kind)
+        if self._smoothed is not None:
+            ends = np.full(len(windows.lengths), 0)
+            np.maximum.at(ends, windows.series_of(places), windows.steps(places) + horizon)
+            self._smoothed.fit(self._heads(windows, ends), windows.targets)
+        self._keep_residuals(windows, test, truth, mean)
+        return kind
+
+    def _heads(self, windows: Windows, cuts: Array) -> list[Array]:
+        """Return series up to some steps, without those of which nothing is left."""
+        return [
+            windows.flat[start : start + cut]
+            for start, cut in zip(windows.starts, cuts, strict=True)
+            if cut > 0
+        ]
+
+    def _twin(self, windows: Windows, early: Array, kind: str, test: Array) -> Array:
+        """Return the forecasts of a network that has learnt from early windows only."""
+        twin = clone(self).set_params(
+            callbacks=[c for c in self.callbacks if not isinstance(c, Callback)], verbose=False
+        )
+        twin._random_state = check_random_state(self._seed())
+        twin._fitted, twin._counts = self._fitted, self._counts
+        twin._target_columns, twin.n_features_in_ = self._target_columns, self.n_features_in_
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            twin._prepare(windows, early, kind, self.linear)
+            twin._start(twin._network())
+            twin._learn(windows, early, early[:0], False)
+        return twin._network_forecast(windows, test, self._fitted.horizon)
+
+    def _linear_path(self, windows: Windows, places: Array, kind: str, ahead: int = 0) -> LinearPath:
+        levels = Levels(self, kind, self.standardize, windows.targets).fit(windows, places)
+        return LinearPath(levels, ahead or windows.ahead).fit(windows, places)
+
+    # ---- the network
 
     def _ahead(self) -> int:
         """Return how many steps the network forecasts at once."""
-        return 1 if self._fitted.strategy == "iterated" else self._fitted.horizon
+        return 1 if self._fitted.strategy == "iterated" else int(self._fitted.horizon)
 
-    def _network(self, n_features: int, n_outputs: int) -> Sequential:
-        keeps_time = self.strategy == "seq2seq"
+    def _prepare(self, windows: Windows, places: Array, kind: str, linear: bool) -> None:
+        """Learn levels, and the linear path beside the network."""
+        ahead, self._network_path, self._left = self._ahead(), None, 1.0
+        if linear and self._fitted.strategy != "seq2seq":
+            path = getattr(self, "_path", None)
+            if path is None or path.ahead != ahead:
+                path = self._linear_path(windows, places, kind, ahead)
+            self._network_path, self._levels = path, path.levels
+            self._left = self._residual_scale(windows, places)
+        else:
+            self._levels = Levels(self, kind, self.standardize, windows.targets)
+            self._levels.fit(windows, places)
+
+    def _residual_scale(self, windows: Windows, places: Array) -> Any:
+        """Return the deviation of what the linear path leaves over, of each target."""
+        some = places[:: max(1, len(places) // 1024)]
+        _, y = self._take(windows, some, scale=False)
+        deviation = np.sqrt(np.mean(np.square(y.reshape(len(y), self._ahead(), -1)), axis=(0, 1)))
+        return np.where(deviation > 1e-6, deviation, 1.0)
+
+    def _network(self) -> Sequential:
+        n_extra, n_static = self._counts
+        n_features = self._inputs_of() + self._ahead() * n_extra + n_static
+        n_outputs = self._ahead() * len(self._target_columns)
+        keeps_time = self._fitted.strategy == "seq2seq"
         if self.network is not None:
             model = Sequential(make_network(self, n_features, n_outputs))
         else:
             layers = self._recurrent_layers(n_features)
             width = next(x.out_size for x in reversed(layers) if x.out_size)
             last = [] if keeps_time else [Last(batch_first=True)]
-            model = Sequential(*layers, *last, Linear(width, n_outputs, seed=self._seed()))
+            head = Linear(width, n_outputs, seed=self._seed())
+            if self._network_path is not None:
+                head.load_state_dict({k: 0.0 * v for k, v in head.state_dict().items()})
+            model = Sequential(*layers, *last, head)
         check_network(self, model, n_outputs, keeps_time)
+        ends = np.array([self._fitted.window])
+        check_steps_left(self, model, ends)
+        if keeps_time:
+            self._check_aligned(model, ends)
         return model
 
-    def _learn_scales(self, series: Series, extra: Series | None) -> None:
-        self._scaler, self._target_scaler = Scaler(self, "X"), Scaler(self, "X")
-        self._extra_scaler = Scaler(self, "exogenous")
-        if self.standardize:
-            rows = np.concatenate(series)
-            self._scaler = self._scaler.updated(rows)
-            self._target_scaler = self._target_scaler.updated(rows[:, self._columns()])
-            if extra is not None:
-                self._extra_scaler = self._extra_scaler.updated(np.concatenate(extra))
+    def _inputs_of(self) -> int:
+        """Return the features of a step, those that tell what is missing among them."""
+        return self.n_features_in_ * (2 if self.missing == "mask" else 1)
 
-    def _scaled(self, series: Series, extra: Series | None) -> tuple[Series, Series | None]:
-        scaled = [self._scaler(s) for s in series]
-        return scaled, None if extra is None else [self._extra_scaler(e) for e in extra]
+    def _learn(self, windows: Windows, places: Array, validation: Array, partial: bool) -> None:
+        def take(some: Array) -> tuple[Array, Array]:
+            return self._take(windows, some)
 
-    def _data(self, series: Series, extra: Series | None) -> tuple[Array, ...]:
-        """Return x, y and, where they differ, lengths, for `rnnfast.fit`."""
-        xs, ys = self._lessons(*self._scaled(series, extra), self._ahead())
-        x, lengths = _join(xs)
-        ends = np.full(len(x), x.shape[1]) if lengths is None else lengths
-        check_steps_left(self, self.model_, ends)
-        if self.strategy == "seq2seq" and self.window is not None:
-            self._check_aligned(ends)
-        if self.strategy == "seq2seq":
-            y, _ = _join(ys)
+        trivial = None
+        if self.select == "network" and self._network_path is None and not partial:
+            some = validation if len(validation) else places
+            y = take(some[:: max(1, len(some) // 1024)])[1]
+            trivial = float(np.var(y - y.mean(axis=0)))
+        self._train(
+            Batches(take, places, self.batch_size, self._seed()),
+            losses.squared_error,
+            validation=Batches(take, validation, self.batch_size) if len(validation) else None,
+            partial=partial,
+            trivial=trivial,
+        )
+
+    def _take(self, windows: Windows, places: Array, scale: bool = True) -> tuple[Array, Array]:
+        """Return a batch: inputs and targets of the network."""
+        levels, ahead = self._levels, self._ahead()
+        x = windows.context(places)
+        level, unit = levels.of(x)
+        scaled = levels.scaled(x, level, unit)
+        known, static = self._beside(windows, places)
+        following = windows.following(places, ahead)
+        if self._fitted.strategy == "seq2seq":
+            both = np.concatenate([x[..., windows.targets], following], axis=1)
+            y = levels.target(both, level, unit)
+            size = x.shape[1]
+            y = np.concatenate([y[:, 1 + k : 1 + k + size] for k in range(ahead)], axis=2)
             # a convolution may give outputs at some steps only: each at the step it comes after
-            outputs = self.model_.out_lengths(np.arange(1, y.shape[1] + 1))
-            y = y[:, np.searchsorted(outputs, np.arange(1, outputs[-1] + 1))]
+            if hasattr(self, "model_"):
+                outputs = self.model_.out_lengths(np.arange(1, size + 1))
+                y = y[:, np.searchsorted(outputs, np.arange(1, outputs[-1] + 1))]
         else:
-            y = np.concatenate([piece[:, -1] for piece in ys])
-        return (x, y) if lengths is None else (x, y, lengths)
+            y = levels.target(following, level, unit)
+            if self._network_path is not None:
+                y = y - self._network_path.scaled(scaled, known, static)
+                y = y / self._left if scale else y
+            y = y.reshape(len(y), -1)
+        return self._network_inputs(scaled, known, static), np.asarray(y, np.float32)
 
-    def _batches(self, data: tuple[Array, ...], seed: int | None = None) -> Batches:
-        def take(some: Array) -> tuple[Array, ...]:
-            return tuple(array[some] for array in data)
+    def _beside(self, windows: Windows, places: Array) -> tuple[Array | None, Array | None]:
+        known = self._levels.known(windows.known(places, self._ahead()))
+        return known, self._levels.fixed(windows.static(places))
 
-        return Batches(take, np.arange(len(data[0])), self.batch_size, seed)
-
-    def _hold_out(self, name: str, series: Series, extra: Series | None) -> Any:
-        """Return series and extra ones to train on, and those held out: a list of four."""
-        fraction = getattr(self, name)
-        if len(series) > 1:
-            order = self._random_state.permutation(len(series))
-            n = math.ceil(fraction * len(series))
-            if n == len(series):
-                raise ValueError(
-                    f"Forecaster expected {name} to leave some of {n} series, got {fraction}"
-                )
-            parts = [
-                [None if v is None else [v[i] for i in which] for v in (series, extra)]
-                for which in (order[n:], order[:n])
-            ]
-        elif self.window is None:
-            raise ValueError(f"Forecaster expected a window, for {name} of a single series")
-        else:
-            # the steps forecast there are the last ones; their windows reach back before them
-            end = len(series[0]) - math.ceil(fraction * len(series[0]))
-            parts = [
-                [None if v is None else [v[0][cut]] for v in (series, extra)]
-                for cut in (slice(end), slice(max(end - self.window, 0), None))
-            ]
-        return parts[0] + parts[1]
-
-    def _residuals(self, series: Series, extra: Series | None) -> Array:
-        def cut(values: Series) -> Series:
-            size = None if self.window is None else self.window + self.horizon
-            return [w for v in values for w in _windows(v, size or len(v))]
-
-        if self.window is not None:
-            self._check_steps(series, self.window + self.horizon)
-        contexts, truth = self._cut(cut(series))
-        forecast = self._forecast(contexts, None if extra is None else cut(extra))
-        return np.sort(np.abs(truth - forecast), axis=0)
+    def _network_inputs(self, x: Array, known: Array | None, static: Array | None) -> Array:
+        inputs = step_inputs(x, known, static, self._ahead())
+        largest = max(inputs.max(initial=0.0), -inputs.min(initial=0.0))
+        if not largest <= np.finfo(np.float32).max:
+            raise ValueError(
+                "Forecaster expected X of values that, scaled, float32 can hold, got values too "
+                f"large: {largest:.3g}"
+            )
+        return np.asarray(inputs, np.float32)
 
     # ---- forecasts
 
-    def _forecast(self, series: Series, extra: Series | None) -> Array:
-        series, extra = self._scaled(series, extra)
-        if self._fitted.strategy != "iterated":
-            y = self._outputs(series, extra).reshape(len(series), self._fitted.horizon, -1)
-        else:
-            for _ in range(self._fitted.horizon):
-                known: Series | None = None
-                if extra is not None:
-                    known = [e[: len(s) + 1] for e, s in zip(extra, series, strict=True)]
-                following = self._outputs(series, known)[:, np.newaxis]
-                series = [np.concatenate(pair) for pair in zip(series, following, strict=True)]
-            y = np.stack([s[-self._fitted.horizon :] for s in series])
-        return self._target_scaler.inverse(y)
+    def _least(self) -> int:
+        return int(self._fitted.least)
 
-    def _outputs(self, series: Series, extra: Series | None) -> Array:
-        """Return the network's outputs after the last step of each series."""
-        x, lengths = pad(self._recent(self._inputs(series, extra, self._ahead())))
-        ends = np.full(len(x), x.shape[1]) if lengths is None else lengths
-        check_steps_left(self, self.model_, ends)
-        outputs = predict(self.model_, x, lengths)
-        if self._fitted.strategy != "seq2seq":
-            return outputs
-        return outputs[np.arange(len(x)), self._check_aligned(ends) - 1]
+    def _memory(self) -> int:
+        return int(max(self._fitted.memory, self._fitted.window))
 
-    def _check_aligned(self, ends: Array) -> Array:
-        """Return how many outputs there are, the last of them at the last of `ends` steps."""
-        last: Array = self.model_.out_lengths(ends)
-        if (last == self.model_.out_lengths(ends - 1)).any():
+    def _forecast_block(self, windows: Windows, places: Array, steps: int) -> Array:
+        horizon, season = self._fitted.horizon, self._fitted.season
+        if steps > horizon and windows.targets != list(range(windows.flat.shape[1])):
+            raise ValueError(
+                f"Forecaster expected a horizon of at most {horizon}, as in fit, or all features "
+                f"as targets, which are fed back, got {steps}"
+            )
+        forecasts = naive_paths(windows, places, steps, season)
+        if self.weights_.get("network"):
+            forecasts["network"] = self._network_forecast(windows, places, steps)
+        if self.weights_.get("linear"):
+            assert self._path is not None
+            forecasts["linear"] = roll(self._path, windows, places, steps, horizon)
+        if self.weights_.get("smoothing"):
+            assert self._smoothed is not None
+            forecasts["smoothing"] = self._smoothed.forecast(windows, places, steps)
+        forecast: Array = mean_forecast(forecasts, self.weights_)
+        return forecast
+
+    def _network_forecast(self, windows: Windows, places: Array, steps: int) -> Array:
+        return roll(self._network_block, windows, places, steps, self._ahead())
+
+    def _network_block(self, x: Array, known: Array | None, static: Array | None) -> Array:
+        """Return the (n, ahead, targets) that follow windows, by the network."""
+        levels = self._levels
+        level, unit = levels.of(x)
+        scaled = levels.scaled(x, level, unit)
+        known, static = levels.known(known), levels.fixed(static)
+        outputs = predict(self.model_, self._network_inputs(scaled, known, static), None)
+        if self._fitted.strategy == "seq2seq":
+            outputs = outputs[:, -1]
+        y = np.asarray(outputs, np.float64).reshape(len(x), self._ahead(), -1)
+        if self._network_path is not None:
+            y = y * self._left + self._network_path.scaled(scaled, known, static)
+        return levels.inverse(y, level, unit)
+
+    def _check_aligned(self, model: Sequential, ends: Array) -> None:
+        last: Array = model.out_lengths(ends)
+        if (last == model.out_lengths(ends - 1)).any():
             raise ValueError(
                 "Forecaster expected network to give an output at the last step of series, got "
-                f"{last[:5]} outputs from {ends[:5]} steps (the first ones)"
+                f"{last} outputs from {ends} steps"
             )
-        return last
 
+    # ---- intervals and backtests
 
-def _following(series: Array, ahead: int) -> Array:
-    """Return for each step of (T, F) the next `ahead` ones side by side: (T - ahead, ahead * F)."""
-    steps = np.moveaxis(sliding_window_view(series[1:], ahead, axis=0), 2, 1)
-    return steps.reshape(len(steps), -1)
+    def predict_interval(
+        self,
+        X: Any = None,
+        level: float = 0.9,
+        exogenous: Any = None,
+        *,
+        horizon: int | None = None,
+        static: Any = None,
+    ) -> tuple[Any, Any]:
+        """Forecast intervals, by split conformal prediction.
 
+        Each step of the horizon and each target has an interval of its own, the forecast plus and
+        minus a quantile of the errors of the backtest, or of the data held out with
+        `calibration_fraction` (Lei et al., "Distribution-free predictive inference for regression",
+        2018). Each holds the true value with a probability of at least `level` where the windows
+        of these errors and the new one are exchangeable: with independent series of one window
+        each. For windows of one series that is an approximation, good where the series does not
+        change its ways. The intervals of a whole horizon hold all its values together less often.
 
-def _windows(series: Array, size: int) -> Array:
-    """Return all windows of (T, F): a (T - size + 1, size, F) view."""
-    return np.moveaxis(sliding_window_view(series, size, axis=0), 2, 1)
+        Parameters
+        ----------
+        X : series, optional
+            As for `predict`.
+        level : float, default 0.9
+            Between 0 and 1.
+        exogenous, horizon, static
+            As for `predict`; not beyond the parameter `horizon`.
 
+        Returns
+        -------
+        lower, upper : as `predict` returns forecasts
 
-def _join(pieces: list[Array]) -> tuple[Array, Array | None]:
-    """Return pieces (n_i, steps_i, F) as one array, and lengths where the steps differ."""
-    if len({piece.shape[1] for piece in pieces}) == 1:
-        return np.concatenate(pieces), None
-    return pad([window for piece in pieces for window in piece])
+        Raises
+        ------
+        ValueError
+            Without errors to go by, and with too few of them for `level`.
+        """
+        check_is_fitted(self)
+        if self.residuals_ is None:
+            raise ValueError(
+                "Forecaster expected a backtest (select='mean', and series long enough for one) or "
+                "calibration_fraction > 0 in fit for predict_interval"
+            )
+        if not is_number(level) or not 0.0 < level < 1.0:
+            raise ValueError(f"Forecaster expected level between 0 and 1, got {level!r}")
+        steps = self._horizon(horizon)
+        if steps > self._fitted.horizon:
+            raise ValueError(
+                f"Forecaster expected a horizon of at most {self._fitted.horizon} for intervals, "
+                f"got {steps}"
+            )
+        reach = margin(self.residuals_, float(level))
+        if reach is None:
+            raise ValueError(
+                f"Forecaster expected more than {len(self.residuals_)} windows whose errors are "
+                f"known for level {level}: longer series, or a larger calibration_fraction"
+            )
+        given = self._given(X, exogenous, static, steps)
+        windows = self._windows(given)
+        places = windows.ends()
+        forecast = self._forecast(windows, places, steps)
+        far = reach[:steps] * self._interval_units(windows, places)[:, np.newaxis]
+        return self._give(given, forecast - far), self._give(given, forecast + far)
 
+    def backtest(
+        self,
+        X: Any,
+        exogenous: Any = None,
+        *,
+        origins: int = 10,
+        step: int | None = None,
+        static: Any = None,
+    ) -> Backtest:
+        """Measure the forecasts of the ends of series that were not learnt from.
 
-def _design(x: Array) -> Array:
-    rows = x.reshape(len(x), -1)
-    return np.hstack([rows, np.ones((len(x), 1), rows.dtype)])
+        An estimator with the same parameters learns from the steps before the first origin; this
+        one stays as it is.
 
+        Parameters
+        ----------
+        X, exogenous, static
+            As for `fit`.
+        origins : int, default 10
+            From which forecasts are made, in each series. The last one is `horizon` steps before
+            its end.
+        step : int, optional
+            Steps between them; default `horizon`.
 
-def _as_given(forecast: Array, X: Any) -> Array:
-    """Return (samples, horizon, targets) with the axes that X has."""
-    if is_ragged(X):
-        return forecast[..., 0] if np.ndim(plain(X)[0]) == 1 else forecast
-    n = axes(X)
-    if n == 3:
-        return forecast
-    return forecast[..., 0] if n == 2 else forecast[0, :, 0]
+        Returns
+        -------
+        Backtest
+            A row "forecast", and one for each of the ways that it is a mean of.
+        """
+        for name, value in (("origins", origins), ("step", self.horizon if step is None else step)):
+            if not may_be.size(1).holds(value):
+                raise ValueError(f"Forecaster expected {name} as an integer >= 1, got {value!r}")
+        horizon = int(self.horizon)
+        reach = horizon + (int(origins) - 1) * int(step or horizon)
+        one = clone(self)
+        one._check_parameters()
+        given = one._read(X, None, exogenous, static, 0, reset=True)
+        one._check_contexts(given, reach + horizon + 1)
+        early = given._replace(
+            values=[v[:-reach] for v in given.values],
+            extra=None if given.extra is None else [e[:-reach] for e in given.extra],
+        )
+        one._fit(early._replace(form=given.form), goes_on=False)
+        windows = one._windows(given)
+        cuts = windows.lengths - reach
+        places = np.concatenate(
+            [windows.starts + cuts + k * int(step or horizon) for k in range(int(origins))]
+        )
+        forecasts = {"forecast": one._forecast(windows, places, horizon)}
+        weights = one.weights_
+        for name in weights:
+            one.weights_ = {name: 1.0}
+            forecasts[name] = one._forecast(windows, places, horizon)
+        scale = scales(windows, cuts, places, one.season_)
+        return measure(windows.following(places), forecasts, scale, weights, one.season_)
 
+    def _calibrate(self, windows: Windows, places: Array) -> None:
+        forecast = self._forecast(windows, places, self._fitted.horizon)
+        self._keep_residuals(windows, places, windows.following(places), forecast)
 
-def _name(owner: Any) -> str:
-    return type(owner).__name__
+    def _keep_residuals(
+        self, windows: Windows, places: Array, truth: Array, forecast: Array
+    ) -> None:
+        """Keep sorted absolute errors for intervals."""
+        self._scaled_intervals = (
+            self._path.levels if self._path is not None else self._levels
+        ).kind == "scale"
+        units = self._interval_units(windows, places)
+        errors = np.abs(truth - forecast) / units[:, np.newaxis]
+        self.residuals_ = np.sort(errors, axis=0)
+
+    def _interval_units(self, windows: Windows, places: Array) -> Array:
+        """Return what the errors of windows are measured in: (n, targets)."""
+        if not self._scaled_intervals:
+            return np.ones((len(places), len(windows.targets)))
+        levels = self._levels if self._path is None else self._path.levels
+        return np.concatenate(
+            [levels.of(windows.context(chunk))[1][:, windows.targets]
+             for chunk in windows.chunks(places)]
+        )

@@ -1,0 +1,193 @@
+"""A table of forecasts that were made where the truth is known, and what follows from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from ..layers.base import Array
+
+METRICS = ("MAE", "RMSE", "MASE", "WAPE", "coverage")
+LEVEL = 0.9  # of the intervals whose coverage is counted
+POWER = 4.0  # of the ratio of errors in weights
+WORST = 2.0  # times the least error: what is worse has no weight
+
+
+@dataclass(eq=False, repr=False)
+class Backtest(Mapping[str, Any]):
+    """Errors of forecasts from several origins, a row for each way of forecasting.
+
+    A mapping of names to rows: ``backtest["linear"]["MAE"]``. Printed it is a table.
+
+    Parameters
+    ----------
+    rows : dict of str to dict
+        For each way "MAE" (mean absolute error), "RMSE", "MASE" (MAE over that of the season before,
+        or the step before, within the data that were learnt from), "WAPE" (sum of absolute errors
+        over sum of absolute values), "coverage" (part of values within 90% intervals set by the
+        errors of the earlier origins; NaN with fewer than ten) and "weight" (in the forecast; NaN
+        where it has none to have).
+    by_step : dict of str to (horizon,) array
+        MASE of each step ahead.
+    origins : int
+        Forecasts that were made.
+    horizon, season : int
+    """
+
+    rows: dict[str, dict[str, float]]
+    by_step: dict[str, Array] = field(default_factory=dict)
+    origins: int = 0
+    horizon: int = 1
+    season: int = 1
+
+    def __getitem__(self, name: str) -> dict[str, float]:
+        """Return a row."""
+        return self.rows[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names."""
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.rows)
+
+    @property
+    def best(self) -> str:
+        """The name of least MASE."""
+        return min(self.rows, key=lambda name: self.rows[name]["MASE"])
+
+    def __repr__(self) -> str:
+        """Return the table."""
+        if not self.rows:
+            return "Backtest: no origins, as the series are too short for any"
+        columns = [*METRICS, "weight"]
+        cells = [
+            [name] + ["-" if math.isnan(row[c]) else f"{row[c]:.4g}" for c in columns]
+            for name, row in self.rows.items()
+        ]
+        widths = [max(len(c[i]) for c in [["", *columns], *cells]) for i in range(len(columns) + 1)]
+        season = f", season {self.season}" if self.season > 1 else ""
+        lines = [
+            f"Backtest of {self.origins} origin{'s' if self.origins != 1 else ''}, "
+            f"horizon {self.horizon}{season}"
+        ]
+        for line in [["", *columns], *cells]:
+            first = line[0].ljust(widths[0])
+            rest = "  ".join(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))
+            lines.append(f"{first}  {rest}")
+        return "\n".join(lines)
+
+    __str__ = __repr__
+
+    def to_frame(self) -> Any:
+        """Return the table as a DataFrame of pandas."""
+        import pandas
+
+        return pandas.DataFrame.from_dict(self.rows, orient="index")
+
+
+def measure(
+    truth: Array,
+    forecasts: Mapping[str, Array],
+    scale: Array,
+    weights: Mapping[str, float] | None = None,
+    season: int = 1,
+) -> Backtest:
+    """Return the table of forecasts.
+
+    Parameters
+    ----------
+    truth : (n, horizon, targets) array
+        In order of time.
+    forecasts : mapping of str to such arrays
+    scale : (n, targets) array
+        What absolute errors are divided by in MASE.
+    weights : mapping of str to float, optional
+    season : int
+    """
+    rows, by_step = {}, {}
+    for name, forecast in forecasts.items():
+        error = np.abs(forecast - truth)
+        scaled = error / scale[:, np.newaxis]
+        by_step[name] = scaled.mean(axis=(0, 2))
+        rows[name] = {
+            "MAE": float(error.mean()),
+            "RMSE": float(np.sqrt(np.mean(error**2))),
+            "MASE": float(scaled.mean()),
+            "WAPE": float(error.sum() / max(np.abs(truth).sum(), 1e-300)),
+            "coverage": _coverage(scaled),
+            "weight": math.nan if weights is None else weights.get(name, math.nan),
+        }
+    return Backtest(rows, by_step, len(truth), truth.shape[1], season)
+
+
+def combine(errors: Mapping[str, float], origins: int) -> dict[str, float]:
+    """Return the weights of forecasts in their mean: a power of the ratio of their errors.
+
+    Where origins are few the errors say little, and weights are nearer to equal ones.
+
+    Parameters
+    ----------
+    errors : mapping of str to float
+        Mean absolute scaled errors.
+    origins : int
+        How many they are means over.
+    """
+    least = min(errors.values())
+    if least <= 0.0:
+        best = [name for name, e in errors.items() if e <= 0.0]
+        return {name: 1.0 / len(best) if name in best else 0.0 for name in errors}
+    power = POWER * (origins + 1) / (origins + 4)
+    raw = {n: 0.0 if e > WORST * least else (least / e) ** power for n, e in errors.items()}
+    total = sum(raw.values())
+    return {name: value / total for name, value in raw.items()}
+
+
+def mean_forecast(forecasts: Mapping[str, Array], weights: Mapping[str, float]) -> Any:
+    """Return the weighted mean."""
+    return sum(w * forecasts[name] for name, w in weights.items() if w)
+
+
+def margin(residuals: Array, level: float) -> Array | None:
+    """Return how far intervals reach, by split conformal prediction.
+
+    Parameters
+    ----------
+    residuals : (n, horizon, targets) array
+        Absolute errors, sorted along the first axis.
+    level : float
+
+    Returns
+    -------
+    (horizon, targets) array, or None
+        None where there are too few errors for `level`. Where only those of a single step are too
+        few, the errors of all steps, each over its step's mean, stand in for each other.
+    """
+    n, horizon = residuals.shape[:2]
+    rank = math.ceil((n + 1) * level)
+    if rank <= n:
+        return np.asarray(residuals[rank - 1])
+    rank = math.ceil((n * horizon + 1) * level)
+    if rank > n * horizon or n < 2:
+        return None
+    means = residuals.mean(axis=0)
+    pooled = residuals / np.where(means > 0, means, 1.0)
+    pooled = np.sort(pooled.reshape(n * horizon, -1), axis=0)
+    return np.asarray(pooled[rank - 1] * means)
+
+
+def _coverage(errors: Array) -> float:
+    """Return the part of the later half of errors within what the earlier half sets."""
+    half = len(errors) // 2
+    if len(errors) < 10:
+        return math.nan
+    reach = margin(np.sort(errors[:half], axis=0), LEVEL)
+    if reach is None:
+        return math.nan
+    return float(np.mean(errors[half:] <= reach))

@@ -1,0 +1,112 @@
+"""Windows made free of their own level and scale."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .scaling import Scaler
+
+if TYPE_CHECKING:
+    from ..layers.base import Array
+    from .windows import Windows
+
+KINDS = ("scale", "level", "none")
+FLOOR = 0.1  # of the median deviation, below which a window's own does not go
+
+
+class Levels:
+    """What is subtracted from windows, and what they are divided by.
+
+    Parameters
+    ----------
+    owner : estimator
+        For errors.
+    kind : {"scale", "level", "none"}
+        "level" subtracts the last value of each feature of a window, "scale" also divides by the
+        mean deviation of the window from its own mean, and where the mean is far from 0 that grows
+        with it.
+    standardize : bool
+        Whether features are then brought to mean 0 and variance 1 over all windows.
+    targets : sequence of int
+    """
+
+    def __init__(self, owner: Any, kind: str, standardize: bool, targets: list[int]) -> None:
+        self.kind, self.standardize, self.targets = kind, standardize, targets
+        self.inputs, self.outputs = Scaler(owner, "X"), Scaler(owner, "X")
+        self.extra, self.static = Scaler(owner, "exogenous"), Scaler(owner, "static")
+        self._floor: Any = 0.0
+
+    def fit(self, windows: Windows, places: Array) -> Levels:
+        """Learn what is the same for all windows."""
+        if self.kind == "scale":
+            some = places[:: max(1, len(places) // 4096)]
+            ratios = []
+            for chunk in windows.chunks(some):
+                deviation, size = _deviation(windows.context(chunk))
+                ratios.append(np.where(size > 0, deviation / np.where(size > 0, size, 1.0), 0.0))
+            self._floor = FLOOR * np.median(np.concatenate(ratios), axis=0)
+        return self.learn(windows, places)
+
+    def learn(self, windows: Windows, places: Array) -> Levels:
+        """Bring the scales that are the same for all windows up to date."""
+        if not self.standardize:
+            return self
+        for chunk in windows.chunks(places):
+            x = windows.context(chunk)
+            level, unit = self.of(x)
+            self.inputs = self.inputs.updated((x - level[:, np.newaxis]) / unit[:, np.newaxis])
+            y = self._free(windows.following(chunk), level, unit)
+            self.outputs = self.outputs.updated(y)
+            known, static = windows.known(chunk), windows.static(chunk)
+            if known is not None:
+                self.extra = self.extra.updated(known)
+            if static is not None:
+                self.static = self.static.updated(static)
+        return self
+
+    def of(self, x: Array) -> tuple[Array, Array]:
+        """Return level and unit of windows (n, size, F): two (n, F) arrays of float64."""
+        shape = len(x), x.shape[2]
+        if self.kind == "none":
+            return np.zeros(shape), np.ones(shape)
+        level = np.asarray(x[:, -1], np.float64)
+        if self.kind == "level":
+            return level, np.ones(shape)
+        deviation, size = _deviation(x)
+        unit = np.maximum(deviation, self._floor * size)
+        return level, np.where(unit > 1e-12 * size, unit, np.where(size > 0, size, 1.0))
+
+    def scaled(self, x: Array, level: Array, unit: Array) -> Array:
+        """Return windows (n, size, F) without level and scale."""
+        free = (x - level[:, np.newaxis]) / unit[:, np.newaxis]
+        return (free - self.inputs.mean) / self.inputs.scale
+
+    def known(self, known: Array | None) -> Array | None:
+        """Return exogenous values, scaled."""
+        return None if known is None else (known - self.extra.mean) / self.extra.scale
+
+    def fixed(self, static: Array | None) -> Array | None:
+        """Return static features, scaled."""
+        return None if static is None else (static - self.static.mean) / self.static.scale
+
+    def target(self, y: Array, level: Array, unit: Array) -> Array:
+        """Return targets (n, ahead, targets) in the units of their windows."""
+        free = self._free(y, level, unit)
+        return (free - self.outputs.mean) / self.outputs.scale
+
+    def inverse(self, y: Array, level: Array, unit: Array) -> Array:
+        """Return what `target` returned as it was."""
+        free = y * self.outputs.scale + self.outputs.mean
+        return free * unit[:, np.newaxis, self.targets] + level[:, np.newaxis, self.targets]
+
+    def _free(self, y: Array, level: Array, unit: Array) -> Array:
+        return (y - level[:, np.newaxis, self.targets]) / unit[:, np.newaxis, self.targets]
+
+
+def _deviation(x: Array) -> tuple[Array, Array]:
+    """Return the mean absolute deviation of windows, and their mean absolute value: (n, F)."""
+    x = np.asarray(x, np.float64)
+    mean = x.mean(axis=1, keepdims=True)
+    return np.abs(x - mean).mean(axis=1), np.abs(x).mean(axis=1)

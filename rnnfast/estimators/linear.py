@@ -1,0 +1,68 @@
+"""Ridge regression on rows that come in chunks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from ..layers.base import Array
+
+PENALTIES = 10.0 ** np.linspace(-9, 1, 41)  # times the largest squared singular value
+
+
+class Ridge:
+    """Linear regression with a penalty on squared weights that generalised cross-validation sets.
+
+    Rows are reduced to one triangular matrix as they come (a QR decomposition of a tall matrix in
+    chunks), which has their exact least squares solution and keeps none of them. Golub, Heath and
+    Wahba, "Generalized cross-validation as a method for choosing a good ridge parameter", 1979.
+
+    Attributes
+    ----------
+    weights : (features, outputs) array
+    intercept : (outputs,) array
+    penalty : float
+    """
+
+    def __init__(self) -> None:
+        self._triangle: Any = None
+        self._rows = 0
+
+    def add(self, x: Array, y: Array) -> None:
+        """Add rows (n, features) and their targets (n, outputs)."""
+        rows = np.concatenate([np.ones((len(x), 1)), x, y], axis=1)
+        if self._triangle is not None:
+            rows = np.concatenate([self._triangle, rows])
+        self._triangle = np.linalg.qr(rows, mode="r")
+        self._rows += len(x)
+        self._features = x.shape[1]
+
+    def solve(self) -> Ridge:
+        """Set the penalty and the weights."""
+        p, n, triangle = self._features, self._rows, self._triangle
+        centred, targets = triangle[1:, 1 : 1 + p], triangle[1:, 1 + p :]
+        u, s, vt = np.linalg.svd(centred, full_matrices=False)
+        rotated = u.T @ targets
+        largest = s[0] ** 2 if len(s) and s[0] > 0 else 1.0
+        rest = max(float((targets**2).sum() - (rotated**2).sum()), 0.0)
+        best, self.penalty = np.inf, PENALTIES[-1] * largest
+        for penalty in PENALTIES[::-1] * largest:
+            kept = s**2 / (s**2 + penalty)
+            left = rest + float((((1.0 - kept)[:, np.newaxis] * rotated) ** 2).sum())
+            free = n - 1.0 - kept.sum()
+            if free < 0.02 * n:
+                break
+            if left / free**2 < best:
+                best, self.penalty = left / free**2, penalty
+        inverse = s / (s**2 + self.penalty)
+        self.weights = vt.T @ (inverse[:, np.newaxis] * rotated)
+        head = triangle[0] / triangle[0, 0]
+        self.intercept = head[1 + p :] - head[1 : 1 + p] @ self.weights
+        self._triangle = None
+        return self
+
+    def __call__(self, x: Array) -> Array:
+        """Return the outputs for rows (n, features)."""
+        return x @ self.weights + self.intercept

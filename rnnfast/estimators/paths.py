@@ -1,0 +1,258 @@
+"""Ways of forecasting that a `Forecaster` chooses among, and how it measures them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .levels import KINDS, Levels
+from .linear import Ridge
+from .simple import last_season
+from .smoothing import Smoothing
+
+if TYPE_CHECKING:
+    from ..layers.base import Array
+    from .windows import Windows
+
+    Block = Callable[[Array, Array | None, Array | None], Array]
+
+ROWS = 8192  # windows that a linear path learns from at least, if there are as many
+WIDEST = 1000  # features of a linear path, beyond which it leaves out exogenous values of the past
+MEMORY = 8  # seasons that are smoothed
+FORECASTS = 300  # of a backtest at most
+
+
+class LinearPath:
+    """Ridge regression from windows to what follows, in the units of each window.
+
+    Parameters
+    ----------
+    levels : Levels
+    ahead : int
+    """
+
+    def __init__(self, levels: Levels, ahead: int) -> None:
+        self.levels, self.ahead = levels, ahead
+
+    def fit(self, windows: Windows, places: Array) -> LinearPath:
+        """Learn from windows at places, evenly chosen where there are very many."""
+        size, n = windows.size, windows.flat.shape[1]
+        known = windows.known(places[:1], self.ahead)
+        wide = size * n + (0 if known is None else known[0].size)
+        self._whole = wide <= WIDEST
+        enough = max(ROWS, 4 * wide)
+        ridge = Ridge()
+        for chunk in windows.chunks(places[:: max(1, len(places) // enough)]):
+            x = windows.context(chunk)
+            level, unit = self.levels.of(x)
+            y = self.levels.target(windows.following(chunk, self.ahead), level, unit)
+            scaled = self.levels.scaled(x, level, unit)
+            known = self.levels.known(windows.known(chunk, self.ahead))
+            rows = self._rows(scaled, known, self.levels.fixed(windows.static(chunk)))
+            ridge.add(rows, y.reshape(len(y), -1))
+        self.ridge = ridge.solve()
+        return self
+
+    def scaled(self, x: Array, known: Array | None, static: Array | None) -> Array:
+        """Return forecasts from scaled windows, in their units: (n, ahead, targets)."""
+        return self.ridge(self._rows(x, known, static)).reshape(len(x), self.ahead, -1)
+
+    def __call__(self, x: Array, known: Array | None, static: Array | None) -> Array:
+        """Return the (n, ahead, targets) that follow windows (n, size, features)."""
+        level, unit = self.levels.of(x)
+        known, static = self.levels.known(known), self.levels.fixed(static)
+        y = self.scaled(self.levels.scaled(x, level, unit), known, static)
+        return self.levels.inverse(y, level, unit)
+
+    def _rows(self, x: Array, known: Array | None, static: Array | None) -> Array:
+        parts = [x.reshape(len(x), -1)]
+        if known is not None:
+            kept = known if self._whole else known[:, x.shape[1] :]
+            parts.append(kept.reshape(len(x), -1))
+        if static is not None:
+            parts.append(static)
+        return np.concatenate(parts, axis=1)
+
+
+class Smoothed:
+    """Exponential smoothing of each target by itself.
+
+    Parameters
+    ----------
+    season : int
+    log : bool
+    memory : int
+        Steps of a context that are smoothed at most.
+    """
+
+    def __init__(self, season: int, log: bool, memory: int) -> None:
+        self.season, self.log, self.memory = season, log, memory
+
+    def fit(self, series: list[Array], targets: list[int]) -> Smoothed:
+        """Choose the settings for (time, features) series."""
+        self.each = [
+            Smoothing(self.season, self.log).fit([s[-4 * self.memory :, k] for s in series])
+            for k in targets
+        ]
+        return self
+
+    def forecast(self, windows: Windows, places: Array, steps: int) -> Array:
+        """Return the (n, steps, targets) that follow places."""
+        given = np.minimum(windows.steps(places), self.memory)
+        y = np.zeros((len(places), steps, len(windows.targets)))
+        for length in np.unique(given):
+            some = np.flatnonzero(given == length)
+            context = windows.context(places[some], int(length))
+            for k, (smoothing, column) in enumerate(zip(self.each, windows.targets, strict=True)):
+                y[some, :, k] = smoothing.forecast(context[..., column], steps)
+        return y
+
+
+def roll(block: Block, windows: Windows, places: Array, steps: int, ahead: int) -> Array:
+    """Return the (n, steps, targets) that follow places, forecasts of a block fed back.
+
+    Parameters
+    ----------
+    block : callable
+        ``block(x, known, static)`` returns the (n, ahead, targets) that follow windows x.
+    windows, places
+        What is forecast.
+    steps : int
+        More than `ahead` where all features are targets.
+    ahead : int
+    """
+    x, known, static = windows.context(places), windows.known(places, steps), windows.static(places)
+    size = x.shape[1]
+    x = np.asarray(x, np.float64)
+    parts = []
+    for start in range(0, steps, ahead):
+        some = None if known is None else _upto(known[:, start:], size + ahead)
+        y = block(x, some, static)
+        parts.append(y)
+        x = np.concatenate([x, y], axis=1)[:, -size:] if start + ahead < steps else x
+    return np.concatenate(parts, axis=1)[:, :steps]
+
+
+def _upto(known: Array, size: int) -> Array:
+    """Return the first `size` steps, the last one again where there are fewer."""
+    return known[:, np.minimum(np.arange(size), known.shape[1] - 1)]
+
+
+def choose_level(
+    owner: Any,
+    kinds: tuple[str, ...],
+    windows: Windows,
+    early: Array,
+    test: Array,
+    error: Callable[[Array], float],
+) -> tuple[LinearPath, Array]:
+    """Return the linear path of least error among levels, and its forecasts at `test`."""
+    best: tuple[float, LinearPath, Array] | None = None
+    for kind in kinds:
+        levels = Levels(owner, kind, owner.standardize, windows.targets).fit(windows, early)
+        path = LinearPath(levels, windows.ahead).fit(windows, early)
+        forecast = roll(path, windows, test, windows.ahead, windows.ahead)
+        found = error(forecast)
+        if best is None or found < best[0]:
+            best = found, path, forecast
+    assert best is not None
+    return best[1], best[2]
+
+
+def choose_smoothing(
+    season: int,
+    memory: int,
+    windows: Windows,
+    series: list[Array],
+    test: Array,
+    error: Callable[[Array], float],
+) -> tuple[Smoothed, Array]:
+    """Return the smoothing of least error, of values or of logarithms, and its forecasts."""
+    positive = all(float(s[:, k].min()) > 0 for s in series for k in windows.targets)
+    best: tuple[float, Smoothed, Array] | None = None
+    for log in (False, True) if positive else (False,):
+        path = Smoothed(season, log, memory).fit(series, windows.targets)
+        forecast = path.forecast(windows, test, windows.ahead)
+        found = error(forecast)
+        if best is None or found < best[0]:
+            best = found, path, forecast
+    assert best is not None
+    return best[1], best[2]
+
+
+def split_end(windows: Windows, places: Array, horizon: int) -> tuple[Array, Array, Array]:
+    """Return places to learn from, later ones to forecast from, and the first step of the latter.
+
+    The later ones are about the last three tenths of each series, at most ten horizons; where
+    series are too short for that their last horizon, or else a fifth of the series.
+
+    Returns
+    -------
+    early, test : arrays of places
+        Empty where there are too few places for both. Windows and targets at `early` end before
+        those of `test` begin to be forecast.
+    cuts : (series,) array of int
+    """
+    which = windows.series_of(places)
+    steps = windows.steps(places)
+    last = np.zeros(len(windows.lengths), int)
+    np.maximum.at(last, which, steps)
+    ends = last + horizon
+    shares = (np.minimum(0.3 * ends, 10 * horizon), np.zeros(len(ends)))
+    for share in shares if windows.flat is not None and not _is_samples(windows) else ():
+        cuts = ends - np.maximum(share, horizon).astype(int)
+        early, test = steps + horizon <= cuts[which], steps >= cuts[which]
+        if early.sum() >= 3 and test.any():
+            return places[early], thin(places[test]), cuts
+    known = np.unique(which)
+    held = known[len(known) - len(known) // 5 :] if len(known) >= 10 else known[:0]
+    later = np.isin(which, held)
+    cuts = ends.copy()
+    return places[~later], thin(places[later]), cuts
+
+
+def thin(places: Array) -> Array:
+    """Return at most `FORECASTS` of places, evenly."""
+    if len(places) <= FORECASTS:
+        return places
+    return places[np.linspace(0, len(places) - 1, FORECASTS).astype(int)]
+
+
+def scales(windows: Windows, cuts: Array, places: Array, season: int) -> Array:
+    """Return what errors at places are divided by: the mean change of a season, (n, targets)."""
+    if _is_samples(windows):
+        y = windows.following(windows.ends())
+        return np.broadcast_to(_sizes(np.abs(y - y.mean(axis=0)).mean(axis=(0, 1))), (
+            len(places), y.shape[2]))
+    which, where = np.unique(windows.series_of(places), return_inverse=True)
+    rows = []
+    for i in which:
+        start = windows.starts[i]
+        s = np.asarray(windows.flat[start : start + cuts[i]][:, windows.targets], np.float64)
+        lag = season if len(s) > 2 * season else 1
+        change = np.abs(s[lag:] - s[:-lag]).mean(axis=0) if len(s) > lag else np.abs(s).mean(axis=0)
+        rows.append(np.where(change > 0, change, _sizes(np.abs(s).mean(axis=0))))
+    return np.array(rows)[where]
+
+
+def _sizes(values: Array) -> Array:
+    return np.where(values > 0, values, 1.0)
+
+
+def _is_samples(windows: Windows) -> bool:
+    from .windows import Samples
+
+    return isinstance(windows, Samples)
+
+
+def naive_paths(windows: Windows, places: Array, steps: int, season: int) -> dict[str, Array]:
+    """Return the last value and, where there is a season, the last season."""
+    found = {"last value": last_season(windows, places, steps, 1)}
+    if season > 1 and not _is_samples(windows):
+        found["last season"] = last_season(windows, places, steps, season)
+    return found
+
+
+__all__ = ["KINDS", "LinearPath", "Smoothed", "choose_level", "choose_smoothing", "naive_paths"]

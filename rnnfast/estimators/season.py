@@ -1,0 +1,75 @@
+"""The season of series: after how many steps what they do comes again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from ..layers.base import Array
+
+LONGEST = 1000  # steps of a season that is looked for
+STEPS = 10_000  # the last ones, of all series together, that are looked at
+SERIES = 20
+CUSTOMARY = (4, 7, 12, 24, 48, 52, 96, 144, 168, 288, 336, 365)  # quarters, days, hours, ...
+
+
+def find_season(series: list[Array], longest: int = LONGEST) -> int:
+    """Return the season of series, 1 where there is none.
+
+    The autocorrelation at a lag is that of the series less their moving average over as many steps,
+    so that a trend is not taken for a season. The season is the shortest lag at a peak that is
+    nearly as high as the highest, of peaks that random walks and white noise do not reach (the
+    limits are 99% points found by simulation). Where a customary season (12 months, 24 hours) is
+    next to it and as high, that is it.
+
+    Parameters
+    ----------
+    series : list of (time,) arrays
+    longest : int
+
+    Returns
+    -------
+    int
+        At most a third of the length of the series.
+    """
+    kept = sorted(series, key=len)[-SERIES:]
+    kept = [np.asarray(s[-STEPS // len(kept) :], np.float64) for s in kept]
+    kept = [s for s in kept if s.std() > 1e-12 * np.abs(s).max(initial=0.0)]
+    if not kept:
+        return 1
+    n = float(np.median([len(s) for s in kept]))
+    top = min(int(n) // 3, longest)
+    if top < 2:
+        return 1
+    lags = np.arange(2, top + 2)
+    heights = np.mean([[_autocorrelation(s, m) for m in lags] for s in kept], axis=0)
+    steps = n * len(kept)
+    limits = np.maximum(np.maximum(1.25 * np.sqrt(lags / steps), 3.3 / np.sqrt(steps)), 0.3)
+    limits[0] += 0.2  # the moving average of two steps alone gives noise some
+    before = np.concatenate([[-1.0], heights[:-1]])
+    peaks = (heights >= before)[:-1] & (heights[:-1] >= heights[1:]) & (heights > limits)[:-1]
+    if not peaks.any():
+        return 1
+    best = heights[:-1][peaks].max()
+    season = int(lags[:-1][peaks & (heights[:-1] >= 0.75 * best)][0])
+    for usual in CUSTOMARY:
+        near = abs(usual - season) <= max(1, 0.03 * season) and usual <= top
+        if near and heights[usual - 2] >= 0.95 * heights[season - 2]:
+            return usual
+    return season
+
+
+def _autocorrelation(y: Array, lag: int) -> float:
+    """Return the autocorrelation at a lag of (time,) less its centred moving average over it."""
+    if len(y) < 2 * lag + 3:
+        return 0.0
+    sums = np.concatenate([[0.0], np.cumsum(y - y.mean())])
+    means: Any = (sums[lag:] - sums[:-lag]) / lag
+    if lag % 2 == 0:
+        means = (means[1:] + means[:-1]) / 2
+    rest = y[lag // 2 : lag // 2 + len(means)] - y.mean() - means
+    rest = rest - rest.mean()
+    variance = np.mean(rest**2)
+    return float(np.mean(rest[lag:] * rest[:-lag]) / variance) if variance > 0 else 0.0

@@ -1,0 +1,524 @@
+"""What forecasters share: series as users give them, the past that is remembered, scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.metrics import r2_score
+from sklearn.utils.validation import check_is_fitted
+
+from . import constraints as may_be
+from .constraints import Parameters, parameter
+from .frames import SeriesForm, SeriesSet, check_targets, read_exogenous, read_series
+from .missing import fill_missing
+from .tables import is_column, is_frame
+from .windows import Samples, Windows
+
+if TYPE_CHECKING:
+    from ..layers.base import Array
+
+    Series = list[Array]  # (time_i, features) each
+
+ROWS = 1024  # forecasts that are computed together
+
+
+class Given(NamedTuple):
+    """What one call was given."""
+
+    form: SeriesSet
+    values: list[Array]
+    extra: list[Array] | None
+    static: Array | None
+    y: Array | None = None
+
+
+def _is_targets(value: Any) -> bool:
+    return isinstance(value, (list, tuple, range, np.ndarray)) and len(value) > 0
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class SeriesEstimator(Parameters, BaseEstimator):
+    """What forecasters share.
+
+    Series may be
+
+    * a (time,) array, list of numbers or Series: one series of one feature;
+    * a frame: one series, its rows time steps and its columns features; `panel` says otherwise;
+    * a long frame (id, time and values in each row): several series, by their ids;
+    * a (samples, time) array, or a list of 1-D arrays: series of one feature;
+    * a (samples, time, features) array, or a list of (time, features) arrays or frames, of any
+      lengths.
+
+    Forecasts come back in the form in which series came, with the times that follow.
+
+    Parameters
+    ----------
+    horizon : int
+        Steps to forecast.
+    targets : sequence of int or str, optional
+        The features to forecast, by position or name; default all. The others are known up to the
+        present only.
+    panel : {"columns", "one"}, optional
+        What a table is: "columns" takes each column of a frame as a series of its own, "one" a
+        two-dimensional array as one series (time, features).
+    missing : {"mask", "linear", "ffill", "mean"}, optional
+        What stands in for missing values and time steps; default: an error that names the first.
+        "mask" also tells by another feature for each feature where values are missing.
+
+    Attributes
+    ----------
+    n_features_in_ : int
+        Features of a step.
+    """
+
+    horizon: int = parameter(1, may_be.size(1), fixed=True)
+    targets: Sequence[int | str] | None = parameter(
+        None, may_be.Constraint("a sequence of int or str", _is_targets), may_be.none, fixed=True
+    )
+    panel: str | None = parameter(
+        None, may_be.one_of("columns", "one"), may_be.none, fixed=True
+    )
+    missing: str | None = parameter(
+        None, may_be.one_of("mask", "linear", "ffill", "mean"), may_be.none, fixed=True
+    )
+
+    def fit(self, X: Any, y: Any = None, exogenous: Any = None, *, static: Any = None) -> Any:
+        """Learn to forecast the later steps of series from the earlier ones.
+
+        Parameters
+        ----------
+        X : series
+            See the class.
+        y : array_like, optional
+            Second arguments as other libraries have them. Beside series: exogenous values, as in
+            sktime, where they have as many steps. Beside windows, a (samples, time) or (samples,
+            time, features) array: their targets, as in Keras, (samples,) with a horizon of 1 or
+            (samples, horizon); these are then learnt from the windows, whatever they are. Default:
+            the targets are steps of X.
+        exogenous : series, optional
+            What is known of the future as well, for each step of X: the day of the week, say.
+        static : (samples, n) array_like, optional
+            What is known of each series and does not change.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError, ValueError
+            For series that are too short, and wrong parameters.
+        """
+        raise NotImplementedError
+
+    def predict(
+        self, X: Any = None, exogenous: Any = None, *, horizon: int | None = None, static: Any = None
+    ) -> Any:
+        """Forecast the steps that follow series.
+
+        Parameters
+        ----------
+        X : series, optional
+            See the class. Default: the series of `fit`, as far as it went.
+        exogenous : series, optional
+            As in `fit`, for all steps of X and the ones that are forecast; for the latter only
+            where X is not given.
+        horizon : int, optional
+            Steps; default those of the parameter. Where there are more, forecasts are fed back,
+            for which all features have to be targets.
+        static : (samples, n) array_like, optional
+            As in `fit`.
+
+        Returns
+        -------
+        (samples, horizon, targets) array
+            (samples, horizon) for series of one feature without an axis for it, (horizon,) for
+            one series of them; frames with the times that follow where frames came.
+        """
+        check_is_fitted(self)
+        steps = self._horizon(horizon)
+        given = self._given(X, exogenous, static, steps)
+        windows = self._windows(given)
+        return self._give(given, self._forecast(windows, windows.ends(), steps))
+
+    def score(self, X: Any, y: Any = None, exogenous: Any = None, *, static: Any = None) -> float:
+        """Return R^2 of the forecasts from every step of series.
+
+        Each step with `horizon` ones after it is an origin, but for those that leave too little to
+        forecast from. A single series that follows that of `fit`, as the folds of scikit-learn's
+        `TimeSeriesSplit` do, takes the context before its first step from there, and all of it is
+        scored. Whether it follows is told by its times; an array is taken to follow, unless it
+        begins with the series of `fit`: then the steps that `fit` has not seen are scored. Of
+        several series each is forecast from its own steps.
+
+        Parameters
+        ----------
+        X, y, exogenous, static
+            As for `fit`.
+
+        Returns
+        -------
+        float
+            Mean over the targets; each over all origins and steps ahead at once.
+        """
+        check_is_fitted(self)
+        truth, forecast = self._scored(X, y, exogenous, static)
+        if len(truth) < 2:
+            raise ValueError(
+                f"{_name(self)} expected X with at least two steps to score, got {len(truth)}"
+            )
+        return float(r2_score(truth, forecast))
+
+    # ---- for subclasses
+
+    def _forecast_block(self, windows: Windows, places: Array, steps: int) -> Array:
+        """Return the (n, steps, targets) that follow places."""
+        raise NotImplementedError
+
+    def _size(self) -> int:
+        """Return the steps of a window."""
+        return int(self._fitted.window)
+
+    def _least(self) -> int:
+        """Return the steps that a context must have."""
+        return 1
+
+    def _memory(self) -> int:
+        """Return the steps before a forecast that it depends on."""
+        return self._size()
+
+    # ---- reading
+
+    def _read(
+        self, X: Any, y: Any, exogenous: Any, static: Any, ahead: int, reset: bool
+    ) -> Given:
+        """Return what was given, checked, `exogenous` with `ahead` steps more."""
+        exogenous, y = self._second(X, y, exogenous)
+        if y is not None or (not reset and self._fitted.learnt_y):
+            X = _as_samples(X)
+        seen = None if reset else self._form
+        panel = self.panel if self.panel == "columns" and is_frame(X) else None
+        form = read_series(
+            self,
+            X,
+            missing=self.missing,
+            seen=seen,
+            panel=panel,
+            single=self.panel == "one",
+        )
+        values = form.values
+        if self.missing is not None:
+            means = [np.nanmean(np.concatenate(values), axis=0) if form.has_missing else None]
+            values = fill_missing(values, None, self.missing, means[0])
+        extra = None
+        if exogenous is not None:
+            known = read_exogenous(self, exogenous, form, ahead, missing=self.missing)
+            extra = known.values
+            if self.missing is not None:
+                extra = fill_missing(extra, None, "linear", None)
+        n_extra = 0 if extra is None else extra[0].shape[1]
+        fixed = self._read_static(static, len(values))
+        n_static = 0 if fixed is None else fixed.shape[1]
+        if reset:
+            self._form = form.form
+            self.n_features_in_ = form.values[0].shape[1]
+            self._counts = n_extra, n_static
+            self._target_columns = self._choose_targets(form)
+        elif (n_extra, n_static) != self._counts:
+            raise ValueError(
+                f"{_name(self)} expected {self.n_features_in_} features and {self._counts[0]} "
+                f"exogenous ones, as in fit, got {form.values[0].shape[1]} and {n_extra}"
+                if n_extra != self._counts[0]
+                else f"{_name(self)} expected static of {self._counts[1]} features, as in fit, "
+                f"got {n_static}"
+            )
+        return Given(form, values, extra, fixed, self._read_y(y, form) if y is not None else None)
+
+    def _choose_targets(self, form: SeriesSet) -> list[int]:
+        chosen = check_targets(self, self.targets, form)
+        if chosen is None and form.target is not None:
+            chosen = [form.target]  # the column of a long frame that is called so
+        self._named_targets = chosen
+        return list(range(self.n_features_in_)) if chosen is None else chosen
+
+    def _read_static(self, static: Any, n: int) -> Array | None:
+        if static is None:
+            return None
+        array = np.asarray(static.to_numpy() if hasattr(static, "to_numpy") else static)
+        if array.dtype.kind not in "fiub":
+            raise TypeError(f"{_name(self)} expected static as numbers, got {array.dtype}")
+        array = np.asarray(array, np.float64)
+        array = array.reshape(n, -1) if array.ndim == 1 and len(array) == n else array
+        if array.ndim != 2 or len(array) != n or not np.isfinite(array).all():
+            raise ValueError(
+                f"{_name(self)} expected static as ({n}, n) finite numbers, a row for each series, "
+                f"got shape {array.shape}"
+            )
+        return array
+
+    def _second(self, X: Any, y: Any, exogenous: Any) -> tuple[Any, Any]:
+        """Return what the second argument is: exogenous values, or targets of windows."""
+        if y is None:
+            return exogenous, None
+        name = _name(self)
+        if isinstance(y, (str, bytes)) or not hasattr(y, "__len__"):
+            raise TypeError(
+                f"{name} expected y as exogenous values of the steps of X, or targets of windows "
+                f"X, got {y!r}"
+            )
+        framed = is_frame(X) or is_column(X)
+        shape, of_y = _shape(X), _shape(y)
+        targets = not framed and shape is not None and of_y is not None and len(shape) in (2, 3)
+        if targets:
+            assert shape is not None and of_y is not None
+            per_step = of_y[:2] == shape[:2] and len(of_y) in (2, 3)
+            as_targets = of_y[0] == shape[0] and (
+                of_y in ((shape[0],), (shape[0], 1), (shape[0], 1, 1))
+                if self.horizon == 1
+                else of_y[1:2] == (self.horizon,) and len(of_y) in (2, 3)
+            )
+            if as_targets:
+                if exogenous is not None:
+                    raise ValueError(f"{name} expected no exogenous beside targets y of windows")
+                return None, y
+            if not per_step:
+                raise ValueError(
+                    f"{name} expected y of shape ({shape[0]}, {self.horizon}), the targets of the "
+                    f"{shape[0]} windows X at horizon={self.horizon}, or exogenous values of shape "
+                    f"({shape[0]}, {shape[1]}, features), got shape {of_y}"
+                )
+        if exogenous is not None:
+            raise ValueError(f"{name} expected exogenous values once, got them as y as well")
+        if not framed and shape is not None and of_y is not None and of_y[0] != shape[0]:
+            raise ValueError(
+                f"{name} expected y as exogenous values of the {shape[0]} steps of X, got "
+                f"{of_y[0]}"
+            )
+        return y, None
+
+    def _read_y(self, y: Any, form: SeriesSet) -> Array:
+        """Return the targets of windows: (n, horizon, targets)."""
+        array = np.asarray(y.to_numpy() if hasattr(y, "to_numpy") else y)
+        if array.dtype.kind not in "fiub":
+            raise TypeError(f"{_name(self)} expected y as real numbers, got {array.dtype}")
+        array = array.astype(np.float64).reshape(len(array), self.horizon, -1)
+        if not np.isfinite(array).all():
+            raise ValueError(f"{_name(self)} expected y of finite numbers, got NaN or inf")
+        columns = self._target_columns
+        if array.shape[2] != len(columns):
+            if array.shape[2] != 1:
+                raise ValueError(
+                    f"{_name(self)} expected y of {len(columns)} targets, got {array.shape[2]}"
+                )
+            self._target_columns = self._named_targets = columns[:1]
+        return array
+
+    def _given(self, X: Any, exogenous: Any, static: Any, ahead: int) -> Given:
+        """Return what `predict` was given, or what `fit` remembers."""
+        if X is None:
+            return self._continued(exogenous, static, ahead)
+        self._refuse_steps(X)
+        return self._read(X, None, exogenous, static, ahead, reset=False)
+
+    def _continued(self, exogenous: Any, static: Any, ahead: int) -> Given:
+        past = self._past
+        if past is None:
+            raise ValueError(f"{_name(self)} expected X, as fit was given windows and their targets")
+        extra = past.extra
+        if (exogenous is not None) != (extra is not None):
+            raise ValueError(
+                f"{_name(self)} expected exogenous values of the next {ahead} steps"
+                if extra is not None
+                else f"{_name(self)} expected no exogenous values, as in fit"
+            )
+        if extra is not None:
+            form = replace(past.form, values=[v[:0] for v in past.values])
+            later = read_exogenous(self, exogenous, form, ahead, missing=self.missing).values
+            extra = [np.concatenate(pair) for pair in zip(extra, later, strict=True)]
+        fixed = past.static if static is None else self._read_static(static, len(past.values))
+        return Given(past.form, past.values, extra, fixed)
+
+    def _refuse_steps(self, X: Any) -> None:
+        """Raise for a forecasting horizon in place of series, as sktime's `predict` has it."""
+        steps: Any = None
+        if isinstance(X, (int, np.integer)):
+            steps = int(X)
+        elif isinstance(X, (list, tuple, range)) or (isinstance(X, np.ndarray) and X.ndim == 1):
+            array = np.asarray(X) if not isinstance(X, range) else np.array(list(X))
+            few = array.ndim == 1 and array.dtype.kind in "iu" and 0 < len(array)
+            if few and len(array) <= max(self._fitted.horizon, self._size()):
+                steps = len(array) if (array == np.arange(1, len(array) + 1)).all() else None
+        if steps is not None:
+            raise TypeError(
+                f"{_name(self)} expected X as series, got {X!r}; predict(horizon={steps}) forecasts "
+                f"the {steps} steps after the series of fit"
+            )
+
+    # ---- windows and forecasts
+
+    def _windows(self, given: Given) -> Windows:
+        """Return the windows of what was given."""
+        if self._fitted.learnt_y:
+            y = given.y
+            x = np.stack(given.values)
+            if y is None:
+                y = np.zeros((len(x), self._fitted.horizon, len(self._target_columns)))
+            return Samples(x, y, self._target_columns)
+        self._check_contexts(given, self._least())
+        return Windows(
+            given.values,
+            self._size(),
+            self._fitted.horizon,
+            self._target_columns,
+            given.extra,
+            given.static,
+        )
+
+    def _check_contexts(self, given: Given, least: int) -> None:
+        for i, series in enumerate(given.values):
+            if len(series) < least:
+                where = f" ({given.form.label(i)})" if len(given.values) > 1 else ""
+                raise ValueError(
+                    f"{_name(self)} expected series of at least {least} steps, got "
+                    f"{len(series)}{where}"
+                )
+
+    def _forecast(self, windows: Windows, places: Array, steps: int) -> Array:
+        """Return the (n, steps, targets) that follow places, some at a time."""
+        if not len(places):
+            return np.zeros((0, steps, len(self._target_columns)))
+        parts = [
+            self._forecast_block(windows, places[i : i + ROWS], steps)
+            for i in range(0, len(places), ROWS)
+        ]
+        return np.concatenate(parts)
+
+    def _give(self, given: Given, forecast: Array) -> Any:
+        targets = self._named_targets
+        if given.y is not None or self._fitted.learnt_y:
+            return forecast[..., 0] if given.form.kind == "array" else forecast
+        return given.form.give(forecast, targets)
+
+    def _horizon(self, horizon: Any) -> int:
+        if horizon is None:
+            return int(self._fitted.horizon)
+        if not may_be.size(1).holds(horizon):
+            raise ValueError(
+                f"{_name(self)} expected horizon as an integer >= 1, got {horizon!r}"
+            )
+        if self._fitted.learnt_y and horizon != self._fitted.horizon:
+            raise ValueError(
+                f"{_name(self)} expected horizon={self._fitted.horizon}, as targets y were given "
+                f"for it, got {horizon}"
+            )
+        return int(horizon)
+
+    # ---- what is remembered
+
+    def _remember(self, given: Given) -> None:
+        """Keep the end of the series of `fit`, that the next steps are forecast from."""
+        self._past: Given | None = None
+        if self._fitted.learnt_y:
+            return
+        keep = self._memory()
+        form = given.form
+        times = form.times
+        self._past_lengths = [len(v) for v in given.values]
+        self._past = Given(
+            replace(form, values=[], like=_emptied(form.like, form.many), times=times),
+            [v[-keep:].copy() for v in given.values],
+            None if given.extra is None else [
+                e[max(len(v) - keep, 0) : len(v)].copy()
+                for e, v in zip(given.extra, given.values, strict=True)
+            ],
+            given.static,
+        )
+
+    def _follow(self, given: Given) -> tuple[Given, list[int | None]]:
+        """Return series with the steps before them, and the first step of each to be scored."""
+        past = self._past
+        first: list[int | None] = [None] * len(given.values)
+        if past is None or len(past.values) != len(given.values):
+            return given, first
+        values = list(given.values)
+        extra = None if given.extra is None else list(given.extra)
+        for i, (tail, n, series) in enumerate(
+            zip(past.values, self._past_lengths, values, strict=True)
+        ):
+            seen = series[:n][-len(tail) :]
+            if len(series) >= n and np.array_equal(seen, tail):
+                first[i] = n if len(series) > n else None
+            elif self._follows(past.form, given.form, i):
+                values[i] = np.concatenate([tail, series])
+                if extra is not None and past.extra is not None:
+                    extra[i] = np.concatenate([past.extra[i], extra[i]])
+                first[i] = len(tail)
+        return given._replace(values=values, extra=extra), first
+
+    def _follows(self, past: SeriesSet, later: SeriesSet, i: int) -> bool:
+        """Whether a series comes after that of `fit`."""
+        if past.times is None or later.times is None:
+            return not past.many and not later.many
+        return bool(np.asarray(later.times[i].labels[:1] == past.times[i].follow(1)).all())
+
+    def _scored(self, X: Any, y: Any, exogenous: Any, static: Any) -> tuple[Array, Array]:
+        """Return the truth and the forecasts from all origins: two (values, targets) arrays."""
+        given = self._read(X, y, exogenous, static, 0, reset=False)
+        horizon = int(self._fitted.horizon)
+        if self._fitted.learnt_y:
+            if given.y is None:
+                raise ValueError(f"{_name(self)} expected y, the targets of windows X, as in fit")
+            windows = self._windows(given)
+            places = windows.ends()
+            forecast = self._forecast(windows, places, horizon)
+            return _rows(given.y), _rows(forecast)
+        given, firsts = self._follow(given)
+        windows = self._windows(given)
+        truths, forecasts = [], []
+        for i, (series, first) in enumerate(zip(given.values, firsts, strict=True)):
+            last = len(series) - horizon
+            if first is None:
+                first = max(min(self._size(), last), self._least())
+                if first > last:
+                    raise ValueError(
+                        f"{_name(self)} expected series of at least {self._least() + horizon} "
+                        f"steps, got {len(series)} ({given.form.label(i)})"
+                    )
+            steps = horizon if first <= last else len(series) - first
+            places = windows.at(i, first, max(last, first))
+            truths.append(_rows(windows.following(places, steps)))
+            forecasts.append(_rows(self._forecast(windows, places, steps)))
+        return np.concatenate(truths), np.concatenate(forecasts)
+
+
+def _rows(values: Array) -> Array:
+    return values.reshape(-1, values.shape[-1])
+
+
+def _shape(X: Any) -> tuple[int, ...] | None:
+    """Return the shape of an array_like, None where it is no array."""
+    try:
+        return tuple(np.shape(X.to_numpy() if hasattr(X, "to_numpy") else X))
+    except ValueError:
+        return None
+
+
+def _as_samples(X: Any) -> Any:
+    """Return windows with three axes."""
+    array = np.asarray(X)
+    return array[..., np.newaxis] if array.ndim == 2 else X
+
+
+def _emptied(like: Any, many: bool) -> Any:
+    """Return frames of the same kind without rows."""
+    if isinstance(like, (list, tuple)) and many:
+        return [_emptied(one, False) for one in like]
+    return like.head(0) if hasattr(like, "head") else None
+
+
+def _name(owner: Any) -> str:
+    return type(owner).__name__
