@@ -3,52 +3,45 @@
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from .. import losses
-from ..callbacks import Callback
-from ..layers import Last, Linear, Sequential
 from ..layers.base import is_number
 from . import constraints as may_be
 from .backtest import Backtest, combine, margin, mean_forecast, measure
-from .base import NetworkEstimator, check_network, check_steps_left, make_network, predict
-from .batches import Batches
 from .constraints import parameter
-from .levels import KINDS, Levels
+from .levels import KINDS
 from .paths import (
     MEMORY,
-    LinearPath,
-    choose_level,
+    LinearMean,
+    Smoothed,
     choose_smoothing,
+    measure_levels,
     naive_paths,
     roll,
     scales,
     split_end,
 )
 from .season import find_season
-from .series import Given, SeriesEstimator
-from .simple import LinearForecaster, NaiveForecaster, default_window, step_inputs
+from .series import Given
+from .simple import LinearForecaster, NaiveForecaster, default_window
 from .undo import unchanged_by_errors
+from .window_network import WindowNetwork
 from .windows import Windows
 
 if TYPE_CHECKING:
-    from ..layers.base import Array, Layer
+    from ..layers.base import Array
 
 __all__ = ["Forecaster", "LinearForecaster", "NaiveForecaster"]
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class Forecaster(SeriesEstimator, NetworkEstimator):
+class Forecaster(WindowNetwork):
     """The next steps of one or several time series.
 
     A forecast is the weighted mean of those of a recurrent network, of ridge regression on the
@@ -128,19 +121,11 @@ class Forecaster(SeriesEstimator, NetworkEstimator):
 
     window: int | None = parameter(None, may_be.size(1), may_be.none, fixed=True)
     season: int | None = parameter(None, may_be.size(1), may_be.none, fixed=True)
-    strategy: str = parameter("direct", may_be.one_of("direct", "iterated", "seq2seq"), fixed=True)
     normalize: str = parameter("auto", may_be.one_of("auto", *KINDS), fixed=True)
-    linear: bool = parameter(True, may_be.flag, fixed=True)
     select: str = parameter("mean", may_be.one_of("mean", "best", "network"))
-    standardize: bool = parameter(True, may_be.flag, fixed=True)
     calibration_fraction: float = parameter(
         0.0, may_be.number("a number from 0 to below 1", 0.0, 1.0, ends="low")
     )
-    network: Callable[[int, int], Layer] | None = parameter(
-        None, may_be.function, may_be.none, fixed=True
-    )
-
-    _updates = 500
 
     def fit(self, X: Any, y: Any = None, exogenous: Any = None, *, static: Any = None) -> Forecaster:
         """Learn to forecast the later steps of series from the earlier ones.
@@ -195,17 +180,14 @@ class Forecaster(SeriesEstimator, NetworkEstimator):
         if self.early_stopping and not partial:
             places, validation = self._hold_out("validation_fraction", windows, places)
         if not goes_on:
-            self.residuals_, self.backtest_, self.weights_ = None, None, {"network": 1.0}
-            self._smoothed, self._path = None, None
-            kind = {"auto": "scale"}.get(self.normalize, self.normalize)
-            if self.select != "network" and not partial:
-                kind = self._choose(windows, places, kind)
-            self._prepare(windows, places, kind, self.linear and not partial)
-            self._start(self._network())
+            shares = self._choose(windows, places, partial)
+            self._prepare(windows, places, shares, self.linear and not partial)
+            self._best_updates = self._found_updates
+            self._start(self._make())
         else:
-            if partial and self._network_path is None and self._path is None:
+            if partial and self._beside is None and self._linear is None:
                 self._levels.learn(windows, places)
-            self._go_on(self._network)
+            self._go_on(self._make)
         self._learn(windows, places, validation, partial)
         if len(calibration):
             self._calibrate(windows, calibration)
@@ -285,49 +267,64 @@ class Forecaster(SeriesEstimator, NetworkEstimator):
 
     # ---- the choice
 
-    def _choose(self, windows: Windows, places: Array, kind: str) -> str:
-        """Measure each way of forecasting on the ends of series; return what windows are free of."""
+    def _choose(self, windows: Windows, places: Array, partial: bool) -> dict[str, float]:
+        """Measure each way of forecasting on the ends of series, and set the weights.
+
+        Returns
+        -------
+        dict of str to float
+            The shares of levels in the linear path.
+        """
+        self.residuals_, self.backtest_, self.weights_ = None, None, {"network": 1.0}
+        self._smoothed: Smoothed | None = None
+        self._linear: LinearMean | None = None
+        self._found_updates: int | None = None
         horizon, season = self._fitted.horizon, self._fitted.season
+        shares = {"scale" if self.normalize == "auto" else self.normalize: 1.0}
+        if self.select == "network" or partial:
+            return shares
         early, test, cuts = split_end(windows, places, horizon)
-        kinds = KINDS if self.normalize == "auto" else (kind,)
         if not len(early) or not len(test):
-            self._path = self._linear_path(windows, places, kind)
+            self._linear = LinearMean(shares).fit(self, windows, places, horizon)
             names = ["network", "linear", *naive_paths(windows, places[:1], horizon, season)]
             self.weights_ = {name: 1.0 / len(names) for name in names}
-            return kind
+            return shares
         truth, scale = windows.following(test), scales(windows, cuts, test, season)
 
         def error(forecast: Array) -> float:
             found = float(np.mean(np.abs(forecast - truth) / scale[:, np.newaxis]))
             return found if np.isfinite(found) else np.inf
 
-        path, linear = choose_level(self, kinds, windows, early, test, error)
-        kind = path.levels.kind
-        forecasts = {"network": self._twin(windows, early, kind, test), "linear": linear}
+        one = len(windows.lengths) == 1
+        origins = len(np.unique(windows.steps(test))) if one else len(test)
+        kinds = KINDS if self.normalize == "auto" else (self.normalize,)
+        of_kind, errors = measure_levels(self, kinds, windows, early, test, error)
+        shares = combine(errors, origins)
+        network, self._found_updates = self._rehearse(windows, early, test, shares, error)
+        forecasts = {"network": network, "linear": mean_forecast(of_kind, shares)}
         if not self._fitted.learnt_y:
-            memory = self._fitted.memory
-            head = self._heads(windows, cuts)
-            self._smoothed, forecast = choose_smoothing(
-                season, memory, windows, head, test, error
+            self._smoothed, forecasts["smoothing"] = choose_smoothing(
+                season, self._fitted.memory, windows, self._heads(windows, cuts), test, error
             )
-            forecasts["smoothing"] = forecast
         forecasts |= naive_paths(windows, test, horizon, season)
-        errors = {name: error(f) for name, f in forecasts.items()}
-        origins = len(np.unique(windows.steps(test))) if len(windows.lengths) == 1 else len(test)
-        weights = combine(errors, origins)
-        if self.select == "best":
-            best = min(errors, key=lambda name: errors[name])
-            weights = {name: float(name == best) for name in errors}
-        self.weights_ = weights
-        mean = mean_forecast(forecasts, weights)
-        self.backtest_ = measure(truth, {"forecast": mean} | forecasts, scale, weights, season)
-        self._path = self._linear_path(windows, places, kind)
+        self._weigh({name: error(f) for name, f in forecasts.items()}, origins)
+        mean = mean_forecast(forecasts, self.weights_)
+        self.backtest_ = measure(truth, {"forecast": mean} | forecasts, scale, self.weights_, season)
+        self._linear = LinearMean(shares).fit(self, windows, places, horizon)
         if self._smoothed is not None:
-            ends = np.full(len(windows.lengths), 0)
+            ends = np.zeros(len(windows.lengths), int)
             np.maximum.at(ends, windows.series_of(places), windows.steps(places) + horizon)
             self._smoothed.fit(self._heads(windows, ends), windows.targets)
         self._keep_residuals(windows, test, truth, mean)
-        return kind
+        return shares
+
+    def _weigh(self, errors: dict[str, float], origins: int) -> None:
+        """Set the weights of the ways of forecasting."""
+        if self.select == "best":
+            best = min(errors, key=lambda name: errors[name])
+            self.weights_ = {name: float(name == best) for name in errors}
+        else:
+            self.weights_ = combine(errors, origins)
 
     def _heads(self, windows: Windows, cuts: Array) -> list[Array]:
         """Return series up to some steps, without those of which nothing is left."""
@@ -336,133 +333,6 @@ class Forecaster(SeriesEstimator, NetworkEstimator):
             for start, cut in zip(windows.starts, cuts, strict=True)
             if cut > 0
         ]
-
-    def _twin(self, windows: Windows, early: Array, kind: str, test: Array) -> Array:
-        """Return the forecasts of a network that has learnt from early windows only."""
-        twin = clone(self).set_params(
-            callbacks=[c for c in self.callbacks if not isinstance(c, Callback)], verbose=False
-        )
-        twin._random_state = check_random_state(self._seed())
-        twin._fitted, twin._counts = self._fitted, self._counts
-        twin._target_columns, twin.n_features_in_ = self._target_columns, self.n_features_in_
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            twin._prepare(windows, early, kind, self.linear)
-            twin._start(twin._network())
-            twin._learn(windows, early, early[:0], False)
-        return twin._network_forecast(windows, test, self._fitted.horizon)
-
-    def _linear_path(self, windows: Windows, places: Array, kind: str, ahead: int = 0) -> LinearPath:
-        levels = Levels(self, kind, self.standardize, windows.targets).fit(windows, places)
-        return LinearPath(levels, ahead or windows.ahead).fit(windows, places)
-
-    # ---- the network
-
-    def _ahead(self) -> int:
-        """Return how many steps the network forecasts at once."""
-        return 1 if self._fitted.strategy == "iterated" else int(self._fitted.horizon)
-
-    def _prepare(self, windows: Windows, places: Array, kind: str, linear: bool) -> None:
-        """Learn levels, and the linear path beside the network."""
-        ahead, self._network_path, self._left = self._ahead(), None, 1.0
-        if linear and self._fitted.strategy != "seq2seq":
-            path = getattr(self, "_path", None)
-            if path is None or path.ahead != ahead:
-                path = self._linear_path(windows, places, kind, ahead)
-            self._network_path, self._levels = path, path.levels
-            self._left = self._residual_scale(windows, places)
-        else:
-            self._levels = Levels(self, kind, self.standardize, windows.targets)
-            self._levels.fit(windows, places)
-
-    def _residual_scale(self, windows: Windows, places: Array) -> Any:
-        """Return the deviation of what the linear path leaves over, of each target."""
-        some = places[:: max(1, len(places) // 1024)]
-        _, y = self._take(windows, some, scale=False)
-        deviation = np.sqrt(np.mean(np.square(y.reshape(len(y), self._ahead(), -1)), axis=(0, 1)))
-        return np.where(deviation > 1e-6, deviation, 1.0)
-
-    def _network(self) -> Sequential:
-        n_extra, n_static = self._counts
-        n_features = self._inputs_of() + self._ahead() * n_extra + n_static
-        n_outputs = self._ahead() * len(self._target_columns)
-        keeps_time = self._fitted.strategy == "seq2seq"
-        if self.network is not None:
-            model = Sequential(make_network(self, n_features, n_outputs))
-        else:
-            layers = self._recurrent_layers(n_features)
-            width = next(x.out_size for x in reversed(layers) if x.out_size)
-            last = [] if keeps_time else [Last(batch_first=True)]
-            head = Linear(width, n_outputs, seed=self._seed())
-            if self._network_path is not None:
-                head.load_state_dict({k: 0.0 * v for k, v in head.state_dict().items()})
-            model = Sequential(*layers, *last, head)
-        check_network(self, model, n_outputs, keeps_time)
-        ends = np.array([self._fitted.window])
-        check_steps_left(self, model, ends)
-        if keeps_time:
-            self._check_aligned(model, ends)
-        return model
-
-    def _inputs_of(self) -> int:
-        """Return the features of a step, those that tell what is missing among them."""
-        return self.n_features_in_ * (2 if self.missing == "mask" else 1)
-
-    def _learn(self, windows: Windows, places: Array, validation: Array, partial: bool) -> None:
-        def take(some: Array) -> tuple[Array, Array]:
-            return self._take(windows, some)
-
-        trivial = None
-        if self.select == "network" and self._network_path is None and not partial:
-            some = validation if len(validation) else places
-            y = take(some[:: max(1, len(some) // 1024)])[1]
-            trivial = float(np.var(y - y.mean(axis=0)))
-        self._train(
-            Batches(take, places, self.batch_size, self._seed()),
-            losses.squared_error,
-            validation=Batches(take, validation, self.batch_size) if len(validation) else None,
-            partial=partial,
-            trivial=trivial,
-        )
-
-    def _take(self, windows: Windows, places: Array, scale: bool = True) -> tuple[Array, Array]:
-        """Return a batch: inputs and targets of the network."""
-        levels, ahead = self._levels, self._ahead()
-        x = windows.context(places)
-        level, unit = levels.of(x)
-        scaled = levels.scaled(x, level, unit)
-        known, static = self._beside(windows, places)
-        following = windows.following(places, ahead)
-        if self._fitted.strategy == "seq2seq":
-            both = np.concatenate([x[..., windows.targets], following], axis=1)
-            y = levels.target(both, level, unit)
-            size = x.shape[1]
-            y = np.concatenate([y[:, 1 + k : 1 + k + size] for k in range(ahead)], axis=2)
-            # a convolution may give outputs at some steps only: each at the step it comes after
-            if hasattr(self, "model_"):
-                outputs = self.model_.out_lengths(np.arange(1, size + 1))
-                y = y[:, np.searchsorted(outputs, np.arange(1, outputs[-1] + 1))]
-        else:
-            y = levels.target(following, level, unit)
-            if self._network_path is not None:
-                y = y - self._network_path.scaled(scaled, known, static)
-                y = y / self._left if scale else y
-            y = y.reshape(len(y), -1)
-        return self._network_inputs(scaled, known, static), np.asarray(y, np.float32)
-
-    def _beside(self, windows: Windows, places: Array) -> tuple[Array | None, Array | None]:
-        known = self._levels.known(windows.known(places, self._ahead()))
-        return known, self._levels.fixed(windows.static(places))
-
-    def _network_inputs(self, x: Array, known: Array | None, static: Array | None) -> Array:
-        inputs = step_inputs(x, known, static, self._ahead())
-        largest = max(inputs.max(initial=0.0), -inputs.min(initial=0.0))
-        if not largest <= np.finfo(np.float32).max:
-            raise ValueError(
-                "Forecaster expected X of values that, scaled, float32 can hold, got values too "
-                f"large: {largest:.3g}"
-            )
-        return np.asarray(inputs, np.float32)
 
     # ---- forecasts
 
@@ -483,38 +353,13 @@ class Forecaster(SeriesEstimator, NetworkEstimator):
         if self.weights_.get("network"):
             forecasts["network"] = self._network_forecast(windows, places, steps)
         if self.weights_.get("linear"):
-            assert self._path is not None
-            forecasts["linear"] = roll(self._path, windows, places, steps, horizon)
+            assert self._linear is not None
+            forecasts["linear"] = roll(self._linear, windows, places, steps, horizon)
         if self.weights_.get("smoothing"):
             assert self._smoothed is not None
             forecasts["smoothing"] = self._smoothed.forecast(windows, places, steps)
         forecast: Array = mean_forecast(forecasts, self.weights_)
         return forecast
-
-    def _network_forecast(self, windows: Windows, places: Array, steps: int) -> Array:
-        return roll(self._network_block, windows, places, steps, self._ahead())
-
-    def _network_block(self, x: Array, known: Array | None, static: Array | None) -> Array:
-        """Return the (n, ahead, targets) that follow windows, by the network."""
-        levels = self._levels
-        level, unit = levels.of(x)
-        scaled = levels.scaled(x, level, unit)
-        known, static = levels.known(known), levels.fixed(static)
-        outputs = predict(self.model_, self._network_inputs(scaled, known, static), None)
-        if self._fitted.strategy == "seq2seq":
-            outputs = outputs[:, -1]
-        y = np.asarray(outputs, np.float64).reshape(len(x), self._ahead(), -1)
-        if self._network_path is not None:
-            y = y * self._left + self._network_path.scaled(scaled, known, static)
-        return levels.inverse(y, level, unit)
-
-    def _check_aligned(self, model: Sequential, ends: Array) -> None:
-        last: Array = model.out_lengths(ends)
-        if (last == model.out_lengths(ends - 1)).any():
-            raise ValueError(
-                "Forecaster expected network to give an output at the last step of series, got "
-                f"{last} outputs from {ends} steps"
-            )
 
     # ---- intervals and backtests
 
@@ -646,19 +491,16 @@ class Forecaster(SeriesEstimator, NetworkEstimator):
         self, windows: Windows, places: Array, truth: Array, forecast: Array
     ) -> None:
         """Keep sorted absolute errors for intervals."""
-        self._scaled_intervals = (
-            self._path.levels if self._path is not None else self._levels
-        ).kind == "scale"
+        self._unit_levels = self._levels if self._linear is None else self._linear.levels
         units = self._interval_units(windows, places)
         errors = np.abs(truth - forecast) / units[:, np.newaxis]
         self.residuals_ = np.sort(errors, axis=0)
 
     def _interval_units(self, windows: Windows, places: Array) -> Array:
         """Return what the errors of windows are measured in: (n, targets)."""
-        if not self._scaled_intervals:
-            return np.ones((len(places), len(windows.targets)))
-        levels = self._levels if self._path is None else self._path.levels
         return np.concatenate(
-            [levels.of(windows.context(chunk))[1][:, windows.targets]
-             for chunk in windows.chunks(places)]
+            [
+                self._unit_levels.of(windows.context(chunk))[1][:, windows.targets]
+                for chunk in windows.chunks(places)
+            ]
         )

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 ROWS = 8192  # windows that a linear path learns from at least, if there are as many
 WIDEST = 1000  # features of a linear path, beyond which it leaves out exogenous values of the past
 MEMORY = 8  # seasons that are smoothed
+PREFERENCE = {"scale": 1.0, "level": 1.05, "none": 1.1}  # of levels: fixed ones are left in time
 FORECASTS = 300  # of a backtest at most
 
 
@@ -55,16 +56,12 @@ class LinearPath:
         self.ridge = ridge.solve()
         return self
 
-    def scaled(self, x: Array, known: Array | None, static: Array | None) -> Array:
-        """Return forecasts from scaled windows, in their units: (n, ahead, targets)."""
-        return self.ridge(self._rows(x, known, static)).reshape(len(x), self.ahead, -1)
-
     def __call__(self, x: Array, known: Array | None, static: Array | None) -> Array:
         """Return the (n, ahead, targets) that follow windows (n, size, features)."""
         level, unit = self.levels.of(x)
         known, static = self.levels.known(known), self.levels.fixed(static)
-        y = self.scaled(self.levels.scaled(x, level, unit), known, static)
-        return self.levels.inverse(y, level, unit)
+        y = self.ridge(self._rows(self.levels.scaled(x, level, unit), known, static))
+        return self.levels.inverse(y.reshape(len(x), self.ahead, -1), level, unit)
 
     def _rows(self, x: Array, known: Array | None, static: Array | None) -> Array:
         parts = [x.reshape(len(x), -1)]
@@ -74,6 +71,37 @@ class LinearPath:
         if static is not None:
             parts.append(static)
         return np.concatenate(parts, axis=1)
+
+
+class LinearMean:
+    """The weighted mean of linear paths on windows free of different things.
+
+    Parameters
+    ----------
+    shares : dict of str to float
+        The weight of each kind of levels.
+    """
+
+    def __init__(self, shares: dict[str, float]) -> None:
+        self.shares = {kind: share for kind, share in shares.items() if share > 0}
+        self.kind = max(self.shares, key=lambda kind: self.shares[kind])
+
+    def fit(self, owner: Any, windows: Windows, places: Array, ahead: int) -> LinearMean:
+        """Learn from windows at places."""
+        self.paths = []
+        for kind in self.shares:
+            levels = Levels(owner, kind, owner.standardize, windows.targets).fit(windows, places)
+            self.paths.append(LinearPath(levels, ahead).fit(windows, places))
+            if kind == self.kind:
+                self.levels = levels
+        return self
+
+    def __call__(self, x: Array, known: Array | None, static: Array | None) -> Array:
+        """Return the (n, ahead, targets) that follow windows (n, size, features)."""
+        shares = self.shares.values()
+        return np.sum(
+            [w * path(x, known, static) for w, path in zip(shares, self.paths, strict=True)], axis=0
+        )
 
 
 class Smoothed:
@@ -140,25 +168,21 @@ def _upto(known: Array, size: int) -> Array:
     return known[:, np.minimum(np.arange(size), known.shape[1] - 1)]
 
 
-def choose_level(
+def measure_levels(
     owner: Any,
     kinds: tuple[str, ...],
     windows: Windows,
     early: Array,
     test: Array,
     error: Callable[[Array], float],
-) -> tuple[LinearPath, Array]:
-    """Return the linear path of least error among levels, and its forecasts at `test`."""
-    best: tuple[float, LinearPath, Array] | None = None
+) -> tuple[dict[str, Array], dict[str, float]]:
+    """Return the forecasts at `test` of linear paths for each kind of levels, and their errors."""
+    forecasts, errors = {}, {}
     for kind in kinds:
-        levels = Levels(owner, kind, owner.standardize, windows.targets).fit(windows, early)
-        path = LinearPath(levels, windows.ahead).fit(windows, early)
-        forecast = roll(path, windows, test, windows.ahead, windows.ahead)
-        found = error(forecast)
-        if best is None or found < best[0]:
-            best = found, path, forecast
-    assert best is not None
-    return best[1], best[2]
+        path = LinearMean({kind: 1.0}).fit(owner, windows, early, windows.ahead)
+        forecasts[kind] = roll(path, windows, test, windows.ahead, windows.ahead)
+        errors[kind] = error(forecasts[kind]) * PREFERENCE[kind]
+    return forecasts, errors
 
 
 def choose_smoothing(
@@ -255,4 +279,4 @@ def naive_paths(windows: Windows, places: Array, steps: int, season: int) -> dic
     return found
 
 
-__all__ = ["KINDS", "LinearPath", "Smoothed", "choose_level", "choose_smoothing", "naive_paths"]
+__all__ = ["KINDS", "LinearMean", "Smoothed", "choose_smoothing", "measure_levels", "naive_paths"]

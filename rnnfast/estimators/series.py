@@ -226,7 +226,7 @@ class SeriesEstimator(Parameters, BaseEstimator):
         if reset:
             self._form = form.form
             self.n_features_in_ = form.values[0].shape[1]
-            self._counts = n_extra, n_static
+            self._counts, self._n_inputs = (n_extra, n_static), values[0].shape[1]
             self._target_columns = self._choose_targets(form)
         elif (n_extra, n_static) != self._counts:
             raise ValueError(

@@ -183,10 +183,11 @@ class LinearForecaster(SeriesEstimator):
 def default_window(length: int, horizon: int, season: int) -> int:
     """Return a window for series of so many steps: two seasons, or three horizons.
 
-    At least 8 steps, at most 512, and so few that windows for at least a third of the steps that
-    can be forecast are left.
+    At least 8 steps and at most 512; without a season no more than a sixth of the steps, and always
+    so few that windows for a third of them are left.
     """
-    wanted = 2 * season if season > 1 else 3 * horizon
-    wanted = min(max(wanted, min(2 * horizon, 64), 8), 512)
-    share = 2 / 3 if season > 1 else 1 / 2
-    return max(1, min(wanted, int((length - horizon) * share)))
+    if season > 1:
+        wanted = min(max(2 * season, min(2 * horizon, 64), 8), 512)
+    else:
+        wanted = min(max(3 * horizon, 8), max(length // 6, 4), 512)
+    return max(1, min(wanted, int((length - horizon) * 2 / 3)))
