@@ -60,7 +60,7 @@ class Forecaster(WindowNetwork):
         Series shorter than a window that is given raise.
     season : int, optional
         Steps after which series repeat what they do, 1 for none; default: as `fit` finds it.
-    targets : sequence of int or str, optional
+    targets : int, str or sequence of them, optional
         The features to forecast, by position or name; default all. The others are known up to the
         present only.
     strategy : {"direct", "iterated", "seq2seq"}
@@ -181,7 +181,7 @@ class Forecaster(WindowNetwork):
             places, validation = self._hold_out("validation_fraction", windows, places)
         if not goes_on:
             shares = self._choose(windows, places, partial)
-            self._prepare(windows, places, shares, self.linear and not partial)
+            self._prepare(windows, places, shares, self.linear and not partial, self._linear)
             self._best_updates = self._found_updates
             self._start(self._make())
         else:

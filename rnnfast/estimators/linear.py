@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,11 +12,32 @@ if TYPE_CHECKING:
 PENALTIES = 10.0 ** np.linspace(-9, 1, 41)  # times the largest squared singular value
 
 
+class Triangle:
+    """The triangular matrix R of the QR decomposition of a tall matrix whose rows come in chunks."""
+
+    def __init__(self) -> None:
+        self._waiting: list[Array] = []
+        self._n = 0
+
+    def add(self, rows: Array) -> None:
+        """Add rows (n, columns)."""
+        self._waiting.append(rows)
+        self._n += len(rows)
+        if self._n > max(1024, 3 * rows.shape[1]):
+            self.get()
+
+    def get(self) -> Array:
+        """Return R of the rows so far."""
+        triangle: Array = np.linalg.qr(np.concatenate(self._waiting), mode="r")
+        self._waiting, self._n = [triangle], len(triangle)
+        return triangle
+
+
 class Ridge:
     """Linear regression with a penalty on squared weights that generalised cross-validation sets.
 
-    Rows are reduced to one triangular matrix as they come (a QR decomposition of a tall matrix in
-    chunks), which has their exact least squares solution and keeps none of them. Golub, Heath and
+    Rows are reduced to one triangular matrix as they come, which has their exact least squares
+    solution and keeps none of them. Golub, Heath and
     Wahba, "Generalized cross-validation as a method for choosing a good ridge parameter", 1979.
 
     Attributes
@@ -27,21 +48,18 @@ class Ridge:
     """
 
     def __init__(self) -> None:
-        self._triangle: Any = None
+        self._triangle = Triangle()
         self._rows = 0
 
     def add(self, x: Array, y: Array) -> None:
         """Add rows (n, features) and their targets (n, outputs)."""
-        rows = np.concatenate([np.ones((len(x), 1)), x, y], axis=1)
-        if self._triangle is not None:
-            rows = np.concatenate([self._triangle, rows])
-        self._triangle = np.linalg.qr(rows, mode="r")
+        self._triangle.add(np.concatenate([np.ones((len(x), 1)), x, y], axis=1))
         self._rows += len(x)
         self._features = x.shape[1]
 
     def solve(self) -> Ridge:
         """Set the penalty and the weights."""
-        p, n, triangle = self._features, self._rows, self._triangle
+        p, n, triangle = self._features, self._rows, self._triangle.get()
         centred, targets = triangle[1:, 1 : 1 + p], triangle[1:, 1 + p :]
         u, s, vt = np.linalg.svd(centred, full_matrices=False)
         rotated = u.T @ targets
@@ -60,7 +78,7 @@ class Ridge:
         self.weights = vt.T @ (inverse[:, np.newaxis] * rotated)
         head = triangle[0] / triangle[0, 0]
         self.intercept = head[1 + p :] - head[1 : 1 + p] @ self.weights
-        self._triangle = None
+        del self._triangle
         return self
 
     def __call__(self, x: Array) -> Array:

@@ -88,7 +88,7 @@ class LinearMean:
 
     def fit(self, owner: Any, windows: Windows, places: Array, ahead: int) -> LinearMean:
         """Learn from windows at places."""
-        self.paths = []
+        self.paths, self.ahead = [], ahead
         for kind in self.shares:
             levels = Levels(owner, kind, owner.standardize, windows.targets).fit(windows, places)
             self.paths.append(LinearPath(levels, ahead).fit(windows, places))

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     Series = list[Array]  # (time_i, features) each
 
-ROWS = 1024  # forecasts that are computed together
-
 
 class Given(NamedTuple):
     """What one call was given."""
@@ -37,7 +35,9 @@ class Given(NamedTuple):
 
 
 def _is_targets(value: Any) -> bool:
-    return isinstance(value, (list, tuple, range, np.ndarray)) and len(value) > 0
+    if isinstance(value, (list, tuple, range, np.ndarray)):
+        return len(value) > 0
+    return isinstance(value, (int, np.integer, str)) and not isinstance(value, bool)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -59,7 +59,7 @@ class SeriesEstimator(Parameters, BaseEstimator):
     ----------
     horizon : int
         Steps to forecast.
-    targets : sequence of int or str, optional
+    targets : int, str or sequence of them, optional
         The features to forecast, by position or name; default all. The others are known up to the
         present only.
     panel : {"columns", "one"}, optional
@@ -76,8 +76,8 @@ class SeriesEstimator(Parameters, BaseEstimator):
     """
 
     horizon: int = parameter(1, may_be.size(1), fixed=True)
-    targets: Sequence[int | str] | None = parameter(
-        None, may_be.Constraint("a sequence of int or str", _is_targets), may_be.none, fixed=True
+    targets: int | str | Sequence[int | str] | None = parameter(
+        None, may_be.Constraint("positions or names of features", _is_targets), may_be.none, fixed=True
     )
     panel: str | None = parameter(
         None, may_be.one_of("columns", "one"), may_be.none, fixed=True
@@ -227,6 +227,7 @@ class SeriesEstimator(Parameters, BaseEstimator):
             self._form = form.form
             self.n_features_in_ = form.values[0].shape[1]
             self._counts, self._n_inputs = (n_extra, n_static), values[0].shape[1]
+            self._n_exogenous = n_extra
             self._target_columns = self._choose_targets(form)
         elif (n_extra, n_static) != self._counts:
             raise ValueError(
@@ -391,10 +392,7 @@ class SeriesEstimator(Parameters, BaseEstimator):
         """Return the (n, steps, targets) that follow places, some at a time."""
         if not len(places):
             return np.zeros((0, steps, len(self._target_columns)))
-        parts = [
-            self._forecast_block(windows, places[i : i + ROWS], steps)
-            for i in range(0, len(places), ROWS)
-        ]
+        parts = [self._forecast_block(windows, c, steps) for c in windows.chunks(places)]
         return np.concatenate(parts)
 
     def _give(self, given: Given, forecast: Array) -> Any:

@@ -10,6 +10,7 @@ import numpy as np
 
 from . import constraints as may_be
 from .constraints import parameter
+from .linear import Triangle
 from .season import find_season
 from .series import Given, SeriesEstimator, _name
 from .undo import unchanged_by_errors
@@ -150,15 +151,12 @@ class LinearForecaster(SeriesEstimator):
 
     def _solve(self, windows: Windows, places: Array) -> None:
         """Solve for the weights from the triangular matrix of all rows, a chunk at a time."""
-        triangle: Any = None
+        triangle = Triangle()
         for chunk in windows.chunks(places):
             x, y = self._design(windows, chunk), windows.following(chunk)
-            rows = np.concatenate([x, y.reshape(len(y), -1)], axis=1)
-            if triangle is not None:
-                rows = np.concatenate([triangle, rows])
-            triangle = np.linalg.qr(rows, mode="r")
-        n = x.shape[1]
-        self.coef_ = np.linalg.lstsq(triangle[:, :n], triangle[:, n:], rcond=None)[0]
+            triangle.add(np.concatenate([x, y.reshape(len(y), -1)], axis=1))
+        rows, n = triangle.get(), x.shape[1]
+        self.coef_ = np.linalg.lstsq(rows[:, :n], rows[:, n:], rcond=None)[0]
 
     def _design(self, windows: Windows, places: Array) -> Array:
         horizon = int(self._fitted.horizon)

@@ -90,7 +90,12 @@ class WindowNetwork(SeriesEstimator, NetworkEstimator):
         return super()._epochs(batches)
 
     def _prepare(
-        self, windows: Windows, places: Array, shares: dict[str, float], linear: bool
+        self,
+        windows: Windows,
+        places: Array,
+        shares: dict[str, float],
+        linear: bool,
+        fitted: LinearMean | None = None,
     ) -> None:
         """Learn levels, and the linear path beside the network.
 
@@ -102,6 +107,8 @@ class WindowNetwork(SeriesEstimator, NetworkEstimator):
             Of kinds of levels in the linear path. The network has the one of the largest.
         linear : bool
             Whether there is one.
+        fitted : LinearMean, optional
+            That has learnt from the same places.
         """
         kind = max(shares, key=lambda k: shares[k])
         self._levels = Levels(self, kind, self.standardize, windows.targets).fit(windows, places)
@@ -109,10 +116,12 @@ class WindowNetwork(SeriesEstimator, NetworkEstimator):
         self._beside: LinearMean | None = None
         self._left: Any = 1.0
         if linear and self._fitted.strategy != "seq2seq":
-            self._beside = LinearMean(shares).fit(self, windows, places, self._ahead())
+            if fitted is None or fitted.ahead != self._ahead():
+                fitted = LinearMean(shares).fit(self, windows, places, self._ahead())
+            self._beside = fitted
             some = places[:: max(1, len(places) // 1024)]
-            y = self._take(windows, some)[1].reshape(len(some), self._ahead(), -1)
-            deviation = np.sqrt(np.mean(np.square(y, dtype=np.float64), axis=(0, 1)))
+            squares = [np.square(self._targets_at(windows, c)) for c in windows.chunks(some)]
+            deviation = np.sqrt(np.concatenate(squares).mean(axis=(0, 1)))
             self._left = np.where(deviation > 1e-6, deviation, 1.0)
 
     def _make(self) -> Sequential:
@@ -150,7 +159,7 @@ class WindowNetwork(SeriesEstimator, NetworkEstimator):
         trivial = None
         if self._beside is None and not partial:
             some = validation if len(validation) else places
-            y = take(some[:: max(1, len(some) // 1024)])[1]
+            y = self._targets_at(windows, some[:: max(1, len(some) // 256)])
             trivial = float(np.var(y - y.mean(axis=0)))
         self._train(
             Batches(take, places, self.batch_size, self._seed()),
@@ -205,25 +214,34 @@ class WindowNetwork(SeriesEstimator, NetworkEstimator):
 
     def _take(self, windows: Windows, places: Array) -> tuple[Array, Array]:
         """Return a batch: inputs and targets of the network."""
+        x, ahead = windows.context(places), self._ahead()
+        level, unit = self._levels.of(x)
+        known, static = windows.known(places, ahead), windows.static(places)
+        y = self._targets_at(windows, places)
+        if self._fitted.strategy != "seq2seq":
+            y = y.reshape(len(y), -1)
+        return self._inputs(x, known, static, level, unit), np.asarray(y, np.float32)
+
+    def _targets_at(self, windows: Windows, places: Array) -> Array:
+        """Return what the network is to say: (n, ahead, targets), or with "seq2seq" at each step.
+
+        That is what the linear path leaves over, if there is one.
+        """
         levels, ahead = self._levels, self._ahead()
         x, following = windows.context(places), windows.following(places, ahead)
-        known, static = windows.known(places, ahead), windows.static(places)
         level, unit = levels.of(x)
-        inputs = self._inputs(x, known, static, level, unit)
-        if self._fitted.strategy == "seq2seq":
-            both = np.concatenate([x[..., windows.targets], following], axis=1)
-            y = levels.target(both, level, unit)
-            size = x.shape[1]
-            y = np.concatenate([y[:, 1 + k : 1 + k + size] for k in range(ahead)], axis=2)
-            if hasattr(self, "model_"):
-                # a convolution may give outputs at some steps only: each at the step it comes after
-                outputs = self.model_.out_lengths(np.arange(1, size + 1))
-                y = y[:, np.searchsorted(outputs, np.arange(1, outputs[-1] + 1))]
-            return inputs, np.asarray(y, np.float32)
-        y = levels.target(following, level, unit)
-        if self._beside is not None:
-            y = (y - levels.target(self._beside(x, known, static), level, unit)) / self._left
-        return inputs, np.asarray(y.reshape(len(y), -1), np.float32)
+        if self._fitted.strategy != "seq2seq":
+            y = levels.target(following, level, unit)
+            if self._beside is None:
+                return y
+            said = self._beside(x, windows.known(places, ahead), windows.static(places))
+            return (y - levels.target(said, level, unit)) / self._left
+        both = np.concatenate([x[..., windows.targets], following], axis=1)
+        y, size = levels.target(both, level, unit), x.shape[1]
+        y = np.concatenate([y[:, 1 + k : 1 + k + size] for k in range(ahead)], axis=2)
+        # a convolution may give outputs at some steps only: each at the step it comes after
+        outputs = self.model_.out_lengths(np.arange(1, size + 1))
+        return y[:, np.searchsorted(outputs, np.arange(1, outputs[-1] + 1))]
 
     def _inputs(
         self, x: Array, known: Array | None, static: Array | None, level: Array, unit: Array
@@ -243,7 +261,11 @@ class WindowNetwork(SeriesEstimator, NetworkEstimator):
     # ---- forecasts
 
     def _network_forecast(self, windows: Windows, places: Array, steps: int) -> Array:
-        return roll(self._network_block, windows, places, steps, self._ahead())
+        parts = [
+            roll(self._network_block, windows, chunk, steps, self._ahead())
+            for chunk in windows.chunks(places)
+        ]
+        return np.concatenate(parts)
 
     def _network_block(self, x: Array, known: Array | None, static: Array | None) -> Array:
         """Return the (n, ahead, targets) that follow windows, by the network."""

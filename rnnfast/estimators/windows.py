@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from ..layers.base import Array
 
-CHUNK = 1 << 18  # numbers gathered together where all windows are gone through
+CHUNK = 1 << 20  # numbers gathered together where all windows are gone through
 
 
 class Windows:
@@ -107,10 +107,11 @@ class Windows:
         rows = np.asarray(places, np.int64)[:, np.newaxis] + np.arange(ahead)
         return self.flat[rows][..., self.targets]
 
-    def chunks(self, places: Array, size: int | None = None) -> Iterator[Array]:
-        """Iterate over places, so many at a time that their windows stay small."""
-        size = self.size if size is None else size
-        rows = max(1, CHUNK // (size * self.flat.shape[1]))
+    def chunks(self, places: Array) -> Iterator[Array]:
+        """Iterate over places, so many at a time that what is known there stays small."""
+        extra = 0 if self._extra is None else self._extra.shape[1] * self.ahead
+        static = 0 if self._static is None else self._static.shape[1]
+        rows = max(1, CHUNK // (self.size * (self.flat.shape[1] + extra + static)))
         for start in range(0, len(places), rows):
             yield places[start : start + rows]
 
