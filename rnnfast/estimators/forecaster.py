@@ -209,7 +209,7 @@ class Forecaster(WindowNetwork):
             season, window = 1, lengths[0]
         else:
             season = self.season or find_season([v[:, k] for v in given.values for k in columns])
-            window = self.window or default_window(int(np.median(lengths)), horizon, season)
+            window = self.window or default_window(lengths, horizon, season)
         least = window if self.window is not None and not learnt_y else 1
         if not learnt_y:
             self._check_contexts(given, least + horizon)

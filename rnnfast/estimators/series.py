@@ -348,11 +348,10 @@ class SeriesEstimator(Parameters, BaseEstimator):
         steps: Any = None
         if isinstance(X, (int, np.integer)):
             steps = int(X)
-        elif isinstance(X, (list, tuple, range)) or (isinstance(X, np.ndarray) and X.ndim == 1):
-            array = np.asarray(X) if not isinstance(X, range) else np.array(list(X))
-            few = array.ndim == 1 and array.dtype.kind in "iu" and 0 < len(array)
-            if few and len(array) <= max(self._fitted.horizon, self._size()):
-                steps = len(array) if (array == np.arange(1, len(array) + 1)).all() else None
+        elif isinstance(X, (list, tuple, range, np.ndarray)) and np.ndim(X[0] if len(X) else X) == 0:
+            few = len(X) <= max(self._fitted.horizon, self._size())
+            if few and all(isinstance(v, (int, np.integer)) and v == k + 1 for k, v in enumerate(X)):
+                steps = len(X)
         if steps is not None:
             raise TypeError(
                 f"{_name(self)} expected X as series, got {X!r}; predict(horizon={steps}) forecasts "

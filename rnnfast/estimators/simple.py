@@ -144,9 +144,8 @@ class LinearForecaster(SeriesEstimator):
             raise ValueError(f"{_name(self)} expected a window, or series of one length")
         shortest = min(lengths)
         if len(given.values) == 1:
-            return default_window(
-                shortest, int(self.horizon), find_season([given.values[0][:, 0]])
-            )
+            season = find_season([given.values[0][:, 0]])
+            return default_window([shortest], int(self.horizon), season)
         return max(shortest - int(self.horizon), 1)
 
     def _solve(self, windows: Windows, places: Array) -> None:
@@ -178,14 +177,14 @@ class LinearForecaster(SeriesEstimator):
         return y.reshape(len(y), horizon, -1)[:, :steps]
 
 
-def default_window(length: int, horizon: int, season: int) -> int:
-    """Return a window for series of so many steps: two seasons, or three horizons.
+def default_window(lengths: list[int], horizon: int, season: int) -> int:
+    """Return a window for series of such lengths: two seasons, or three horizons.
 
-    At least 8 steps and at most 512; without a season no more than a sixth of the steps, and always
-    so few that windows for a third of them are left.
+    At least 8 steps and at most 512; without a season no more than a sixth of all steps, and always
+    so few that windows for a third of the steps of a series are left.
     """
     if season > 1:
         wanted = min(max(2 * season, min(2 * horizon, 64), 8), 512)
     else:
-        wanted = min(max(3 * horizon, 8), max(length // 6, 4), 512)
-    return max(1, min(wanted, int((length - horizon) * 2 / 3)))
+        wanted = min(max(3 * horizon, 8), max(sum(lengths) // 6, 4), 512)
+    return max(1, min(wanted, int((np.median(lengths) - horizon) * 2 / 3)))

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .windows import Windows
 
 LOOKS = 12  # times that a network in training is looked at, to see how many updates are best
+PATIENCE = 5  # looks without a better one, after which there are no more
 
 
 class _Looks(Callback):
@@ -54,17 +55,18 @@ class _Looks(Callback):
     ) -> None:
         self._forecast, self._error, self._batches = forecast, error, batches
         self._epochs = {math.ceil(epochs * k / LOOKS) - 1 for k in range(1, LOOKS + 1)}
-        self.least, self.updates, self.best = np.inf, 0, np.zeros(0)
+        self.least, self.updates, self.best, self._since = np.inf, 0, np.zeros(0), 0
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> bool | None:
         """Look at the forecasts."""
         if epoch in self._epochs:
             forecast = self._forecast()
             error = self._error(forecast)
+            self._since += 1
             if error < self.least:
                 self.least, self.best = error, forecast
-                self.updates = (epoch + 1) * self._batches
-        return None
+                self.updates, self._since = (epoch + 1) * self._batches, 0
+        return self._since >= PATIENCE
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -184,7 +186,7 @@ class WindowNetwork(SeriesEstimator, NetworkEstimator):
         forecast : (n, horizon, targets) array
             At `test`.
         updates : int or None
-            After how many it was best; None where `max_iter` says how long training is.
+            After how many it was best; None where other parameters say how long training is.
         """
         horizon = int(self._fitted.horizon)
         callbacks = [c for c in self.callbacks if not isinstance(c, Callback)]
@@ -202,12 +204,12 @@ class WindowNetwork(SeriesEstimator, NetworkEstimator):
                 twin._epochs(batches),
                 batches,
             )
-            chosen = self.max_iter is None and not self.early_stopping
+            chosen = self.max_iter is None or self.early_stopping
             twin.callbacks = [*callbacks, looks] if chosen else callbacks
             twin._start(twin._make())
             twin._learn(windows, early, early[:0], False)
         if chosen and looks.updates:
-            return looks.best, looks.updates
+            return looks.best, None if self.early_stopping else looks.updates
         return twin._network_forecast(windows, test, horizon), None
 
     # ---- batches

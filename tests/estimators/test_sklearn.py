@@ -34,7 +34,7 @@ from rnnfast.estimators import (
     SequenceLabeler,
     SequenceRegressor,
 )
-from rnnfast.estimators.forecaster import SeriesEstimator, WindowEstimator
+from rnnfast.estimators.series import SeriesEstimator
 
 QUICK = {"hidden_size": 16, "max_iter": 30, "learning_rate_init": 0.02, "random_state": 0}
 
