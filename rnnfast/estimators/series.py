@@ -15,6 +15,7 @@ from . import constraints as may_be
 from .constraints import Parameters, parameter
 from .frames import SeriesForm, SeriesSet, check_targets, read_exogenous, read_series
 from .missing import fill_missing
+from .numeric import to_floats
 from .tables import is_column, is_frame
 from .windows import Samples, Windows
 
@@ -199,7 +200,7 @@ class SeriesEstimator(Parameters, BaseEstimator):
         """Return what was given, checked, `exogenous` with `ahead` steps more."""
         exogenous, y = self._second(X, y, exogenous)
         if y is not None or (not reset and self._fitted.learnt_y):
-            X = _as_samples(X)
+            X = self._as_samples(X)
         seen = None if reset else self._form
         panel = self.panel if self.panel == "columns" and is_frame(X) else None
         form = read_series(
@@ -303,10 +304,7 @@ class SeriesEstimator(Parameters, BaseEstimator):
 
     def _read_y(self, y: Any, form: SeriesSet) -> Array:
         """Return the targets of windows: (n, horizon, targets)."""
-        array = np.asarray(y.to_numpy() if hasattr(y, "to_numpy") else y)
-        if array.dtype.kind not in "fiub":
-            raise TypeError(f"{_name(self)} expected y as real numbers, got {array.dtype}")
-        array = array.astype(np.float64).reshape(len(array), self.horizon, -1)
+        array = np.asarray(to_floats(self, y, "y"), np.float64).reshape(len(y), self.horizon, -1)
         if not np.isfinite(array).all():
             raise ValueError(f"{_name(self)} expected y of finite numbers, got NaN or inf")
         columns = self._target_columns
@@ -357,6 +355,16 @@ class SeriesEstimator(Parameters, BaseEstimator):
                 f"{_name(self)} expected X as series, got {X!r}; predict(horizon={steps}) forecasts "
                 f"the {steps} steps after the series of fit"
             )
+
+    def _as_samples(self, X: Any) -> Any:
+        """Return windows with three axes."""
+        array = np.asarray(X)
+        if array.ndim == 2 and not array.shape[1]:
+            raise ValueError(
+                f"{_name(self)} expected X with at least one step, got 0 feature(s) "
+                f"(shape={array.shape}) while a minimum of 1 is required."
+            )
+        return array[..., np.newaxis] if array.ndim == 2 else X
 
     # ---- windows and forecasts
 
@@ -502,12 +510,6 @@ def _shape(X: Any) -> tuple[int, ...] | None:
         return tuple(np.shape(X.to_numpy() if hasattr(X, "to_numpy") else X))
     except ValueError:
         return None
-
-
-def _as_samples(X: Any) -> Any:
-    """Return windows with three axes."""
-    array = np.asarray(X)
-    return array[..., np.newaxis] if array.ndim == 2 else X
 
 
 def _emptied(like: Any, many: bool) -> Any:

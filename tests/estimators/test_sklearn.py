@@ -62,7 +62,6 @@ FAILING = {
     "check_fit1d": "one axis makes one long series",
     "check_fit2d_predict1d": "one axis makes one long series",
 }
-ONE_STEP = {"check_fit2d_1feature": "one step leaves nothing to forecast from"}
 REFERENCE = {
     "check_methods_sample_order_invariance": "NumPy's products depend on a row's place",
     "check_methods_subset_invariance": "NumPy's products depend on the size of the batch",
@@ -76,7 +75,6 @@ WEIGHTS = {
 
 def failing(estimator):
     checks = FAILING if isinstance(estimator, SeriesEstimator) else WEIGHTS
-    checks = checks | (ONE_STEP if isinstance(estimator, WindowEstimator) else {})
     return checks | (REFERENCE if backend.active().name == "reference" else {})
 
 
@@ -195,9 +193,12 @@ def test_frames():
         pandas.Series(up).astype("category"),
         (list(several), up),
     )
-    for model in both:
-        same(model.set_params(horizon=2), X, None, (x, None))
-    same(Forecaster(**quick, window=5), X["a"], None, (x[:, 0], None))
+    for model in both:  # a frame is one series, in the order of its index
+        model = clone(model).set_params(horizon=2)
+        one, other = model.fit(X).predict(), clone(model).fit(x[np.newaxis, ::-1]).predict()
+        assert list(one.columns) == list("abcd")
+        np.testing.assert_allclose(one, other[0])
+    same(Forecaster(**quick, window=5), X["a"], None, (x[::-1, 0], None))
     same(Forecaster(**quick), several, None, (list(several), None))
     texts = pandas.Series(TEXTS, index[: len(TEXTS)])
     same(Seq2Seq(**quick), texts, texts, (TEXTS, TEXTS))

@@ -1,0 +1,56 @@
+"""The season of series, found from their autocorrelation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+
+from rnnfast.estimators.season import find_season
+
+
+def seasonal(n, m, noise=0.3, seed=0):
+    rng = np.random.default_rng(seed)
+    shape = rng.standard_normal(m)
+    return np.tile(shape, n // m + 1)[:n] + noise * rng.standard_normal(n)
+
+
+@pytest.mark.parametrize(("n", "m"), [(60, 12), (48, 4), (400, 24), (300, 7), (900, 52), (500, 130)])
+def test_finds_the_season(n, m):
+    assert find_season([seasonal(n, m)]) == m
+
+
+def test_whatever_the_trend():
+    t = np.arange(144)
+    for trend in (2.5 * t, -0.1 * t**2, 50 * np.exp(t / 60)):
+        assert find_season([trend + 3 * seasonal(144, 12)]) == 12
+        assert find_season([(100 + np.abs(trend)) * (1 + 0.2 * np.sin(t * 2 * np.pi / 12))]) == 12
+
+
+def test_random_walks_and_noise_have_none():
+    rng = np.random.default_rng(0)
+    found = []
+    for n in (30, 60, 100, 200, 500):
+        for _ in range(10):
+            noise = rng.standard_normal(n)
+            found += [find_season([noise]) > 1, find_season([np.cumsum(noise)]) > 1]
+    assert np.mean(found) <= 0.08  # the limits hold for each lag, and there are many
+
+
+def test_takes_many_series_together():
+    each = [seasonal(40, 12, noise=1.5, seed=seed) * 10.0**seed for seed in range(6)]
+    assert find_season(each) == 12
+    # with seasons of their own they have none together
+    assert find_season([np.sin(t * np.arange(60)) for t in np.linspace(0.2, 2.0, 20)]) == 1
+
+
+@pytest.mark.parametrize("series", [np.ones(50), np.arange(4.0), np.arange(100.0), np.zeros(1)])
+def test_none_where_nothing_comes_again(series):
+    assert find_season([series]) == 1
+
+
+def test_customary_seasons_win_ties():
+    t = np.arange(200)
+    assert find_season([np.sin(2 * np.pi * t / 47.3)]) == 48
+    assert find_season([seasonal(300, 47)]) == 47
