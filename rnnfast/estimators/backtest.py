@@ -127,7 +127,7 @@ def measure(
     return Backtest(rows, by_step, len(truth), truth.shape[1], season)
 
 
-def combine(errors: Mapping[str, float], origins: int) -> dict[str, float]:
+def combine(errors: Mapping[str, float], origins: float) -> dict[str, float]:
     """Return the weights of forecasts in their mean: a power of the ratio of their errors.
 
     Where origins are few the errors say little, and weights are nearer to equal ones.
@@ -136,15 +136,16 @@ def combine(errors: Mapping[str, float], origins: int) -> dict[str, float]:
     ----------
     errors : mapping of str to float
         Mean absolute scaled errors.
-    origins : int
-        How many they are means over.
+    origins : float
+        How many they are means over; where forecasts overlap, how many there are side by side.
     """
     least = min(errors.values())
     if least <= 0.0:
         best = [name for name, e in errors.items() if e <= 0.0]
         return {name: 1.0 / len(best) if name in best else 0.0 for name in errors}
-    power = POWER * (origins + 1) / (origins + 4)
-    raw = {n: 0.0 if e > WORST * least else (least / e) ** power for n, e in errors.items()}
+    power = POWER * (origins + 1.0) / (origins + 4.0)
+    worst = WORST + 2.0 / origins
+    raw = {n: 0.0 if e > worst * least else (least / e) ** power for n, e in errors.items()}
     total = sum(raw.values())
     return {name: value / total for name, value in raw.items()}
 

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Forecaster", "LinearForecaster", "NaiveForecaster"]
 
+FEWEST = 10  # windows that forecasts are learnt from where there are too few for a backtest
+
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Forecaster(WindowNetwork):
@@ -285,8 +287,9 @@ class Forecaster(WindowNetwork):
             return shares
         early, test, cuts = split_end(windows, places, horizon)
         if not len(early) or not len(test):
+            naive = naive_paths(windows, places[:1], horizon, season)
+            names = list(naive) if len(places) < FEWEST else ["network", "linear", *naive]
             self._linear = LinearMean(shares).fit(self, windows, places, horizon)
-            names = ["network", "linear", *naive_paths(windows, places[:1], horizon, season)]
             self.weights_ = {name: 1.0 / len(names) for name in names}
             return shares
         truth, scale = windows.following(test), scales(windows, cuts, test, season)
@@ -295,8 +298,9 @@ class Forecaster(WindowNetwork):
             found = float(np.mean(np.abs(forecast - truth) / scale[:, np.newaxis]))
             return found if np.isfinite(found) else np.inf
 
-        one = len(windows.lengths) == 1
-        origins = len(np.unique(windows.steps(test))) if one else len(test)
+        origins = float(len(test))
+        if len(windows.lengths) == 1 and not self._fitted.learnt_y:
+            origins = 1.0 + float(np.ptp(windows.steps(test))) / horizon
         kinds = KINDS if self.normalize == "auto" else (self.normalize,)
         of_kind, errors = measure_levels(self, kinds, windows, early, test, error)
         shares = combine(errors, origins)
@@ -318,7 +322,7 @@ class Forecaster(WindowNetwork):
         self._keep_residuals(windows, test, truth, mean)
         return shares
 
-    def _weigh(self, errors: dict[str, float], origins: int) -> None:
+    def _weigh(self, errors: dict[str, float], origins: float) -> None:
         """Set the weights of the ways of forecasting."""
         if self.select == "best":
             best = min(errors, key=lambda name: errors[name])
@@ -344,7 +348,7 @@ class Forecaster(WindowNetwork):
 
     def _forecast_block(self, windows: Windows, places: Array, steps: int) -> Array:
         horizon, season = self._fitted.horizon, self._fitted.season
-        if steps > horizon and windows.targets != list(range(windows.flat.shape[1])):
+        if steps > horizon and windows.targets != list(range(self.n_features_in_)):
             raise ValueError(
                 f"Forecaster expected a horizon of at most {horizon}, as in fit, or all features "
                 f"as targets, which are fed back, got {steps}"

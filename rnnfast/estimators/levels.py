@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 KINDS = ("scale", "level", "none")
 FLOOR = 0.1  # of the median deviation, below which a window's own does not go
+USUAL = 5.0  # times a common change, up to which windows count in full
 
 
 class Levels:
@@ -36,17 +37,23 @@ class Levels:
         self.kind, self.standardize, self.targets = kind, standardize, targets
         self.inputs, self.outputs = Scaler(owner, "X"), Scaler(owner, "X")
         self.extra, self.static = Scaler(owner, "exogenous"), Scaler(owner, "static")
-        self._floor: Any = 0.0
+        self._least: Any = 0.0  # deviation of a window,
+        self._floor: Any = 0.0  # and deviation over mean size
+        self._usual = np.inf
 
     def fit(self, windows: Windows, places: Array) -> Levels:
         """Learn what is the same for all windows."""
+        some = places[:: max(1, len(places) // 4096)]
         if self.kind == "scale":
-            some = places[:: max(1, len(places) // 4096)]
-            ratios = []
-            for chunk in windows.chunks(some):
-                deviation, size = _deviation(windows.context(chunk))
-                ratios.append(np.where(size > 0, deviation / np.where(size > 0, size, 1.0), 0.0))
-            self._floor = FLOOR * np.median(np.concatenate(ratios), axis=0)
+            found = [_deviation(windows.context(chunk)) for chunk in windows.chunks(some)]
+            deviation, size = (np.concatenate(parts) for parts in zip(*found, strict=True))
+            if len(windows.lengths) == 1:
+                self._least = FLOOR * np.median(deviation, axis=0)
+            else:  # series of all sizes
+                ratio = np.where(size > 0, deviation / np.where(size > 0, size, 1.0), 0.0)
+                self._floor = FLOOR * np.median(ratio, axis=0)
+        far = [self._far(windows, chunk) for chunk in windows.chunks(some)]
+        self._usual = USUAL * float(np.quantile(np.concatenate(far), 0.75)) or np.inf
         return self.learn(windows, places)
 
     def learn(self, windows: Windows, places: Array) -> Levels:
@@ -75,7 +82,7 @@ class Levels:
         if self.kind == "level":
             return level, np.ones(shape)
         deviation, size = _deviation(x)
-        unit = np.maximum(deviation, self._floor * size)
+        unit = np.maximum(np.maximum(deviation, self._floor * size), self._least)
         return level, np.where(unit > 1e-12 * size, unit, np.where(size > 0, size, 1.0))
 
     def scaled(self, x: Array, level: Array, unit: Array) -> Array:
@@ -100,6 +107,15 @@ class Levels:
         """Return what `target` returned as it was."""
         free = y * self.outputs.scale + self.outputs.mean
         return free * unit[:, np.newaxis, self.targets] + level[:, np.newaxis, self.targets]
+
+    def trust(self, windows: Windows, places: Array) -> Array:
+        """Return how much windows count: less where what follows is far from what is common."""
+        far = self._far(windows, places)
+        return np.minimum(1.0, self._usual / np.maximum(far, 1e-300))
+
+    def _far(self, windows: Windows, places: Array) -> Array:
+        level, unit = self.of(windows.context(places))
+        return np.abs(self._free(windows.following(places), level, unit)).max(axis=(1, 2))
 
     def _free(self, y: Array, level: Array, unit: Array) -> Array:
         return (y - level[:, np.newaxis, self.targets]) / unit[:, np.newaxis, self.targets]

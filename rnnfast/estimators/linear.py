@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -51,9 +51,10 @@ class Ridge:
         self._triangle = Triangle()
         self._rows = 0
 
-    def add(self, x: Array, y: Array) -> None:
-        """Add rows (n, features) and their targets (n, outputs)."""
-        self._triangle.add(np.concatenate([np.ones((len(x), 1)), x, y], axis=1))
+    def add(self, x: Array, y: Array, weight: Any = 1.0) -> None:
+        """Add rows (n, features), their targets (n, outputs), and what their squares count (n,)."""
+        rows = np.concatenate([np.ones((len(x), 1)), x, y], axis=1)
+        self._triangle.add(rows * np.broadcast_to(np.sqrt(weight), len(x))[:, np.newaxis])
         self._rows += len(x)
         self._features = x.shape[1]
 
@@ -62,6 +63,7 @@ class Ridge:
         p, n, triangle = self._features, self._rows, self._triangle.get()
         centred, targets = triangle[1:, 1 : 1 + p], triangle[1:, 1 + p :]
         u, s, vt = np.linalg.svd(centred, full_matrices=False)
+        s = np.where(s > 1e-10 * np.abs(triangle[:, : 1 + p]).max(), s, 0.0)  # the rest is rounding
         rotated = u.T @ targets
         largest = s[0] ** 2 if len(s) and s[0] > 0 else 1.0
         rest = max(float((targets**2).sum() - (rotated**2).sum()), 0.0)

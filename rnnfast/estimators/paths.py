@@ -52,7 +52,7 @@ class LinearPath:
             scaled = self.levels.scaled(x, level, unit)
             known = self.levels.known(windows.known(chunk, self.ahead))
             rows = self._rows(scaled, known, self.levels.fixed(windows.static(chunk)))
-            ridge.add(rows, y.reshape(len(y), -1))
+            ridge.add(rows, y.reshape(len(y), -1), self.levels.trust(windows, chunk))
         self.ridge = ridge.solve()
         return self
 
@@ -148,7 +148,7 @@ def roll(block: Block, windows: Windows, places: Array, steps: int, ahead: int) 
     windows, places
         What is forecast.
     steps : int
-        More than `ahead` where all features are targets.
+        More than `ahead` where all features are targets, but for those that tell what is missing.
     ahead : int
     """
     x, known, static = windows.context(places), windows.known(places, steps), windows.static(places)
@@ -159,7 +159,9 @@ def roll(block: Block, windows: Windows, places: Array, steps: int, ahead: int) 
         some = None if known is None else _upto(known[:, start:], size + ahead)
         y = block(x, some, static)
         parts.append(y)
-        x = np.concatenate([x, y], axis=1)[:, -size:] if start + ahead < steps else x
+        if start + ahead < steps:
+            nothing = np.zeros((*y.shape[:2], x.shape[2] - y.shape[2]))  # is missing of it
+            x = np.concatenate([x, np.concatenate([y, nothing], axis=2)], axis=1)[:, -size:]
     return np.concatenate(parts, axis=1)[:, :steps]
 
 
@@ -229,7 +231,8 @@ def split_end(windows: Windows, places: Array, horizon: int) -> tuple[Array, Arr
         cuts = ends - np.maximum(share, horizon).astype(int)
         early, test = steps + horizon <= cuts[which], steps >= cuts[which]
         if early.sum() >= 3 and test.any():
-            return places[early], thin(places[test]), cuts
+            in_time = np.argsort(steps[test], kind="stable")
+            return places[early], thin(places[test][in_time]), cuts
     known = np.unique(which)
     held = known[len(known) - len(known) // 5 :] if len(known) >= 10 else known[:0]
     later = np.isin(which, held)

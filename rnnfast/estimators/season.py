@@ -44,11 +44,12 @@ def find_season(series: list[Array], longest: int = LONGEST) -> int:
     if top < 2:
         return 1
     lags = np.arange(2, top + 2)
-    heights = np.mean([[_autocorrelation(s, m) for m in lags] for s in kept], axis=0)
+    heights = np.mean([[_autocorrelation(s, m, m) for m in lags] for s in kept], axis=0)
+    one_step = np.mean([_autocorrelation(s, 2, 1) for s in kept])
     steps = n * len(kept)
     limits = np.maximum(np.maximum(1.25 * np.sqrt(lags / steps), 3.3 / np.sqrt(steps)), 0.3)
     limits[0] += 0.2  # the moving average of two steps alone gives noise some
-    before = np.concatenate([[-1.0], heights[:-1]])
+    before = np.concatenate([[one_step], heights[:-1]])
     peaks = (heights >= before)[:-1] & (heights[:-1] >= heights[1:]) & (heights > limits)[:-1]
     if not peaks.any():
         return 1
@@ -61,15 +62,15 @@ def find_season(series: list[Array], longest: int = LONGEST) -> int:
     return season
 
 
-def _autocorrelation(y: Array, lag: int) -> float:
-    """Return the autocorrelation at a lag of (time,) less its centred moving average over it."""
-    if len(y) < 2 * lag + 3:
+def _autocorrelation(y: Array, size: int, lag: int) -> float:
+    """Return the autocorrelation of (time,) less its centred moving average of `size` steps."""
+    if len(y) < 2 * size + 3:
         return 0.0
     sums = np.concatenate([[0.0], np.cumsum(y - y.mean())])
-    means: Any = (sums[lag:] - sums[:-lag]) / lag
-    if lag % 2 == 0:
+    means: Any = (sums[size:] - sums[:-size]) / size
+    if size % 2 == 0:
         means = (means[1:] + means[:-1]) / 2
-    rest = y[lag // 2 : lag // 2 + len(means)] - y.mean() - means
+    rest = y[size // 2 : size // 2 + len(means)] - y.mean() - means
     rest = rest - rest.mean()
     variance = np.mean(rest**2)
     return float(np.mean(rest[lag:] * rest[:-lag]) / variance) if variance > 0 else 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from .frames import SeriesForm, SeriesSet, check_targets, read_exogenous, read_s
 from .missing import fill_missing
 from .numeric import to_floats
 from .tables import is_column, is_frame
+from .times import read_times
 from .windows import Samples, Windows
 
 if TYPE_CHECKING:
@@ -324,7 +326,7 @@ class SeriesEstimator(Parameters, BaseEstimator):
         return self._read(X, None, exogenous, static, ahead, reset=False)
 
     def _continued(self, exogenous: Any, static: Any, ahead: int) -> Given:
-        past = self._past
+        past = self._recalled()
         if past is None:
             raise ValueError(f"{_name(self)} expected X, as fit was given windows and their targets")
         extra = past.extra
@@ -335,7 +337,10 @@ class SeriesEstimator(Parameters, BaseEstimator):
                 else f"{_name(self)} expected no exogenous values, as in fit"
             )
         if extra is not None:
-            form = replace(past.form, values=[v[:0] for v in past.values])
+            after = past.form.times and [
+                SimpleNamespace(labels=t.labels[:0], follow=t.follow) for t in past.form.times
+            ]
+            form = replace(past.form, values=[v[:0] for v in past.values], times=after)
             later = read_exogenous(self, exogenous, form, ahead, missing=self.missing).values
             extra = [np.concatenate(pair) for pair in zip(extra, later, strict=True)]
         fixed = past.static if static is None else self._read_static(static, len(past.values))
@@ -431,10 +436,11 @@ class SeriesEstimator(Parameters, BaseEstimator):
             return
         keep = self._memory()
         form = given.form
-        times = form.times
+        # times hold functions, which cannot be pickled; the last labels tell the same
+        self._past_labels = None if form.times is None else [t.labels[-2:] for t in form.times]
         self._past_lengths = [len(v) for v in given.values]
         self._past = Given(
-            replace(form, values=[], like=_emptied(form.like, form.many), times=times),
+            replace(form, values=[v[-1:] for v in form.values], like=_emptied(form.like, form.many), times=None),
             [v[-keep:].copy() for v in given.values],
             None if given.extra is None else [
                 e[max(len(v) - keep, 0) : len(v)].copy()
@@ -443,9 +449,20 @@ class SeriesEstimator(Parameters, BaseEstimator):
             given.static,
         )
 
+    def _recalled(self) -> Given | None:
+        """Return what `_remember` kept."""
+        past = self._past
+        if past is None or self._past_labels is None:
+            return past
+        times = [
+            read_times(self, labels, "X", step=self._form.step, freq=self._form.freq)[0]
+            for labels in self._past_labels
+        ]
+        return past._replace(form=replace(past.form, times=times))
+
     def _follow(self, given: Given) -> tuple[Given, list[int | None]]:
         """Return series with the steps before them, and the first step of each to be scored."""
-        past = self._past
+        past = self._recalled()
         first: list[int | None] = [None] * len(given.values)
         if past is None or len(past.values) != len(given.values):
             return given, first

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .windows import Windows
 
 LOOKS = 12  # times that a network in training is looked at, to see how many updates are best
+FURTHEST = 10.0  # deviations, to which what the linear path leaves over is cut in training
 PATIENCE = 5  # looks without a better one, after which there are no more
 
 
@@ -222,6 +223,8 @@ class WindowNetwork(SeriesEstimator, NetworkEstimator):
         y = self._targets_at(windows, places)
         if self._fitted.strategy != "seq2seq":
             y = y.reshape(len(y), -1)
+        if self._beside is not None:
+            y = np.clip(y, -FURTHEST, FURTHEST)
         return self._inputs(x, known, static, level, unit), np.asarray(y, np.float32)
 
     def _targets_at(self, windows: Windows, places: Array) -> Array:

@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from ..layers.base import Array
 
-CHUNK = 1 << 20  # numbers gathered together where all windows are gone through
+CHUNK = 1 << 18  # numbers gathered together where all windows are gone through
 
 
 class Windows:
@@ -111,7 +111,7 @@ class Windows:
         """Iterate over places, so many at a time that what is known there stays small."""
         extra = 0 if self._extra is None else self._extra.shape[1] * self.ahead
         static = 0 if self._static is None else self._static.shape[1]
-        rows = max(1, CHUNK // (self.size * (self.flat.shape[1] + extra + static)))
+        rows = max(32, CHUNK // (self.size * (self.flat.shape[1] + extra + static)))
         for start in range(0, len(places), rows):
             yield places[start : start + rows]
 

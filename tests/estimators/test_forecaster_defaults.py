@@ -1,0 +1,412 @@
+"""Forecaster with nothing but a horizon: what it chooses, and what is never silently wrong."""
+
+from __future__ import annotations
+
+import pickle
+import tracemalloc
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+
+from sklearn.model_selection import GridSearchCV, KFold, TimeSeriesSplit, cross_val_score
+
+from rnnfast.estimators import Forecaster, LinearForecaster, NaiveForecaster
+
+FAST = {"max_iter": 3, "random_state": 0}
+
+
+def growing(n=144, seed=0):
+    """A season of 12 months that grows with its level, as airline passengers do."""
+    t = np.arange(n)
+    noise = np.random.default_rng(seed).normal(0, 5, n)
+    return (100 + 2.5 * t) * (1 + 0.2 * np.sin(t * 2 * np.pi / 12)) + noise
+
+
+def seasonal(n=200, seed=0):
+    t = np.arange(n)
+    noise = np.random.default_rng(seed).normal(0, 0.3, n)
+    return 5 * np.sin(t * 2 * np.pi / 12) + 0.1 * t + noise
+
+
+def mae(a, b):
+    return float(np.mean(np.abs(np.asarray(a) - np.asarray(b))))
+
+
+# ---- good without settings ---------------------------------------------------------------------
+
+
+def test_multiplied_seasons_on_a_trend():
+    series = growing()
+    train, test = series[:-12], series[-12:]
+    model = Forecaster(horizon=12, random_state=0).fit(train)
+    assert (model.season_, model.window_) == (12, 24)
+    simple = [
+        NaiveForecaster(horizon=12, season=12).fit(train).predict(),
+        LinearForecaster(horizon=12, window=24).fit(train).predict(),
+    ]
+    assert mae(model.predict(), test) < min(mae(f, test) for f in simple)
+    assert np.mean(np.abs(model.predict() - test) / test) < 0.02
+
+
+def test_a_random_walk_is_its_last_value():
+    walk = 100 * np.exp(np.cumsum(np.random.default_rng(3).normal(0, 0.01, 600)))
+    model = Forecaster(random_state=0).fit(walk[:400])
+    contexts = np.stack([walk[o - 60 : o] for o in range(400, 600)])
+    assert mae(model.predict(contexts)[:, 0], walk[400:]) < 1.05 * mae(contexts[:, -1], walk[400:])
+
+
+def test_series_of_all_sizes_count_alike():
+    rng = np.random.default_rng(0)
+    t, sizes = np.arange(132), 10.0 ** np.linspace(0, 5, 12)
+    shape = 1.5 + np.sin(t * 2 * np.pi / 12 + rng.uniform(0, 6, (12, 1)))
+    series = sizes[:, np.newaxis] * (shape + 0.1 * rng.standard_normal((12, 132)))
+    train, test = series[:, :120], series[:, 120:]
+    model = Forecaster(horizon=12, max_iter=2, random_state=0).fit(train)
+    error = np.abs(model.predict() - test).mean(axis=1) / sizes
+    naive = np.abs(train[:, -12:] - test).mean(axis=1) / sizes
+    assert error[:6].mean() < naive[:6].mean() and error[6:].mean() < naive[6:].mean()
+    lower, upper = model.predict_interval()
+    width = (upper - lower).mean(axis=1) / sizes
+    assert width.max() < 3 * width.min()
+    inside = ((lower <= test) & (test <= upper)).mean(axis=1)
+    assert inside[:6].mean() > 0.75 and inside[6:].mean() > 0.75
+
+
+@pytest.mark.parametrize("n", [3, 4, 5, 8, 10, 14, 20, 40])
+def test_short_series(n):
+    series = seasonal(60)[:n]
+    forecast = Forecaster(random_state=0).fit(series).predict()
+    assert np.abs(forecast - series[-1]).max() < 12
+    assert Forecaster(horizon=n - 1, **FAST).fit(series).predict().shape == (n - 1,)
+
+
+def test_constant_series():
+    model = Forecaster(horizon=3, **FAST).fit(np.full(50, 7.0))
+    np.testing.assert_allclose(model.predict(), 7.0)
+    np.testing.assert_allclose(model.predict_interval()[0], 7.0)
+
+
+def test_windows_without_change_do_not_rule():
+    # half a day is dark; changes are vast in units of windows in which nothing happens
+    t = np.arange(180)
+    light = np.maximum(np.sin(2 * np.pi * t / 48), 0) * np.random.default_rng(0).uniform(0.5, 1, 180)
+    for end in (110, 120, 130):
+        forecast = Forecaster(horizon=24, **FAST).fit(light[:end]).predict()
+        assert np.abs(forecast).max() < 3
+
+
+def test_the_network_begins_with_the_linear_path():
+    series = growing()
+    model = Forecaster(horizon=4, max_iter=1, learning_rate_init=1e-9, random_state=0).fit(series)
+    assert model.backtest_["network"]["MAE"] == pytest.approx(
+        model.backtest_["linear"]["MAE"], rel=1e-3
+    )
+
+
+# ---- the backtest --------------------------------------------------------------------------------
+
+
+def test_backtest_of_a_fit():
+    model = Forecaster(horizon=6, **FAST).fit(growing())
+    table = model.backtest_
+    assert list(table) == [
+        "forecast",
+        "network",
+        "linear",
+        "smoothing",
+        "last value",
+        "last season",
+    ]
+    weights = {name: table[name]["weight"] for name in model.weights_}
+    assert weights == model.weights_ and sum(weights.values()) == pytest.approx(1.0)
+    assert table["last season"]["MASE"] == pytest.approx(1.0, abs=0.4)
+    assert "weight" in str(table)
+    best = Forecaster(horizon=6, select="best", **FAST).fit(growing())
+    assert sorted(best.weights_.values())[-2:] == [0.0, 1.0]
+    alone = Forecaster(horizon=6, select="network", **FAST).fit(growing())
+    assert alone.backtest_ is None and alone.weights_ == {"network": 1.0}
+
+
+def test_backtest_is_out_of_sample():
+    series = growing()
+    model = Forecaster(horizon=6, **FAST)
+    table = model.backtest(series, origins=3, step=4)
+    assert table.origins == 3 and not hasattr(model, "model_")
+    early = Forecaster(horizon=6, **FAST).fit(series[:-14])
+    errors = [mae(early.predict(series[:o]), series[o : o + 6]) for o in (130, 134, 138)]
+    assert table["forecast"]["MAE"] == pytest.approx(np.mean(errors), rel=1e-6)
+    with pytest.raises(ValueError, match="origins as an integer >= 1, got 0"):
+        model.backtest(series, origins=0)
+    with pytest.raises(ValueError, match="at least .* steps, got 20"):
+        model.backtest(series[:20], origins=10)
+
+
+def test_intervals_without_held_out_data():
+    series = seasonal(400)
+    model = Forecaster(horizon=3, **FAST).fit(series[:300])
+    inside = []
+    for o in range(300, 397, 3):
+        lower, upper = model.predict_interval(series[:o], level=0.8)
+        inside.append((lower <= series[o : o + 3]) & (series[o : o + 3] <= upper))
+    assert 0.65 < np.mean(inside) < 0.95
+
+
+# ---- what predict and score take ---------------------------------------------------------------
+
+
+def test_predict_continues_the_series_of_fit():
+    series = seasonal()
+    model = Forecaster(horizon=4, **FAST).fit(series)
+    np.testing.assert_allclose(model.predict(), model.predict(series))
+    longer = model.predict(horizon=30)
+    np.testing.assert_allclose(longer[:4], model.predict())
+    assert mae(longer, seasonal(230)[200:]) < 1.0
+    many = Forecaster(horizon=2, **FAST).fit(np.stack([series, 2 * series]))
+    assert many.predict().shape == (2, 2)
+    again = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(again.predict(horizon=9), model.predict(horizon=9))
+
+
+@pytest.mark.parametrize("strategy", ["direct", "iterated", "seq2seq"])
+def test_more_steps_than_the_horizon(strategy):
+    model = Forecaster(horizon=2, strategy=strategy, **FAST).fit(seasonal())
+    assert mae(model.predict(horizon=12), seasonal(212)[200:]) < 1.5
+    with pytest.raises(ValueError, match="horizon as an integer >= 1, got 0"):
+        model.predict(horizon=0)
+    with pytest.raises(ValueError, match="at most 2 for intervals"):
+        model.predict_interval(horizon=3)
+
+
+def test_more_steps_than_the_horizon_need_all_features():
+    two = np.stack([seasonal(), seasonal(seed=1)], axis=1)[np.newaxis]
+    model = Forecaster(horizon=2, targets=[-1], **FAST).fit(two)
+    assert model.predict().shape == (1, 2, 1)
+    with pytest.raises(ValueError, match="all features as targets, which are fed back, got 3"):
+        model.predict(horizon=3)
+
+
+@pytest.mark.parametrize("steps", [3, [1, 2, 3], range(1, 4), np.arange(1, 4)])
+def test_a_forecasting_horizon_is_no_series(steps):
+    model = Forecaster(horizon=4, **FAST).fit(seasonal())
+    with pytest.raises(TypeError, match=r"predict\(horizon=3\)"):
+        model.predict(steps)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        Forecaster(horizon=4, **FAST),
+        Forecaster(horizon=4, window=20, strategy="iterated", **FAST),
+        LinearForecaster(horizon=4),
+        NaiveForecaster(horizon=4, season=12),
+    ],
+    ids=repr,
+)
+def test_folds_of_a_series(model):
+    series = seasonal(150)
+    for cv in (TimeSeriesSplit(3), TimeSeriesSplit(3, test_size=6), TimeSeriesSplit(2, test_size=3)):
+        scores = cross_val_score(model, series, cv=cv, error_score="raise")
+        assert np.isfinite(scores).all()
+    scores = cross_val_score(model, series, cv=TimeSeriesSplit(3), error_score="raise")
+    assert scores.min() > 0.7
+
+
+def test_search_over_folds():
+    grid = GridSearchCV(Forecaster(horizon=4, **FAST), {"window": [6, 24]}, cv=TimeSeriesSplit(2))
+    assert np.isfinite(grid.fit(seasonal(150)).cv_results_["mean_test_score"]).all()
+    table = np.stack([seasonal(150), seasonal(150, seed=1)], axis=1)
+    one = Forecaster(horizon=4, panel="one", **FAST)
+    assert cross_val_score(one, table, cv=TimeSeriesSplit(2), error_score="raise").min() > 0.7
+    series = [seasonal(n) for n in (40, 50, 60, 45)]
+    scores = cross_val_score(Forecaster(horizon=4, window=8, **FAST), series, cv=KFold(2))
+    assert np.isfinite(scores).all()
+
+
+def test_all_of_a_fold_is_scored():
+    series = seasonal(150)
+    model = Forecaster(horizon=3, **FAST).fit(series[:100])
+    origins = range(100, 148)
+    truth = np.concatenate([series[o : o + 3] for o in origins])
+    forecast = np.concatenate([model.predict(series[:o]) for o in origins])
+    left = np.sum((truth - forecast) ** 2) / np.sum((truth - truth.mean()) ** 2)
+    assert model.score(series[100:]) == pytest.approx(1 - left, abs=1e-6)
+    assert model.score(series) == pytest.approx(1 - left, abs=1e-6)  # what follows that of fit
+    assert model.score(series[:100]) != pytest.approx(1 - left, abs=1e-5)  # within it
+    short = np.sum((series[100:102] - model.predict()[:2]) ** 2)
+    left = short / np.sum((series[100:102] - series[100:102].mean()) ** 2)
+    assert model.score(series[100:102]) == pytest.approx(1 - left)
+    with pytest.raises(ValueError, match="at least two steps to score, got 1"):
+        model.score(series[100:101])
+
+
+def test_sktimes_splitters():
+    splitters = pytest.importorskip("sktime.split", reason="sktime is not installed")
+    series = seasonal(120)
+    cv = splitters.ExpandingWindowSplitter(fh=np.arange(1, 7), initial_window=80, step_length=20)
+    for train, test in cv.split(series):
+        model = Forecaster(horizon=6, **FAST).fit(series[train])
+        assert np.isfinite(model.score(series[test]))
+
+
+# ---- the second argument -------------------------------------------------------------------------
+
+
+def test_exogenous_as_second_argument():
+    rng = np.random.default_rng(0)
+    z = rng.standard_normal(203)
+    y = 3 * z[:200] + 0.1 * rng.standard_normal(200)
+    model = Forecaster(horizon=3, window=4, **FAST).fit(y, z[:200])
+    same = Forecaster(horizon=3, window=4, **FAST).fit(y, exogenous=z[:200])
+    forecast = model.predict(exogenous=z[200:])
+    np.testing.assert_array_equal(forecast, same.predict(y, exogenous=z))
+    np.testing.assert_allclose(forecast, 3 * z[200:], atol=0.5)
+    for wrong, message in [
+        (z[:7], "exogenous values of the 200 steps of X, got 7"),
+        ("all", "y as exogenous values"),
+    ]:
+        with pytest.raises((TypeError, ValueError), match=message):
+            Forecaster(horizon=3, **FAST).fit(y, wrong)
+    with pytest.raises(ValueError, match="exogenous values once"):
+        Forecaster(horizon=3, **FAST).fit(y, z[:200], exogenous=z[:200])
+    with pytest.raises(ValueError, match="exogenous values of the next 3 steps"):
+        model.predict()
+
+
+@pytest.mark.parametrize("make", [Forecaster, LinearForecaster])
+def test_windows_and_their_targets(make):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((200, 6, 2))
+    y = 2 * X[:, 1, 0] - X[:, 4, 1] + 3  # not what follows the windows
+    options = FAST if make is Forecaster else {}
+    model = make(**options).fit(X[:150], y[:150])
+    assert model.predict(X[150:]).shape == (50, 1, 1)
+    assert model.score(X[150:], y[150:]) > 0.95
+    two = np.stack([y, -y], axis=1)
+    assert make(horizon=2, **options).fit(X, two).score(X, two) > 0.95
+    with pytest.raises(ValueError, match=r"y of shape \(200, 1\), the targets of the 200 windows"):
+        make(**options).fit(X, y[:7])
+    with pytest.raises(ValueError, match="expected y, the targets of windows X"):
+        model.score(X)
+    with pytest.raises(ValueError, match="as fit was given windows"):
+        model.predict()
+
+
+# ---- other things ----------------------------------------------------------------------------------
+
+
+def test_static_features():
+    rng = np.random.default_rng(0)
+    slopes = rng.uniform(-1, 1, 20)
+    X = rng.standard_normal((20, 40)) + 5 * slopes[:, np.newaxis]
+    model = Forecaster(horizon=2, window=3, **FAST).fit(X, static=slopes)
+    assert model.predict().shape == (20, 2)
+    assert mae(model.predict(X[:5], static=slopes[:5, np.newaxis]), model.predict()[:5]) < 1e-9
+    with pytest.raises(ValueError, match="static of 1 features, as in fit, got 0"):
+        model.predict(X[:5])
+    with pytest.raises(ValueError, match=r"static as \(20, n\) finite numbers"):
+        Forecaster(**FAST).fit(X, static=slopes[:7])
+    with pytest.raises(TypeError, match="static as numbers"):
+        Forecaster(**FAST).fit(X, static=np.full(20, "a"))
+
+
+def test_short_series_among_many():
+    series = [seasonal(n) for n in (60, 70, 10, 65)]
+    with pytest.raises(ValueError, match=r"at least 18 steps, got 10 \(X\[2\]\)"):
+        Forecaster(horizon=6, window=12, **FAST).fit(series)
+    model = Forecaster(horizon=6, **FAST).fit(series)  # continued to the front
+    assert model.predict(series).shape == (4, 6)
+    given = Forecaster(horizon=6, window=12, **FAST).fit(series[:2])
+    with pytest.raises(ValueError, match=r"at least 12 steps, got 10 \(X\[1\]\)"):
+        given.predict(series[1:3])
+
+
+@pytest.mark.parametrize("missing", ["mask", "linear", "ffill", "mean"])
+def test_missing_values(missing):
+    series = seasonal()
+    series[50:55] = np.nan
+    with pytest.raises(ValueError, match="NaN in step 50"):
+        Forecaster(**FAST).fit(series)
+    model = Forecaster(horizon=2, missing=missing, **FAST).fit(series)
+    assert mae(model.predict(horizon=5), seasonal(205)[200:]) < 1.5
+
+
+def test_warm_fits_keep_the_choice():
+    series = seasonal()
+    model = Forecaster(horizon=4, warm_start=True, **FAST).fit(series[:150])
+    weights, path = model.weights_, model._linear
+    model.fit(series)
+    assert model.n_iter_ == 6 and model.weights_ == weights and model._linear is path
+    assert mae(model.predict(), seasonal(204)[200:]) < 1.0
+    with pytest.raises(ValueError, match="horizon 4, as in the fit"):
+        model.set_params(horizon=5).fit(series)
+
+
+def test_partial_fit_learns_scales_as_data_come():
+    model = Forecaster(horizon=2, window=12, normalize="none", random_state=0)
+    for scale in (1.0, 100.0):
+        for _ in range(2):
+            model.partial_fit(scale * seasonal())
+    assert model._levels.inputs.scale > 100 and model.n_iter_ == 4
+
+
+@pytest.mark.parametrize("normalize", ["scale", "level", "none"])
+def test_normalize(normalize):
+    series = seasonal()
+    model = Forecaster(horizon=2, normalize=normalize, select="network", **FAST).fit(series)
+    assert model._levels.kind == normalize
+    forecast = model.predict()
+    assert mae(forecast, seasonal(202)[200:]) < 1.0
+    if normalize != "none":  # the level of a window is its own
+        np.testing.assert_allclose(model.predict(series + 1000), forecast + 1000, atol=2e-2)
+    if normalize == "scale":
+        np.testing.assert_allclose(
+            model.predict(1000 * series), 1000 * forecast, rtol=1e-4, atol=1e-2
+        )
+
+
+@pytest.mark.parametrize("strategy", ["direct", "seq2seq"])
+def test_windows_cost_no_memory(strategy):
+    series = np.cumsum(np.random.default_rng(0).standard_normal(8000))
+    options = {"hidden_size": 2, "max_iter": 1, "select": "network", "window": 500}
+    tracemalloc.start()
+    Forecaster(horizon=2, strategy=strategy, **options).fit(series)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8000 * 500 * 4 / 1.5  # all windows in float32
+
+
+def test_exogenous_windows_cost_no_memory():
+    rng = np.random.default_rng(0)
+    series, extra = rng.standard_normal(1500), rng.standard_normal((1500, 4))
+    tracemalloc.start()
+    options = {"hidden_size": 2, "max_iter": 1, "select": "network"}
+    Forecaster(horizon=24, window=60, **options).fit(series, extra)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1500 * 60 * (1 + 24 * 4) * 4 / 1.2  # all windows
+
+
+def test_published_frames():
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    index = pandas.date_range("2024-01-01", periods=200, freq="h")
+    frame = pandas.DataFrame({"load": seasonal(), "wind": seasonal(seed=1)}, index)
+    model = Forecaster(horizon=4, targets="load", **FAST).fit(frame)
+    forecast = model.predict()
+    assert list(forecast.columns) == ["load"] and forecast.index[0] == pandas.Timestamp(
+        "2024-01-09 08:00"
+    )
+    np.testing.assert_allclose(model.predict(frame[["wind", "load"]]), forecast)
+    assert pickle.loads(pickle.dumps(model)).predict().equals(forecast)
+    lower, upper = model.predict_interval()
+    assert (lower["load"] < upper["load"]).all() and lower.index.equals(forecast.index)
+    assert model.score(frame[-40:]) < 1  # not after that of fit: from its own steps
+    wide = Forecaster(horizon=2, panel="columns", **FAST).fit(frame)
+    assert list(wide.predict().columns) == ["load", "wind"] and wide.n_features_in_ == 1
+    long = pandas.concat([frame.assign(id=k) for k in "ab"]).reset_index(names="time")
+    both = Forecaster(horizon=2, **FAST).fit(long[["id", "time", "load"]]).predict()
+    assert list(both["id"]) == ["a", "a", "b", "b"]
+    known = pandas.Series(np.ones(2), index[-1:].shift(1).append(index[-1:].shift(2)))
+    told = Forecaster(horizon=2, **FAST).fit(frame["load"], frame["wind"])
+    assert told.predict(exogenous=known).name == "load"
