@@ -10,11 +10,11 @@ except ImportError as error:
 
 from .classifier import SequenceClassifier
 from .forecaster import Forecaster
-from .simple import LinearForecaster, NaiveForecaster
 from .labeler import SequenceLabeler
 from .language import LanguageModel
 from .regressor import SequenceRegressor
 from .seq2seq import Seq2Seq
+from .simple import LinearForecaster, NaiveForecaster
 
 __all__ = [
     "Forecaster",

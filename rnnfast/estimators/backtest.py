@@ -27,8 +27,8 @@ class Backtest(Mapping[str, Any]):
     Parameters
     ----------
     rows : dict of str to dict
-        For each way "MAE" (mean absolute error), "RMSE", "MASE" (MAE over that of the season before,
-        or the step before, within the data that were learnt from), "WAPE" (sum of absolute errors
+        For each way "MAE" (mean absolute error), "RMSE", "MASE" (MAE over the mean change from one
+        season, or step, to the next in the data that were learnt from), "WAPE" (sum of absolute errors
         over sum of absolute values), "coverage" (part of values within 90% intervals set by the
         errors of the earlier origins; NaN with fewer than ten) and "weight" (in the forecast; NaN
         where it has none to have).

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from .paths import (
     LinearMean,
     Smoothed,
     choose_smoothing,
+    hold_out,
     measure_levels,
     naive_paths,
     roll,
@@ -47,9 +47,9 @@ class Forecaster(WindowNetwork):
     """The next steps of one or several time series.
 
     A forecast is the weighted mean of those of a recurrent network, of ridge regression on the
-    window, of exponential smoothing, of the last season and of the last value. The weights come from
-    a backtest: each way learns from the series without their ends and forecasts these. Then all
-    learn anew from all data.
+    window, of exponential smoothing, of the last season and of the last value. The weights come
+    from a backtest: each way learns from the series without their ends and forecasts these. Then
+    all learn anew from all data.
 
     Parameters
     ----------
@@ -129,7 +129,9 @@ class Forecaster(WindowNetwork):
         0.0, may_be.number("a number from 0 to below 1", 0.0, 1.0, ends="low")
     )
 
-    def fit(self, X: Any, y: Any = None, exogenous: Any = None, *, static: Any = None) -> Forecaster:
+    def fit(
+        self, X: Any, y: Any = None, exogenous: Any = None, *, static: Any = None
+    ) -> Forecaster:
         """Learn to forecast the later steps of series from the earlier ones.
 
         A warm fit trains the network further; windows, linear path and weights stay.
@@ -178,9 +180,9 @@ class Forecaster(WindowNetwork):
         places = self._places(windows, given)
         calibration = validation = places[:0]
         if self.calibration_fraction and not partial:
-            places, calibration = self._hold_out("calibration_fraction", windows, places)
+            places, calibration = hold_out(self, "calibration_fraction", windows, places)
         if self.early_stopping and not partial:
-            places, validation = self._hold_out("validation_fraction", windows, places)
+            places, validation = hold_out(self, "validation_fraction", windows, places)
         if not goes_on:
             shares = self._choose(windows, places, partial)
             self._prepare(windows, places, shares, self.linear and not partial, self._linear)
@@ -242,31 +244,6 @@ class Forecaster(WindowNetwork):
             ]
         )
 
-    def _hold_out(self, name: str, windows: Windows, places: Array) -> tuple[Array, Array]:
-        """Return places to learn from, and those held out."""
-        fraction = getattr(self, name)
-        which = windows.series_of(places)
-        known = np.unique(which)
-        if len(known) > 1:
-            n = math.ceil(fraction * len(known))
-            if n == len(known):
-                raise ValueError(
-                    f"Forecaster expected {name} to leave some of {n} series, got {fraction}"
-                )
-            held = np.isin(which, self._random_state.permutation(known)[:n])
-            return places[~held], places[held]
-        steps = windows.steps(places)
-        end = int(steps[-1]) + self._fitted.horizon
-        cut = end - math.ceil(fraction * end)
-        early, late = steps + self._fitted.horizon <= cut, steps >= cut
-        if not early.any() or not late.any():
-            raise ValueError(
-                f"Forecaster expected {name} to leave windows of {self._fitted.window} steps and "
-                f"{self._fitted.horizon} after them on both sides, of a series of {end} steps, got "
-                f"{fraction}"
-            )
-        return places[early], places[late]
-
     # ---- the choice
 
     def _choose(self, windows: Windows, places: Array, partial: bool) -> dict[str, float]:
@@ -277,7 +254,9 @@ class Forecaster(WindowNetwork):
         dict of str to float
             The shares of levels in the linear path.
         """
-        self.residuals_, self.backtest_, self.weights_ = None, None, {"network": 1.0}
+        self.residuals_: Array | None = None
+        self.backtest_: Backtest | None = None
+        self.weights_ = {"network": 1.0}
         self._smoothed: Smoothed | None = None
         self._linear: LinearMean | None = None
         self._found_updates: int | None = None
@@ -313,7 +292,9 @@ class Forecaster(WindowNetwork):
         forecasts |= naive_paths(windows, test, horizon, season)
         self._weigh({name: error(f) for name, f in forecasts.items()}, origins)
         mean = mean_forecast(forecasts, self.weights_)
-        self.backtest_ = measure(truth, {"forecast": mean} | forecasts, scale, self.weights_, season)
+        self.backtest_ = measure(
+            truth, {"forecast": mean} | forecasts, scale, self.weights_, season
+        )
         self._linear = LinearMean(shares).fit(self, windows, places, horizon)
         if self._smoothed is not None:
             ends = np.zeros(len(windows.lengths), int)

@@ -13,7 +13,7 @@ PENALTIES = 10.0 ** np.linspace(-9, 1, 41)  # times the largest squared singular
 
 
 class Triangle:
-    """The triangular matrix R of the QR decomposition of a tall matrix whose rows come in chunks."""
+    """The triangular matrix R of the QR decomposition of a tall matrix; rows come in chunks."""
 
     def __init__(self) -> None:
         self._waiting: list[Array] = []
@@ -28,7 +28,7 @@ class Triangle:
 
     def get(self) -> Array:
         """Return R of the rows so far."""
-        triangle: Array = np.linalg.qr(np.concatenate(self._waiting), mode="r")
+        triangle = np.asarray(np.linalg.qr(np.concatenate(self._waiting), mode="r"))
         self._waiting, self._n = [triangle], len(triangle)
         return triangle
 

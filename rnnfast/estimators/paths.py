@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -240,6 +241,32 @@ def split_end(windows: Windows, places: Array, horizon: int) -> tuple[Array, Arr
     return places[~later], thin(places[later]), cuts
 
 
+def hold_out(owner: Any, name: str, windows: Windows, places: Array) -> tuple[Array, Array]:
+    """Return places to learn from, and those held out."""
+    fraction = getattr(owner, name)
+    which = windows.series_of(places)
+    known = np.unique(which)
+    if len(known) > 1:
+        n = math.ceil(fraction * len(known))
+        if n == len(known):
+            raise ValueError(
+                f"Forecaster expected {name} to leave some of {n} series, got {fraction}"
+            )
+        held = np.isin(which, owner._random_state.permutation(known)[:n])
+        return places[~held], places[held]
+    steps = windows.steps(places)
+    end = int(steps[-1]) + owner._fitted.horizon
+    cut = end - math.ceil(fraction * end)
+    early, late = steps + owner._fitted.horizon <= cut, steps >= cut
+    if not early.any() or not late.any():
+        raise ValueError(
+            f"Forecaster expected {name} to leave windows of {owner._fitted.window} steps and "
+            f"{owner._fitted.horizon} after them on both sides, of a series of {end} steps, got "
+            f"{fraction}"
+        )
+    return places[early], places[late]
+
+
 def thin(places: Array) -> Array:
     """Return at most `FORECASTS` of places, evenly."""
     if len(places) <= FORECASTS:
@@ -251,8 +278,9 @@ def scales(windows: Windows, cuts: Array, places: Array, season: int) -> Array:
     """Return what errors at places are divided by: the mean change of a season, (n, targets)."""
     if _is_samples(windows):
         y = windows.following(windows.ends())
-        return np.broadcast_to(_sizes(np.abs(y - y.mean(axis=0)).mean(axis=(0, 1))), (
-            len(places), y.shape[2]))
+        return np.broadcast_to(
+            _sizes(np.abs(y - y.mean(axis=0)).mean(axis=(0, 1))), (len(places), y.shape[2])
+        )
     which, where = np.unique(windows.series_of(places), return_inverse=True)
     rows = []
     for i in which:

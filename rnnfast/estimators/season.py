@@ -44,7 +44,7 @@ def find_season(series: list[Array], longest: int = LONGEST) -> int:
     if top < 2:
         return 1
     lags = np.arange(2, top + 2)
-    heights = np.mean([[_autocorrelation(s, m, m) for m in lags] for s in kept], axis=0)
+    heights = np.mean([[_autocorrelation(s, int(m), int(m)) for m in lags] for s in kept], axis=0)
     one_step = np.mean([_autocorrelation(s, 2, 1) for s in kept])
     steps = n * len(kept)
     limits = np.maximum(np.maximum(1.25 * np.sqrt(lags / steps), 3.3 / np.sqrt(steps)), 0.3)

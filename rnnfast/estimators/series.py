@@ -13,11 +13,12 @@ from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_is_fitted
 
 from . import constraints as may_be
+from .arguments import read_static, refuse_steps, second_argument
 from .constraints import Parameters, parameter
-from .frames import SeriesForm, SeriesSet, check_targets, read_exogenous, read_series
+from .frames import SeriesSet, check_targets, read_exogenous, read_series
 from .missing import fill_missing
 from .numeric import to_floats
-from .tables import is_column, is_frame
+from .tables import is_frame
 from .times import read_times
 from .windows import Samples, Windows
 
@@ -80,11 +81,12 @@ class SeriesEstimator(Parameters, BaseEstimator):
 
     horizon: int = parameter(1, may_be.size(1), fixed=True)
     targets: int | str | Sequence[int | str] | None = parameter(
-        None, may_be.Constraint("positions or names of features", _is_targets), may_be.none, fixed=True
+        None,
+        may_be.Constraint("positions or names of features", _is_targets),
+        may_be.none,
+        fixed=True,
     )
-    panel: str | None = parameter(
-        None, may_be.one_of("columns", "one"), may_be.none, fixed=True
-    )
+    panel: str | None = parameter(None, may_be.one_of("columns", "one"), may_be.none, fixed=True)
     missing: str | None = parameter(
         None, may_be.one_of("mask", "linear", "ffill", "mean"), may_be.none, fixed=True
     )
@@ -119,7 +121,12 @@ class SeriesEstimator(Parameters, BaseEstimator):
         raise NotImplementedError
 
     def predict(
-        self, X: Any = None, exogenous: Any = None, *, horizon: int | None = None, static: Any = None
+        self,
+        X: Any = None,
+        exogenous: Any = None,
+        *,
+        horizon: int | None = None,
+        static: Any = None,
     ) -> Any:
         """Forecast the steps that follow series.
 
@@ -196,11 +203,12 @@ class SeriesEstimator(Parameters, BaseEstimator):
 
     # ---- reading
 
-    def _read(
-        self, X: Any, y: Any, exogenous: Any, static: Any, ahead: int, reset: bool
-    ) -> Given:
+    _form: Any
+    _past: Given | None
+
+    def _read(self, X: Any, y: Any, exogenous: Any, static: Any, ahead: int, reset: bool) -> Given:
         """Return what was given, checked, `exogenous` with `ahead` steps more."""
-        exogenous, y = self._second(X, y, exogenous)
+        exogenous, y = second_argument(self, X, y, exogenous)
         if y is not None or (not reset and self._fitted.learnt_y):
             X = self._as_samples(X)
         seen = None if reset else self._form
@@ -224,7 +232,7 @@ class SeriesEstimator(Parameters, BaseEstimator):
             if self.missing is not None:
                 extra = fill_missing(extra, None, "linear", None)
         n_extra = 0 if extra is None else extra[0].shape[1]
-        fixed = self._read_static(static, len(values))
+        fixed = read_static(self, static, len(values))
         n_static = 0 if fixed is None else fixed.shape[1]
         if reset:
             self._form = form.form
@@ -243,66 +251,11 @@ class SeriesEstimator(Parameters, BaseEstimator):
         return Given(form, values, extra, fixed, self._read_y(y, form) if y is not None else None)
 
     def _choose_targets(self, form: SeriesSet) -> list[int]:
-        chosen = check_targets(self, self.targets, form)
+        chosen = check_targets(self, self.targets, form.form)
         if chosen is None and form.target is not None:
             chosen = [form.target]  # the column of a long frame that is called so
         self._named_targets = chosen
         return list(range(self.n_features_in_)) if chosen is None else chosen
-
-    def _read_static(self, static: Any, n: int) -> Array | None:
-        if static is None:
-            return None
-        array = np.asarray(static.to_numpy() if hasattr(static, "to_numpy") else static)
-        if array.dtype.kind not in "fiub":
-            raise TypeError(f"{_name(self)} expected static as numbers, got {array.dtype}")
-        array = np.asarray(array, np.float64)
-        array = array.reshape(n, -1) if array.ndim == 1 and len(array) == n else array
-        if array.ndim != 2 or len(array) != n or not np.isfinite(array).all():
-            raise ValueError(
-                f"{_name(self)} expected static as ({n}, n) finite numbers, a row for each series, "
-                f"got shape {array.shape}"
-            )
-        return array
-
-    def _second(self, X: Any, y: Any, exogenous: Any) -> tuple[Any, Any]:
-        """Return what the second argument is: exogenous values, or targets of windows."""
-        if y is None:
-            return exogenous, None
-        name = _name(self)
-        if isinstance(y, (str, bytes)) or not hasattr(y, "__len__"):
-            raise TypeError(
-                f"{name} expected y as exogenous values of the steps of X, or targets of windows "
-                f"X, got {y!r}"
-            )
-        framed = is_frame(X) or is_column(X)
-        shape, of_y = _shape(X), _shape(y)
-        targets = not framed and shape is not None and of_y is not None and len(shape) in (2, 3)
-        if targets:
-            assert shape is not None and of_y is not None
-            per_step = of_y[:2] == shape[:2] and len(of_y) in (2, 3)
-            as_targets = of_y[0] == shape[0] and (
-                of_y in ((shape[0],), (shape[0], 1), (shape[0], 1, 1))
-                if self.horizon == 1
-                else of_y[1:2] == (self.horizon,) and len(of_y) in (2, 3)
-            )
-            if as_targets:
-                if exogenous is not None:
-                    raise ValueError(f"{name} expected no exogenous beside targets y of windows")
-                return None, y
-            if not per_step:
-                raise ValueError(
-                    f"{name} expected y of shape ({shape[0]}, {self.horizon}), the targets of the "
-                    f"{shape[0]} windows X at horizon={self.horizon}, or exogenous values of shape "
-                    f"({shape[0]}, {shape[1]}, features), got shape {of_y}"
-                )
-        if exogenous is not None:
-            raise ValueError(f"{name} expected exogenous values once, got them as y as well")
-        if not framed and shape is not None and of_y is not None and of_y[0] != shape[0]:
-            raise ValueError(
-                f"{name} expected y as exogenous values of the {shape[0]} steps of X, got "
-                f"{of_y[0]}"
-            )
-        return y, None
 
     def _read_y(self, y: Any, form: SeriesSet) -> Array:
         """Return the targets of windows: (n, horizon, targets)."""
@@ -322,13 +275,15 @@ class SeriesEstimator(Parameters, BaseEstimator):
         """Return what `predict` was given, or what `fit` remembers."""
         if X is None:
             return self._continued(exogenous, static, ahead)
-        self._refuse_steps(X)
+        refuse_steps(self, X, max(self._fitted.horizon, self._size()))
         return self._read(X, None, exogenous, static, ahead, reset=False)
 
     def _continued(self, exogenous: Any, static: Any, ahead: int) -> Given:
         past = self._recalled()
         if past is None:
-            raise ValueError(f"{_name(self)} expected X, as fit was given windows and their targets")
+            raise ValueError(
+                f"{_name(self)} expected X, as fit was given windows and their targets"
+            )
         extra = past.extra
         if (exogenous is not None) != (extra is not None):
             raise ValueError(
@@ -337,29 +292,14 @@ class SeriesEstimator(Parameters, BaseEstimator):
                 else f"{_name(self)} expected no exogenous values, as in fit"
             )
         if extra is not None:
-            after = past.form.times and [
+            after: Any = past.form.times and [
                 SimpleNamespace(labels=t.labels[:0], follow=t.follow) for t in past.form.times
             ]
             form = replace(past.form, values=[v[:0] for v in past.values], times=after)
             later = read_exogenous(self, exogenous, form, ahead, missing=self.missing).values
             extra = [np.concatenate(pair) for pair in zip(extra, later, strict=True)]
-        fixed = past.static if static is None else self._read_static(static, len(past.values))
+        fixed = past.static if static is None else read_static(self, static, len(past.values))
         return Given(past.form, past.values, extra, fixed)
-
-    def _refuse_steps(self, X: Any) -> None:
-        """Raise for a forecasting horizon in place of series, as sktime's `predict` has it."""
-        steps: Any = None
-        if isinstance(X, (int, np.integer)):
-            steps = int(X)
-        elif isinstance(X, (list, tuple, range, np.ndarray)) and np.ndim(X[0] if len(X) else X) == 0:
-            few = len(X) <= max(self._fitted.horizon, self._size())
-            if few and all(isinstance(v, (int, np.integer)) and v == k + 1 for k, v in enumerate(X)):
-                steps = len(X)
-        if steps is not None:
-            raise TypeError(
-                f"{_name(self)} expected X as series, got {X!r}; predict(horizon={steps}) forecasts "
-                f"the {steps} steps after the series of fit"
-            )
 
     def _as_samples(self, X: Any) -> Any:
         """Return windows with three axes."""
@@ -417,9 +357,7 @@ class SeriesEstimator(Parameters, BaseEstimator):
         if horizon is None:
             return int(self._fitted.horizon)
         if not may_be.size(1).holds(horizon):
-            raise ValueError(
-                f"{_name(self)} expected horizon as an integer >= 1, got {horizon!r}"
-            )
+            raise ValueError(f"{_name(self)} expected horizon as an integer >= 1, got {horizon!r}")
         if self._fitted.learnt_y and horizon != self._fitted.horizon:
             raise ValueError(
                 f"{_name(self)} expected horizon={self._fitted.horizon}, as targets y were given "
@@ -431,7 +369,7 @@ class SeriesEstimator(Parameters, BaseEstimator):
 
     def _remember(self, given: Given) -> None:
         """Keep the end of the series of `fit`, that the next steps are forecast from."""
-        self._past: Given | None = None
+        self._past = None
         if self._fitted.learnt_y:
             return
         keep = self._memory()
@@ -440,9 +378,16 @@ class SeriesEstimator(Parameters, BaseEstimator):
         self._past_labels = None if form.times is None else [t.labels[-2:] for t in form.times]
         self._past_lengths = [len(v) for v in given.values]
         self._past = Given(
-            replace(form, values=[v[-1:] for v in form.values], like=_emptied(form.like, form.many), times=None),
+            replace(
+                form,
+                values=[v[-1:] for v in form.values],
+                like=_emptied(form.like, form.many),
+                times=None,
+            ),
             [v[-keep:].copy() for v in given.values],
-            None if given.extra is None else [
+            None
+            if given.extra is None
+            else [
                 e[max(len(v) - keep, 0) : len(v)].copy()
                 for e, v in zip(given.extra, given.values, strict=True)
             ],
@@ -519,14 +464,6 @@ class SeriesEstimator(Parameters, BaseEstimator):
 
 def _rows(values: Array) -> Array:
     return values.reshape(-1, values.shape[-1])
-
-
-def _shape(X: Any) -> tuple[int, ...] | None:
-    """Return the shape of an array_like, None where it is no array."""
-    try:
-        return tuple(np.shape(X.to_numpy() if hasattr(X, "to_numpy") else X))
-    except ValueError:
-        return None
 
 
 def _emptied(like: Any, many: bool) -> Any:

@@ -114,9 +114,7 @@ class LinearForecaster(SeriesEstimator):
             self._check_parameters()
             given = self._read(X, y, exogenous, static, 0, reset=True)
             horizon = int(self.horizon)
-            self._fitted = SimpleNamespace(
-                horizon=horizon, window=1, learnt_y=given.y is not None
-            )
+            self._fitted = SimpleNamespace(horizon=horizon, window=1, learnt_y=given.y is not None)
             self._fitted.window = self._choose(given)
             if given.y is None:
                 self._check_contexts(given, self._size() + horizon)

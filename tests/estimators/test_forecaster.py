@@ -318,7 +318,9 @@ def test_refuses_networks_without_an_output_at_the_last_step():
     model.set_params(window=20).fit(waves(5)).predict(waves(5))
 
 
-@pytest.mark.parametrize(("targets", "error"), [(0.5, TypeError), ([], ValueError), ([0, 0], ValueError)])
+@pytest.mark.parametrize(
+    ("targets", "error"), [(0.5, TypeError), ([], ValueError), ([0, 0], ValueError)]
+)
 def test_refuses_targets(targets, error):
     with pytest.raises(error, match="expected targets"):
         LinearForecaster(targets=targets).fit(waves(5))

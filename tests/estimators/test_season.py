@@ -16,7 +16,9 @@ def seasonal(n, m, noise=0.3, seed=0):
     return np.tile(shape, n // m + 1)[:n] + noise * rng.standard_normal(n)
 
 
-@pytest.mark.parametrize(("n", "m"), [(60, 12), (48, 4), (400, 24), (300, 7), (900, 52), (500, 130)])
+@pytest.mark.parametrize(
+    ("n", "m"), [(60, 12), (48, 4), (400, 24), (300, 7), (900, 52), (500, 130)]
+)
 def test_finds_the_season(n, m):
     assert find_season([seasonal(n, m)]) == m
 
