@@ -28,10 +28,10 @@ class Backtest(Mapping[str, Any]):
     ----------
     rows : dict of str to dict
         For each way "MAE" (mean absolute error), "RMSE", "MASE" (MAE over the mean change from one
-        season, or step, to the next in the data that were learnt from), "WAPE" (sum of absolute errors
-        over sum of absolute values), "coverage" (part of values within 90% intervals set by the
-        errors of the earlier origins; NaN with fewer than ten) and "weight" (in the forecast; NaN
-        where it has none to have).
+        season, or step, to the next in what was learnt from), "WAPE" (sum of absolute errors over
+        sum of absolute values), "coverage" (part of values within 90% intervals set by the errors
+        of the earlier origins; NaN with fewer than ten) and "weight" (in the forecast; NaN where
+        it has none to have).
     by_step : dict of str to (horizon,) array
         MASE of each step ahead.
     origins : int

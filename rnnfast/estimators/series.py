@@ -203,15 +203,12 @@ class SeriesEstimator(Parameters, BaseEstimator):
 
     # ---- reading
 
-    _form: Any
-    _past: Given | None
-
     def _read(self, X: Any, y: Any, exogenous: Any, static: Any, ahead: int, reset: bool) -> Given:
         """Return what was given, checked, `exogenous` with `ahead` steps more."""
         exogenous, y = second_argument(self, X, y, exogenous)
         if y is not None or (not reset and self._fitted.learnt_y):
             X = self._as_samples(X)
-        seen = None if reset else self._form
+        seen: Any = None if reset else getattr(self, "_form")  # noqa: B009 - set below
         panel = self.panel if self.panel == "columns" and is_frame(X) else None
         form = read_series(
             self,
