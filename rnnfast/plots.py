@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from .layers.base import Array
 
-__all__ = ["confusion_matrix", "forecast", "gates", "learning_curve", "piano_roll", "strokes"]
+__all__ = ["backtest", "confusion_matrix", "forecast", "gates", "learning_curve", "piano_roll", "strokes"]
 
 # of colours that also the colour-blind can tell apart: Okabe and Ito, "Color Universal Design"
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#444444"
@@ -102,6 +102,44 @@ def forecast(
         )
     ax.plot(steps, ahead, ".-", color=ORANGE, linewidth=1.2, label="forecast")
     ax.set(xlabel="step", ylabel="value")
+    return _plain(_legend_beside(ax))
+
+
+def backtest(table: Any, ax: Axes | None = None) -> Axes:
+    """Draw the error of each way of forecasting, step by step ahead.
+
+    Parameters
+    ----------
+    table : Backtest or Forecaster
+        A fitted forecaster's `backtest_`, what its `backtest` returned, or the forecaster.
+    ax : Axes, optional
+
+    Returns
+    -------
+    Axes
+        The mean absolute scaled error of each step ahead; the legend tells weights.
+    """
+    table = getattr(table, "backtest_", table)
+    if not getattr(table, "by_step", None):
+        raise TypeError(
+            "backtest expected table as a Backtest with origins, or a fitted Forecaster, got "
+            f"{type(table).__name__}"
+        )
+    ax = _axes(ax)
+    colors = {"forecast": ORANGE, "network": BLUE, "linear": GREEN, "smoothing": PURPLE}
+    for name, errors in table.by_step.items():
+        weight = table[name]["weight"]
+        ax.plot(
+            np.arange(1, len(errors) + 1),
+            errors,
+            "--" if name.startswith("last") else ".-",
+            color=colors.get(name, GREY),
+            alpha=0.5 if name == "last value" else 1.0,
+            label=name if np.isnan(weight) else f"{name} ({weight:.2f})",
+        )
+    ax.set(xlabel="steps ahead", ylabel="MASE")
+    ax.set_ylim(bottom=0)
+    ax.locator_params(axis="x", integer=True, min_n_ticks=1)
     return _plain(_legend_beside(ax))
 
 

@@ -38,6 +38,23 @@ def history(**values):
     return made
 
 
+def test_backtest():
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    from rnnfast.estimators.backtest import Backtest, measure
+
+    truth = np.zeros((6, 3, 1))
+    table = measure(truth, {"forecast": truth + 1, "network": truth + 2}, np.ones((6, 1)))
+    ax = plots.backtest(table)
+    assert [line.get_label() for line in ax.get_lines()] == ["forecast", "network"]
+    np.testing.assert_array_equal(ax.get_lines()[1].get_xydata(), [[1, 2], [2, 2], [3, 2]])
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("steps ahead", "MASE") and drawn(ax)
+    fitted = type("Fitted", (), {"backtest_": table})()
+    mine = Figure().subplots()
+    assert plots.backtest(fitted, ax=mine) is mine
+    with pytest.raises(TypeError, match="a Backtest with origins, or a fitted Forecaster"):
+        plots.backtest(Backtest({}))
+
+
 def test_learning_curve():
     losses = {"loss": [3.0, 2.0, 1.0, 0.5], "val_loss": [2.5, 1.5, 1.7, 1.9]}
     ax = plots.learning_curve(history(**losses))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 METRICS = ("MAE", "RMSE", "MASE", "WAPE", "coverage")
 LEVEL = 0.9  # of the intervals whose coverage is counted
 POWER = 4.0  # of the ratio of errors in weights
-WORST = 2.0  # times the least error: what is worse has no weight
+WORST = 1.5  # times the least error: what is worse has no weight, where origins are many
 
 
 @dataclass(eq=False, repr=False)
@@ -144,7 +144,7 @@ def combine(errors: Mapping[str, float], origins: float) -> dict[str, float]:
         best = [name for name, e in errors.items() if e <= 0.0]
         return {name: 1.0 / len(best) if name in best else 0.0 for name in errors}
     power = POWER * (origins + 1.0) / (origins + 4.0)
-    worst = WORST + 2.0 / origins
+    worst = WORST + 1.0 / origins
     raw = {n: 0.0 if e > worst * least else (least / e) ** power for n, e in errors.items()}
     total = sum(raw.values())
     return {name: value / total for name, value in raw.items()}

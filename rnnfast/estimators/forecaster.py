@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -69,10 +70,11 @@ class Forecaster(WindowNetwork):
         How the network forecasts. "direct": all steps of the horizon at once, after the last step.
         "seq2seq": at every step, and it learns from all of these forecasts. "iterated": it learns
         to forecast one step, and is fed its own forecasts.
-    normalize : {"auto", "scale", "level", "none"}
-        What each window is made free of: "level" subtracts its last value, "scale" also divides by
-        its own deviation, so that series of all sizes count alike. "auto" takes what forecasts best
-        in the backtest.
+    normalize : {"auto", "scale", "ratio", "level", "none"}
+        What each window is made free of: "level" subtracts its last value; "scale" also divides by
+        its own deviation and "ratio" by its mean size, so that series of all sizes count alike.
+        "auto" takes what forecasts best in the backtest for the network, and for the linear path
+        the weighted mean of all.
     linear : bool
         Whether a ridge regression from the window to the horizon stands beside the network, which
         then learns what it leaves over, beginning with nothing. ("seq2seq" has none.)
@@ -290,7 +292,7 @@ class Forecaster(WindowNetwork):
                 season, self._fitted.memory, windows, self._heads(windows, cuts), test, error
             )
         forecasts |= naive_paths(windows, test, horizon, season)
-        self._weigh({name: error(f) for name, f in forecasts.items()}, origins)
+        self._weigh(forecasts, error, origins)
         mean = mean_forecast(forecasts, self.weights_)
         self.backtest_ = measure(
             truth, {"forecast": mean} | forecasts, scale, self.weights_, season
@@ -303,13 +305,23 @@ class Forecaster(WindowNetwork):
         self._keep_residuals(windows, test, truth, mean)
         return shares
 
-    def _weigh(self, errors: dict[str, float], origins: float) -> None:
-        """Set the weights of the ways of forecasting."""
+    def _weigh(
+        self, forecasts: dict[str, Array], error: Callable[[Array], float], origins: float
+    ) -> None:
+        """Set the weights of the ways of forecasting.
+
+        Network and linear path, which begins what the network ends, share that of their mean.
+        """
+        errors = {name: error(forecast) for name, forecast in forecasts.items()}
         if self.select == "best":
             best = min(errors, key=lambda name: errors[name])
             self.weights_ = {name: float(name == best) for name in errors}
-        else:
-            self.weights_ = combine(errors, origins)
+            return
+        pair = combine({name: errors.pop(name) for name in ("network", "linear")}, origins)
+        errors = {"pair": error(mean_forecast(forecasts, pair))} | errors
+        weights = combine(errors, origins)
+        whole = weights.pop("pair")
+        self.weights_ = {name: whole * share for name, share in pair.items()} | weights
 
     def _heads(self, windows: Windows, cuts: Array) -> list[Array]:
         """Return series up to some steps, without those of which nothing is left."""

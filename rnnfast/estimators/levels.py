@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ..layers.base import Array
     from .windows import Windows
 
-KINDS = ("scale", "level", "none")
+KINDS = ("scale", "ratio", "level", "none")
 FLOOR = 0.1  # of the median deviation, below which a window's own does not go
 USUAL = 5.0  # times a common change, up to which windows count in full
 
@@ -24,10 +24,9 @@ class Levels:
     ----------
     owner : estimator
         For errors.
-    kind : {"scale", "level", "none"}
+    kind : {"scale", "ratio", "level", "none"}
         "level" subtracts the last value of each feature of a window, "scale" also divides by the
-        mean deviation of the window from its own mean, and where the mean is far from 0 that grows
-        with it.
+        mean deviation of the window from its own mean, "ratio" by its mean size.
     standardize : bool
         Whether features are then brought to mean 0 and variance 1 over all windows.
     targets : sequence of int
@@ -82,6 +81,8 @@ class Levels:
         if self.kind == "level":
             return level, np.ones(shape)
         deviation, size = _deviation(x)
+        if self.kind == "ratio":
+            return level, np.where(size > 0, size, 1.0)
         unit = np.maximum(np.maximum(deviation, self._floor * size), self._least)
         return level, np.where(unit > 1e-12 * size, unit, np.where(size > 0, size, 1.0))
 

@@ -31,7 +31,7 @@ def still(model, lr):
     return SGD(model, 0.0)
 
 
-def waves(n=60, steps=30, seed=0):
+def waves(n=40, steps=30, seed=0):
     return datasets.sine_waves(n, steps, seed=seed)[..., 0].astype(np.float64)
 
 
