@@ -16,7 +16,15 @@ if TYPE_CHECKING:
 
     from .layers.base import Array
 
-__all__ = ["backtest", "confusion_matrix", "forecast", "gates", "learning_curve", "piano_roll", "strokes"]
+__all__ = [
+    "backtest",
+    "confusion_matrix",
+    "forecast",
+    "gates",
+    "learning_curve",
+    "piano_roll",
+    "strokes",
+]
 
 # of colours that also the colour-blind can tell apart: Okabe and Ito, "Color Universal Design"
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#444444"

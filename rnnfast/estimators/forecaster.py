@@ -196,7 +196,8 @@ class Forecaster(WindowNetwork):
             self._go_on(self._make)
         self._learn(windows, places, validation, partial)
         if len(calibration):
-            self._calibrate(windows, calibration)
+            forecast = self._forecast(windows, calibration, self._fitted.horizon)
+            self._keep_residuals(windows, calibration, windows.following(calibration), forecast)
         self._remember(given)
 
     # ---- what is decided before
@@ -480,13 +481,7 @@ class Forecaster(WindowNetwork):
         scale = scales(windows, cuts, places, one.season_)
         return measure(windows.following(places), forecasts, scale, weights, one.season_)
 
-    def _calibrate(self, windows: Windows, places: Array) -> None:
-        forecast = self._forecast(windows, places, self._fitted.horizon)
-        self._keep_residuals(windows, places, windows.following(places), forecast)
-
-    def _keep_residuals(
-        self, windows: Windows, places: Array, truth: Array, forecast: Array
-    ) -> None:
+    def _keep_residuals(self, windows: Windows, places: Array, truth: Any, forecast: Any) -> None:
         """Keep sorted absolute errors for intervals."""
         self._unit_levels = self._levels if self._linear is None else self._linear.levels
         units = self._interval_units(windows, places)

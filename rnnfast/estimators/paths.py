@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 ROWS = 8192  # windows that a linear path learns from at least, if there are as many
 WIDEST = 1000  # features of a linear path, beyond which it leaves out exogenous values of the past
 MEMORY = 8  # seasons that are smoothed
-PREFERENCE = {"scale": 1.0, "ratio": 1.0, "level": 1.05, "none": 1.1}  # of levels: fixed ones are left in time
+PREFERENCE = {
+    "scale": 1.0,
+    "ratio": 1.0,
+    "level": 1.05,
+    "none": 1.1,
+}  # of levels: fixed ones are left in time
 FORECASTS = 300  # of a backtest at most
 
 
