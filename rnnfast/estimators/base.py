@@ -141,8 +141,8 @@ class NetworkEstimator(Parameters, BaseEstimator):
         Training loss of every epoch.
     validation_scores_ : list of float or None
         With held-out data, of every epoch: accuracy, or minus the loss where there is none.
-    n_iter_ : int
-        Epochs so far.
+    n_iter_, n_updates_ : int
+        Epochs and updates so far.
     """
 
     cell: str = parameter("lstm", may_be.one_of(*CELLS), fixed=True)
@@ -193,29 +193,43 @@ class NetworkEstimator(Parameters, BaseEstimator):
         """Draw a seed for a layer, or for the order of samples."""
         return int(self._random_state.randint(np.iinfo(np.int32).max))
 
+    def _chosen(self, name: str) -> Any:
+        """Return a parameter, or what None stands for."""
+        return getattr(self, name)
+
+    @property
+    def _learner(self) -> Any:
+        """What of `model_` is trained by gradients."""
+        return self.model_
+
+    def _rates(self, updates: int) -> list[Callback]:
+        """Return the schedule of a fit of so many updates."""
+        return []
+
     def _recurrent_layers(self, in_size: int, bidirectional: bool = False) -> list[Layer]:
         """Return the layers that `cell`, `hidden_size`, `num_layers` and `dropout` ask for."""
-        given: Any = self.hidden_size
+        given, dropout = self._chosen("hidden_size"), self._chosen("dropout")
         if isinstance(given, Sequence) or np.ndim(given):
             layout, depth = list(given), 1
         else:
-            layout, depth = [int(given)], self.num_layers
+            layout, depth = [int(given)], self._chosen("num_layers")
+        cell = self._chosen("cell")
         layers: list[Layer] = []
         for size in layout:
-            layer = CELLS[self.cell](
+            layer = CELLS[cell](
                 in_size,
                 size,
                 num_layers=depth,
                 batch_first=True,
                 bidirectional=bidirectional,
-                dropout=self.dropout if depth > 1 else 0.0,
+                dropout=dropout if depth > 1 else 0.0,
                 seed=self._seed(),
             )
-            if self.cell == "rnn":  # as the published plain RNNs start
+            if cell == "rnn":  # as the published plain RNNs start
                 init.keras(layer, self._seed())
             layers.append(layer)
-            if self.dropout:
-                layers.append(Dropout(self.dropout, seed=self._seed()))
+            if dropout:
+                layers.append(Dropout(dropout, seed=self._seed()))
             in_size = layer.out_size
         return layers
 
@@ -226,11 +240,14 @@ class NetworkEstimator(Parameters, BaseEstimator):
         self._fixed = self._fixed_parameters()
         self._make_optimizer()
 
+    def _optimizer_of(self, model: Layer) -> Optimizer:
+        given = self._chosen("optimizer")
+        make = OPTIMIZERS[given] if isinstance(given, str) else given
+        return make(model, self._chosen("learning_rate_init"))
+
     def _make_optimizer(self) -> None:
         """Make the optimizer of `model_`, and the callbacks that are told of it."""
-        given = self.optimizer
-        make = OPTIMIZERS[given] if isinstance(given, str) else given
-        self.optimizer_ = make(self.model_, self.learning_rate_init)
+        self.optimizer_ = self._optimizer_of(self._learner)
         self._make_callbacks()
 
     def _make_callbacks(self) -> None:
@@ -260,7 +277,7 @@ class NetworkEstimator(Parameters, BaseEstimator):
         if changed & {"dropout", "optimizer"}:
             self._make_optimizer()
         elif changed & {"learning_rate_init", "callbacks"}:
-            self.optimizer_.lr = self.learning_rate_init
+            self.optimizer_.lr = self._chosen("learning_rate_init")
             self._make_callbacks()
 
     def _epochs(self, batches: int) -> int:
@@ -280,7 +297,7 @@ class NetworkEstimator(Parameters, BaseEstimator):
         partial: bool = False,
         trivial: float | None = None,
         **options: Any,
-    ) -> None:
+    ) -> bool:
         """Train `model_`: `rnnfast.fit` with the estimator's parameters.
 
         Parameters
@@ -295,9 +312,16 @@ class NetworkEstimator(Parameters, BaseEstimator):
             given, else on the data.
         **options
             Also for `rnnfast.fit`.
+
+        Returns
+        -------
+        bool
+            Whether training came to its end.
         """
         watch = Watch()
-        callbacks = [*self._callbacks, watch]
+        epochs = 1 if partial else self._epochs(len(batches))
+        rates = [] if partial else self._rates(epochs * len(batches))
+        callbacks = [*rates, *self._callbacks, watch]
         early = self.early_stopping and validation is not None and not partial
         if early:
             callbacks.append(
@@ -307,11 +331,11 @@ class NetworkEstimator(Parameters, BaseEstimator):
         try:
             with np.errstate(over="ignore", invalid="ignore"):  # on_nonfinite looks at what follows
                 training.fit(
-                    self.model_,
+                    self._learner,
                     batches,
                     loss=loss,
                     optimizer=self.optimizer_,
-                    epochs=1 if partial else self._epochs(len(batches)),
+                    epochs=epochs,
                     clip_norm=self.clip_norm,
                     validation=validation,
                     metrics=metrics,
@@ -338,6 +362,7 @@ class NetworkEstimator(Parameters, BaseEstimator):
             losses = history["loss" if validation is None else "val_loss"]
             final = min(losses) if early else losses[-1]
             warn_unless_better(self, final, trivial, len(self.history_.batch_losses))
+        return history.stopped_by is None and not interrupted
 
     def _keep(self, history: History, validated: bool) -> None:
         for name, values in history.items():
@@ -345,6 +370,7 @@ class NetworkEstimator(Parameters, BaseEstimator):
         self.history_.batch_losses += history.batch_losses
         self.loss_curve_ = self.history_.setdefault("loss", [])
         self.n_iter_ = len(self.loss_curve_)
+        self.n_updates_ = len(self.history_.batch_losses)
         self.validation_scores_ = None
         if validated:
             scores = self.history_.get("val_accuracy")

@@ -53,7 +53,7 @@ class Ragged:
 
 
 class Batches:
-    """Samples in batches, in a new order at each pass.
+    """Samples in batches of nearly the same size, in a new order at each pass.
 
     Parameters
     ----------
@@ -63,6 +63,8 @@ class Batches:
         cut or gathered for it, is done here, a batch at a time.
     samples : (N,) array of int
     batch_size : int
+        At most. A last batch of a few samples would weigh as much as a full one, and leave a
+        `BatchNorm1d` without a variance.
     seed : int, optional
         Of the order; default the order of `samples`.
     """
@@ -84,8 +86,8 @@ class Batches:
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         """Iterate over the batches."""
         order = self.samples if self.rng is None else self.rng.permutation(self.samples)
-        for start in range(0, len(order), self.batch_size):
-            yield self.take(order[start : start + self.batch_size])
+        for some in np.array_split(order, len(self)):
+            yield self.take(some)
 
 
 def take_sequences(

@@ -16,6 +16,7 @@ from .. import losses
 from ..layers import Last, Sequential
 from ..layers.sequential import steps_left
 from . import constraints as may_be
+from .architecture import LABEL_SMOOTHING
 from .base import predict
 from .constraints import parameter
 from .numeric import is_missing, unmasked
@@ -97,11 +98,16 @@ class ClassEstimator(SequenceEstimator):
 
     def _loss(self) -> Callable[..., Any]:
         one = LOSSES[self.loss] if isinstance(self.loss, str) else self.loss
+        if self._automatic and self.loss == "cross_entropy":
+            one = partial(one, label_smoothing=LABEL_SMOOTHING)
         loss = self._classes.loss(one)
         return partial(loss, batch_first=True) if self._per_step else loss
 
     def _metrics_of(self) -> Mapping[str, Callable[..., float]] | None:
         return {"accuracy": losses.accuracy} if self._classes.kind == "one" else None
+
+    def _scores(self, target: Array) -> Array:
+        return self._classes.scores(target)
 
     def _constant(self, target: Array, weight: Array) -> Array:
         return self._classes.constant(target, weight)
@@ -136,12 +142,19 @@ class ClassEstimator(SequenceEstimator):
 class SequenceClassifier(ClassifierMixin, ClassEstimator):
     """A class for each sequence, by a recurrent network and softmax cross-entropy.
 
+    The default network reads a series twice and adds the scores: by fixed convolutions with an
+    exact readout (`MiniRocket`, ridge regression), and by convolutions and a bidirectional GRU
+    trained by gradients; `history_`, `loss_curve_` and validation scores are of the latter. With
+    any of `cell`, `hidden_size`, `num_layers`, `bidirectional`, `pooling` or `network`, for token
+    ids, for less than 12 samples, and where `partial_fit` comes first, the network is these
+    recurrent layers alone.
+
     ``y`` is (samples,), or (samples, columns) for several labels, numbers 0 and 1 that say which
     hold, or several outputs, each with classes of its own.
 
     Parameters
     ----------
-    pooling : {"last", "mean", "max"}
+    pooling : {"last", "mean", "max"}, optional
         What of the recurrent layers' outputs the class is told from: the last step, or the mean
         or the maximum over all steps. A bidirectional network wants one of the latter two: at the
         last step its reverse half has read that step alone.
@@ -163,7 +176,9 @@ class SequenceClassifier(ClassifierMixin, ClassEstimator):
     ['up', 'down']
     """
 
-    pooling: str = parameter("last", may_be.one_of("last", "mean", "max"), fixed=True)
+    pooling: str | None = parameter(
+        None, may_be.one_of("last", "mean", "max"), may_be.none, fixed=True
+    )
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -261,7 +276,10 @@ class SequenceClassifier(ClassifierMixin, ClassEstimator):
     def _reads_once(self) -> bool:
         fixed = self._fixed
         return (
-            fixed["network"] is None and not fixed["bidirectional"] and fixed["pooling"] == "last"
+            not self._automatic
+            and fixed["network"] is None
+            and not fixed["bidirectional"]
+            and fixed["pooling"] in (None, "last")
         )
 
 

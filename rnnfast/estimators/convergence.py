@@ -47,11 +47,12 @@ def warn_diverged(owner: Any, reason: str, loss: float, trivial: float | None) -
     trivial : float or None
         As for `warn_unless_better`.
     """
+    rate = owner._chosen("learning_rate_init")
     beside = "" if trivial is None else f", where {owner._trivial_answer} would have {trivial:.4g}"
     warnings.warn(
         f"{type(owner).__name__}: training diverged in epoch {owner.n_iter_ + 1}: {reason}. The "
         f"loss was {loss:.4g}{beside}. The weights of the epoch before are kept. Try a "
-        f"learning_rate_init below {owner.learning_rate_init:g}, or clip_norm=1.0",
+        f"learning_rate_init below {rate:g}, or clip_norm=1.0",
         ConvergenceWarning,
         stacklevel=2,
     )

@@ -35,13 +35,15 @@ LOSSES: dict[str, Callable[..., Any]] = {
 class SequenceRegressor(RegressorMixin, SequenceEstimator):
     """One or several numbers for each sequence, or for each step, by a recurrent network.
 
+    The default network is that of `SequenceClassifier`; with a target for each step it is an LSTM.
+
     ``y`` is (samples,) or (samples, targets), or, with a target for each step, (samples, time),
     (samples, time, targets) or a list of (time,) or (time, targets) arrays. With `standardize` the
     network learns the standardised targets, and `loss_curve_` is in their units.
 
     Parameters
     ----------
-    pooling : {"last", "mean", "max"}
+    pooling : {"last", "mean", "max"}, optional
         As for `SequenceClassifier`. Not used with a target for each step.
     loss : {"squared_error", "absolute_error", "huber"} or callable
         ``loss(prediction, target, lengths=None, weight=None) -> (value, gradient)``, as those of
@@ -62,13 +64,16 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):
     True
     """
 
-    pooling: str = parameter("last", may_be.one_of("last", "mean", "max"), fixed=True)
+    pooling: str | None = parameter(
+        None, may_be.one_of("last", "mean", "max"), may_be.none, fixed=True
+    )
     loss: str | Callable[..., Any] = parameter(
         "squared_error", may_be.one_of(*LOSSES), may_be.function
     )
     per_step: bool | None = parameter(None, may_be.flag, may_be.none, fixed=True)
 
     _trivial_answer = "the mean of y alone"
+    _told_by_scores = False
 
     @property
     def _per_step(self) -> bool:
@@ -162,6 +167,9 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):
     def _loss(self) -> Callable[..., Any]:
         loss = LOSSES[self.loss] if isinstance(self.loss, str) else self.loss
         return partial(loss, batch_first=True) if self._steps_of_y else loss
+
+    def _scores(self, target: Array) -> Array:
+        return target
 
     def _constant(self, target: Array, weight: Array) -> Array:
         return np.average(target, axis=0, weights=weight)

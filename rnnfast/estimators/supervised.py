@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,8 +12,16 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..generation import Vocabulary
 from ..layers import Embedding, Last, Linear, Pool, Sequential
+from ..layers.seq2seq import CELLS
+from . import architecture
 from . import constraints as may_be
-from .base import NetworkEstimator, check_network, check_steps_left, make_network, predict
+from .base import (
+    OPTIMIZERS,
+    check_network,
+    check_steps_left,
+    make_network,
+    predict,
+)
 from .batches import Batches, Ragged, check_sample_weight, take_sequences
 from .constraints import parameter
 from .missing import MISSING, fill_missing
@@ -24,11 +32,12 @@ from .undo import unchanged_by_errors
 
 if TYPE_CHECKING:
     from ..layers.base import Array, Layer
+    from ..optim import Optimizer
     from .base import Network
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class SequenceEstimator(NetworkEstimator):
+class SequenceEstimator(architecture.DefaultNetwork):
     """Estimators from sequences to targets.
 
     Every ``X`` may be
@@ -45,7 +54,10 @@ class SequenceEstimator(NetworkEstimator):
 
     Parameters
     ----------
-    bidirectional : bool
+    cell, hidden_size, num_layers, dropout, optimizer, learning_rate_init, batch_size : optional
+        As for `NetworkEstimator`. Left at None they are what suits the network: the default one
+        of the class where it has one, else an LSTM of 32 units and Adam.
+    bidirectional : bool, optional
         Whether the network also reads sequences backwards.
     network : callable, optional
         ``network(n_features, n_outputs)`` returns a layer that replaces the default network: it
@@ -76,7 +88,29 @@ class SequenceEstimator(NetworkEstimator):
         Of texts. Symbols that `fit` has not seen are the one symbol "unknown".
     """
 
-    bidirectional: bool = parameter(False, may_be.flag, fixed=True)
+    # None is more than the base accepts: mypy takes fields for attributes that anyone may set
+    cell: str | None = parameter(  # type: ignore[assignment]
+        None, may_be.one_of(*CELLS), may_be.none, fixed=True
+    )
+    hidden_size: int | Sequence[int] | None = parameter(  # type: ignore[assignment]
+        None, may_be.size(1), may_be.sizes, may_be.none, fixed=True
+    )
+    num_layers: int | None = parameter(  # type: ignore[assignment]
+        None, may_be.size(1), may_be.none, fixed=True
+    )
+    bidirectional: bool | None = parameter(None, may_be.flag, may_be.none, fixed=True)
+    dropout: float | None = parameter(  # type: ignore[assignment]
+        None, may_be.number("a number from 0 to below 1", 0.0, 1.0, ends="low"), may_be.none
+    )
+    optimizer: str | Callable[[Layer, float], Optimizer] | None = parameter(  # type: ignore[assignment]
+        None, may_be.one_of(*OPTIMIZERS), may_be.function, may_be.none
+    )
+    learning_rate_init: float | None = parameter(  # type: ignore[assignment]
+        None, may_be.positive, may_be.none
+    )
+    batch_size: int | None = parameter(  # type: ignore[assignment]
+        None, may_be.size(1), may_be.none
+    )
     network: Network | None = parameter(None, may_be.function, may_be.none, fixed=True)
     standardize: bool = parameter(True, may_be.flag, fixed=True)
     missing: str | None = parameter(None, may_be.one_of(*MISSING), may_be.none, fixed=True)
@@ -85,6 +119,7 @@ class SequenceEstimator(NetworkEstimator):
     unknown_id: int | None = parameter(None, may_be.size(0), may_be.none, fixed=True)
 
     _metrics: ClassVar[Mapping[str, Callable[..., float]] | None] = None
+    _told_by_scores: ClassVar[bool] = True  # classes, for which scores have a slope of their own
 
     def fit(
         self,
@@ -153,6 +188,7 @@ class SequenceEstimator(NetworkEstimator):
             if not goes_on:
                 self._reset()
                 self._scaler = Scaler(self, "X")
+                self._choose(x, partial)
             self._learn_scale(x, n)
             if goes_on:
                 self._go_on(self._network)
@@ -180,7 +216,7 @@ class SequenceEstimator(NetworkEstimator):
             xv, target_v, lengths_v, weight_v = validation
             others = np.arange(len(xv))
             of_v = take_sequences(xv, target_v, lengths_v, weight_v, self._prepared, self._per_step)
-            held_out = Batches(of_v, others, self.batch_size)
+            held_out = Batches(of_v, others, self._chosen("batch_size"))
             measured = target_v, lengths_v, weight_v, others
         elif self.early_stopping and not partial:
             some, others = train_test_split(
@@ -189,23 +225,25 @@ class SequenceEstimator(NetworkEstimator):
                 random_state=self._seed(),
                 stratify=self._strata(target),
             )
-            held_out = Batches(take, others, self.batch_size)
+            held_out = Batches(take, others, self._chosen("batch_size"))
             measured = target, lengths, weight, others
-        self._train(
-            Batches(take, some, self.batch_size, self._seed()),
+        trivial = None if partial else self._trivial_loss(*measured)
+        solved = None
+        if self._unsolved:
+            solved, trivial = self._solve(x, lengths, target, weight, some, trivial)
+        ended = self._train(
+            Batches(take, some, self._chosen("batch_size"), self._seed()),
             self._loss(),
             validation=held_out,
             metrics=self._metrics_of(),
             partial=partial,
-            trivial=None if partial else self._trivial_loss(*measured),
+            trivial=trivial,
         )
+        if solved is not None and ended:
+            share = architecture.probed_share(self, solved, take, target, weight)
+            self._share(self._shares[0] if share is None else share)
 
     # ---- what subclasses say
-
-    @property
-    def _per_step(self) -> bool:
-        """Whether there is a target for each step: the network then keeps the axis of time."""
-        return False
 
     def _check_y(
         self, y: Any, x: Array, lengths: Array | None, reset: bool, classes: Any = None
@@ -215,6 +253,10 @@ class SequenceEstimator(NetworkEstimator):
 
     def _loss(self) -> Callable[..., Any]:
         """Return the loss of the network's outputs."""
+        raise NotImplementedError
+
+    def _scores(self, target: Array) -> Array:
+        """Return targets as numbers (N, n_outputs) for least squares."""
         raise NotImplementedError
 
     def _metrics_of(self) -> Mapping[str, Callable[..., float]] | None:
@@ -238,6 +280,7 @@ class SequenceEstimator(NetworkEstimator):
             layers.append(Embedding(self._vocabulary_size, size, seed=self._seed()))
         elif self.missing == "mask":
             size = 2 * size
+        self._width = size
         if self.network is None:
             layers += self._default_layers(size)
             model = Sequential(*layers)
@@ -247,10 +290,12 @@ class SequenceEstimator(NetworkEstimator):
         return model
 
     def _default_layers(self, size: int) -> list[Layer]:
-        layers = self._recurrent_layers(size, self.bidirectional)
+        if self._automatic:
+            return architecture.default_layers(self, self._steps)
+        layers = self._recurrent_layers(size, self._chosen("bidirectional"))
         width = next(layer.out_size for layer in reversed(layers) if layer.out_size)
         if not self._per_step:
-            pooling = getattr(self, "pooling", "last")
+            pooling = self._chosen("pooling")
             last = pooling == "last"
             layers.append(Last(batch_first=True) if last else Pool(pooling, batch_first=True))
         return [*layers, Linear(width, self._n_outputs, seed=self._seed())]

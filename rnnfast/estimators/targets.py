@@ -108,6 +108,14 @@ class Classes:
 
         return together
 
+    def scores(self, codes: Array) -> Array:
+        """Return (N, n_outputs) numbers, 1 for the classes that hold and -1 for the others."""
+        if self.kind == "labels":
+            return 2.0 * codes.astype(np.float64) - 1.0
+        columns = zip(np.atleast_2d(codes.T), self._each, strict=True)
+        held = [column[:, np.newaxis] == np.arange(len(classes)) for column, classes in columns]
+        return 2.0 * np.concatenate(held, axis=1) - 1.0
+
     def constant(self, codes: Array, weights: Array) -> Array:
         """Return the scores (n_outputs,) of the best answer that is the same for all."""
         if self.kind == "labels":

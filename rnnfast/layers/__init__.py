@@ -1,6 +1,7 @@
 """Layers: parameters and calls."""
 
 from .activation import ReLU, Sigmoid, Softmax, Tanh
+from .add import Add
 from .attention import BahdanauAttention, LuongAttention
 from .conv import Conv1d, GatedConv1d, WaveNet
 from .dropout import Dropout
@@ -9,6 +10,7 @@ from .linear import Linear
 from .norm import BatchNorm1d, LayerNorm
 from .pooling import Pool
 from .recurrent import GRU, LSTM, RNN
+from .rocket import MiniRocket
 from .seq2seq import EncoderDecoder
 from .sequential import Sequential
 from .time_axis import Last, RepeatVector
@@ -17,6 +19,7 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "Add",
     "BahdanauAttention",
     "BatchNorm1d",
     "Conv1d",
@@ -29,6 +32,7 @@ __all__ = [
     "LayerNorm",
     "Linear",
     "LuongAttention",
+    "MiniRocket",
     "Pool",
     "ReLU",
     "RepeatVector",

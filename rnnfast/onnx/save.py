@@ -18,6 +18,7 @@ from ..layers import (
     GRU,
     LSTM,
     RNN,
+    Add,
     BahdanauAttention,
     BatchNorm1d,
     Conv1d,
@@ -30,6 +31,7 @@ from ..layers import (
     LayerNorm,
     Linear,
     LuongAttention,
+    MiniRocket,
     Pool,
     ReLU,
     RepeatVector,
@@ -40,6 +42,7 @@ from ..layers import (
     WaveNet,
 )
 from ..layers.base import Layer, check_flag
+from ..layers.rocket import KERNELS, TAPS
 
 if TYPE_CHECKING:
     from ..layers.base import Array
@@ -564,6 +567,73 @@ def _wavenet(g: Graph, layer: Any, at: str, x: str, lengths: str) -> str:
     return y
 
 
+def _add(g: Graph, model: Any, at: str, x: str, lengths: str) -> str:
+    y = ""
+    for (name, layer), weight in zip(model.parts.items(), model.weights, strict=True):
+        if weight:
+            part = _layer(g, layer, f"{at}{name}.", x, lengths)
+            part = g.add("Mul", part, g.constant(weight))
+            y = g.add("Add", y, part) if y else part
+    return y
+
+
+def _mini_rocket(g: Graph, layer: Any, at: str, x: str, lengths: str) -> str:
+    axis, there = (1, [0, 2, 1]) if layer.batch_first else (0, [1, 2, 0])
+    x = _cleared(g, x, layer.batch_first, lengths, layer.fill)
+    given = g.add("Shape", x, start=axis, end=axis + 1)
+    more = g.add("Max", g.add("Sub", g.shape(layer.steps), given), g.shape(0))
+    pads = g.add("Concat", g.shape(*[0] * (3 + axis)), more, g.shape(*[0] * (2 - axis)), axis=0)
+    x = g.add("Pad", x, pads, g.constant(layer.fill))
+    real = ""
+    if lengths:
+        lengths = g.add("Max", lengths, g.constant(layer.steps, np.int32))
+        real = g.add("Transpose", _real(g, x, layer.batch_first, lengths), perm=there)  # (B, 1, T)
+        x = _cleared(g, x, layer.batch_first, lengths)
+    x = g.add("Transpose", x, perm=there)
+    taps = np.full((len(KERNELS), TAPS), -1.0)
+    np.put_along_axis(taps, KERNELS, 2.0, axis=1)
+    shares = []
+    for v in range(1 + layer.differences):
+        if v:
+            x = _differences(g, x)
+            if lengths:
+                x = g.add("Where", real, x, g.constant(0.0))
+        for d, dilation in enumerate(layer.dilations):
+            weight = layer.buffers["channels"][v, d][:, :, np.newaxis] * taps[:, np.newaxis]
+            around = TAPS // 2 * dilation
+            y = g.add(
+                "Conv",
+                x,
+                g.constant(weight),
+                kernel_shape=[TAPS],
+                dilations=[dilation],
+                pads=[around, around],
+            )
+            limits = layer.buffers["thresholds"][v, d][:, :, np.newaxis]
+            above = g.add("Greater", g.add("Unsqueeze", y, g.shape(2)), g.constant(limits))
+            if lengths:
+                above = g.add("And", above, g.add("Unsqueeze", real, g.shape(2)))
+            shares.append(g.add("ReduceSum", g.cast(above, g.dtype), g.shape(3), keepdims=0))
+    counts = g.add("Concat", *shares, axis=1)  # (B, views * dilations * kernels, each)
+    counts = g.add("Reshape", counts, g.shape(-1, layer.out_size))
+    if lengths:
+        steps = g.add("Unsqueeze", lengths, g.shape(1))
+    else:
+        steps = g.add("Shape", x, start=2, end=3)
+    share = g.add("Div", counts, g.cast(steps, g.dtype))
+    mean, scale = (g.constant(layer.buffers[n], name=at + n) for n in ("mean", "scale"))
+    return g.add("Div", g.add("Sub", share, mean), scale)
+
+
+def _differences(g: Graph, x: str) -> str:
+    # x (B, F, T) from step to step, zero at the first one
+    first, last, far = g.shape(0), g.shape(-1), g.shape(2**31 - 1)
+    axis = g.shape(2)
+    later = g.add("Slice", x, g.shape(1), far, axis)
+    change = g.add("Sub", later, g.add("Slice", x, first, last, axis))
+    return g.add("Pad", change, g.shape(0, 0, 1, 0, 0, 0), g.constant(0.0))
+
+
 def _elementwise(g: Graph, layer: Any, at: str, x: str, lengths: str) -> str:
     return g.add(type(layer).__name__.capitalize(), x)
 
@@ -665,6 +735,8 @@ LAYERS: dict[type, Callable[[Graph, Any, str, str, str], str]] = {
     Conv1d: _conv1d,
     GatedConv1d: _gated_conv1d,
     WaveNet: _wavenet,
+    Add: _add,
+    MiniRocket: _mini_rocket,
     ReLU: _elementwise,
     Tanh: _elementwise,
     Sigmoid: _elementwise,

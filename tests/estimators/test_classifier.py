@@ -213,18 +213,21 @@ def every_step(n_features, n_outputs):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"cell": "esn"}, "expected cell as one of 'rnn', 'lstm', 'gru', got 'esn'"),
+        ({"cell": "esn"}, "expected cell as one of 'rnn', 'lstm', 'gru' or None, got 'esn'"),
         (
             {"optimizer": "lbfgs"},
-            "expected optimizer as one of 'sgd', 'adam', .* or a function, got 'lbfgs'",
+            "expected optimizer as one of 'sgd', 'adam', .* or a function or None, got 'lbfgs'",
         ),
-        ({"pooling": "min"}, "expected pooling as one of 'last', 'mean', 'max', got 'min'"),
-        ({"hidden_size": 0}, "expected hidden_size as an integer >= 1 or a sequence of .*, got 0"),
+        ({"pooling": "min"}, "expected pooling as one of 'last', 'mean', 'max' or None, got 'min'"),
+        (
+            {"hidden_size": 0},
+            "expected hidden_size as an integer >= 1 or a sequence of .* or None, got 0",
+        ),
         ({"network": wide}, "with 2 outputs for each sample, without an axis of time"),
         ({"network": every_step}, "with 2 outputs for each sample, without an axis of time"),
         ({"network": time_first}, "a layer, batch first, with 2 outputs"),
-        ({"hidden_size": ()}, "a sequence of integers >= 1, got \\(\\)"),
-        ({"batch_size": 0}, "expected batch_size as an integer >= 1, got 0"),
+        ({"hidden_size": ()}, "a sequence of integers >= 1 or None, got \\(\\)"),
+        ({"batch_size": 0}, "expected batch_size as an integer >= 1 or None, got 0"),
     ],
     ids=str,
 )

@@ -13,6 +13,7 @@ from rnnfast import (
     LSTM,
     RNN,
     SGD,
+    Add,
     BatchNorm1d,
     Conv1d,
     Dropout,
@@ -23,6 +24,7 @@ from rnnfast import (
     Last,
     LayerNorm,
     Linear,
+    MiniRocket,
     Pool,
     ReLU,
     RepeatVector,
@@ -67,6 +69,14 @@ def repeated(n):
     return timed(RepeatVector, n)
 
 
+def added(bf):
+    readers = [
+        Sequential(rnn(GRU)(bf), timed(Pool, "mean")(bf), linear()(bf)),
+        Sequential(timed(MiniRocket, F, T, 1, seed=1, **F8)(bf), linear(168)(bf)),
+    ]
+    return Add(*readers, weights=(0.5, 2.0))
+
+
 # name: layers; each ends in K features
 NETWORKS = {
     "rnn": [rnn(RNN), linear()],
@@ -100,6 +110,8 @@ NETWORKS = {
     "conv behind linear": [linear(F, F), conv(padding=1, stride=3), linear()],
     "gated": [timed(GatedConv1d, F, 2, 2, seed=0, **F8), linear(F)],
     "wavenet": [timed(WaveNet, F, 4, (1, 2), seed=0, **F8), linear()],
+    "added": [added],
+    "features": [timed(MiniRocket, F, T, 1, seed=1, **F8), linear(168)],
     "last": [rnn(), timed(Last), linear()],
     "last, bidirectional": [
         rnn(bidirectional=True),
@@ -305,9 +317,8 @@ def test_every_layer_is_looked_at():
 
 
 def leaves(layer):
-    return (
-        [leaf for part in layer for leaf in leaves(part)] if hasattr(layer, "layers") else [layer]
-    )
+    parts = [leaf for part in getattr(layer, "layers", ()) for leaf in leaves(part)]
+    return parts if isinstance(layer, Sequential) else [layer, *parts]
 
 
 # ---- a vector repeated -------------------------------------------------------------------------

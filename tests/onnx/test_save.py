@@ -24,6 +24,7 @@ from rnnfast import (
     GRU,
     LSTM,
     RNN,
+    Add,
     BahdanauAttention,
     BatchNorm1d,
     Conv1d,
@@ -36,6 +37,7 @@ from rnnfast import (
     LayerNorm,
     Linear,
     LuongAttention,
+    MiniRocket,
     Pool,
     ReLU,
     RepeatVector,
@@ -189,6 +191,13 @@ scaled = LayerNorm(F, eps=1e-2)
 scaled.params["weight"] = [1.0, 2.0, -3.0]
 scaled.params["bias"] = [0.5, 0.0, 1.0]
 
+
+def rocket(batch_first):
+    layer = MiniRocket(F, 9, num_features=500, batch_first=batch_first, seed=1)
+    layer.learn(numbers(20, 20, F))
+    return layer
+
+
 CHAINS = {
     "linear": Sequential(
         LSTM(F, H, seed=1), Linear(H, 2, bias=False, seed=2), Linear(2, 3, seed=2)
@@ -227,6 +236,15 @@ CHAINS = {
     ),
     "gated": Sequential(GatedConv1d(F, 2, 3, seed=1), Pool()),
     "WaveNet": Sequential(WaveNet(F, H, (1, 2, 4), batch_first=True, seed=1), Linear(H, 2, seed=2)),
+    "added": Sequential(
+        Add(
+            Sequential(GRU(F, H, batch_first=True, seed=1), Last(True), Linear(H, 2, seed=2)),
+            Sequential(rocket(True), Linear(336, 2, seed=3)),
+            weights=(0.5, 2.0),
+        )
+    ),
+    "features": Sequential(rocket(False)),
+    "features of short samples": Sequential(rocket(True)),
     "nested": Sequential(Sequential(RNN(F, H, seed=1)), Sequential(Last()), Linear(H, 2, seed=2)),
 }
 
@@ -526,7 +544,7 @@ class Doubled(Linear):
             "LSTM (layer 1.0) cannot be exported to ONNX with zoneout=(0.0, 0.2)",
         ),
         (LSTM(F, H, proj_size=2), {"states": True}, "LSTM cannot be exported to ONNX with proj_si"),
-        (Doubled(F, H), {}, "Doubled cannot be exported to ONNX: only BatchNorm1d, Conv1d,"),
+        (Doubled(F, H), {}, "Doubled cannot be exported to ONNX: only Add, BatchNorm1d, Con"),
         (
             Sequential(Dropout(), LuongAttention(F, F)),
             {},

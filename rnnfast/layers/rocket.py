@@ -1,0 +1,283 @@
+"""Features of fixed convolutions over time: MiniRocket."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .base import (
+    Layer,
+    Tape,
+    check_array,
+    check_flag,
+    check_float_dtype,
+    check_seed,
+    check_size,
+    is_number,
+    past_end,
+)
+from .conv import check_sequences
+
+if TYPE_CHECKING:
+    from .base import Array
+
+TAPS = 9
+KERNELS = np.array(list(combinations(range(TAPS), 3)))  # where a kernel has 2; -1 elsewhere
+GOLDEN = (np.sqrt(5.0) + 1.0) / 2.0  # quantiles at its multiples are spread evenly
+ROWS = 64  # samples worked on at a time: bounds the memory
+
+
+class MiniRocket(Layer):
+    """Shares of steps at which fixed convolutions of a sequence are above thresholds.
+
+    MiniRocket (Dempster, Schmidt and Webb 2021): the 84 kernels of nine taps of which three are 2
+    and six are -1, at dilations up to an eighth of the sequence, with zeros around it; of each
+    result the share of steps above a threshold, a quantile of what the kernel gives for one of
+    the training samples. Of several channels each kernel reads the sum of some, drawn by chance.
+    Here dilations grow by the square root of 2, the differences from step to step are read as well
+    (as in MultiRocket), and every feature is brought to mean 0 and variance ``1 / out_size``, so
+    that samples are vectors of length about 1.
+
+    Nothing is learnt by gradients. `learn` takes thresholds, means and variances from data; before,
+    thresholds are 0. The gradient of x is zero, as features are steps of x.
+
+    Parameters
+    ----------
+    in_channels : int
+        Features of x.
+    steps : int
+        Of the sequences to be read, which limits the dilations. Longer ones may come as well; a
+        shorter one is read as if `fill` followed up to there, whatever it is padded to, so that
+        features tell where it ends.
+    num_features : int, default 2000
+        How many features there should be about: `out_size` is a multiple of the number of kernels,
+        and no less than that.
+    differences : bool, default True
+        Whether the differences from step to step are read as well as the sequence.
+    fill : float, default -2
+        By default a value that standardised features have seldom.
+    batch_first : bool, default False
+        As in the recurrent layers.
+    dtype : {float32, float64}
+    seed : int or None
+        Of channels, and of the samples that thresholds are taken from.
+    """
+
+    keeps_time = False
+    takes_lengths = True
+    stepwise = False
+    _arguments = (
+        "in_channels",
+        "steps",
+        "num_features",
+        "differences",
+        "fill",
+        "batch_first",
+        "seed",
+    )
+    dtype: np.dtype[Any]
+    batch_first: bool
+    out_size: int
+
+    def __init__(
+        self,
+        in_channels: int,
+        steps: int,
+        num_features: int = 2000,
+        differences: bool = True,
+        fill: float = -2.0,
+        batch_first: bool = False,
+        dtype: Any = np.float32,
+        seed: int | None = None,
+    ) -> None:
+        name = "MiniRocket"
+        self.in_channels = self.in_size = check_size(name, "in_channels", in_channels, 1)
+        self.steps = check_size(name, "steps", steps, 1)
+        self.num_features = check_size(name, "num_features", num_features, 1)
+        self.differences = check_flag(name, "differences", differences)
+        if not is_number(fill) or not np.isfinite(fill):
+            raise ValueError(f"MiniRocket expected fill as a finite number, got {fill!r}")
+        self.fill = float(fill)
+        self.batch_first = check_flag(name, "batch_first", batch_first)
+        self.dtype = check_float_dtype(name, dtype)
+        self.seed = check_seed(name, seed)
+        farthest = max((self.steps - 1) // (TAPS - 1), 1)
+        powers = np.sqrt(2.0) ** np.arange(2 * np.log2(farthest) + 1e-9)
+        self.dilations = tuple(np.unique(np.rint(powers).astype(int)).tolist())
+        views = 1 + self.differences
+        kernels = (views, len(self.dilations), len(KERNELS))
+        each = max(self.num_features // int(np.prod(kernels)), 1)
+        self.out_size = int(np.prod(kernels)) * each
+        self._create(
+            {},
+            None,
+            {
+                "channels": self._draw_channels(kernels),
+                "thresholds": np.zeros((*kernels, each), self.dtype),
+                "mean": np.zeros(self.out_size, self.dtype),
+                "scale": np.ones(self.out_size, self.dtype),
+            },
+        )
+
+    def _draw_channels(self, kernels: tuple[int, ...]) -> Array:
+        # 1 for the channels that a kernel reads: one, two, ... up to nine with falling chance
+        F = self.in_channels
+        channels = np.ones((*kernels, F), self.dtype)
+        if F > 1:
+            rng = np.random.default_rng(self.seed)
+            read = (2.0 ** rng.uniform(0.0, np.log2(min(F, TAPS) + 1), kernels)).astype(int)
+            rank = rng.random((*kernels, F)).argsort(axis=-1).argsort(axis=-1)
+            channels[...] = rank < read[..., np.newaxis]
+        return channels
+
+    # ---- data
+
+    def learn(self, x: Array, lengths: Any = None) -> Array:
+        """Take thresholds, means and variances from data, and return the features of these.
+
+        Parameters
+        ----------
+        x, lengths
+            As for a call.
+
+        Returns
+        -------
+        y : (B, out_size) array
+        """
+        samples, ends = self._samples(x, lengths)
+        rng = np.random.default_rng(self.seed)
+        shape = self.buffers["thresholds"].shape
+        of = rng.integers(len(samples), size=shape[:3])
+        at = (np.arange(1, np.prod(shape) + 1) * GOLDEN % 1.0).reshape(shape)
+        thresholds = np.zeros(shape, self.dtype)
+        rows, place = np.unique(of, return_inverse=True)
+        place = place.reshape(of.shape)
+        for v, d, results in self._convolutions(samples[rows], ends[rows]):
+            for k, result in results:
+                i = place[v, d, k]
+                real = result[i, : ends[rows[i]]]
+                thresholds[v, d, k] = np.quantile(real, at[v, d, k])
+        self.buffers["thresholds"] = thresholds
+        shares = self._shares(samples, ends)
+        mean, deviation = shares.mean(axis=0), shares.std(axis=0)
+        self.buffers["mean"] = mean
+        self.buffers["scale"] = np.where(deviation > 1e-6, deviation, 1.0) * self.out_size**0.5
+        return self._scaled(shares)
+
+    # ---- calls
+
+    def __call__(self, x: Array, lengths: Any = None) -> Array:
+        """Return the features.
+
+        Parameters
+        ----------
+        x : (T, B, in_channels) array, (B, T, in_channels) with ``batch_first``, or (T, in_channels)
+            Of the layer's dtype.
+        lengths : (B,) array_like of int, optional
+            Steps of each sample, 0 to T. What x holds past them is ignored.
+
+        Returns
+        -------
+        y : (B, out_size) or (out_size,) array
+
+        Raises
+        ------
+        TypeError, ValueError
+            For wrong dtypes, shapes or lengths.
+        """
+        y = self._scaled(self._shares(*self._samples(x, lengths)))
+        return y if x.ndim == 3 else y[0]
+
+    def forward(self, x: Array, lengths: Any = None) -> tuple[Array, Tape]:
+        """Return the features and the tape; as a call otherwise."""
+        y = self(x, lengths)
+        return y, Tape(self, (x.shape, y.shape))
+
+    def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> Array | None:
+        """Return the gradient of x, zeros, or None where `input_grad` is False.
+
+        Parameters
+        ----------
+        tape : Tape
+            From `forward`; used up.
+        dy : array of the shape of y
+        input_grad : bool, default True
+        """
+        x_shape, y_shape = self._open(tape)
+        check_array("MiniRocket", "dy", dy, self.dtype, y_shape)
+        tape.close()
+        return np.zeros(x_shape, self.dtype) if input_grad else None
+
+    # ---- features
+
+    def _samples(self, x: Array, lengths: Any) -> tuple[Array, Array]:
+        # (B, T, F) with what follows short samples, zero past their ends, and these ends
+        given = check_sequences(self, x, lengths)
+        samples = self._time_major(x).swapaxes(0, 1)
+        B, T, F = samples.shape
+        n = np.full(B, T) if given is None else given
+        ends = np.maximum(n, self.steps)
+        out = np.full((B, int(ends.max(initial=self.steps)), F), self.fill, self.dtype)
+        steps = np.arange(out.shape[1])
+        own = (steps < n[:, np.newaxis])[:, :T]
+        out[:, :T][own] = samples[:, : out.shape[1]][own]
+        out[steps >= ends[:, np.newaxis]] = 0
+        return out, ends
+
+    def _shares(self, samples: Array, ends: Array) -> Array:
+        thresholds = self.buffers["thresholds"]
+        shares = np.zeros((len(samples), *thresholds.shape), self.dtype)
+        for start in range(0, len(samples), ROWS):
+            rows, n = samples[start : start + ROWS], ends[start : start + ROWS]
+            past = past_end(n, rows.shape[1])
+            steps = n.astype(self.dtype)
+            for v, d, results in self._convolutions(rows, n):
+                for k, result in results:
+                    if past is not None:
+                        result[past] = -np.inf
+                    for j, threshold in enumerate(thresholds[v, d, k]):
+                        above = np.count_nonzero(result > threshold, axis=1)
+                        shares[start : start + ROWS, v, d, k, j] = above / steps
+        return shares.reshape(len(samples), self.out_size)
+
+    def _scaled(self, shares: Array) -> Array:
+        return (shares - self.buffers["mean"]) / self.buffers["scale"]
+
+    def _convolutions(self, samples: Array, ends: Array) -> Any:
+        # for each view and dilation their numbers, and for each kernel its own and (B, T) results
+        B, T, F = samples.shape
+        for v in range(1 + self.differences):
+            x = samples
+            if v:
+                x = np.diff(samples, axis=1, prepend=samples[:, :1])
+                past = past_end(ends, T)
+                if past is not None:
+                    x[past] = 0
+            for d, dilation in enumerate(self.dilations):
+                around = TAPS // 2 * dilation
+                padded = np.zeros((F, B, T + 2 * around), self.dtype)
+                padded[:, :, around : around + T] = x.transpose(2, 0, 1)
+                yield v, d, self._each_kernel(padded, dilation, T, self.buffers["channels"][v, d])
+
+    def _each_kernel(self, padded: Array, dilation: int, T: int, channels: Array) -> Any:
+        once: Any = None
+        for k, taps in enumerate(KERNELS):
+            if once is None or len(padded) > 1:
+                x = np.tensordot(channels[k], padded, 1) if len(padded) > 1 else padded[0]
+                shifted = [x[:, j * dilation : j * dilation + T] for j in range(TAPS)]
+                once = -sum(shifted[1:], shifted[0])
+                shifted = [3.0 * each for each in shifted] if len(padded) == 1 else shifted
+            if len(padded) == 1:
+                yield k, once + shifted[taps[0]] + shifted[taps[1]] + shifted[taps[2]]
+            else:
+                inner = shifted[taps[0]] + shifted[taps[1]]
+                inner += shifted[taps[2]]
+                inner *= 3.0
+                inner += once
+                yield k, inner
+
+    def _describe(self) -> str:
+        text = f"{self.in_channels}, {self.out_size}, kernel_size=({TAPS},)"
+        return f"{text}, dilations={self.dilations}"
