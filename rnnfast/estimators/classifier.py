@@ -155,9 +155,8 @@ class SequenceClassifier(ClassifierMixin, ClassEstimator):
     Parameters
     ----------
     pooling : {"last", "mean", "max"}, optional
-        What of the recurrent layers' outputs the class is told from: the last step, or the mean
-        or the maximum over all steps. A bidirectional network wants one of the latter two: at the
-        last step its reverse half has read that step alone.
+        What of the recurrent layers' outputs the class is told from: the last step (of the reverse
+        direction where that ends, at the first step), or the mean or the maximum over all steps.
     **parameters
         As for `ClassEstimator`, `SequenceEstimator` and `NetworkEstimator`.
 

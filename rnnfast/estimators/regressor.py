@@ -44,7 +44,7 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):
     Parameters
     ----------
     pooling : {"last", "mean", "max"}, optional
-        As for `SequenceClassifier`. Not used with a target for each step.
+        As for `SequenceClassifier`; refused with a target for each step.
     loss : {"squared_error", "absolute_error", "huber"} or callable
         ``loss(prediction, target, lengths=None, weight=None) -> (value, gradient)``, as those of
         `rnnfast.losses`.

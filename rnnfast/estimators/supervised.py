@@ -292,12 +292,21 @@ class SequenceEstimator(architecture.DefaultNetwork):
     def _default_layers(self, size: int) -> list[Layer]:
         if self._automatic:
             return architecture.default_layers(self, self._steps)
-        layers = self._recurrent_layers(size, self._chosen("bidirectional"))
+        if self._per_step and getattr(self, "pooling", None) is not None:
+            raise ValueError(
+                f"{type(self).__name__} expected pooling=None with a target for each step, got "
+                f"{self.pooling!r}"
+            )
+        both = self._chosen("bidirectional")
+        layers = self._recurrent_layers(size, both)
         width = next(layer.out_size for layer in reversed(layers) if layer.out_size)
         if not self._per_step:
             pooling = self._chosen("pooling")
-            last = pooling == "last"
-            layers.append(Last(batch_first=True) if last else Pool(pooling, batch_first=True))
+            layers.append(
+                Last(batch_first=True, bidirectional=both)
+                if pooling == "last"
+                else Pool(pooling, batch_first=True)
+            )
         return [*layers, Linear(width, self._n_outputs, seed=self._seed())]
 
     def _outputs(self, X: Any, lengths: Any = None) -> tuple[Array, Array | None]:

@@ -53,6 +53,13 @@ def test_learns(cell, options):
     np.testing.assert_array_equal(model.classes_[proba.argmax(axis=1)], model.predict(X))
 
 
+def test_both_directions_are_read_to_their_ends():
+    x = np.random.default_rng(0).standard_normal((120, 12, 1))
+    first = x[:, 0, 0] > 0  # where the reverse direction ends
+    model = SequenceClassifier(**QUICK, bidirectional=True).fit(x, first)
+    assert model.score(x, first) > 0.95
+
+
 def test_a_plain_rnn_starts_orthogonal():
     X, y = walks(10)
     options = {**QUICK, "optimizer": still, "max_iter": 1, "num_layers": 2}

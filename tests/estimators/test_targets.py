@@ -166,6 +166,8 @@ def test_per_step_says_which_reading_is_meant():
     steps = SequenceRegressor(**{**QUICK, "max_iter": 1}).fit(X, y)
     whole = SequenceRegressor(**{**QUICK, "max_iter": 1}, per_step=False).fit(X, y)
     assert steps.model_.out_size == 1 and whole.model_.out_size == 12
+    with pytest.raises(ValueError, match="pooling=None with a target for each step, got 'mean'"):
+        SequenceRegressor(pooling="mean").fit(X, y)
     with pytest.raises(ValueError, match="a target for each of X's steps"):
         SequenceRegressor(per_step=True).fit(X, y[:, :5])
 
