@@ -16,6 +16,7 @@ METRICS = ("MAE", "RMSE", "MASE", "WAPE", "coverage")
 LEVEL = 0.9  # of the intervals whose coverage is counted
 POWER = 4.0  # of the ratio of errors in weights
 WORST = 1.5  # times the least error: what is worse has no weight, where origins are many
+FEW = 12.0  # origins whose errors count half
 
 
 @dataclass(eq=False, repr=False)
@@ -127,10 +128,12 @@ def measure(
     return Backtest(rows, by_step, len(truth), truth.shape[1], season)
 
 
-def combine(errors: Mapping[str, float], origins: float) -> dict[str, float]:
+def combine(
+    errors: Mapping[str, float], origins: float, prior: Mapping[str, float] | None = None
+) -> dict[str, float]:
     """Return the weights of forecasts in their mean: a power of the ratio of their errors.
 
-    Where origins are few the errors say little, and weights are nearer to equal ones.
+    Where origins are few the errors say little, and weights are nearer to those beforehand.
 
     Parameters
     ----------
@@ -138,14 +141,18 @@ def combine(errors: Mapping[str, float], origins: float) -> dict[str, float]:
         Mean absolute scaled errors.
     origins : float
         How many they are means over; where forecasts overlap, how many there are side by side.
+    prior : mapping of str to float, optional
+        Their weights beforehand; default equal ones.
     """
     least = min(errors.values())
     if least <= 0.0:
         best = [name for name, e in errors.items() if e <= 0.0]
         return {name: 1.0 / len(best) if name in best else 0.0 for name in errors}
-    power = POWER * (origins + 1.0) / (origins + 4.0)
-    worst = WORST + 1.0 / origins
+    power = POWER * (origins + 1.0) / (origins + FEW)
+    worst = WORST + FEW / origins
     raw = {n: 0.0 if e > worst * least else (least / e) ** power for n, e in errors.items()}
+    if prior is not None:
+        raw = {name: prior[name] * value for name, value in raw.items()}
     total = sum(raw.values())
     return {name: value / total for name, value in raw.items()}
 

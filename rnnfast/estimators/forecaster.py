@@ -17,7 +17,9 @@ from .backtest import Backtest, combine, margin, mean_forecast, measure
 from .constraints import parameter
 from .levels import KINDS
 from .paths import (
+    BEFOREHAND,
     MEMORY,
+    NAIVE,
     LinearMean,
     Smoothed,
     choose_smoothing,
@@ -320,7 +322,7 @@ class Forecaster(WindowNetwork):
             return
         pair = combine({name: errors.pop(name) for name in ("network", "linear")}, origins)
         errors = {"pair": error(mean_forecast(forecasts, pair))} | errors
-        weights = combine(errors, origins)
+        weights = combine(errors, origins, {name: BEFOREHAND.get(name, NAIVE) for name in errors})
         whole = weights.pop("pair")
         self.weights_ = {name: whole * share for name, share in pair.items()} | weights
 
