@@ -2,32 +2,93 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .numeric import owner_name
-from .tables import is_column, is_frame
+from .numeric import owner_name, to_floats
+from .tables import (
+    ID_NAMES,
+    check_names,
+    column,
+    is_column,
+    is_frame,
+    is_pandas,
+    match_names,
+    plain,
+    rows,
+)
 
 if TYPE_CHECKING:
     from ..layers.base import Array
+    from .forms import SeriesSet
 
 
-def read_static(owner: Any, static: Any, n: int) -> Array | None:
-    """Return static features of `n` series: (n, features)."""
+class Static(NamedTuple):
+    """Features of each series that do not change: (series, features), and their names."""
+
+    values: Array
+    names: list[Any] | None = None
+
+
+def read_static(
+    owner: Any, static: Any, series: SeriesSet, seen: list[Any] | None = None
+) -> Static | None:
+    """Read features of each series that do not change.
+
+    Parameters
+    ----------
+    owner : estimator
+        For errors.
+    static : (series, features) array_like, or frame
+        A frame whose rows are named, by a column of ids or an index that is no count, gives each
+        series that has an id its row; columns are matched by name. Of others a row for each
+        series, in their order.
+    series : SeriesSet
+    seen : list, optional
+        Names of the columns in `fit`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For anything else, and what is not finite; names series and column.
+    """
     if static is None:
         return None
-    array = np.asarray(static.to_numpy() if hasattr(static, "to_numpy") else static)
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"{owner_name(owner)} expected static as numbers, got {array.dtype}")
-    array = np.asarray(array, np.float64)
-    array = array.reshape(n, -1) if array.ndim == 1 and len(array) == n else array
-    if array.ndim != 2 or len(array) != n or not np.isfinite(array).all():
+    wanted, n = f"{owner_name(owner)} expected static", len(series.values)
+    names, ids = None, None
+    if is_frame(static):
+        names = check_names(owner, static, "static")
+        id_column = next((c for c in names if str(c).lower() in ID_NAMES), None)
+        if id_column is not None:
+            names.remove(id_column)
+            ids = list(plain(column(static, id_column)))
+        names = match_names(owner, names, seen, "static")
+        array = np.asarray(rows(owner, static, "static", names), np.float64)
+    else:
+        array = np.asarray(to_floats(owner, static, "static"), np.float64)
+        array = array.reshape(n, -1) if array.ndim == 1 and len(array) == n else array
+    if ids is None and is_pandas(static) and type(static.index).__name__ != "RangeIndex":
+        ids = list(static.index)
+    if array.ndim != 2 or (ids is None and len(array) != n):
         raise ValueError(
-            f"{owner_name(owner)} expected static as ({n}, n) finite numbers, a row for each "
-            f"series, got shape {array.shape}"
+            f"{wanted} of shape ({n}, features), a row for each series, got shape {array.shape}"
         )
-    return array
+    if ids is not None and series.ids is not None:
+        places = {one: i for i, one in enumerate(ids)}
+        if len(places) < len(ids):
+            raise ValueError(f"{wanted} with one row for each series, got several of one id")
+        lost = [one for one in series.ids if one not in places]
+        if lost:
+            raise ValueError(f"{wanted} of each series, got none of {lost[0]!r}")
+        array = array[[places[one] for one in series.ids]]
+    elif len(array) != n:
+        raise ValueError(f"{wanted} of {n} rows, one for each series, got {len(array)}")
+    if not np.isfinite(array).all():
+        i, k = np.argwhere(~np.isfinite(array))[0]
+        where = f"column {k}" if names is None else f"the column {names[k]!r}"
+        raise ValueError(f"{wanted} of finite numbers, got {array[i, k]} in row {i}, {where}")
+    return Static(array, names)
 
 
 def second_argument(owner: Any, X: Any, y: Any, exogenous: Any) -> tuple[Any, Any]:

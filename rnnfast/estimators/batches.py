@@ -174,7 +174,10 @@ def check_sample_weight(owner: Any, sample_weight: Any, n: int) -> Array | None:
     if sample_weight is None:
         return None
     expected = f"{type(owner).__name__} expected sample_weight"
-    weight = np.asarray(sample_weight)
+    try:
+        weight = np.asarray(sample_weight)
+    except ValueError:  # ragged
+        raise TypeError(f"{expected} as a number for each sample, got sequences") from None
     if weight.dtype.kind not in "fiub":
         raise TypeError(f"{expected} as numbers, got {weight.dtype}")
     if weight.shape != (n,):

@@ -161,9 +161,9 @@ class SeriesEstimator(Parameters, BaseEstimator):
         Each step with `horizon` ones after it is an origin, but for those that leave too little to
         forecast from. A single series that follows that of `fit`, as the folds of scikit-learn's
         `TimeSeriesSplit` do, takes the context before its first step from there, and all of it is
-        scored. Whether it follows is told by its times; an array is taken to follow, unless it
-        begins with the series of `fit`: then the steps that `fit` has not seen are scored. Of
-        several series each is forecast from its own steps.
+        scored. Whether it follows is told by its times; an array is taken to follow. Where it
+        begins within the series of `fit`, the steps that `fit` has not seen are scored. Of several
+        arrays each is forecast from its own steps.
 
         Parameters
         ----------
@@ -224,15 +224,21 @@ class SeriesEstimator(Parameters, BaseEstimator):
             values = fill_missing(values, None, self.missing, means[0])
         extra = None
         if exogenous is not None:
-            known = read_exogenous(self, exogenous, form, ahead, missing=self.missing)
+            before: Any = None if reset else getattr(self, "_extra_form")  # noqa: B009 - as above
+            known = read_exogenous(self, exogenous, form, ahead, missing=self.missing, seen=before)
             extra = known.values
+            if reset:
+                self._extra_form = known.form
             if self.missing is not None:
                 extra = fill_missing(extra, None, "linear", None)
         n_extra = 0 if extra is None else extra[0].shape[1]
-        fixed = read_static(self, static, len(values))
+        names: Any = None if reset else getattr(self, "_static_names")  # noqa: B009 - as above
+        read = read_static(self, static, form, names)
+        fixed = None if read is None else read.values
         n_static = 0 if fixed is None else fixed.shape[1]
         if reset:
             self._form = form.form
+            self._static_names = None if read is None else read.names
             self.n_features_in_ = form.values[0].shape[1]
             self._counts, self._n_inputs = (n_extra, n_static), values[0].shape[1]
             self._n_exogenous = n_extra
@@ -293,9 +299,12 @@ class SeriesEstimator(Parameters, BaseEstimator):
                 SimpleNamespace(labels=t.labels[:0], follow=t.follow) for t in past.form.times
             ]
             form = replace(past.form, values=[v[:0] for v in past.values], times=after)
-            later = read_exogenous(self, exogenous, form, ahead, missing=self.missing).values
+            later = read_exogenous(
+                self, exogenous, form, ahead, missing=self.missing, seen=self._extra_form
+            ).values
             extra = [np.concatenate(pair) for pair in zip(extra, later, strict=True)]
-        fixed = past.static if static is None else read_static(self, static, len(past.values))
+        read = read_static(self, static, past.form, self._static_names)
+        fixed = past.static if read is None else read.values
         return Given(past.form, past.values, extra, fixed)
 
     def _as_samples(self, X: Any) -> Any:
@@ -416,18 +425,29 @@ class SeriesEstimator(Parameters, BaseEstimator):
             seen = series[:n][-len(tail) :]
             if len(series) >= n and np.array_equal(seen, tail):
                 first[i] = n if len(series) > n else None
-            elif self._follows(past.form, given.form, i):
-                values[i] = np.concatenate([tail, series])
+                continue
+            again = self._again(past.form, given.form, i, tail, series)
+            if again is not None and again < len(series):
+                values[i] = np.concatenate([tail, series[again:]])
                 if extra is not None and past.extra is not None:
-                    extra[i] = np.concatenate([past.extra[i], extra[i]])
+                    extra[i] = np.concatenate([past.extra[i], extra[i][again:]])
                 first[i] = len(tail)
         return given._replace(values=values, extra=extra), first
 
-    def _follows(self, past: SeriesSet, later: SeriesSet, i: int) -> bool:
-        """Whether a series comes after that of `fit`."""
+    def _again(
+        self, past: SeriesSet, later: SeriesSet, i: int, tail: Array, series: Array
+    ) -> int | None:
+        """Return how many steps of a series `fit` had as its last ones, None for another series."""
         if past.times is None or later.times is None:
-            return not past.many and not later.many
-        return bool(np.asarray(later.times[i].labels[:1] == past.times[i].follow(1)).all())
+            if past.many or later.many:
+                return None
+            ends = np.flatnonzero((series == tail[-1]).all(axis=1))[::-1] + 1
+            alike = (
+                q for q in ends if np.array_equal(series[max(q - len(tail), 0) : q], tail[-q:])
+            )
+            return next((int(q) for q in alike if q > 2), 0)  # fewer may be alike by chance
+        after = np.asarray(later.times[i].labels == past.times[i].follow(1)[0])
+        return int(np.argmax(after)) if after.any() else None
 
     def _scored(self, X: Any, y: Any, exogenous: Any, static: Any) -> tuple[Array, Array]:
         """Return the truth and the forecasts from all origins: two (values, targets) arrays."""

@@ -420,7 +420,13 @@ class SequenceEstimator(architecture.DefaultNetwork):
                 f"{type(self).__name__} expected validation_data as (X, y) or (X, y, "
                 f"sample_weight), got {type(given).__name__}"
             )
-        X, y, *weight = given
+        try:
+            return self._read_validation(*given)
+        except (TypeError, ValueError) as error:
+            kind = ValueError if isinstance(error, ValueError) else TypeError
+            raise kind(f"validation_data: {error}") from error
+
+    def _read_validation(self, X: Any, y: Any, sample_weight: Any = None) -> tuple[Any, ...]:
         x, lengths = self._check_X(X, None, reset=False)
         target = self._check_y(y, x, lengths, False)
         self._check_steps(x, lengths)
@@ -428,7 +434,7 @@ class SequenceEstimator(architecture.DefaultNetwork):
             x,
             target,
             lengths,
-            self._check_weight(weight[0] if weight else None, target, x, lengths),
+            self._check_weight(sample_weight, target, x, lengths),
         )
 
     def _learn_scale(self, x: Array, lengths: Array | None) -> None:

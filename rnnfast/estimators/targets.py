@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
 from .. import losses
+from . import constraints as may_be
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -148,7 +150,18 @@ class Classes:
 
     def _column_weights(self, class_weight: Any, codes: Array, column: int) -> Array:
         classes = self._each[column]
+        if not isinstance(class_weight, dict) and class_weight != "balanced":
+            raise ValueError(
+                f"{self._owner} expected class_weight as 'balanced' or a dict of the classes' "
+                f"weights, got {class_weight!r}"
+            )
         if isinstance(class_weight, dict):
+            for name, value in class_weight.items():
+                if not may_be.number("", 0.0, math.inf, ends="low").holds(value):
+                    raise ValueError(
+                        f"{self._owner} expected class_weight of finite numbers >= 0, got "
+                        f"{value!r} for {name!r}"
+                    )
             unknown = [name for name in class_weight if name not in classes.tolist()]
             if unknown:
                 raise ValueError(

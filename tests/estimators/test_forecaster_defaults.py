@@ -309,9 +309,9 @@ def test_static_features():
     assert mae(model.predict(X[:5], static=slopes[:5, np.newaxis]), model.predict()[:5]) < 1e-9
     with pytest.raises(ValueError, match="static of 1 features, as in fit, got 0"):
         model.predict(X[:5])
-    with pytest.raises(ValueError, match=r"static as \(20, n\) finite numbers"):
+    with pytest.raises(ValueError, match=r"static of shape \(20, features\)"):
         Forecaster(**FAST).fit(X, static=slopes[:7])
-    with pytest.raises(TypeError, match="static as numbers"):
+    with pytest.raises(TypeError, match="static of real numbers"):
         Forecaster(**FAST).fit(X, static=np.full(20, "a"))
 
 
