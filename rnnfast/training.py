@@ -309,8 +309,8 @@ def _warn_of_no_rate(optimizer: Optimizer, callbacks: Sequence[Callback]) -> boo
         return False
     what = f", to which {' and '.join(names)} has brought it" if names else ""
     warnings.warn(
-        f"fit goes on with a learning rate of 0{what}: no parameter changes; set optimizer.lr, "
-        "or give a schedule that goes on for more epochs or ends above 0",
+        f"fit goes on with a learning rate of 0{what}: no parameter changes; set the optimizer's "
+        "lr, or give a schedule that goes on for more epochs or ends above 0",
         UserWarning,
         stacklevel=3,
     )

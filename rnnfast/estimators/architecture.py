@@ -1,7 +1,8 @@
 """The default network of the estimators from sequences to one target each.
 
-Two readers of each series, whose outputs are added: fixed convolutions (`MiniRocket`) with an
-exactly solved readout, and convolutions with a recurrent layer behind them, trained by gradients.
+Two readers of each series, whose outputs are added: fixed convolutions (`MiniRocket`) and, where
+that predicts better, all numbers of the series, with an exactly solved readout; and convolutions
+with a recurrent layer behind them, trained by gradients.
 """
 
 from __future__ import annotations
@@ -14,7 +15,18 @@ import numpy as np
 
 from .. import training
 from ..callbacks import Callback
-from ..layers import Add, BatchNorm1d, Conv1d, Dropout, Linear, MiniRocket, Pool, ReLU, Sequential
+from ..layers import (
+    Add,
+    BatchNorm1d,
+    Conv1d,
+    Dropout,
+    Last,
+    Linear,
+    MiniRocket,
+    Pool,
+    ReLU,
+    Sequential,
+)
 from ..layers.seq2seq import CELLS
 from ..schedules import Schedule
 from . import readout
@@ -52,6 +64,7 @@ SHAPE = ("cell", "hidden_size", "num_layers", "bidirectional", "pooling")
 CHANNELS, MOST_CHANNELS = 32, 64  # of the first convolution, and of those that follow
 KERNELS = 9, 5
 LONGEST, LEFT = 512, 64  # steps behind the first convolution, and before the recurrent layer
+MOST_NUMBERS = 1000  # of a series, for a readout that is linear in all of them
 READ = 2000  # samples that the readout is solved for at most
 LABEL_SMOOTHING = 0.1  # of the default loss, against a network too sure of what it learnt by heart
 LEAST_SAMPLES = 12  # fewer tell nothing of what either reader is worth
@@ -83,14 +96,24 @@ def default_layers(owner: Any, steps: int) -> list[Layer]:
         Of the longest series.
     """
     rocket = MiniRocket(owner._width, steps, batch_first=True, seed=owner._seed())
-    exact = Linear(rocket.out_size, owner._n_outputs, seed=owner._seed())
-    return [
-        Add(
-            Sequential(rocket, exact),
-            Sequential(*recurrent_reader(owner, steps)),
-            weights=owner._shares,
-        )
-    ]
+    exact: Layer = Sequential(rocket, Linear(rocket.out_size, owner._n_outputs, seed=owner._seed()))
+    if owner._linear:
+        exact = Add(exact, Sequential(*linear_reader(owner, steps)))
+    recurrent = Sequential(*recurrent_reader(owner, steps))
+    return [Add(exact, recurrent, weights=owner._shares)]
+
+
+def linear_reader(owner: Any, steps: int) -> list[Layer]:
+    """Return layers that are linear in all numbers of a series of so many steps."""
+    conv = Conv1d(
+        owner._width,
+        owner._n_outputs,
+        steps,
+        padding="causal",
+        batch_first=True,
+        seed=owner._seed(),
+    )
+    return [conv, Last(batch_first=True)]
 
 
 def recurrent_reader(owner: Any, steps: int) -> list[Layer]:
@@ -161,16 +184,54 @@ def solve_readout(
         some = rng.choice(some, READ, replace=False)
     n, w = (None if each is None else each[some] for each in (lengths, weight))
     reader: Any = added.layers[0]
-    rocket, exact = reader.layers
-    features = rocket.learn(owner._prepared(x[some]), n)
-    solved = readout.ridge(features, owner._scores(target[some]), w)
+    rocket, exact = (reader.layers[0] if owner._linear else reader).layers
+    inputs, targets = owner._prepared(x[some]), owner._scores(target[some])
+    features = rocket.learn(inputs, n)
+    solved = readout.ridge(features, targets, w)
+    if owner._linear:
+        solved = _with_linear(reader, inputs, features, targets, w, solved)
     factor = 1.0
     if owner._told_by_scores:
         loss = owner._loss()
         factor = readout.slope(solved.left_out, lambda z: loss(z, target[some], weight=w)[0])
-    exact.params["weight"] = factor * solved.weight
-    exact.params["bias"] = factor * solved.bias
+    if not owner._linear or reader.weights[0]:
+        exact.params["weight"] = factor * solved.weight[:, : features.shape[1]]
+        exact.params["bias"] = factor * solved.bias
+    if owner._linear:
+        conv = reader.layers[1].layers[0]
+        conv.params["weight"] = factor * conv.params["weight"]
+        conv.params["bias"] = factor * conv.params["bias"]
     return Solved(some, (factor * solved.left_out).astype(np.float32))
+
+
+def _with_linear(
+    reader: Any, x: Array, features: Array, targets: Array, w: Array | None, alone: Any
+) -> Any:
+    """Return the readout of least leave-one-out error: of features, all numbers of series, or both.
+
+    Sets the weights of the linear reader, in whose bias stands what the means of its numbers cost,
+    and all of the bias where it is the only one.
+    """
+    numbers = x.reshape(len(x), -1).astype(np.float64)
+    mean, scale = numbers.mean(axis=0), numbers.std(axis=0)
+    scale = np.where(scale > 1e-6, scale, 1.0) * numbers.shape[1] ** 0.5  # as long as features
+    numbers = (numbers - mean) / scale
+    found = {
+        (True, False): alone,
+        (False, True): readout.ridge(numbers, targets, w),
+        (True, True): readout.ridge(np.concatenate([features, numbers], axis=1), targets, w),
+    }
+    used = min(found, key=lambda each: float(((found[each].left_out - targets) ** 2).sum()))
+    solved = found[used]
+    weight = solved.weight[:, -numbers.shape[1] :] / scale if used[1] else 0.0 * numbers[:1]
+    conv = reader.layers[1].layers[0]
+    outputs, width, steps = conv.params["weight"].shape
+    kernel = np.broadcast_to(weight, (outputs, numbers.shape[1])).reshape(outputs, steps, width)
+    conv.params["weight"] = kernel.swapaxes(1, 2)
+    shift = weight @ mean
+    conv.params["bias"] = np.broadcast_to(-shift + (0.0 if used[0] else solved.bias), (outputs,))
+    reader.weights = [float(each) for each in used]
+    return solved
 
 
 def probed_share(
@@ -289,12 +350,13 @@ class DefaultNetwork(NetworkEstimator):
         """Whether there is a target for each step: the network then keeps the axis of time."""
         return False
 
-    def _choose(self, x: Array, partial: bool) -> None:
+    def _choose(self, x: Array, even: bool, partial: bool) -> None:
         """Decide whether the network is the default one, of `architecture`."""
         suits = self._vocabulary_size is None and not self._per_step and len(x) >= LEAST_SAMPLES
         unset = all(getattr(self, name, None) is None for name in (*SHAPE, "network"))
         self._automatic = self._unsolved = suits and unset and not partial
         self._samples, self._steps = x.shape[:2]
+        self._linear = even and math.prod(x.shape[1:]) <= MOST_NUMBERS
         self._shares = 0.0, 1.0
 
     def _chosen(self, name: str) -> Any:

@@ -7,14 +7,12 @@ scikit-learn finds all parameters in the signature. Constraints stand with the f
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from .. import init, training
@@ -26,7 +24,7 @@ from ..layers.sequential import steps_left
 from ..optim import SGD, Adam, AdamW, Nadam, Optimizer, RMSprop
 from . import constraints as may_be
 from .constraints import Parameters, parameter
-from .convergence import Watch, warn_diverged, warn_unless_better
+from .convergence import Watch, warn_diverged, warn_interrupted, warn_unless_better
 
 if TYPE_CHECKING:
     from ..layers.base import Array
@@ -173,6 +171,7 @@ class NetworkEstimator(Parameters, BaseEstimator):
     _least_epochs: ClassVar[int] = 1
     _most_epochs: ClassVar[float] = math.inf  # and at most so many, but for the least updates:
     _least_updates: ClassVar[int] = 1
+    _keeps_interrupted: ClassVar[bool] = True  # whether Ctrl-C leaves what was learnt
     _trivial_answer: ClassVar[str] = "the same answer for all"
 
     # ---- for subclasses: a fit is _continues, then _reset and _start(model) or _go_on, _train(...)
@@ -346,18 +345,15 @@ class NetworkEstimator(Parameters, BaseEstimator):
                     **options,
                 )
         except KeyboardInterrupt:
+            if not self._keeps_interrupted:
+                raise
             interrupted = True
         history = watch.history
         self._keep(history, validation is not None)
         if history.stopped_by is not None:
             warn_diverged(self, history.stopped_by, history.batch_losses[-1], trivial)
         elif interrupted:
-            warnings.warn(
-                f"{type(self).__name__}: training was interrupted after {self.n_iter_} epochs; "
-                "what was learnt until then is kept",
-                ConvergenceWarning,
-                stacklevel=2,
-            )
+            warn_interrupted(self)
         elif not partial:
             losses = history["loss" if validation is None else "val_loss"]
             final = min(losses) if early else losses[-1]

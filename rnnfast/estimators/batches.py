@@ -163,6 +163,11 @@ def split(owner: Any, n: int, fraction: float, seed: int) -> tuple[Array, Array]
     return some, others
 
 
+def with_weight(weight: Array) -> Array:
+    """Return the samples that have any weight, of (N,) or (N, T) weights."""
+    return np.flatnonzero((weight > 0.0).reshape(len(weight), -1).any(axis=1))
+
+
 def check_sample_weight(owner: Any, sample_weight: Any, n: int) -> Array | None:
     """Return the weights (n,) of n samples as float64, or None.
 

@@ -58,6 +58,16 @@ def warn_diverged(owner: Any, reason: str, loss: float, trivial: float | None) -
     )
 
 
+def warn_interrupted(owner: Any) -> None:
+    """Say that training was interrupted, and what became of it."""
+    warnings.warn(
+        f"{type(owner).__name__}: training was interrupted after {owner.n_iter_} epochs; what was "
+        "learnt until then is kept",
+        ConvergenceWarning,
+        stacklevel=2,
+    )
+
+
 def warn_unless_better(owner: Any, loss: float, trivial: float | None, updates: int) -> None:
     """Say so where training ends no better than the trivial answer.
 

@@ -128,7 +128,7 @@ class Forecaster(WindowNetwork):
     window: int | None = parameter(None, may_be.size(1), may_be.none, fixed=True)
     season: int | None = parameter(None, may_be.size(1), may_be.none, fixed=True)
     normalize: str = parameter("auto", may_be.one_of("auto", *KINDS), fixed=True)
-    select: str = parameter("mean", may_be.one_of("mean", "best", "network"))
+    select: str = parameter("mean", may_be.one_of("mean", "best", "network"), fixed=True)
     calibration_fraction: float = parameter(
         0.0, may_be.number("a number from 0 to below 1", 0.0, 1.0, ends="low")
     )

@@ -103,6 +103,25 @@ def check_finite(
     return any_missing
 
 
+def feature_means(owner: Any, values: Sequence[Array], names: Sequence[Any] | None) -> Array:
+    """Return the mean of each feature of (time, features) series, over what is not missing.
+
+    Raises
+    ------
+    ValueError
+        Where a feature has no value at all; names it.
+    """
+    together = np.concatenate(values)
+    empty = np.isnan(together).all(axis=0)
+    if empty.any():
+        k = int(np.argmax(empty))
+        name = f"column {k}" if names is None else f"the column {names[k]!r}"
+        raise ValueError(
+            f"{owner_name(owner)} expected X with a value of each feature, got none of {name}"
+        )
+    return np.asarray(np.nanmean(together, axis=0))
+
+
 def fill_missing(x: Any, lengths: Array | None, how: str, means: Any = None) -> Any:
     """Return sequences with something in place of what is missing (NaN).
 

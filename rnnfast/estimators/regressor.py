@@ -18,7 +18,7 @@ from . import constraints as may_be
 from .constraints import parameter
 from .numeric import to_floats
 from .scaling import Scaler
-from .sequences import check_sequences, is_ragged, is_step, unpad
+from .sequences import check_sequences, counts, is_ragged, is_step, unpad
 from .supervised import SequenceEstimator
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):
             target, _ = check_sequences(self, y, "y")
             return target.astype(np.float64)
         target = check_array(
-            to_floats(self, y, "y") if isinstance(y, np.ma.MaskedArray) else y,
+            y if hasattr(y, "toarray") else to_floats(self, y, "y"),
             dtype=np.float64,
             order="C",
             ensure_2d=False,
@@ -157,7 +157,10 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):
         partial: bool,
     ) -> None:
         if self.standardize:
-            real = is_step(target, lengths) if self._steps_of_y else None
+            if self._steps_of_y:
+                real = counts(target, lengths, weight)
+            else:
+                real = None if weight is None else weight > 0.0
             self._y_scaler = self._y_scaler.updated(target, real)
         if validation is not None:
             xv, yv, *others = validation

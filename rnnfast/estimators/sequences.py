@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.utils import check_array
 
 from ..datasets.formats import pad
-from .batches import Ragged
+from .batches import Ragged, with_weight
 from .missing import check_finite, check_missing
 from .numeric import FLOATS, as_array, is_missing, owner_name, refuse_sparse, to_floats
 from .panels import from_frame, in_order, is_panel
@@ -37,6 +37,7 @@ __all__ = [
     "check_ids",
     "check_lengths",
     "check_sequences",
+    "counts",
     "is_ragged",
     "is_step",
     "plain",
@@ -311,6 +312,16 @@ def _token_ids(owner: Any, sequence: Any, name: str) -> Array:
 def is_step(x: Array, lengths: Array | None) -> Array | None:
     """Return which steps (samples, time) are real, None where all are."""
     return None if lengths is None else np.arange(x.shape[1]) < lengths[:, np.newaxis]
+
+
+def counts(x: Array, lengths: Array | None, weight: Array | None) -> Array | None:
+    """Return which steps are real and of samples that have any weight, or None for all."""
+    real = is_step(x, lengths)
+    if weight is None or weight.all():
+        return real
+    some = np.zeros(x.shape[:2], bool)
+    some[with_weight(weight)] = True
+    return some if real is None else some & real
 
 
 def real_steps(x: Array, lengths: Array | None) -> Array:

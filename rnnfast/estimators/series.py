@@ -16,7 +16,7 @@ from . import constraints as may_be
 from .arguments import read_static, refuse_steps, second_argument
 from .constraints import Parameters, parameter
 from .frames import SeriesSet, check_targets, read_exogenous, read_series
-from .missing import fill_missing
+from .missing import feature_means, fill_missing
 from .numeric import to_floats
 from .tables import is_frame
 from .times import read_times
@@ -220,8 +220,8 @@ class SeriesEstimator(Parameters, BaseEstimator):
         )
         values = form.values
         if self.missing is not None:
-            means = [np.nanmean(np.concatenate(values), axis=0) if form.has_missing else None]
-            values = fill_missing(values, None, self.missing, means[0])
+            means = feature_means(self, values, form.names) if form.has_missing else None
+            values = fill_missing(values, None, self.missing, means)
         extra = None
         if exogenous is not None:
             before: Any = None if reset else getattr(self, "_extra_form")  # noqa: B009 - as above
@@ -262,6 +262,7 @@ class SeriesEstimator(Parameters, BaseEstimator):
 
     def _read_y(self, y: Any, form: SeriesSet) -> Array:
         """Return the targets of windows: (n, horizon, targets)."""
+        self._y_axes = np.ndim(y)
         array = np.asarray(to_floats(self, y, "y"), np.float64).reshape(len(y), self.horizon, -1)
         if not np.isfinite(array).all():
             raise ValueError(f"{_name(self)} expected y of finite numbers, got NaN or inf")
@@ -355,8 +356,8 @@ class SeriesEstimator(Parameters, BaseEstimator):
 
     def _give(self, given: Given, forecast: Array) -> Any:
         targets = self._named_targets
-        if given.y is not None or self._fitted.learnt_y:
-            return forecast[..., 0] if given.form.kind == "array" else forecast
+        if self._fitted.learnt_y:  # as y was
+            return (forecast[:, 0, 0], forecast[..., 0], forecast)[self._y_axes - 1]
         return given.form.give(forecast, targets)
 
     def _horizon(self, horizon: Any) -> int:

@@ -22,11 +22,12 @@ from .base import (
     make_network,
     predict,
 )
-from .batches import Batches, Ragged, check_sample_weight, take_sequences
+from .batches import Batches, Ragged, check_sample_weight, take_sequences, with_weight
 from .constraints import parameter
+from .convergence import warn_interrupted
 from .missing import MISSING, fill_missing
 from .scaling import Scaler
-from .sequences import check_ids, is_step, read_sequences
+from .sequences import check_ids, counts, read_sequences
 from .texts import holds_symbols, read_texts
 from .undo import unchanged_by_errors
 
@@ -188,8 +189,8 @@ class SequenceEstimator(architecture.DefaultNetwork):
             if not goes_on:
                 self._reset()
                 self._scaler = Scaler(self, "X")
-                self._choose(x, partial)
-            self._learn_scale(x, n)
+                self._choose(x, n is None, partial)
+            self._learn_scale(x, n, weight)
             if goes_on:
                 self._go_on(self._network)
             else:
@@ -208,7 +209,7 @@ class SequenceEstimator(architecture.DefaultNetwork):
         partial: bool,
     ) -> None:
         """Train on checked data, a part of them held out where that is asked for."""
-        some = np.arange(len(x))
+        some = np.arange(len(x)) if weight is None else with_weight(weight)
         held_out = None
         take = take_sequences(x, target, lengths, weight, self._prepared, self._per_step)
         measured = target, lengths, weight, some
@@ -219,11 +220,12 @@ class SequenceEstimator(architecture.DefaultNetwork):
             held_out = Batches(of_v, others, self._chosen("batch_size"))
             measured = target_v, lengths_v, weight_v, others
         elif self.early_stopping and not partial:
+            strata = self._strata(target)
             some, others = train_test_split(
                 some,
                 test_size=self.validation_fraction,
                 random_state=self._seed(),
-                stratify=self._strata(target),
+                stratify=None if strata is None else strata[some],
             )
             held_out = Batches(take, others, self._chosen("batch_size"))
             measured = target, lengths, weight, others
@@ -240,7 +242,11 @@ class SequenceEstimator(architecture.DefaultNetwork):
             trivial=trivial,
         )
         if solved is not None and ended:
-            share = architecture.probed_share(self, solved, take, target, weight)
+            try:
+                share = architecture.probed_share(self, solved, take, target, weight)
+            except KeyboardInterrupt:
+                share = None
+                warn_interrupted(self)
             self._share(self._shares[0] if share is None else share)
 
     # ---- what subclasses say
@@ -369,6 +375,11 @@ class SequenceEstimator(architecture.DefaultNetwork):
             self._texts, self._vocabulary_size = holds_symbols(X), self.vocabulary_size
         if self._texts or self._vocabulary_size is not None:
             return self._check_symbols(X, lengths, reset)
+        if self.unknown_id is not None:
+            raise ValueError(
+                f"{type(self).__name__} expected unknown_id with token ids only, which "
+                f"vocabulary_size says that X holds, got {self.unknown_id}"
+            )
         read = read_sequences(
             self, X, lengths=lengths, missing=self.missing, seen=self._form, padded=False
         )
@@ -393,6 +404,11 @@ class SequenceEstimator(architecture.DefaultNetwork):
             raise TypeError(f"{owner} expected X of {wanted}, as in fit, got {got}")
         if self._texts:
             texts = read_texts(self, X)
+            kind = "texts" if isinstance(texts[0], str) else "lists of words"
+            if reset:
+                self._text_kind = kind
+            elif kind != self._text_kind:
+                raise TypeError(f"{owner} expected X of {self._text_kind}, as in fit, got {kind}")
             if lengths is not None:
                 raise ValueError(f"{owner} expected lengths of padded arrays only, got texts")
             if reset:
@@ -437,9 +453,9 @@ class SequenceEstimator(architecture.DefaultNetwork):
             self._check_weight(sample_weight, target, x, lengths),
         )
 
-    def _learn_scale(self, x: Array, lengths: Array | None) -> None:
+    def _learn_scale(self, x: Array, lengths: Array | None, weight: Array | None) -> None:
         if self._vocabulary_size is None and (self.standardize or self.missing is not None):
-            self._scaler = self._scaler.updated(x, is_step(x, lengths))
+            self._scaler = self._scaler.updated(x, counts(x, lengths, weight))
 
     def _prepared(self, x: Array) -> Array:
         """Return a batch of X as the network takes it."""

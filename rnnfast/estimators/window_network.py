@@ -192,6 +192,7 @@ class WindowNetwork(SeriesEstimator, NetworkEstimator):
         horizon = int(self._fitted.horizon)
         callbacks = [c for c in self.callbacks if not isinstance(c, Callback)]
         twin = clone(self).set_params(verbose=False, early_stopping=False)
+        twin._keeps_interrupted = False  # it is not what the user waits for
         twin._random_state = check_random_state(self._seed())
         for name in ("_fitted", "_counts", "_target_columns", "_n_inputs"):
             setattr(twin, name, getattr(self, name))

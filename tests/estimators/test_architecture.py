@@ -272,3 +272,27 @@ def test_interrupted_fits_keep_what_was_learnt():
         model = SequenceClassifier(callbacks=[Stop()], random_state=0).fit(X, y)
     assert 0.0 < model.model_[0].weights[0] <= 0.75
     assert model.score(*waves(seed=1)) > 0.8
+
+
+@pytest.mark.parametrize("place", ["first", "mean"])
+def test_what_stands_at_a_place_of_the_series_is_found(place):
+    x = np.random.default_rng(0).standard_normal((400, 16, 1))
+    y = (x[:, 0, 0] if place == "first" else x.mean((1, 2))) > 0
+    model = SequenceClassifier(max_iter=2, random_state=0).fit(x[:150], y[:150])
+    assert model.score(x[150:], y[150:]) > 0.85
+    # of any length, the last steps as those of fit
+    np.testing.assert_allclose(
+        model.predict_proba(list(x[:5])), model.predict_proba(x[:5]), rtol=1e-5
+    )
+    model.predict([x[0, :5], np.concatenate([x[1], x[2]])])
+
+
+def test_the_linear_reader_is_what_was_solved():
+    x = np.random.default_rng(0).standard_normal((200, 10, 2))
+    y = x[:, :, 0].sum(1)
+    model = SequenceRegressor(max_iter=2, random_state=0).fit(x[:80], y[:80])
+    assert model.score(x[80:], y[80:]) > 0.98
+    exact = model.model_[0].layers[0]
+    assert exact.weights[1] == 1.0
+    conv = exact.layers[1].layers[0].params["weight"][0]
+    assert np.abs(conv[0]).min() > 5 * np.abs(conv[1]).max()

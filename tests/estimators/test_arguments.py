@@ -81,3 +81,12 @@ def test_a_score_takes_the_context_of_what_fit_had(form):
     assert whole > 0.9
     for k in (12, 15, 24, 60):
         assert model.score(wave[-k:]) == pytest.approx(whole, rel=1e-6)
+
+
+@pytest.mark.parametrize("missing", ["linear", "mean"])
+def test_features_without_any_value_are_named(missing):
+    frame = KNOWN.assign(rain=np.nan)
+    with pytest.raises(ValueError, match="a value of each feature, got none of the column 'rain'"):
+        Forecaster(missing=missing).fit(frame)
+    with pytest.raises(ValueError, match="a value of each feature, got none of column 0"):
+        Forecaster(missing=missing).fit(np.full(60, np.nan))

@@ -305,3 +305,41 @@ def test_forecasters_share_this():
     model = Forecaster(window=8, warm_start=True, **QUICK).fit(WAVE)
     with pytest.raises(ValueError, match="expected window 8, as in the fit"):
         model.set_params(window=9).fit(WAVE)
+
+
+def test_an_interrupt_while_a_forecaster_rehearses_ends_the_fit():
+    class Now(Callback):
+        def on_epoch_begin(self, epoch):
+            raise KeyboardInterrupt
+
+    model = Forecaster(horizon=2, window=8, callbacks=[lambda optimizer: Now()], random_state=0)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(WAVE)
+    assert not hasattr(model, "model_")
+
+
+def test_how_a_forecaster_chooses_is_fixed():
+    model = Forecaster(window=8, warm_start=True, select="network", **QUICK).fit(WAVE)
+    with pytest.raises(ValueError, match="expected select 'network', as in the fit"):
+        model.set_params(select="best").fit(WAVE)
+
+
+def test_parameters_of_other_inputs_are_refused():
+    with pytest.raises(ValueError, match="unknown_id with token ids only"):
+        SequenceClassifier(unknown_id=0).fit(X, Y)
+    texts = SequenceClassifier(**QUICK).fit([["good", "fine"], ["bad"]] * 4, [1, 0] * 4)
+    with pytest.raises(TypeError, match="X of lists of words, as in fit, got texts"):
+        texts.predict(["good fine"])
+    with pytest.raises(TypeError, match="SequenceRegressor expected y of real numbers, got dates"):
+        SequenceRegressor().fit(X, np.arange(40).astype("M8[D]"))
+    with pytest.raises(TypeError, match="SequenceRegressor expected y of real numbers, got"):
+        SequenceRegressor().fit(X, ["1"] * 40)
+
+
+@pytest.mark.parametrize("axes", [1, 2])
+def test_forecasts_of_windows_are_as_their_targets(axes):
+    W = np.lib.stride_tricks.sliding_window_view(np.sin(np.arange(90) / 3), 12)
+    horizon = 1 if axes == 1 else 3
+    y = W[:, 9] if axes == 1 else W[:, 9:]
+    model = Forecaster(horizon=horizon, random_state=0).fit(W[:, :9], y)
+    assert model.predict(W[:, :9]).shape == y.shape

@@ -285,7 +285,7 @@ def test_windows_and_their_targets(make):
     y = 2 * X[:, 1, 0] - X[:, 4, 1] + 3  # not what follows the windows
     options = FAST if make is Forecaster else {}
     model = make(**options).fit(X[:150], y[:150])
-    assert model.predict(X[150:]).shape == (50, 1, 1)
+    assert model.predict(X[150:]).shape == (50,)
     assert model.score(X[150:], y[150:]) > 0.95
     two = np.stack([y, -y], axis=1)
     assert make(horizon=2, **options).fit(X, two).score(X, two) > 0.95

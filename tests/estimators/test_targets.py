@@ -102,6 +102,20 @@ def test_samples_of_weight_zero_teach_nothing():
     np.testing.assert_array_equal(models[0].predict_proba(X), models[1].predict_proba(X))
 
 
+def test_samples_of_weight_zero_do_not_set_scales():
+    target = X[:, :, 0].mean(1)
+    weight = np.ones(120)
+    weight[60:] = 0.0
+    x, wrong = X.copy(), target.copy()
+    x[60:], wrong[60:] = 1e6, 1e9
+    for options in ({}, {"hidden_size": 8}):
+        quick = {**options, "max_iter": 3, "random_state": 0}
+        model = SequenceRegressor(**quick).fit(x, wrong, weight)
+        alone = SequenceRegressor(**quick).fit(X, target, weight)
+        np.testing.assert_allclose(model._y_scaler.scale, target[:60].std(), rtol=1e-6)
+        np.testing.assert_array_equal(model.predict(X[:60]), alone.predict(X[:60]))
+
+
 def test_focal_loss_and_a_loss_of_ones_own():
     y = BOTH[:, 0]
 
