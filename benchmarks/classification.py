@@ -42,7 +42,7 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from rnnfast import SequenceClassifier, get_num_threads
+from rnnfast import SequenceClassifier, get_num_threads, num_threads
 from rnnfast.datasets import read_ts
 from rnnfast.datasets.formats import pad
 
@@ -60,6 +60,8 @@ SETS = (
     "UnitTest",
 )
 NAMES = ("ours", "MiniRocket", "logistic", "MLP")
+
+THREADS = get_num_threads()  # as it is at first
 
 
 def find(name: str, part: str) -> Path:
@@ -114,7 +116,8 @@ def measure(name: str, seed: int) -> dict[str, Any]:
     }
     for kind, (model, form) in classifiers(seed).items():
         start = time.process_time()
-        model.fit(train[form], y)
+        with num_threads(THREADS):  # which other libraries change when they run
+            model.fit(train[form], y)
         row[f"{kind} s"] = time.process_time() - start
         row[kind] = float(np.mean(model.predict(test[form]) == y_test))
     return row
@@ -180,7 +183,7 @@ def main() -> None:
         records.append(measure(name, options.seed))
         row = records[-1]
         print(name, *(f"{k} {row[k]:.3f} ({row[f'{k} s']:.1f} s)" for k in NAMES), flush=True)
-    data = describe(records, seed=options.seed, threads=get_num_threads())
+    data = describe(records, seed=options.seed, threads=THREADS)
     print(markdown(data))
     if options.save:
         print(f"written: results/{save(data, 'classification-').name}")
