@@ -119,7 +119,7 @@ def mae(*args: Any, **keywords: Any) -> float:
     return rf.losses.absolute_error(*args, **keywords)[0]
 
 
-def classified(ragged: bool) -> Fit:
+def classified(ragged: bool, **options: Any) -> Fit:
     """Fit a classifier: an array of float64, or a list of sequences of very different lengths."""
     rng = np.random.default_rng(0)
     y = np.arange(N) % 2
@@ -131,14 +131,13 @@ def classified(ragged: bool) -> Fit:
         held = [X, y]
 
     def some() -> None:
-        estimator().fit(X[: 2 * BATCH], y[: 2 * BATCH])
+        estimator(**options).fit(X[: 2 * BATCH], y[: 2 * BATCH])
 
-    return held, lambda: estimator().fit(X, y), some
+    return held, lambda: estimator(**options).fit(X, y), some
 
 
-def estimator() -> Any:
-    options = {"hidden_size": 32, "cell": "lstm", "max_iter": 1, "random_state": 0}
-    return rf.SequenceClassifier(batch_size=BATCH, **options)
+def estimator(**options: Any) -> Any:
+    return rf.SequenceClassifier(batch_size=BATCH, max_iter=1, random_state=0, **options)
 
 
 FITS: dict[str, Callable[[], Fit]] = {
@@ -147,8 +146,9 @@ FITS: dict[str, Callable[[], Fit]] = {
     "rf.fit, buckets and weights": ragged,
     "rf.fit, validation_split": held_out,
     "rf.fit, memory map": mapped,
+    "SequenceClassifier, LSTM": partial(classified, ragged=False, cell="lstm"),
+    "SequenceClassifier, LSTM, ragged list": partial(classified, ragged=True, cell="lstm"),
     "SequenceClassifier": partial(classified, ragged=False),
-    "SequenceClassifier, ragged list": partial(classified, ragged=True),
 }
 
 
