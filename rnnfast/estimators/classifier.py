@@ -144,8 +144,8 @@ class SequenceClassifier(ClassifierMixin, ClassEstimator):
 
     The default network reads a series twice and adds the scores: by fixed convolutions
     (`MiniRocket`), or its numbers themselves, with an exact readout (ridge regression), and by
-    convolutions and a bidirectional GRU trained by gradients; `history_`, `loss_curve_` and validation scores are of the latter. With
-    any of `cell`, `hidden_size`, `num_layers`, `bidirectional`, `pooling` or `network`, for token
+    convolutions and a bidirectional GRU trained by gradients; `history_`, `loss_curve_` and
+    validation scores are of the latter. With any of `cell`, `hidden_size`, `num_layers`, `bidirectional`, `pooling` or `network`, for token
     ids, for less than 12 samples, and where `partial_fit` comes first, the network is these
     recurrent layers alone.
 
