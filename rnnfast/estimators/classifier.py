@@ -145,9 +145,9 @@ class SequenceClassifier(ClassifierMixin, ClassEstimator):
     The default network reads a series twice and adds the scores: by fixed convolutions
     (`MiniRocket`), or its numbers themselves, with an exact readout (ridge regression), and by
     convolutions and a bidirectional GRU trained by gradients; `history_`, `loss_curve_` and
-    validation scores are of the latter. With any of `cell`, `hidden_size`, `num_layers`, `bidirectional`, `pooling` or `network`, for token
-    ids, for less than 12 samples, and where `partial_fit` comes first, the network is these
-    recurrent layers alone.
+    validation scores are of the latter. With any of `cell`, `hidden_size`, `num_layers`,
+    `bidirectional`, `pooling` or `network`, for token ids, for less than 12 samples, and where
+    `partial_fit` comes first, the network is recurrent layers alone.
 
     ``y`` is (samples,), or (samples, columns) for several labels, numbers 0 and 1 that say which
     hold, or several outputs, each with classes of its own.
