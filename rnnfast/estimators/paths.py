@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .levels import KINDS, Levels
+from .levels import Levels
 from .linear import Ridge
 from .simple import last_season
 from .smoothing import Smoothing
@@ -316,6 +316,3 @@ def naive_paths(windows: Windows, places: Array, steps: int, season: int) -> dic
     if season > 1 and not _is_samples(windows):
         found["last season"] = last_season(windows, places, steps, season)
     return found
-
-
-__all__ = ["KINDS", "LinearMean", "Smoothed", "choose_smoothing", "measure_levels", "naive_paths"]

@@ -42,7 +42,6 @@ __all__ = [
     "is_step",
     "plain",
     "read_sequences",
-    "real_steps",
     "unpad",
 ]
 
@@ -322,12 +321,6 @@ def counts(x: Array, lengths: Array | None, weight: Array | None) -> Array | Non
     some = np.zeros(x.shape[:2], bool)
     some[with_weight(weight)] = True
     return some if real is None else some & real
-
-
-def real_steps(x: Array, lengths: Array | None) -> Array:
-    """Return the steps of all samples, (steps, ...)."""
-    real = is_step(x, lengths)
-    return x.reshape(-1, *x.shape[2:]) if real is None else x[real]
 
 
 def unpad(y: Array, lengths: Array | None, like: Any) -> Any:
