@@ -30,9 +30,10 @@ class Backtest(Mapping[str, Any]):
     rows : dict of str to dict
         For each way "MAE" (mean absolute error), "RMSE", "MASE" (MAE over the mean change from one
         season, or step, to the next in what was learnt from), "WAPE" (sum of absolute errors over
-        sum of absolute values), "coverage" (part of values within 90% intervals set by the errors
-        of the earlier origins; NaN with fewer than ten) and "weight" (in the forecast; NaN where
-        it has none to have).
+        sum of absolute values), "coverage" (part of values within 90% intervals: those of
+        `Forecaster.predict_interval` for "forecast" in `Forecaster.backtest`, else what the errors
+        of the earlier origins say, NaN with fewer than ten) and "weight" (in the forecast; NaN
+        where it has none to have).
     by_step : dict of str to (horizon,) array
         MASE of each step ahead.
     origins : int
@@ -99,6 +100,8 @@ def measure(
     scale: Array,
     weights: Mapping[str, float] | None = None,
     season: int = 1,
+    *,
+    within: Array | None = None,
 ) -> Backtest:
     """Return the table of forecasts.
 
@@ -111,6 +114,9 @@ def measure(
         What absolute errors are divided by in MASE.
     weights : mapping of str to float, optional
     season : int
+    within : (n, horizon, targets) array, optional
+        How far the intervals of the row "forecast" reach, for its coverage. Default, as for the
+        other rows: what the errors of the earlier half of the origins say.
     """
     rows, by_step = {}, {}
     for name, forecast in forecasts.items():
@@ -122,7 +128,11 @@ def measure(
             "RMSE": float(np.sqrt(np.mean(error**2))),
             "MASE": float(scaled.mean()),
             "WAPE": float(error.sum() / max(np.abs(truth).sum(), 1e-300)),
-            "coverage": _coverage(scaled),
+            "coverage": (
+                _coverage(scaled)
+                if within is None or name != "forecast"
+                else float(np.mean(error <= within))
+            ),
             "weight": math.nan if weights is None else weights.get(name, math.nan),
         }
     return Backtest(rows, by_step, len(truth), truth.shape[1], season)

@@ -8,13 +8,11 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.base import clone
-from sklearn.utils.validation import check_is_fitted
 
-from ..layers.base import is_number
 from . import constraints as may_be
-from .backtest import Backtest, combine, margin, mean_forecast, measure
+from .backtest import Backtest, combine, mean_forecast, measure
 from .constraints import parameter
+from .intervals import MeasuredForecaster
 from .levels import KINDS
 from .paths import (
     BEFOREHAND,
@@ -34,7 +32,6 @@ from .season import find_season
 from .series import Given
 from .simple import LinearForecaster, NaiveForecaster, default_window
 from .undo import unchanged_by_errors
-from .window_network import WindowNetwork
 from .windows import Windows
 
 if TYPE_CHECKING:
@@ -46,7 +43,7 @@ FEWEST = 10  # windows that forecasts are learnt from where there are too few fo
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class Forecaster(WindowNetwork):
+class Forecaster(MeasuredForecaster):
     """The next steps of one or several time series.
 
     A forecast is the weighted mean of those of a recurrent network, of ridge regression on the
@@ -360,141 +357,3 @@ class Forecaster(WindowNetwork):
             forecasts["smoothing"] = self._smoothed.forecast(windows, places, steps)
         forecast: Array = mean_forecast(forecasts, self.weights_)
         return forecast
-
-    # ---- intervals and backtests
-
-    def predict_interval(
-        self,
-        X: Any = None,
-        level: float = 0.9,
-        exogenous: Any = None,
-        *,
-        horizon: int | None = None,
-        static: Any = None,
-    ) -> tuple[Any, Any]:
-        """Forecast intervals, by split conformal prediction.
-
-        Each step of the horizon and each target has an interval of its own, the forecast plus and
-        minus a quantile of the errors of the backtest, or of the data held out with
-        `calibration_fraction` (Lei et al., "Distribution-free predictive inference for regression",
-        2018). Each holds the true value with a probability of at least `level` where the windows
-        of these errors and the new one are exchangeable: with independent series of one window
-        each. For windows of one series that is an approximation, good where the series does not
-        change its ways. The intervals of a whole horizon hold all its values together less often.
-
-        Parameters
-        ----------
-        X : series, optional
-            As for `predict`.
-        level : float, default 0.9
-            Between 0 and 1.
-        exogenous, horizon, static
-            As for `predict`; not beyond the parameter `horizon`.
-
-        Returns
-        -------
-        lower, upper : as `predict` returns forecasts
-
-        Raises
-        ------
-        ValueError
-            Without errors to go by, and with too few of them for `level`.
-        """
-        check_is_fitted(self)
-        if self.residuals_ is None:
-            raise ValueError(
-                "Forecaster expected a backtest (select='mean', and series long enough for one) or "
-                "calibration_fraction > 0 in fit for predict_interval"
-            )
-        if not is_number(level) or not 0.0 < level < 1.0:
-            raise ValueError(f"Forecaster expected level between 0 and 1, got {level!r}")
-        steps = self._horizon(horizon)
-        if steps > self._fitted.horizon:
-            raise ValueError(
-                f"Forecaster expected a horizon of at most {self._fitted.horizon} for intervals, "
-                f"got {steps}"
-            )
-        reach = margin(self.residuals_, float(level))
-        if reach is None:
-            raise ValueError(
-                f"Forecaster expected more than {len(self.residuals_)} windows whose errors are "
-                f"known for level {level}: longer series, or a larger calibration_fraction"
-            )
-        given = self._given(X, exogenous, static, steps)
-        windows = self._windows(given)
-        places = windows.ends()
-        forecast = self._forecast(windows, places, steps)
-        far = reach[:steps] * self._interval_units(windows, places)[:, np.newaxis]
-        return self._give(given, forecast - far), self._give(given, forecast + far)
-
-    def backtest(
-        self,
-        X: Any,
-        exogenous: Any = None,
-        *,
-        origins: int = 10,
-        step: int | None = None,
-        static: Any = None,
-    ) -> Backtest:
-        """Measure the forecasts of the ends of series that were not learnt from.
-
-        An estimator with the same parameters learns from the steps before the first origin; this
-        one stays as it is.
-
-        Parameters
-        ----------
-        X, exogenous, static
-            As for `fit`.
-        origins : int, default 10
-            From which forecasts are made, in each series. The last one is `horizon` steps before
-            its end.
-        step : int, optional
-            Steps between them; default `horizon`.
-
-        Returns
-        -------
-        Backtest
-            A row "forecast", and one for each of the ways that it is a mean of.
-        """
-        for name, value in (("origins", origins), ("step", self.horizon if step is None else step)):
-            if not may_be.size(1).holds(value):
-                raise ValueError(f"Forecaster expected {name} as an integer >= 1, got {value!r}")
-        horizon = int(self.horizon)
-        reach = horizon + (int(origins) - 1) * int(step or horizon)
-        one = clone(self)
-        one._check_parameters()
-        given = one._read(X, None, exogenous, static, 0, reset=True)
-        one._check_contexts(given, reach + horizon + 1)
-        early = given._replace(
-            values=[v[:-reach] for v in given.values],
-            extra=None if given.extra is None else [e[:-reach] for e in given.extra],
-        )
-        one._fit(early._replace(form=given.form), goes_on=False)
-        windows = one._windows(given)
-        cuts = windows.lengths - reach
-        places = np.concatenate(
-            [windows.starts + cuts + k * int(step or horizon) for k in range(int(origins))]
-        )
-        forecasts = {"forecast": one._forecast(windows, places, horizon)}
-        weights = one.weights_
-        for name in weights:
-            one.weights_ = {name: 1.0}
-            forecasts[name] = one._forecast(windows, places, horizon)
-        scale = scales(windows, cuts, places, one.season_)
-        return measure(windows.following(places), forecasts, scale, weights, one.season_)
-
-    def _keep_residuals(self, windows: Windows, places: Array, truth: Any, forecast: Any) -> None:
-        """Keep sorted absolute errors for intervals."""
-        self._unit_levels = self._levels if self._linear is None else self._linear.levels
-        units = self._interval_units(windows, places)
-        errors = np.abs(truth - forecast) / units[:, np.newaxis]
-        self.residuals_ = np.sort(errors, axis=0)
-
-    def _interval_units(self, windows: Windows, places: Array) -> Array:
-        """Return what the errors of windows are measured in: (n, targets)."""
-        return np.concatenate(
-            [
-                self._unit_levels.of(windows.context(chunk))[1][:, windows.targets]
-                for chunk in windows.chunks(places)
-            ]
-        )

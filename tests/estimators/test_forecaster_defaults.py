@@ -139,8 +139,30 @@ def test_backtest_is_out_of_sample():
     assert table["forecast"]["MAE"] == pytest.approx(np.mean(errors), rel=1e-6)
     with pytest.raises(ValueError, match="origins as an integer >= 1, got 0"):
         model.backtest(series, origins=0)
-    with pytest.raises(ValueError, match=r"at least .* steps, got 20"):
-        model.backtest(series[:20], origins=10)
+    with pytest.raises(ValueError, match=r"origins from 1 to 2 .* 20 steps .*step=6, got 500"):
+        model.backtest(series[:20], origins=500)
+    assert model.backtest(series[:20], origins=2).origins == 2
+    with pytest.raises(ValueError, match=r"at least 14 steps for a backtest, got 13 \(X\)"):
+        model.backtest(series[:13], origins=1)
+    windowed = Forecaster(horizon=6, window=12, **FAST)
+    with pytest.raises(ValueError, match=r"origins from 1 to 9 .* 40 steps .*step=2, got 10"):
+        windowed.backtest(series[:40], origins=10, step=2)
+    assert windowed.backtest(series[:40], origins=9, step=2).origins == 9
+
+
+def test_coverage_of_a_few_origins_is_that_of_the_intervals():
+    series = growing()
+    model = Forecaster(horizon=6, **FAST)
+    table = model.backtest(series, origins=3, step=4)
+    model.fit(series[:-14])
+    inside = []
+    for o in (130, 134, 138):
+        lower, upper = model.predict_interval(series[:o])
+        inside.append((lower <= series[o : o + 6]) & (series[o : o + 6] <= upper))
+    assert table["forecast"]["coverage"] == pytest.approx(np.mean(inside))
+    assert np.isnan(table["linear"]["coverage"])
+    alone = Forecaster(horizon=6, select="network", **FAST)  # which has no errors to go by
+    assert np.isnan(alone.backtest(series, origins=3)["forecast"]["coverage"])
 
 
 def test_intervals_without_held_out_data():
