@@ -70,8 +70,16 @@ class Smoothing:
         return np.exp(np.minimum(ahead, 700.0)) if self.log else ahead
 
     def _values(self, series: Array) -> Array:
+        """Return what is smoothed, (time,) or (n, time).
+
+        Zeros and negative values, which have no logarithm, count as the least positive value of
+        their context: the logarithm of a tiny number instead would throw forecasts out of range.
+        """
         values = np.asarray(series, np.float64)
-        return np.log(np.maximum(values, 1e-300)) if self.log else values
+        if not self.log:
+            return values
+        least = np.where(values > 0, values, np.inf).min(-1, keepdims=True, initial=np.inf)
+        return np.log(np.maximum(values, np.where(np.isfinite(least), least, 1e-300)))
 
     def _run(self, x: Array, grid: Array) -> tuple[Array, Array, Array, Array]:
         """Run over (n, time): level and trend (n, settings), season (n, season, settings), errors.

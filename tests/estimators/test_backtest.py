@@ -115,6 +115,20 @@ def test_smoothing_follows_trend_and_season():
     np.testing.assert_allclose(forecast[0], grows[84:], rtol=0.05)
 
 
+@pytest.mark.parametrize("value", [0.0, -1.0])
+def test_smoothing_of_logarithms_goes_on_past_a_value_that_has_none(value):
+    t = np.arange(60)
+    series = np.exp(0.03 * t + 0.2 * np.sin(t * 2 * np.pi / 12))
+    smoothing = Smoothing(12, log=True).fit([series])
+    expected = smoothing.forecast(series[np.newaxis], 6)
+    contexts = np.array([series, series, np.zeros(60)])
+    contexts[0, 30] = value
+    forecast = smoothing.forecast(contexts, 6)
+    np.testing.assert_allclose(forecast[0], expected[0], rtol=0.1)
+    np.testing.assert_array_equal(forecast[1], expected[0])
+    np.testing.assert_allclose(forecast[2], 0.0, atol=1e-12)
+
+
 def test_smoothing_of_noise_is_its_mean_and_of_a_walk_its_end():
     noise = 5 + np.random.default_rng(0).standard_normal(300)
     forecast = Smoothing(1, log=False).fit([noise]).forecast(noise[np.newaxis], 3)
