@@ -66,9 +66,18 @@ def eps(dtype: DTypeLike) -> float:
 
 def recurrent(case: Case, name: str, dtype: DTypeLike, truth: Any) -> float:
     """Largest error that the result `name` of a recurrent network may have."""
-    n = RECURRENT[KIND.get(name, "parameter")](case)
+    return chain(RECURRENT[KIND.get(name, "parameter")](case), dtype, truth)
+
+
+def chain(n: int, dtype: DTypeLike, truth: Any) -> float:
+    """Largest error of results that each end a chain of sums of n products."""
     scale = max(FLOOR, float(np.max(np.abs(truth), initial=0.0)))
     return SAFETY * float(np.sqrt(n)) * eps(dtype) / 2 * scale
+
+
+def activation(dtype: DTypeLike, truth: Any) -> Any:
+    """Largest error of a sigmoid or tanh: 4 ulp, and the smallest numbers where they underflow."""
+    return 4 * eps(dtype) * np.abs(truth) + 2 * float(np.finfo(np.dtype(dtype)).tiny)
 
 
 def sums(n: int, dtype: DTypeLike, absolute_sum: Any, function: str = "linear") -> Any:
