@@ -22,7 +22,7 @@ BRIDGES = test_torch.py test_torch_weights.py test_keras.py onnx datasets/test_f
 
 BIN := $(abspath $(VENV))/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-SOURCES := setup.py pyproject.toml MANIFEST.in $(wildcard README.md LICENSE csrc/*) \
+SOURCES := setup.py pyproject.toml MANIFEST.in $(wildcard README.md LICENSE csrc/* csrc/*/*) \
 	$(shell find rnnfast -name '*.py' -o -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd')
 
 # passive: where other programs keep the processors busy, waiting threads had better sleep.
@@ -57,7 +57,7 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/clang-format --dry-run -Werror csrc/*
+	$(BIN)/clang-format --dry-run -Werror csrc/*.[ch] csrc/*/*.h
 
 develop: | $(BIN)/python
 	$(PIP) install --quiet 'setuptools>=77' 'Cython>=3.1' 'numpy>=2.0'

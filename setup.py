@@ -97,7 +97,7 @@ def extension(name, *sources):
         f"rnnfast.core.{name}",
         [f"rnnfast/core/{name}.pyx", *sources],
         include_dirs=["csrc"],
-        depends=[*glob("csrc/*.h"), *glob("rnnfast/core/*.pxd")],
+        depends=[*glob("csrc/**/*.h", recursive=True), *glob("rnnfast/core/*.pxd")],
         define_macros=[("NPY_TARGET_VERSION", "NPY_1_23_API_VERSION")],
         extra_compile_args=COMPILE_FLAGS[:],
         extra_link_args=LINK_FLAGS[:],

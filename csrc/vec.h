@@ -1,5 +1,5 @@
 /* The vector type and its few operations. No type guard: included once per real type by
- * kernels.inc.h, which defines REAL_BITS, LANES and NAME. */
+ * step.h, which defines REAL_BITS, LANES and NAME. */
 
 #if REAL_BITS == 32
 typedef float NAME(real);

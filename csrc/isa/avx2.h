@@ -18,10 +18,10 @@
 
 #define X86_PREFIX _mm256
 #define REAL_BITS  32
-#include "kernels.inc.h"
+#include "step.h"
 #undef REAL_BITS
 #define REAL_BITS 64
-#include "kernels.inc.h"
+#include "step.h"
 
 #if defined(__clang__)
 #pragma clang attribute pop

@@ -17,7 +17,7 @@
 
 #define X86_PREFIX _mm
 #define REAL_BITS  32
-#include "kernels.inc.h"
+#include "step.h"
 #undef REAL_BITS
 #define REAL_BITS 64
-#include "kernels.inc.h"
+#include "step.h"

@@ -24,7 +24,7 @@
 #include "cell_gru.h"
 #include "cell_lstm.h"
 #include "cell_rnn.h"
-#include "dense.h"
+#include "gradient.h"
 
 /* Rows at `a` times panel p of a pack with V vectors a k. Field by field, here and below: a struct
  * that is written so and read back whole makes the processor wait. */
@@ -244,7 +244,7 @@ static void NAME(recurrent_gradient)(const rnnfast_backstep *s, ptrdiff_t b0, pt
 }
 
 #include "norm.h"
-#include "random.h"
+#include "masks.h"
 
 /* The entries of a cell in the table. */
 #define CELL(cell, gates)                                                                          \

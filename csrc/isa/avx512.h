@@ -20,10 +20,10 @@
 
 #define X86_PREFIX _mm512
 #define REAL_BITS  32
-#include "kernels.inc.h"
+#include "step.h"
 #undef REAL_BITS
 #define REAL_BITS 64
-#include "kernels.inc.h"
+#include "step.h"
 
 #if defined(__clang__)
 #pragma clang attribute pop

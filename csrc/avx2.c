@@ -1,0 +1,1 @@
+#include "isa/avx2.h"
