@@ -4,8 +4,7 @@
  * Each takes n <= GROUP vectors, x[e] in place, and goes through them operation by operation. One
  * vector is a single chain of some twenty operations; of whole chains one after the other, the
  * processor sees too few at once to be busy. */
-enum { NAME(GROUP) = 4 };
-#define GROUP   NAME(GROUP)
+enum { GROUP = 4 };
 #define EACH(e) UNROLL for (int e = 0; e < n; e++)
 
 /* exp(y) - 1 = 2^n (1 + p) - 1 with y = n ln 2 + r, |r| <= ln 2 / 2 and p = exp(r) - 1 by a
@@ -19,8 +18,7 @@ enum { NAME(GROUP) = 4 };
 #define LOG2E     1.4426950408889634f
 #define LN2_HIGH  0.693145751953125f
 #define LN2_LOW   1.428606765330187e-06f
-static const float NAME(exp_q)[] = {1.39261840e-3f, 8.36317893e-3f, 4.16665561e-2f, 1.66665763e-1f,
-                                    0.5f};
+static const float exp_q[] = {1.39261840e-3f, 8.36317893e-3f, 4.16665561e-2f, 1.66665763e-1f, 0.5f};
 #else
 #define EXP_BOUND 708.0
 #define EXP_BIAS  1023
@@ -29,37 +27,36 @@ static const float NAME(exp_q)[] = {1.39261840e-3f, 8.36317893e-3f, 4.16665561e-
 #define LOG2E     1.4426950408889634
 #define LN2_HIGH  0.6931471805592082
 #define LN2_LOW   7.371002565167799e-13
-static const double NAME(exp_q)[] = {2.510038549551032e-08,  2.7620088445409746e-07,
-                                     2.7557268459997064e-06, 2.4801521295954376e-05,
-                                     1.9841269863053618e-04, 1.3888888917213717e-03,
-                                     8.3333333333300615e-03, 4.1666666666624129e-02,
-                                     1.6666666666666669e-01, 0.5};
+static const double exp_q[] = {2.510038549551032e-08,  2.7620088445409746e-07,
+                               2.7557268459997064e-06, 2.4801521295954376e-05,
+                               1.9841269863053618e-04, 1.3888888917213717e-03,
+                               8.3333333333300615e-03, 4.1666666666624129e-02,
+                               1.6666666666666669e-01, 0.5};
 #endif
 
 /* For |y| <= EXP_BOUND: p and scale with exp(y) = scale (1 + p). */
-INLINE void NAME(exp_parts)(const int n, const vec *y, vec *p, vec *scale)
+INLINE void exp_parts(const int n, const vec *y, vec *p, vec *scale)
 {
     vec r[GROUP], q[GROUP];
     EACH(e) scale[e] = y[e] * LOG2E + ROUNDER;
     EACH(e) q[e] = scale[e] - ROUNDER;
     EACH(e) r[e] = y[e] - q[e] * LN2_HIGH;
     EACH(e) r[e] = r[e] - q[e] * LN2_LOW;
-    EACH(e) q[e] = splat(NAME(exp_q)[0]);
+    EACH(e) q[e] = splat(exp_q[0]);
     UNROLL
-    for (size_t i = 1; i < sizeof NAME(exp_q) / sizeof(real); i++)
-        EACH(e) q[e] = q[e] * r[e] + NAME(exp_q)[i];
+    for (size_t i = 1; i < sizeof exp_q / sizeof(real); i++) EACH(e) q[e] = q[e] * r[e] + exp_q[i];
     EACH(e) scale[e] = (vec)(((ivec)scale[e] + EXP_BIAS) << MANTISSA);
     EACH(e) p[e] = r[e] * r[e];
     EACH(e) p[e] = p[e] * q[e] + r[e];
 }
 
 /* 1 / (1 + exp(-x)); its left tail keeps relative accuracy down to x = -EXP_BOUND. */
-INLINE void NAME(sigmoid)(const int n, vec *x)
+INLINE void sigmoid(const int n, vec *x)
 {
     vec p[GROUP], scale[GROUP];
     EACH(e) x[e] = vmin(-x[e], EXP_BOUND);
     EACH(e) x[e] = vmax(x[e], -EXP_BOUND);
-    NAME(exp_parts)(n, x, p, scale);
+    exp_parts(n, x, p, scale);
     EACH(e) p[e] = scale[e] * p[e] + scale[e];
     EACH(e) p[e] = 1 + p[e];
     EACH(e) x[e] = 1 / p[e];
@@ -67,13 +64,13 @@ INLINE void NAME(sigmoid)(const int n, vec *x)
 
 /* tanh |x| = m / (m + 2), m = exp(2 |x|) - 1, accurate near 0 since no digits cancel there;
  * |x| > EXP_BOUND / 4 is 1 to the last bit. */
-INLINE void NAME(tanh)(const int n, vec *x)
+INLINE void vtanh(const int n, vec *x)
 {
     vec p[GROUP], scale[GROUP], y[GROUP];
     const ivec sign = (ivec)splat((real)-0.0);
     EACH(e) y[e] = vmin((vec)((ivec)x[e] & ~sign), EXP_BOUND / 4);
     EACH(e) y[e] = y[e] + y[e];
-    NAME(exp_parts)(n, y, p, scale);
+    exp_parts(n, y, p, scale);
     EACH(e) y[e] = scale[e] - 1;
     EACH(e) p[e] = scale[e] * p[e] + y[e];
     EACH(e) y[e] = p[e] + 2;
@@ -81,27 +78,14 @@ INLINE void NAME(tanh)(const int n, vec *x)
     EACH(e) x[e] = (vec)((ivec)y[e] | ((ivec)x[e] & sign));
 }
 
-#define sigmoid NAME(sigmoid)
-#define vtanh   NAME(tanh)
-
 /* The vectors of a step that a cell takes together: vector e is that of row b + e * rows, units
  * from u + e * units on. */
 typedef struct {
     ptrdiff_t b, u, rows, units;
-} NAME(group);
-#define group NAME(group)
+} group;
 
 /* Where array p, with ld between rows, has that vector. */
-INLINE real *NAME(where)(const void *p, ptrdiff_t ld, const group *g, int e)
+INLINE real *where(const void *p, ptrdiff_t ld, const group *g, int e)
 {
     return (real *)p + (g->b + e * g->rows) * ld + g->u + e * g->units;
 }
-#define where NAME(where)
-
-#undef EXP_BOUND
-#undef EXP_BIAS
-#undef MANTISSA
-#undef ROUNDER
-#undef LOG2E
-#undef LN2_HIGH
-#undef LN2_LOW

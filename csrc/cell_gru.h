@@ -2,8 +2,8 @@
  * n_h = h W_hn + b_hn;  h' = (1 - z) n + z h. Cho et al. (2014) in the form of cuDNN and PyTorch.
  * Slots: n_x (then n), r, z, n_h. */
 
-INLINE void NAME(gru_forward)(const rnnfast_step *s, const int n, const group *g, const vec *acc,
-                              ptrdiff_t next)
+INLINE void gru_forward(const rnnfast_step *s, const int n, const group *g, const vec *acc,
+                        ptrdiff_t next)
 {
     vec r[GROUP], z[GROUP], a[GROUP];
     EACH(e)
@@ -35,8 +35,7 @@ INLINE void NAME(gru_forward)(const rnnfast_step *s, const int n, const group *g
 
 /* dn = dh (1 - z) (1 - n^2) reaches n_x whole and n_h times r; what goes on past the gates to the
  * step before is dh z. */
-INLINE void NAME(gru_backward)(const rnnfast_backstep *s, const int n, const group *g,
-                               const vec *acc)
+INLINE void gru_backward(const rnnfast_backstep *s, const int n, const group *g, const vec *acc)
 {
     const ptrdiff_t H = rnnfast_padded(s->hidden, sizeof(real));
     EACH(e)
@@ -58,8 +57,8 @@ INLINE void NAME(gru_backward)(const rnnfast_backstep *s, const int n, const gro
 /* The form of Cho et al. (2014) itself: n = tanh(x W_xn + (r h) W_hn + b). Slots: n, r, z. r and z
  * come first, as one gate of twice as many units. */
 
-INLINE void NAME(reset_forward)(const rnnfast_step *s, const int n, const group *g, const vec *acc,
-                                ptrdiff_t next)
+INLINE void reset_forward(const rnnfast_step *s, const int n, const group *g, const vec *acc,
+                          ptrdiff_t next)
 {
     vec a[GROUP];
     EACH(e) a[e] = acc[e * next];
@@ -72,8 +71,8 @@ INLINE void NAME(reset_forward)(const rnnfast_step *s, const int n, const group 
     }
 }
 
-INLINE void NAME(gru_reset_before_forward)(const rnnfast_step *s, const int n, const group *g,
-                                           const vec *acc, ptrdiff_t next)
+INLINE void gru_reset_before_forward(const rnnfast_step *s, const int n, const group *g,
+                                     const vec *acc, ptrdiff_t next)
 {
     const ptrdiff_t H = rnnfast_padded(s->hidden, sizeof(real));
     vec a[GROUP];
@@ -88,8 +87,8 @@ INLINE void NAME(gru_reset_before_forward)(const rnnfast_step *s, const int n, c
     }
 }
 
-INLINE void NAME(gru_reset_before_backward)(const rnnfast_backstep *s, const int n, const group *g,
-                                            const vec *acc)
+INLINE void gru_reset_before_backward(const rnnfast_backstep *s, const int n, const group *g,
+                                      const vec *acc)
 {
     const ptrdiff_t H = rnnfast_padded(s->hidden, sizeof(real));
     EACH(e)
@@ -105,8 +104,7 @@ INLINE void NAME(gru_reset_before_backward)(const rnnfast_backstep *s, const int
 }
 
 /* `d` is the gradient of r h. */
-INLINE void NAME(reset_backward)(const rnnfast_backstep *s, const int n, const group *g,
-                                 const vec *d)
+INLINE void reset_backward(const rnnfast_backstep *s, const int n, const group *g, const vec *d)
 {
     const ptrdiff_t H = rnnfast_padded(s->hidden, sizeof(real));
     EACH(e)

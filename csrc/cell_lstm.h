@@ -1,8 +1,8 @@
 /* i, f, o = sigmoid, g = tanh of x W_x + h W_h + b;  c' = f c + i g;  h' = o tanh(c').
  * Hochreiter and Schmidhuber (1997) with the forget gate of Gers et al. (2000); PyTorch's LSTM. */
 
-INLINE void NAME(lstm_forward)(const rnnfast_step *s, const int n, const group *g, const vec *acc,
-                               ptrdiff_t next)
+INLINE void lstm_forward(const rnnfast_step *s, const int n, const group *g, const vec *acc,
+                         ptrdiff_t next)
 {
     vec i[GROUP], f[GROUP], a[GROUP], o[GROUP], y[GROUP];
     EACH(e)
@@ -39,8 +39,7 @@ INLINE void NAME(lstm_forward)(const rnnfast_step *s, const int n, const group *
 
 /* dc = dc' + dh o (1 - tanh(c')^2);  d of each gate times its activation's derivative;
  * what goes on to the step before is dc f. */
-INLINE void NAME(lstm_backward)(const rnnfast_backstep *s, const int n, const group *g,
-                                const vec *dh)
+INLINE void lstm_backward(const rnnfast_backstep *s, const int n, const group *g, const vec *dh)
 {
     const ptrdiff_t H = rnnfast_padded(s->hidden, sizeof(real));
     vec y[GROUP];

@@ -1,7 +1,7 @@
 /* h' = f(x W_x + h W_h + b), f = tanh or relu. Elman (1990); PyTorch's RNN. */
 
-INLINE void NAME(rnn_tanh_forward)(const rnnfast_step *s, const int n, const group *g,
-                                   const vec *acc, ptrdiff_t next)
+INLINE void rnn_tanh_forward(const rnnfast_step *s, const int n, const group *g, const vec *acc,
+                             ptrdiff_t next)
 {
     vec h[GROUP];
     EACH(e) h[e] = acc[e * next];
@@ -10,8 +10,7 @@ INLINE void NAME(rnn_tanh_forward)(const rnnfast_step *s, const int n, const gro
 }
 
 /* dgate = dh f'(gate), from h = f(gate) */
-INLINE void NAME(rnn_tanh_backward)(const rnnfast_backstep *s, const int n, const group *g,
-                                    const vec *dh)
+INLINE void rnn_tanh_backward(const rnnfast_backstep *s, const int n, const group *g, const vec *dh)
 {
     EACH(e)
     {
@@ -20,14 +19,13 @@ INLINE void NAME(rnn_tanh_backward)(const rnnfast_backstep *s, const int n, cons
     }
 }
 
-INLINE void NAME(rnn_relu_forward)(const rnnfast_step *s, const int n, const group *g,
-                                   const vec *acc, ptrdiff_t next)
+INLINE void rnn_relu_forward(const rnnfast_step *s, const int n, const group *g, const vec *acc,
+                             ptrdiff_t next)
 {
     EACH(e) store(where(s->h_out, s->ldh_out, g, e), vmax(acc[e * next], 0));
 }
 
-INLINE void NAME(rnn_relu_backward)(const rnnfast_backstep *s, const int n, const group *g,
-                                    const vec *dh)
+INLINE void rnn_relu_backward(const rnnfast_backstep *s, const int n, const group *g, const vec *dh)
 {
     EACH(e)
     {

@@ -4,15 +4,12 @@
  *
  * A row takes whole groups: a line of counters gives word 0 of each, then word 1 of each, and so
  * on, whatever the width of a vector. */
-enum { NAME(WORD_LANES) = VECTOR_BYTES / 4, NAME(WORD_LINE) = RNNFAST_LINE / 4 };
-typedef unsigned NAME(words) __attribute__((vector_size(VECTOR_BYTES)));
-#define words      NAME(words)
-#define WORD_LANES NAME(WORD_LANES)
-#define WORD_LINE  NAME(WORD_LINE)
+enum { WORD_LANES = VECTOR_BYTES / 4, WORD_LINE = RNNFAST_LINE / 4 };
+typedef unsigned words __attribute__((vector_size(VECTOR_BYTES)));
 
-INLINE words NAME(rotate)(words x, int by) { return x << by | x >> (32 - by); }
+INLINE words rotate(words x, int by) { return x << by | x >> (32 - by); }
 
-INLINE void NAME(threefry)(const unsigned *given, words *x)
+INLINE void threefry(const unsigned *given, words *x)
 {
     static const int turns[8][2] = {{10, 26}, {11, 21}, {13, 27}, {23, 5},
                                     {6, 20},  {17, 11}, {25, 10}, {18, 20}};
@@ -28,14 +25,14 @@ INLINE void NAME(threefry)(const unsigned *given, words *x)
         const int b = r % 2 ? 3 : 1, d = 4 - b;
         x[0] += x[b];
         x[2] += x[d];
-        x[b] = NAME(rotate)(x[b], turns[r % 8][0]) ^ x[0];
-        x[d] = NAME(rotate)(x[d], turns[r % 8][1]) ^ x[2];
+        x[b] = rotate(x[b], turns[r % 8][0]) ^ x[0];
+        x[d] = rotate(x[d], turns[r % 8][1]) ^ x[2];
     }
 }
 
 /* Group g of a mask's row. */
-INLINE void NAME(draw_group)(const rnnfast_mask *m, unsigned entry, unsigned row, ptrdiff_t g,
-                             unsigned *drawn)
+INLINE void draw_group(const rnnfast_mask *m, unsigned entry, unsigned row, ptrdiff_t g,
+                       unsigned *drawn)
 {
     words lane;
     for (int i = 0; i < WORD_LANES; i++) lane[i] = (unsigned)i;
@@ -46,20 +43,20 @@ INLINE void NAME(draw_group)(const rnnfast_mask *m, unsigned entry, unsigned row
         x[1] += (unsigned)m->first + row;
         x[2] += m->index + entry;
         x[3] += m->call;
-        NAME(threefry)(m->key, x);
+        threefry(m->key, x);
         UNROLL
         for (int w = 0; w < 4; w++) memcpy(drawn + w * WORD_LINE + l, x + w, VECTOR_BYTES);
     }
 }
 
-INLINE void NAME(mask_numbers)(const rnnfast_mask *m, const unsigned *drawn, real *out, ptrdiff_t n)
+INLINE void mask_numbers(const rnnfast_mask *m, const unsigned *drawn, real *out, ptrdiff_t n)
 {
     const real value = (real)m->value;
     const int kept = m->kept;
     for (ptrdiff_t i = 0; i < n; i++) out[i] = (int)(drawn[i] >> 8) < kept ? value : 0;
 }
 
-static void NAME(fill_mask)(const rnnfast_mask *m, ptrdiff_t g0, ptrdiff_t g1)
+static void fill_mask(const rnnfast_mask *m, ptrdiff_t g0, ptrdiff_t g1)
 {
     enum { N = RNNFAST_MASK_GROUP };
     const ptrdiff_t per_row = rnnfast_mask_groups(m->size);
@@ -67,16 +64,12 @@ static void NAME(fill_mask)(const rnnfast_mask *m, ptrdiff_t g0, ptrdiff_t g1)
         real *out = (real *)m->out + row * m->size;
         for (; g < per_row && g0 < g1; g++, g0++) {
             unsigned drawn[N];
-            NAME(draw_group)(m, (unsigned)(row / m->rows), (unsigned)(row % m->rows), g, drawn);
+            draw_group(m, (unsigned)(row / m->rows), (unsigned)(row % m->rows), g, drawn);
             const ptrdiff_t left = m->size - g * N;
             if (left >= N)
-                NAME(mask_numbers)(m, drawn, out + g * N, N);
+                mask_numbers(m, drawn, out + g * N, N);
             else
-                NAME(mask_numbers)(m, drawn, out + g * N, left);
+                mask_numbers(m, drawn, out + g * N, left);
         }
     }
 }
-
-#undef words
-#undef WORD_LANES
-#undef WORD_LINE

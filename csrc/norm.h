@@ -4,21 +4,17 @@
  * The partial sums of a slot fill one cache line whatever the width of a vector, and are added in
  * one fixed order: so all instruction sets with fused multiply-adds give the same bits. */
 enum {
-    NAME(LINE_VECTORS) = RNNFAST_LINE / VECTOR_BYTES,
-    NAME(SUMS) = 64, /* of so many rows and slots that are added up together */
-    NAME(PARTS) = NAME(SUMS) * NAME(LINE_VECTORS)
+    LINE_VECTORS = RNNFAST_LINE / VECTOR_BYTES,
+    SUMS = 64, /* of so many rows and slots that are added up together */
+    PARTS = SUMS * LINE_VECTORS
 };
-#define LINE_VECTORS NAME(LINE_VECTORS)
-#define SUMS         NAME(SUMS)
-#define PARTS        NAME(PARTS)
 
 /* a, but lanes from n on are zero. */
-INLINE vec NAME(only)(vec a, ptrdiff_t n) { return choose(first_lanes(n), a, (vec){0}); }
-#define only NAME(only)
+INLINE vec only(vec a, ptrdiff_t n) { return choose(first_lanes(n), a, (vec){0}); }
 
 /* Turns lines of partial sums into n numbers, each the total of its line over `by`: neighbours are
  * added, then neighbours among these sums, and so on. */
-INLINE void NAME(line_means)(vec *part, ptrdiff_t n, real by, real *mean)
+INLINE void line_means(vec *part, ptrdiff_t n, real by, real *mean)
 {
     ptrdiff_t left = n * LINE_VECTORS;
     for (ptrdiff_t width = LINE; width > 1; width /= 2) {
@@ -26,12 +22,11 @@ INLINE void NAME(line_means)(vec *part, ptrdiff_t n, real by, real *mean)
         left /= 2;
         for (ptrdiff_t i = 0; i < left; i++) {
             const vec a = part[2 * i], b = part[2 * i + 1];
-            part[i] = NAME(evens)(a, b) + NAME(odds)(a, b);
+            part[i] = evens(a, b) + odds(a, b);
         }
     }
     for (ptrdiff_t i = 0; i < left; i++) store(mean + i * LANES, part[i] * by);
 }
-#define line_means NAME(line_means)
 
 /* Every slot s and vector v of a row, with what the body needs of them: where the vector stands
  * (`at`) and how many of its lanes are units (`left`). */
@@ -47,8 +42,8 @@ INLINE void NAME(line_means)(vec *part, ptrdiff_t n, real by, real *mean)
     UNROLL for (int s = 0; s < slots; s++) UNROLL for (int v = 0; v < LINE_VECTORS; v++)
 
 /* mean and rstd = 1 / sqrt(variance + eps) of the slots of n <= SUMS / slots rows, ld apart. */
-INLINE void NAME(statistics)(const int slots, ptrdiff_t H, const real *rows, ptrdiff_t ld,
-                             ptrdiff_t n, real eps, real *mean, real *rstd)
+INLINE void statistics(const int slots, ptrdiff_t H, const real *rows, ptrdiff_t ld, ptrdiff_t n,
+                       real eps, real *mean, real *rstd)
 {
     const ptrdiff_t pitch = rnnfast_padded(H, sizeof(real));
     const real per_unit = 1 / (real)H;
@@ -73,15 +68,14 @@ INLINE void NAME(statistics)(const int slots, ptrdiff_t H, const real *rows, ptr
     line_means(parts, n * slots, per_unit, rstd);
     for (ptrdiff_t i = 0; i < n * slots; i += LANES) {
         const vec variance = load(rstd + i);
-        store(rstd + i, 1 / NAME(square_root)(variance + eps));
+        store(rstd + i, 1 / square_root(variance + eps));
     }
 }
 
 /* n rows from b on, with their statistics: from sums to what `finish` makes of them, as in
  * gate_sums. */
-INLINE void NAME(norm_rows)(const rnnfast_step *step, const rnnfast_norm *m, const int slots,
-                            const int n, ptrdiff_t b, const real *mean, const real *rstd,
-                            NAME(finish_fn) finish)
+INLINE void norm_rows(const rnnfast_step *step, const rnnfast_norm *m, const int slots, const int n,
+                      ptrdiff_t b, const real *mean, const real *rstd, finish_fn finish)
 {
     const ptrdiff_t H = step->hidden, pitch = rnnfast_padded(H, sizeof(real));
     const real *gamma = m->gamma, *beta = m->beta;
@@ -100,27 +94,26 @@ INLINE void NAME(norm_rows)(const rnnfast_step *step, const rnnfast_norm *m, con
     }
 }
 
-INLINE void NAME(norm_forward)(const rnnfast_step *step, const rnnfast_norm *m, const int slots,
-                               ptrdiff_t b0, ptrdiff_t b1, NAME(finish_fn) finish)
+INLINE void norm_forward(const rnnfast_step *step, const rnnfast_norm *m, const int slots,
+                         ptrdiff_t b0, ptrdiff_t b1, finish_fn finish)
 {
     real mean[SUMS], rstd[SUMS];
     for (ptrdiff_t b = b0, n; b < b1; b += n) {
         n = b1 - b < SUMS / slots ? b1 - b : SUMS / slots;
-        NAME(statistics)
-        (slots, step->hidden, (const real *)m->normal + b * m->ld, m->ld, n, (real)RNNFAST_NORM_EPS,
-         mean, rstd);
+        statistics(slots, step->hidden, (const real *)m->normal + b * m->ld, m->ld, n,
+                   (real)RNNFAST_NORM_EPS, mean, rstd);
         memcpy((real *)m->rstd + b * slots, rstd, sizeof(real) * (size_t)(n * slots));
         ptrdiff_t r = 0;
-        for (; r + GROUP <= n; r += GROUP) NAME(norm_rows)
-        (step, m, slots, GROUP, b + r, mean + r * slots, rstd + r * slots, finish);
+        for (; r + GROUP <= n; r += GROUP)
+            norm_rows(step, m, slots, GROUP, b + r, mean + r * slots, rstd + r * slots, finish);
         for (; r < n; r++)
-            NAME(norm_rows)(step, m, slots, 1, b + r, mean + r * slots, rstd + r * slots, finish);
+            norm_rows(step, m, slots, 1, b + r, mean + r * slots, rstd + r * slots, finish);
     }
 }
 
 /* From the gradients before the activations to those of the sums, in place, with n the normalised
  * sums and d = gamma da: du = rstd (d - mean(d) - n mean(d n)). */
-INLINE void NAME(norm_gradient)(const rnnfast_norm *m, const int slots, ptrdiff_t b0, ptrdiff_t b1)
+INLINE void norm_gradient(const rnnfast_norm *m, const int slots, ptrdiff_t b0, ptrdiff_t b1)
 {
     const ptrdiff_t H = m->hidden, pitch = rnnfast_padded(H, sizeof(real));
     const real *gamma = m->gamma;
@@ -168,23 +161,23 @@ INLINE void NAME(norm_gradient)(const rnnfast_norm *m, const int slots, ptrdiff_
     }
 }
 
-static void NAME(norm_backward)(const rnnfast_norm *m, int slots, ptrdiff_t b0, ptrdiff_t b1)
+static void norm_backward(const rnnfast_norm *m, int slots, ptrdiff_t b0, ptrdiff_t b1)
 {
     if (slots == 1)
-        NAME(norm_gradient)(m, 1, b0, b1);
+        norm_gradient(m, 1, b0, b1);
     else
-        NAME(norm_gradient)(m, RNNFAST_VECTORS, b0, b1);
+        norm_gradient(m, RNNFAST_VECTORS, b0, b1);
 }
 
 /* The layer LayerNorm, whose rows are not padded. */
-static void NAME(layer_norm)(const rnnfast_layer_norm *m, ptrdiff_t b0, ptrdiff_t b1)
+static void layer_norm(const rnnfast_layer_norm *m, ptrdiff_t b0, ptrdiff_t b1)
 {
     const ptrdiff_t K = m->columns;
     for (ptrdiff_t b = b0, n; b < b1; b += n) {
         n = b1 - b < SUMS ? b1 - b : SUMS;
         const real *x = (const real *)m->x + b * K;
         real mean[SUMS], rstd[SUMS], *y = (real *)m->y + b * K;
-        NAME(statistics)(1, K, x, K, n, (real)m->eps, mean, rstd);
+        statistics(1, K, x, K, n, (real)m->eps, mean, rstd);
         memcpy((real *)m->mean + b, mean, sizeof(real) * (size_t)n);
         memcpy((real *)m->rstd + b, rstd, sizeof(real) * (size_t)n);
         for (ptrdiff_t r = 0; r < n; r++, x += K, y += K)
@@ -197,7 +190,7 @@ static void NAME(layer_norm)(const rnnfast_layer_norm *m, ptrdiff_t b0, ptrdiff_
 }
 
 /* dy and the normalised n of a row's units from u on. */
-INLINE vec NAME(row_gradient)(const rnnfast_layer_norm *m, ptrdiff_t row, ptrdiff_t u, vec *normal)
+INLINE vec row_gradient(const rnnfast_layer_norm *m, ptrdiff_t row, ptrdiff_t u, vec *normal)
 {
     const ptrdiff_t at = row * m->columns + u, left = m->columns - u;
     const real mean = ((const real *)m->mean)[row], rstd = ((const real *)m->rstd)[row];
@@ -205,7 +198,7 @@ INLINE vec NAME(row_gradient)(const rnnfast_layer_norm *m, ptrdiff_t row, ptrdif
     return load_n((const real *)m->dy + at, left);
 }
 
-static void NAME(layer_norm_backward)(const rnnfast_layer_norm *m, ptrdiff_t b0, ptrdiff_t b1)
+static void layer_norm_backward(const rnnfast_layer_norm *m, ptrdiff_t b0, ptrdiff_t b1)
 {
     enum { slots = 1 };
     const ptrdiff_t H = m->columns, pitch = 0;
@@ -220,7 +213,7 @@ static void NAME(layer_norm_backward)(const rnnfast_layer_norm *m, ptrdiff_t b0,
             EACH_VECTOR
             {
                 vec n;
-                const vec d = NAME(row_gradient)(m, b + r, at, &n) * load_n(gamma + at, left);
+                const vec d = row_gradient(m, b + r, at, &n) * load_n(gamma + at, left);
                 sums[s][v] += d;
                 products[s][v] += d * n;
             }
@@ -235,22 +228,22 @@ static void NAME(layer_norm_backward)(const rnnfast_layer_norm *m, ptrdiff_t b0,
         for (ptrdiff_t r = 0; r < rows; r++)
             for (ptrdiff_t u = 0; u < H; u += LANES) {
                 vec n;
-                const vec d = NAME(row_gradient)(m, b + r, u, &n) * load_n(gamma + u, H - u);
+                const vec d = row_gradient(m, b + r, u, &n) * load_n(gamma + u, H - u);
                 const vec dx = (d - d_mean[r] - n * dn_mean[r]) * ((const real *)m->rstd)[b + r];
                 store_n((real *)m->dx + (b + r) * H + u, dx, H - u);
             }
     }
 }
 
-static void NAME(layer_norm_columns)(const rnnfast_layer_norm *m, ptrdiff_t rows, ptrdiff_t u0,
-                                     ptrdiff_t u1)
+static void layer_norm_columns(const rnnfast_layer_norm *m, ptrdiff_t rows, ptrdiff_t u0,
+                               ptrdiff_t u1)
 {
     for (ptrdiff_t u = u0; u < u1; u += LANES) {
         real *dgamma = (real *)m->dgamma + u, *dbeta = (real *)m->dbeta + u;
         vec gamma = load_n(dgamma, u1 - u), beta = load_n(dbeta, u1 - u);
         for (ptrdiff_t row = 0; row < rows; row++) {
             vec n;
-            const vec dy = NAME(row_gradient)(m, row, u, &n);
+            const vec dy = row_gradient(m, row, u, &n);
             gamma += dy * n;
             beta += dy;
         }
@@ -258,9 +251,3 @@ static void NAME(layer_norm_columns)(const rnnfast_layer_norm *m, ptrdiff_t rows
         store_n(dbeta, beta, u1 - u);
     }
 }
-
-#undef EACH_VECTOR
-#undef EACH_PART
-#undef PART
-#undef SUMS
-#undef PARTS

@@ -1,19 +1,6 @@
 /* One table of kernels for one real type (REAL_BITS) and one instruction set (ISA, VECTOR_BYTES,
- * TILE_ROWS). Included twice by each kernels_*.c. */
-
-#define PASTE(a, b, c, d)   a##b##c##d
-#define NAME3(x, bits, isa) PASTE(x, bits, _, isa)
-#if REAL_BITS == 32
-#define NAME(x)   NAME3(x##_f, 32, ISA)
-#define LANES     (VECTOR_BYTES / 4)
-#define REAL_SQRT __builtin_sqrtf
-#else
-#define NAME(x)   NAME3(x##_f, 64, ISA)
-#define LANES     (VECTOR_BYTES / 8)
-#define REAL_SQRT __builtin_sqrt
-#endif
-#define STRING_(x) #x
-#define STRING(x)  STRING_(x)
+ * TILE_ROWS). */
+#ifdef ISA /* else it belongs to another processor */
 
 #include "vec.h"
 
@@ -28,9 +15,8 @@
 
 /* Rows at `a` times panel p of a pack with V vectors a k. Field by field, here and below: a struct
  * that is written so and read back whole makes the processor wait. */
-INLINE void NAME(rows_times_panel)(operand *op, const void *a, ptrdiff_t lda, ptrdiff_t b,
-                                   const void *weight, ptrdiff_t k, ptrdiff_t p, int V,
-                                   int panel_pitch)
+INLINE void rows_times_panel(operand *op, const void *a, ptrdiff_t lda, ptrdiff_t b,
+                             const void *weight, ptrdiff_t k, ptrdiff_t p, int V, int panel_pitch)
 {
     op->a = (const real *)a + b * lda;
     op->row = lda;
@@ -43,9 +29,9 @@ INLINE void NAME(rows_times_panel)(operand *op, const void *a, ptrdiff_t lda, pt
 }
 
 /* The same for rows of several runs, one operand a run. */
-INLINE void NAME(runs_times_panel)(operand *op, const void *a, ptrdiff_t lda, ptrdiff_t b,
-                                   ptrdiff_t n_runs, ptrdiff_t length, ptrdiff_t pitch,
-                                   const void *weight, ptrdiff_t p, int V)
+INLINE void runs_times_panel(operand *op, const void *a, ptrdiff_t lda, ptrdiff_t b,
+                             ptrdiff_t n_runs, ptrdiff_t length, ptrdiff_t pitch,
+                             const void *weight, ptrdiff_t p, int V)
 {
     const ptrdiff_t panel = n_runs * length * RNNFAST_VECTORS * LANES;
     for (ptrdiff_t i = 0; i < n_runs; i++) {
@@ -61,12 +47,12 @@ INLINE void NAME(runs_times_panel)(operand *op, const void *a, ptrdiff_t lda, pt
 }
 
 /* Takes the sums of n <= GROUP vectors, acc[e * next], to h and what else a step writes. */
-typedef void (*NAME(finish_fn))(const rnnfast_step *, int n, const group *, const vec *acc,
-                                ptrdiff_t next);
+typedef void (*finish_fn)(const rnnfast_step *, int n, const group *, const vec *acc,
+                          ptrdiff_t next);
 
 /* One vector of units, from u on, of rows from b on. */
-INLINE void NAME(finish_rows)(const rnnfast_step *s, ptrdiff_t b, ptrdiff_t rows, ptrdiff_t u,
-                              const vec *acc, NAME(finish_fn) finish)
+INLINE void finish_rows(const rnnfast_step *s, ptrdiff_t b, ptrdiff_t rows, ptrdiff_t u,
+                        const vec *acc, finish_fn finish)
 {
     ptrdiff_t r = 0;
     for (; r + GROUP <= rows; r += GROUP)
@@ -76,7 +62,7 @@ INLINE void NAME(finish_rows)(const rnnfast_step *s, ptrdiff_t b, ptrdiff_t rows
 }
 
 /* Where the sums of rows from b on start: at the bias, or at the input product. */
-INLINE origin NAME(sums_start)(const rnnfast_step *s, ptrdiff_t b, ptrdiff_t p)
+INLINE origin sums_start(const rnnfast_step *s, ptrdiff_t b, ptrdiff_t p)
 {
     const ptrdiff_t at = p * RNNFAST_VECTORS * LANES;
     return s->product ? (origin){(const real *)s->product + b * s->ldp + at, s->ldp}
@@ -84,29 +70,28 @@ INLINE origin NAME(sums_start)(const rnnfast_step *s, ptrdiff_t b, ptrdiff_t p)
 }
 
 /* What gate_sums multiplies for panel p and rows from b on: x and h, as far as they are wanted. */
-INLINE int NAME(gate_operands)(const rnnfast_step *s, const int gates, const int recurrent,
-                               ptrdiff_t b, ptrdiff_t p, int V, operand *op)
+INLINE int gate_operands(const rnnfast_step *s, const int gates, const int recurrent, ptrdiff_t b,
+                         ptrdiff_t p, int V, operand *op)
 {
     const int pitch = gates == 1 ? RNNFAST_VECTORS : gates, wanted = !s->product;
-    if (wanted) NAME(rows_times_panel)(op, s->x, s->ldx, b, s->weight_x, s->input, p, V, pitch);
+    if (wanted) rows_times_panel(op, s->x, s->ldx, b, s->weight_x, s->input, p, V, pitch);
     if (recurrent) {
         op += wanted;
-        NAME(rows_times_panel)(op, s->h, s->ldh, b, s->weight_h, s->recurrent, p, V, pitch);
+        rows_times_panel(op, s->h, s->ldh, b, s->weight_h, s->recurrent, p, V, pitch);
         op->first = gates == 3;
     }
     return wanted + recurrent;
 }
 
 /* A single row and two panels: the sums never leave the registers. */
-INLINE void NAME(one_row)(const rnnfast_step *s, const int gates, const int recurrent, ptrdiff_t b,
-                          ptrdiff_t p, NAME(finish_fn) finish)
+INLINE void one_row(const rnnfast_step *s, const int gates, const int recurrent, ptrdiff_t b,
+                    ptrdiff_t p, finish_fn finish)
 {
     const int V = gates == 1 ? RNNFAST_VECTORS : gates;
     vec acc[2 * RNNFAST_VECTORS];
     operand op[2];
-    const int n = NAME(gate_operands)(s, gates, recurrent, b, p, V, op);
-    NAME(tile)
-    (1, 2, V, RNNFAST_VECTORS, acc, RNNFAST_VECTORS, op, n, NAME(sums_start)(s, b, p), 1, NULL);
+    const int n = gate_operands(s, gates, recurrent, b, p, V, op);
+    tile(1, 2, V, RNNFAST_VECTORS, acc, RNNFAST_VECTORS, op, n, sums_start(s, b, p), 1, NULL);
     if (gates == 1) {
         for (int j = 0; j < 2; j++)
             finish(s, GROUP, &(group){b, (p + j) * V * LANES, 0, LANES}, acc + j * V, 1);
@@ -119,36 +104,34 @@ INLINE void NAME(one_row)(const rnnfast_step *s, const int gates, const int recu
  * then `finish` while the sums are in the first-level cache. gates 1: a panel is V vectors of
  * units; gates 3 (GRU): x feeds the first three of four vectors, h the last three; gates 4: both
  * feed all. */
-INLINE void NAME(gate_sums)(const rnnfast_step *s, const int gates, const int recurrent,
-                            ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t p0, ptrdiff_t p1,
-                            NAME(finish_fn) finish)
+INLINE void gate_sums(const rnnfast_step *s, const int gates, const int recurrent, ptrdiff_t b0,
+                      ptrdiff_t b1, ptrdiff_t p0, ptrdiff_t p1, finish_fn finish)
 {
     for (ptrdiff_t p = p0, P; p < p1; p += P) {
         const int V = gates == 1 ? panel_vectors(s->hidden, p) : gates;
         P = panels_together(b1 - b0, gates == 1 ? whole_panels(s->hidden, p, p1) : p1 - p);
         if (P == 2 && b1 - b0 == 1) {
-            NAME(one_row)(s, gates, recurrent, b0, p, finish);
+            one_row(s, gates, recurrent, b0, p, finish);
             continue;
         }
         for (ptrdiff_t b = b0, rows; b < b1; b += rows) {
-            rows = b1 - b < NAME(ROW_BLOCK) ? b1 - b : NAME(ROW_BLOCK);
-            vec acc[NAME(ROW_BLOCK) * RNNFAST_VECTORS];
+            rows = b1 - b < ROW_BLOCK ? b1 - b : ROW_BLOCK;
+            vec acc[ROW_BLOCK * RNNFAST_VECTORS];
             operand op[2];
-            const int n = NAME(gate_operands)(s, gates, recurrent, b, p, V, op);
-            add_products(acc, rows, P, V, gates, op, n, NAME(sums_start)(s, b, p), s->fetch);
+            const int n = gate_operands(s, gates, recurrent, b, p, V, op);
+            add_products(acc, rows, P, V, gates, op, n, sums_start(s, b, p), s->fetch);
             for (ptrdiff_t j = 0; j < P; j++) {
                 const vec *sums = acc + j * rows * RNNFAST_VECTORS;
                 ptrdiff_t u = (p + j) * (gates == 1 ? RNNFAST_VECTORS : 1) * LANES;
                 for (int v = 0; v < (gates == 1 ? V : 1); v++, u += LANES)
-                    NAME(finish_rows)(s, b, rows, u, sums + v, finish);
+                    finish_rows(s, b, rows, u, sums + v, finish);
             }
         }
     }
 }
 
 /* The vectors of a mask that go with a group's. */
-INLINE vec NAME(mask_of)(const rnnfast_backstep *s, const void *mask, ptrdiff_t ld, const group *g,
-                         int e)
+INLINE vec mask_of(const rnnfast_backstep *s, const void *mask, ptrdiff_t ld, const group *g, int e)
 {
     const ptrdiff_t b = g->b + e * g->rows, u = g->u + e * g->units;
     return load_n((const real *)mask + (s->mask_row ? s->mask_row[b] : b) * ld + u, s->hidden - u);
@@ -156,15 +139,14 @@ INLINE vec NAME(mask_of)(const rnnfast_backstep *s, const void *mask, ptrdiff_t 
 
 /* From the sums to the cell's share of dh, and of a gradient of c that waits in `carry`. A GRU's
  * carry is part of dh, so with zoneout the cell finds none. */
-INLINE void NAME(before_cell)(const rnnfast_backstep *s, const int n, const group *g, vec *dh)
+INLINE void before_cell(const rnnfast_backstep *s, const int n, const group *g, vec *dh)
 {
     if (s->drop && s->next) EACH(e)
-    dh[e] =
-        NAME(mask_of)(s, s->drop, s->ld_drop, g, e) * dh[e] + load(where(s->dh_in, s->ldd, g, e));
+    dh[e] = mask_of(s, s->drop, s->ld_drop, g, e) * dh[e] + load(where(s->dh_in, s->ldd, g, e));
     if (s->zone_h) EACH(e)
         {
             real *kept = where(s->kept_h, s->ldh, g, e), *carry = where(s->carry, s->ldk, g, e);
-            const vec share = NAME(mask_of)(s, s->zone_h, s->ld_zone_h, g, e);
+            const vec share = mask_of(s, s->zone_h, s->ld_zone_h, g, e);
             dh[e] += load(kept);
             if (s->carries_dh) {
                 dh[e] += load(carry);
@@ -176,13 +158,13 @@ INLINE void NAME(before_cell)(const rnnfast_backstep *s, const int n, const grou
     if (s->zone_c) EACH(e)
         {
             real *carry = where(s->carry, s->ldk, g, e);
-            const vec share = NAME(mask_of)(s, s->zone_c, s->ld_zone_c, g, e), dc = load(carry);
+            const vec share = mask_of(s, s->zone_c, s->ld_zone_c, g, e), dc = load(carry);
             store(where(s->kept_c, s->ldk, g, e), share * dc);
             store(carry, (1 - share) * dc);
         }
 }
 
-INLINE void NAME(after_cell)(const rnnfast_backstep *s, const int n, const group *g)
+INLINE void after_cell(const rnnfast_backstep *s, const int n, const group *g)
 {
     if (s->zone_c) EACH(e)
         {
@@ -192,23 +174,23 @@ INLINE void NAME(after_cell)(const rnnfast_backstep *s, const int n, const group
 }
 
 /* A cell's backward: dh, then `finish` takes it through the cell. */
-INLINE void NAME(cell_backward)(const rnnfast_backstep *s, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t p0,
-                                ptrdiff_t p1,
-                                void (*finish)(const rnnfast_backstep *, int n, const group *,
-                                               const vec *dh))
+INLINE void
+cell_backward(const rnnfast_backstep *s, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t p0, ptrdiff_t p1,
+              void (*finish)(const rnnfast_backstep *, int n, const group *, const vec *dh))
 {
     for (ptrdiff_t p = p0, P; p < p1; p += P) {
         const int V = panel_vectors(s->hidden, p);
         P = panels_together(b1 - b0, whole_panels(s->hidden, p, p1));
         for (ptrdiff_t b = b0, rows; b < b1; b += rows) {
-            rows = b1 - b < NAME(ROW_BLOCK) ? b1 - b : NAME(ROW_BLOCK);
-            vec acc[NAME(ROW_BLOCK) * RNNFAST_VECTORS];
+            rows = b1 - b < ROW_BLOCK ? b1 - b : ROW_BLOCK;
+            vec acc[ROW_BLOCK * RNNFAST_VECTORS];
             operand op[RNNFAST_VECTORS];
             origin start = {(const real *)s->dh_in + b * s->ldd + p * RNNFAST_VECTORS * LANES,
                             s->ldd};
             if (s->next && s->drop) start = (origin){0};
-            if (s->next) NAME(runs_times_panel)
-            (op, s->next, s->ldn, b, s->n_runs, s->run_length, s->run_pitch, s->weight_h, p, V);
+            if (s->next)
+                runs_times_panel(op, s->next, s->ldn, b, s->n_runs, s->run_length, s->run_pitch,
+                                 s->weight_h, p, V);
             add_products(acc, rows, P, V, 1, op, s->next ? (int)s->n_runs : 0, start, s->fetch);
             for (ptrdiff_t j = 0; j < P; j++)
                 for (ptrdiff_t r = 0; r < rows; r++) {
@@ -216,31 +198,31 @@ INLINE void NAME(cell_backward)(const rnnfast_backstep *s, ptrdiff_t b0, ptrdiff
                     const ptrdiff_t u = (p + j) * RNNFAST_VECTORS * LANES;
                     if (V == GROUP) {
                         const group g = {b + r, u, 0, LANES};
-                        NAME(before_cell)(s, GROUP, &g, dh);
+                        before_cell(s, GROUP, &g, dh);
                         finish(s, GROUP, &g, dh);
-                        NAME(after_cell)(s, GROUP, &g);
+                        after_cell(s, GROUP, &g);
                         continue;
                     }
                     for (int v = 0; v < V; v++) {
                         const group g = {b + r, u + v * LANES, 0, 0};
-                        NAME(before_cell)(s, 1, &g, dh + v);
+                        before_cell(s, 1, &g, dh + v);
                         finish(s, 1, &g, dh + v);
-                        NAME(after_cell)(s, 1, &g);
+                        after_cell(s, 1, &g);
                     }
                 }
         }
     }
 }
 
-INLINE void NAME(store_dh)(const rnnfast_backstep *s, const int n, const group *g, const vec *dh)
+INLINE void store_dh(const rnnfast_backstep *s, const int n, const group *g, const vec *dh)
 {
     EACH(e) store(where(s->dh, s->ldh, g, e), dh[e]);
 }
 
-static void NAME(recurrent_gradient)(const rnnfast_backstep *s, ptrdiff_t b0, ptrdiff_t b1,
-                                     ptrdiff_t p0, ptrdiff_t p1)
+static void recurrent_gradient(const rnnfast_backstep *s, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t p0,
+                               ptrdiff_t p1)
 {
-    NAME(cell_backward)(s, b0, b1, p0, p1, NAME(store_dh));
+    cell_backward(s, b0, b1, p0, p1, store_dh);
 }
 
 #include "norm.h"
@@ -249,21 +231,21 @@ static void NAME(recurrent_gradient)(const rnnfast_backstep *s, ptrdiff_t b0, pt
 /* The entries of a cell in the table. */
 #define CELL(cell, gates)                                                                          \
     _Static_assert(gates == 1 || gates == 3 || gates == 4, "gate_sums knows no other layout");     \
-    static void NAME(cell##_forward_step)(const rnnfast_step *s, ptrdiff_t b0, ptrdiff_t b1,       \
-                                          ptrdiff_t p0, ptrdiff_t p1)                              \
+    static void cell##_forward_step(const rnnfast_step *s, ptrdiff_t b0, ptrdiff_t b1,             \
+                                    ptrdiff_t p0, ptrdiff_t p1)                                    \
     {                                                                                              \
-        NAME(gate_sums)(s, gates, 1, b0, b1, p0, p1, NAME(cell##_forward));                        \
+        gate_sums(s, gates, 1, b0, b1, p0, p1, cell##_forward);                                    \
     }                                                                                              \
-    static void NAME(cell##_backward_step)(const rnnfast_backstep *s, ptrdiff_t b0, ptrdiff_t b1,  \
-                                           ptrdiff_t p0, ptrdiff_t p1)                             \
+    static void cell##_backward_step(const rnnfast_backstep *s, ptrdiff_t b0, ptrdiff_t b1,        \
+                                     ptrdiff_t p0, ptrdiff_t p1)                                   \
     {                                                                                              \
-        NAME(cell_backward)(s, b0, b1, p0, p1, NAME(cell##_backward));                             \
+        cell_backward(s, b0, b1, p0, p1, cell##_backward);                                         \
     }
 #define NORM(cell, gates)                                                                          \
-    static void NAME(cell##_norm_step)(const rnnfast_step *s, const rnnfast_norm *m, ptrdiff_t b0, \
-                                       ptrdiff_t b1)                                               \
+    static void cell##_norm_step(const rnnfast_step *s, const rnnfast_norm *m, ptrdiff_t b0,       \
+                                 ptrdiff_t b1)                                                     \
     {                                                                                              \
-        NAME(norm_forward)(s, m, gates == 1 ? 1 : RNNFAST_VECTORS, b0, b1, NAME(cell##_forward));  \
+        norm_forward(s, m, gates == 1 ? 1 : RNNFAST_VECTORS, b0, b1, cell##_forward);              \
     }
 CELL(rnn_tanh, 1)
 CELL(rnn_relu, 1)
@@ -275,17 +257,15 @@ NORM(rnn_tanh, 1)
 NORM(rnn_relu, 1)
 NORM(lstm, 4)
 NORM(gru, 3)
-#undef CELL
-#undef NORM
 
-INLINE void NAME(store_units)(const rnnfast_step *s, const int n, const group *g, const vec *acc,
-                              ptrdiff_t next)
+INLINE void store_units(const rnnfast_step *s, const int n, const group *g, const vec *acc,
+                        ptrdiff_t next)
 {
     EACH(e) store(where(s->gates, s->ldp, g, e), acc[e * next]);
 }
 
-INLINE void NAME(store_gates)(const rnnfast_step *s, const int n, const group *g, const vec *acc,
-                              ptrdiff_t next)
+INLINE void store_gates(const rnnfast_step *s, const int n, const group *g, const vec *acc,
+                        ptrdiff_t next)
 {
     EACH(e)
     {
@@ -295,25 +275,25 @@ INLINE void NAME(store_gates)(const rnnfast_step *s, const int n, const group *g
     }
 }
 
-static void NAME(input_product)(const rnnfast_step *s, int gates, ptrdiff_t b0, ptrdiff_t b1,
-                                ptrdiff_t p0, ptrdiff_t p1)
+static void input_product(const rnnfast_step *s, int gates, ptrdiff_t b0, ptrdiff_t b1,
+                          ptrdiff_t p0, ptrdiff_t p1)
 {
     if (gates == 1)
-        NAME(gate_sums)(s, 1, 0, b0, b1, p0, p1, NAME(store_units));
+        gate_sums(s, 1, 0, b0, b1, p0, p1, store_units);
     else if (gates == 3)
-        NAME(gate_sums)(s, 3, 0, b0, b1, p0, p1, NAME(store_gates));
+        gate_sums(s, 3, 0, b0, b1, p0, p1, store_gates);
     else
-        NAME(gate_sums)(s, 4, 0, b0, b1, p0, p1, NAME(store_gates));
+        gate_sums(s, 4, 0, b0, b1, p0, p1, store_gates);
 }
 
-INLINE void NAME(store_slot)(const rnnfast_step *s, const int n, const group *g, const vec *acc,
-                             ptrdiff_t next)
+INLINE void store_slot(const rnnfast_step *s, const int n, const group *g, const vec *acc,
+                       ptrdiff_t next)
 {
     EACH(e) store(where(s->gates, s->ldg, g, e), acc[e * next]);
 }
 
-INLINE void NAME(store_slots)(const rnnfast_step *s, const int n, const group *g, const vec *acc,
-                              ptrdiff_t next)
+INLINE void store_slots(const rnnfast_step *s, const int n, const group *g, const vec *acc,
+                        ptrdiff_t next)
 {
     const ptrdiff_t H = rnnfast_padded(s->hidden, sizeof(real));
     EACH(e)
@@ -321,28 +301,27 @@ INLINE void NAME(store_slots)(const rnnfast_step *s, const int n, const group *g
         store(where(s->gates, s->ldg, g, e) + v * H, acc[e * next + v]);
 }
 
-static void NAME(slot_sums)(const rnnfast_step *s, int gates, ptrdiff_t b0, ptrdiff_t b1,
-                            ptrdiff_t p0, ptrdiff_t p1)
+static void slot_sums(const rnnfast_step *s, int gates, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t p0,
+                      ptrdiff_t p1)
 {
     if (gates == 1)
-        NAME(gate_sums)(s, 1, 1, b0, b1, p0, p1, NAME(store_slot));
+        gate_sums(s, 1, 1, b0, b1, p0, p1, store_slot);
     else if (gates == 3)
-        NAME(gate_sums)(s, 3, 1, b0, b1, p0, p1, NAME(store_slots));
+        gate_sums(s, 3, 1, b0, b1, p0, p1, store_slots);
     else
-        NAME(gate_sums)(s, 4, 1, b0, b1, p0, p1, NAME(store_slots));
+        gate_sums(s, 4, 1, b0, b1, p0, p1, store_slots);
 }
 
-static void NAME(matmul)(const rnnfast_matmul *m, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t p0,
-                         ptrdiff_t p1)
+static void matmul(const rnnfast_matmul *m, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t p0, ptrdiff_t p1)
 {
     static const real zeros[RNNFAST_VECTORS * LANES];
     for (ptrdiff_t p = p0; p < p1; p++) {
         const int V = panel_vectors(m->n_out, p);
         const ptrdiff_t u = p * RNNFAST_VECTORS * LANES, n = m->n_out - u;
         for (ptrdiff_t b = b0, rows; b < b1; b += rows) {
-            rows = b1 - b < NAME(ROW_BLOCK) ? b1 - b : NAME(ROW_BLOCK);
-            vec acc[NAME(ROW_BLOCK) * RNNFAST_VECTORS];
-            real *out[NAME(ROW_BLOCK)];
+            rows = b1 - b < ROW_BLOCK ? b1 - b : ROW_BLOCK;
+            vec acc[ROW_BLOCK * RNNFAST_VECTORS];
+            real *out[ROW_BLOCK];
             origin start = {m->bias ? (const real *)m->bias + u : zeros, 0};
             if (m->accumulate) start = (origin){(const real *)acc, RNNFAST_VECTORS * LANES};
             for (ptrdiff_t r = 0; r < rows; r++) {
@@ -351,8 +330,8 @@ static void NAME(matmul)(const rnnfast_matmul *m, ptrdiff_t b0, ptrdiff_t b1, pt
                     acc[r * RNNFAST_VECTORS + v] = load_n(out[r] + v * LANES, n - v * LANES);
             }
             operand op[RNNFAST_VECTORS];
-            NAME(runs_times_panel)
-            (op, m->a, m->lda, b, m->n_runs, m->run_length, m->run_pitch, m->weight, p, V);
+            runs_times_panel(op, m->a, m->lda, b, m->n_runs, m->run_length, m->run_pitch, m->weight,
+                             p, V);
             add_products(acc, rows, 1, V, 1, op, (int)m->n_runs, start, m->fetch);
             for (ptrdiff_t r = 0; r < rows; r++)
                 for (int v = 0; v < V; v++)
@@ -361,87 +340,51 @@ static void NAME(matmul)(const rnnfast_matmul *m, ptrdiff_t b0, ptrdiff_t b1, pt
     }
 }
 
-#define STEPS(cell) NAME(cell##_forward_step), NAME(cell##_backward_step)
-#define CELL(cell)  {STEPS(cell), NAME(cell##_norm_step)}
-const rnnfast_kernels NAME(rnnfast_table) = {
+#define STEPS(cell)            cell##_forward_step, cell##_backward_step
+#define STEPS_AND_NORM(cell)   {STEPS(cell), cell##_norm_step}
+#define TABLE_NAME_(bits, isa) rnnfast_table_f##bits##_##isa
+#define TABLE_NAME(bits, isa)  TABLE_NAME_(bits, isa)
+const rnnfast_kernels TABLE_NAME(REAL_BITS, ISA) = {
     .isa = STRING(ISA),
     .itemsize = sizeof(real),
     .lanes = LANES,
     .rows = TILE_ROWS,
     .tile_bytes = TILE_ROWS * RNNFAST_VECTORS * VECTOR_BYTES,
-    .cell = {[RNNFAST_RNN_TANH] = CELL(rnn_tanh),
-             [RNNFAST_RNN_RELU] = CELL(rnn_relu),
-             [RNNFAST_LSTM] = CELL(lstm),
-             [RNNFAST_GRU] = CELL(gru),
+    .cell = {[RNNFAST_RNN_TANH] = STEPS_AND_NORM(rnn_tanh),
+             [RNNFAST_RNN_RELU] = STEPS_AND_NORM(rnn_relu),
+             [RNNFAST_LSTM] = STEPS_AND_NORM(lstm),
+             [RNNFAST_GRU] = STEPS_AND_NORM(gru),
              [RNNFAST_GRU_RESET_BEFORE] = {STEPS(gru_reset_before), NULL}},
-    .reset_forward = NAME(reset_forward_step),
-    .reset_backward = NAME(reset_backward_step),
-    .input_product = NAME(input_product),
-    .slot_sums = NAME(slot_sums),
-    .recurrent_gradient = NAME(recurrent_gradient),
-    .norm_backward = NAME(norm_backward),
-    .layer_norm = NAME(layer_norm),
-    .layer_norm_backward = NAME(layer_norm_backward),
-    .layer_norm_columns = NAME(layer_norm_columns),
-    .matmul = NAME(matmul),
-    .outer = NAME(outer),
-    .outer_add = NAME(outer_add),
-    .tiles_per_panel = NAME(tiles_per_panel),
-    .narrow = NAME(narrow),
-    .pack = NAME(pack),
-    .add = NAME(add),
-    .multiply = NAME(multiply),
-    .mask_rows = NAME(mask_rows),
-    .sum_squares = NAME(sum_squares),
-    .activate = NAME(activate),
-    .fill_mask = NAME(fill_mask),
-    .sgd = NAME(sgd),
-    .adam = NAME(adam),
-    .nadam = NAME(nadam),
-    .rmsprop = NAME(rmsprop),
-    .fma_loop = NAME(fma_loop),
-    .read_loop = NAME(read_loop),
+    .reset_forward = reset_forward_step,
+    .reset_backward = reset_backward_step,
+    .input_product = input_product,
+    .slot_sums = slot_sums,
+    .recurrent_gradient = recurrent_gradient,
+    .norm_backward = norm_backward,
+    .layer_norm = layer_norm,
+    .layer_norm_backward = layer_norm_backward,
+    .layer_norm_columns = layer_norm_columns,
+    .matmul = matmul,
+    .outer = outer,
+    .outer_add = outer_add,
+    .tiles_per_panel = tiles_per_panel,
+    .narrow = narrow,
+    .pack = pack,
+    .add = add,
+    .multiply = multiply,
+    .mask_rows = mask_rows,
+    .sum_squares = sum_squares,
+    .activate = activate,
+    .fill_mask = fill_mask,
+    .sgd = sgd,
+    .adam = adam,
+    .nadam = nadam,
+    .rmsprop = rmsprop,
+    .fma_loop = fma_loop,
+    .read_loop = read_loop,
 };
-#undef STEPS
-#undef CELL
 
-#undef PASTE
-#undef NAME3
-#undef NAME
-#undef LANES
-#undef REAL_SQRT
-#undef STRING_
-#undef STRING
-#undef real
-#undef vec
-#undef ivec
-#undef INLINE
-#undef splat
-#undef load
-#undef store
-#undef load_n
-#undef store_n
-#undef load_before
-#undef vmin
-#undef vmax
-#undef choose
-#undef sigmoid
-#undef vtanh
-#undef GROUP
-#undef EACH
-#undef group
-#undef where
-#undef operand
-#undef origin
-#undef whole_panels
-#undef panels_together
-#undef deal
-#undef add_products
-#undef LINE
-#undef FETCHES
-#undef LINE_VECTORS
-#undef first_lanes
-#undef only
-#undef line_means
-#undef UNROLL
-#undef panel_vectors
+#if defined(__clang__) && defined(TARGET)
+#pragma clang attribute pop
+#endif
+#endif

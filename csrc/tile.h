@@ -13,24 +13,22 @@ typedef struct {
     ptrdiff_t row, step;
     const real *w;
     ptrdiff_t next, pitch, n, first;
-} NAME(operand);
-#define operand NAME(operand)
+} operand;
 
 /* Where the sums of a tile's rows start: at(r)[j * 4 + v], or at zero where `at` is NULL. */
 typedef struct {
     const real *at;
     ptrdiff_t row;
-} NAME(origin);
-#define origin NAME(origin)
+} origin;
 
 #define LINE       (RNNFAST_LINE / (ptrdiff_t)sizeof(real))
 #define FETCHES(R) ((R) > 2 * TILE_ROWS / 3) /* tiles of fewer rows have no time to spare */
 
 /* An operand's products, into vectors first to first + V of the W of each panel; for each k the
  * next of the lines that start at `line` comes to the second-level cache. */
-INLINE void NAME(products)(const int R, const int P, const int V, const int W, const int first,
-                           vec s[TILE_ROWS][2 * RNNFAST_VECTORS], const operand *op,
-                           const real *line, ptrdiff_t line_step)
+INLINE void products(const int R, const int P, const int V, const int W, const int first,
+                     vec s[TILE_ROWS][2 * RNNFAST_VECTORS], const operand *op, const real *line,
+                     ptrdiff_t line_step)
 {
     const real *a = op->a, *w = op->w;
     const ptrdiff_t row = op->row, step = op->step, pitch = op->pitch, next = op->next;
@@ -58,9 +56,8 @@ INLINE void NAME(products)(const int R, const int P, const int V, const int W, c
  * Meanwhile lines that a later tile will read come to the second-level cache: those from `fetch`
  * on, if it is not NULL. Sums from zero are a weight gradient's, whose k are rows of a wide array:
  * there the next line of each row comes. */
-INLINE void NAME(tile)(const int R, const int P, const int V, const int W, vec *acc,
-                       ptrdiff_t acc_next, const operand *op, int n_op, origin start, int fresh,
-                       const real *fetch)
+INLINE void tile(const int R, const int P, const int V, const int W, vec *acc, ptrdiff_t acc_next,
+                 const operand *op, int n_op, origin start, int fresh, const real *fetch)
 {
     vec s[TILE_ROWS][2 * RNNFAST_VECTORS];
     UNROLL
@@ -76,9 +73,9 @@ INLINE void NAME(tile)(const int R, const int P, const int V, const int W, vec *
         const real *line = !start.at ? op->a + LINE : fetch ? fetch : (const real *)acc;
         const ptrdiff_t line_step = !start.at ? op->step : fetch ? LINE : 0;
         if (W > V && op->first)
-            NAME(products)(R, P, V, W, W - V, s, op, line, line_step);
+            products(R, P, V, W, W - V, s, op, line, line_step);
         else
-            NAME(products)(R, P, V, W, 0, s, op, line, line_step);
+            products(R, P, V, W, 0, s, op, line, line_step);
         if (fetch) fetch += op->n * LINE;
     }
     UNROLL
@@ -91,23 +88,21 @@ INLINE void NAME(tile)(const int R, const int P, const int V, const int W, vec *
     }
 }
 
-typedef void (*NAME(tile_fn))(vec *acc, ptrdiff_t acc_next, const operand *op, int n_op,
-                              origin start, int fresh, const real *fetch);
+typedef void (*tile_fn)(vec *acc, ptrdiff_t acc_next, const operand *op, int n_op, origin start,
+                        int fresh, const real *fetch);
 
 #define TILE(R, P, V, W)                                                                           \
-    static void NAME(tile_##R##x##P##x##V##x##W)(vec * acc, ptrdiff_t acc_next, const operand *op, \
-                                                 int n_op, origin start, int fresh,                \
-                                                 const real *fetch)                                \
+    static void tile_##R##x##P##x##V##x##W(vec *acc, ptrdiff_t acc_next, const operand *op,        \
+                                           int n_op, origin start, int fresh, const real *fetch)   \
     {                                                                                              \
-        NAME(tile)(R, P, V, W, acc, acc_next, op, n_op, start, fresh, fetch);                      \
+        tile(R, P, V, W, acc, acc_next, op, n_op, start, fresh, fetch);                            \
     }
 #define TILES(R)                                                                                   \
     TILE(R, 1, 1, 1) TILE(R, 1, 2, 2) TILE(R, 1, 3, 3) TILE(R, 1, 4, 4) TILE(R, 1, 3, 4)
 #define TWO_PANELS(R) TILE(R, 2, 4, 4) TILE(R, 2, 3, 4)
 #define TILE_NAMES(R)                                                                              \
-    {NAME(tile_##R##x1x1x1), NAME(tile_##R##x1x2x2), NAME(tile_##R##x1x3x3),                       \
-     NAME(tile_##R##x1x4x4), NAME(tile_##R##x1x3x4)}
-#define TWO_PANELS_NAMES(R) {NAME(tile_##R##x2x4x4), NAME(tile_##R##x2x3x4)}
+    {tile_##R##x1x1x1, tile_##R##x1x2x2, tile_##R##x1x3x3, tile_##R##x1x4x4, tile_##R##x1x3x4}
+#define TWO_PANELS_NAMES(R) {tile_##R##x2x4x4, tile_##R##x2x3x4}
 TILES(1)
 TILES(2)
 TILES(3)
@@ -120,65 +115,56 @@ TWO_PANELS(2)
 TWO_PANELS(3)
 #endif
 /* By rows and vectors; the last column is a GRU's. */
-static const NAME(tile_fn) NAME(tiles)[TILE_ROWS][RNNFAST_VECTORS + 1] = {
+static const tile_fn tiles[TILE_ROWS][RNNFAST_VECTORS + 1] = {
     TILE_NAMES(1), TILE_NAMES(2), TILE_NAMES(3),
 #if TILE_ROWS == 6
     TILE_NAMES(4), TILE_NAMES(5), TILE_NAMES(6),
 #endif
 };
-static const NAME(tile_fn) NAME(two_panels)[TILE_ROWS / 2][2] = {
+static const tile_fn two_panels[TILE_ROWS / 2][2] = {
     TWO_PANELS_NAMES(1),
 #if TILE_ROWS == 6
     TWO_PANELS_NAMES(2),
     TWO_PANELS_NAMES(3),
 #endif
 };
-#undef TILE
-#undef TILES
-#undef TWO_PANELS
-#undef TILE_NAMES
-#undef TWO_PANELS_NAMES
 
 /* Rows of the next tile when `left` rows are left: as even as can be (16 = 6 + 5 + 5). */
-INLINE int NAME(deal)(ptrdiff_t left)
+INLINE int deal(ptrdiff_t left)
 {
     const ptrdiff_t tiles = (left + TILE_ROWS - 1) / TILE_ROWS;
     return (int)((left + tiles - 1) / tiles);
 }
-#define deal NAME(deal)
 
 /* Vectors that panel p of a single-gate pack of n outputs holds. */
-INLINE int NAME(panel_vectors)(ptrdiff_t n, ptrdiff_t p)
+INLINE int panel_vectors(ptrdiff_t n, ptrdiff_t p)
 {
     const ptrdiff_t vectors = (n + LANES - 1) / LANES - p * RNNFAST_VECTORS;
     return (int)(vectors < RNNFAST_VECTORS ? vectors : RNNFAST_VECTORS);
 }
-#define panel_vectors NAME(panel_vectors)
 
 /* Of panels [p, p1) of such a pack, those with all four vectors. */
-INLINE ptrdiff_t NAME(whole_panels)(ptrdiff_t n, ptrdiff_t p, ptrdiff_t p1)
+INLINE ptrdiff_t whole_panels(ptrdiff_t n, ptrdiff_t p, ptrdiff_t p1)
 {
     const ptrdiff_t end = (n + LANES - 1) / LANES / RNNFAST_VECTORS;
     return (p1 < end ? p1 : end) - p;
 }
-#define whole_panels NAME(whole_panels)
 
 /* How many of these go together over `rows` rows. */
-INLINE int NAME(panels_together)(ptrdiff_t rows, ptrdiff_t whole)
+INLINE int panels_together(ptrdiff_t rows, ptrdiff_t whole)
 {
     return rows <= TILE_ROWS / 2 && whole >= 2 ? 2 : 1;
 }
-#define panels_together NAME(panels_together)
 
 /* acc (rows, 4 vectors) = origin + operands, whose `a` ends up past the last row. Of the `lines`
  * from `fetch` on, as many are fetched as there is time for. */
-INLINE void NAME(add_pass)(vec *acc, ptrdiff_t rows, int column, operand *op, int n_op,
-                           origin start, const real *fetch, ptrdiff_t lines)
+INLINE void add_pass(vec *acc, ptrdiff_t rows, int column, operand *op, int n_op, origin start,
+                     const real *fetch, ptrdiff_t lines)
 {
     for (ptrdiff_t b = 0, R; b < rows; b += R) {
         R = deal(rows - b);
-        NAME(tiles)
-        [R - 1][column](acc + b * RNNFAST_VECTORS, 0, op, n_op, start, 1, lines > 0 ? fetch : NULL);
+        tiles[R - 1][column](acc + b * RNNFAST_VECTORS, 0, op, n_op, start, 1,
+                             lines > 0 ? fetch : NULL);
         start.at += R * start.row;
         for (int i = 0; i < n_op; i++) {
             op[i].a += R * op[i].row;
@@ -193,30 +179,29 @@ INLINE void NAME(add_pass)(vec *acc, ptrdiff_t rows, int column, operand *op, in
  * so that a pass of the panel stays in the second-level cache while all rows go over it; the order
  * of each sum is the same. `fetch`: the weights do not all stay there, so each pass fetches those
  * of the next. Uses `op` up. */
-enum { NAME(DEPTH) = 32768 / VECTOR_BYTES };
+enum { DEPTH = 32768 / VECTOR_BYTES };
 
-INLINE void NAME(add_products)(vec *acc, ptrdiff_t rows, int P, int V, int gates, operand *op,
-                               int n_op, origin start, int fetch)
+INLINE void add_products(vec *acc, ptrdiff_t rows, int P, int V, int gates, operand *op, int n_op,
+                         origin start, int fetch)
 {
     const int column = gates == 3 ? RNNFAST_VECTORS : V - 1;
     if (P == 2) {
-        NAME(two_panels)
-        [rows - 1][gates == 3](acc, rows * RNNFAST_VECTORS, op, n_op, start, 1, NULL);
+        two_panels[rows - 1][gates == 3](acc, rows * RNNFAST_VECTORS, op, n_op, start, 1, NULL);
         return;
     }
     const real *next_panel = n_op ? op->w + op->next : NULL;
     ptrdiff_t total = 0, done = 0; /* of *op */
     for (int i = 0; i < n_op; i++) total += op[i].n;
-    if (total <= NAME(DEPTH)) {
-        NAME(add_pass)
-        (acc, rows, column, op, n_op, start, next_panel, fetch ? total * op->pitch / LINE : 0);
+    if (total <= DEPTH) {
+        add_pass(acc, rows, column, op, n_op, start, next_panel,
+                 fetch ? total * op->pitch / LINE : 0);
         return;
     }
     while (n_op > 0) {
         operand pass[RNNFAST_VECTORS];
         int n = 0;
         ptrdiff_t lines = 0;
-        for (ptrdiff_t left = NAME(DEPTH); n_op > 0 && left > 0 && n < RNNFAST_VECTORS; n++) {
+        for (ptrdiff_t left = DEPTH; n_op > 0 && left > 0 && n < RNNFAST_VECTORS; n++) {
             const ptrdiff_t take = op->n - done < left ? op->n - done : left;
             pass[n] = *op;
             pass[n].a += done * op->step;
@@ -227,13 +212,11 @@ INLINE void NAME(add_products)(vec *acc, ptrdiff_t rows, int P, int V, int gates
             done += take;
             if (done == op->n) op++, n_op--, done = 0;
         }
-        NAME(add_pass)
-        (acc, rows, column, pass, n, start, n_op > 0 ? op->w + done * op->pitch : next_panel,
-         fetch ? lines : 0);
+        add_pass(acc, rows, column, pass, n, start,
+                 n_op > 0 ? op->w + done * op->pitch : next_panel, fetch ? lines : 0);
         start = (origin){(const real *)acc, RNNFAST_VECTORS * LANES};
     }
 }
-#define add_products NAME(add_products)
 
 /* Rows whose sums wait between passes. */
-enum { NAME(ROW_BLOCK) = 16 * TILE_ROWS };
+enum { ROW_BLOCK = 16 * TILE_ROWS };

@@ -1,50 +1,62 @@
-/* The vector type and its few operations. No type guard: included once per real type by
- * step.h, which defines REAL_BITS, LANES and NAME. */
+/* The vector type of one instruction set (a file of isa/) and one real type (REAL_BITS), and its
+ * few operations. All kernels stand on this file. */
+#pragma once
+
+#include <math.h>
+#include <string.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#include "rnnfast.h"
+
+#define STRING_(x) #x
+#define STRING(x)  STRING_(x)
+
+/* From here on the compiler may use what TARGET lists; Clang wants its end, which table.h has. */
+#ifdef TARGET
+#if defined(__clang__)
+#define TARGET_STARTS clang attribute push(__attribute__((target(TARGET))), apply_to = function)
+_Pragma(STRING(TARGET_STARTS))
+#else
+_Pragma(STRING(GCC target(TARGET)))
+#endif
+#endif
 
 #if REAL_BITS == 32
-typedef float NAME(real);
-typedef int NAME(bits);
+    typedef float real;
+typedef int bits;
+#define LANES     (VECTOR_BYTES / 4)
+#define REAL_SQRT __builtin_sqrtf
 #else
-typedef double NAME(real);
-typedef long long NAME(bits);
+typedef double real;
+typedef long long bits;
+#define LANES     (VECTOR_BYTES / 8)
+#define REAL_SQRT __builtin_sqrt
 #endif
-#define real NAME(real)
 
-typedef real NAME(vec) __attribute__((vector_size(VECTOR_BYTES)));
-typedef NAME(bits) NAME(ivec) __attribute__((vector_size(VECTOR_BYTES)));
+typedef real vec __attribute__((vector_size(VECTOR_BYTES)));
+typedef bits ivec __attribute__((vector_size(VECTOR_BYTES)));
 /* The same vector at any address: loads and stores never fault on alignment. */
-typedef real NAME(uvec)
-    __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real)), may_alias));
-#define vec  NAME(vec)
-#define ivec NAME(ivec)
+typedef real uvec __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real)), may_alias));
 
 /* Before the compiler places arrays of vectors, so that it sees no array but registers. */
 #define UNROLL _Pragma("GCC unroll 8")
 
-#define INLINE      static inline __attribute__((always_inline))
-#define splat       NAME(splat)
-#define load        NAME(load)
-#define store       NAME(store)
-#define load_n      NAME(load_n)
-#define store_n     NAME(store_n)
-#define load_before NAME(load_before)
-#define first_lanes NAME(first_lanes)
-#define vmin        NAME(vmin)
-#define vmax        NAME(vmax)
-#define choose      NAME(choose)
+#define INLINE static inline __attribute__((always_inline))
 
 INLINE vec splat(real x) { return x - (vec){0}; /* x - 0 keeps the sign of zero, x + 0 does not */ }
 
-INLINE vec load(const real *p) { return *(const NAME(uvec) *)p; }
+INLINE vec load(const real *p) { return *(const uvec *)p; }
 
-INLINE void store(real *p, vec a) { *(NAME(uvec) *)p = a; }
+INLINE void store(real *p, vec a) { *(uvec *)p = a; }
 
 /* Lane by lane whether it is one of the first n. */
 INLINE ivec first_lanes(ptrdiff_t n)
 {
     ivec lane;
     for (int l = 0; l < LANES; l++) lane[l] = l;
-    return lane < (NAME(bits))n;
+    return lane < (bits)n;
 }
 
 /* Lane by lane m ? a : b, for a mask as comparisons make it. */
@@ -126,14 +138,6 @@ INLINE vec vmax(vec a, real bound) { return (vec)X86(max)(splat(bound), a); }
 #define EVEN_LANES 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
 #define ODD_LANES  1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
 #endif
-INLINE vec NAME(evens)(vec a, vec b) { return SHUFFLE(a, b, EVEN_LANES); }
+INLINE vec evens(vec a, vec b) { return SHUFFLE(a, b, EVEN_LANES); }
 
-INLINE vec NAME(odds)(vec a, vec b) { return SHUFFLE(a, b, ODD_LANES); }
-
-#undef SHUFFLE
-#undef EVEN_LANES
-#undef ODD_LANES
-#undef X86
-#undef X86_TYPE
-#undef X86_NAME
-#undef X86_PASTE
+INLINE vec odds(vec a, vec b) { return SHUFFLE(a, b, ODD_LANES); }

@@ -1,1 +1,0 @@
-#include "isa/avx2.h"

@@ -1,1 +1,0 @@
-#include "isa/avx512.h"

@@ -1,1 +1,0 @@
-#include "isa/baseline.h"

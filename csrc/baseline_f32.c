@@ -1,0 +1,3 @@
+#include "isa/baseline.h"
+#define REAL_BITS 32
+#include "step.h"
