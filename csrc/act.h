@@ -4,8 +4,9 @@
  * Each takes n <= GROUP vectors, x[e] in place, and goes through them operation by operation. One
  * vector is a single chain of some twenty operations; of whole chains one after the other, the
  * processor sees too few at once to be busy. */
-enum { GROUP = 4 };
-#define EACH(e) UNROLL for (int e = 0; e < n; e++)
+#pragma once
+
+#include "group.h"
 
 /* exp(y) - 1 = 2^n (1 + p) - 1 with y = n ln 2 + r, |r| <= ln 2 / 2 and p = exp(r) - 1 by a
  * polynomial, r + r^2 q(r), with q interpolated in Chebyshev nodes (mpmath.chebyfit). ln 2 is split
@@ -44,7 +45,8 @@ INLINE void exp_parts(const int n, const vec *y, vec *p, vec *scale)
     EACH(e) r[e] = r[e] - q[e] * LN2_LOW;
     EACH(e) q[e] = splat(exp_q[0]);
     UNROLL
-    for (size_t i = 1; i < sizeof exp_q / sizeof(real); i++) EACH(e) q[e] = q[e] * r[e] + exp_q[i];
+    for (size_t i = 1; i < sizeof exp_q / sizeof(real); i++)
+        EACH(e) q[e] = q[e] * r[e] + exp_q[i];
     EACH(e) scale[e] = (vec)(((ivec)scale[e] + EXP_BIAS) << MANTISSA);
     EACH(e) p[e] = r[e] * r[e];
     EACH(e) p[e] = p[e] * q[e] + r[e];
@@ -76,16 +78,4 @@ INLINE void vtanh(const int n, vec *x)
     EACH(e) y[e] = p[e] + 2;
     EACH(e) y[e] = p[e] / y[e];
     EACH(e) x[e] = (vec)((ivec)y[e] | ((ivec)x[e] & sign));
-}
-
-/* The vectors of a step that a cell takes together: vector e is that of row b + e * rows, units
- * from u + e * units on. */
-typedef struct {
-    ptrdiff_t b, u, rows, units;
-} group;
-
-/* Where array p, with ld between rows, has that vector. */
-INLINE real *where(const void *p, ptrdiff_t ld, const group *g, int e)
-{
-    return (real *)p + (g->b + e * g->rows) * ld + g->u + e * g->units;
 }

@@ -1,3 +1,3 @@
 #include "isa/baseline.h"
 #define REAL_BITS 32
-#include "step.h"
+#include "table.h"

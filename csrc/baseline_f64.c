@@ -1,3 +1,3 @@
 #include "isa/baseline.h"
 #define REAL_BITS 64
-#include "step.h"
+#include "table.h"

@@ -1,13 +1,15 @@
 /* r, z = sigmoid of x W_x + h W_h + b;  n = tanh(n_x + r n_h), n_x = x W_xn + b_xn and
  * n_h = h W_hn + b_hn;  h' = (1 - z) n + z h. Cho et al. (2014) in the form of cuDNN and PyTorch.
  * Slots: n_x (then n), r, z, n_h. */
+#pragma once
+
+#include "act.h"
 
 INLINE void gru_forward(const rnnfast_step *s, const int n, const group *g, const vec *acc,
                         ptrdiff_t next)
 {
     vec r[GROUP], z[GROUP], a[GROUP];
-    EACH(e)
-    {
+    EACH(e) {
         r[e] = acc[e * next + 1];
         z[e] = acc[e * next + 2];
     }
@@ -15,15 +17,13 @@ INLINE void gru_forward(const rnnfast_step *s, const int n, const group *g, cons
     sigmoid(n, z);
     EACH(e) a[e] = r[e] * acc[e * next + 3] + acc[e * next];
     vtanh(n, a);
-    EACH(e)
-    {
+    EACH(e) {
         const vec h = load(where(s->h_prev, s->ldh, g, e));
         store(where(s->h_out, s->ldh_out, g, e), z[e] * (h - a[e]) + a[e]);
     }
     if (s->gates) {
         const ptrdiff_t H = rnnfast_padded(s->hidden, sizeof(real));
-        EACH(e)
-        {
+        EACH(e) {
             real *gates = where(s->gates, s->ldg, g, e);
             store(gates, a[e]);
             store(gates + H, r[e]);
@@ -38,8 +38,7 @@ INLINE void gru_forward(const rnnfast_step *s, const int n, const group *g, cons
 INLINE void gru_backward(const rnnfast_backstep *s, const int n, const group *g, const vec *acc)
 {
     const ptrdiff_t H = rnnfast_padded(s->hidden, sizeof(real));
-    EACH(e)
-    {
+    EACH(e) {
         real *gates = where(s->gates, s->ldg, g, e), *carry = where(s->carry, s->ldk, g, e);
         const vec a = load(gates), r = load(gates + H), z = load(gates + 2 * H);
         const vec n_h = load(gates + 3 * H);
@@ -63,8 +62,7 @@ INLINE void reset_forward(const rnnfast_step *s, const int n, const group *g, co
     vec a[GROUP];
     EACH(e) a[e] = acc[e * next];
     sigmoid(n, a);
-    EACH(e)
-    {
+    EACH(e) {
         store(where(s->gates, s->ldg, g, e), a[e]);
         if (2 * (g->u + e * g->units) < s->hidden) /* r */
             store(where(s->h_out, s->ldh_out, g, e), a[e] * load(where(s->h, s->ldh, g, e)));
@@ -78,8 +76,7 @@ INLINE void gru_reset_before_forward(const rnnfast_step *s, const int n, const g
     vec a[GROUP];
     EACH(e) a[e] = acc[e * next];
     vtanh(n, a);
-    EACH(e)
-    {
+    EACH(e) {
         real *gates = where(s->gates, s->ldg, g, e);
         const vec z = load(gates + 2 * H), h = load(where(s->h_prev, s->ldh, g, e));
         store(where(s->h_out, s->ldh_out, g, e), z * (h - a[e]) + a[e]);
@@ -91,8 +88,7 @@ INLINE void gru_reset_before_backward(const rnnfast_backstep *s, const int n, co
                                       const vec *acc)
 {
     const ptrdiff_t H = rnnfast_padded(s->hidden, sizeof(real));
-    EACH(e)
-    {
+    EACH(e) {
         real *gates = where(s->gates, s->ldg, g, e), *carry = where(s->carry, s->ldk, g, e);
         const vec a = load(gates), z = load(gates + 2 * H);
         const vec h_prev = load(where(s->h_prev, s->ldh, g, e));
@@ -107,8 +103,7 @@ INLINE void gru_reset_before_backward(const rnnfast_backstep *s, const int n, co
 INLINE void reset_backward(const rnnfast_backstep *s, const int n, const group *g, const vec *d)
 {
     const ptrdiff_t H = rnnfast_padded(s->hidden, sizeof(real));
-    EACH(e)
-    {
+    EACH(e) {
         real *gates = where(s->gates, s->ldg, g, e), *carry = where(s->carry, s->ldk, g, e);
         const vec r = load(gates + H), h = load(where(s->h_prev, s->ldh, g, e));
         store(gates + H, d[e] * h * (r * (1 - r)));

@@ -1,12 +1,14 @@
 /* i, f, o = sigmoid, g = tanh of x W_x + h W_h + b;  c' = f c + i g;  h' = o tanh(c').
  * Hochreiter and Schmidhuber (1997) with the forget gate of Gers et al. (2000); PyTorch's LSTM. */
+#pragma once
+
+#include "act.h"
 
 INLINE void lstm_forward(const rnnfast_step *s, const int n, const group *g, const vec *acc,
                          ptrdiff_t next)
 {
     vec i[GROUP], f[GROUP], a[GROUP], o[GROUP], y[GROUP];
-    EACH(e)
-    {
+    EACH(e) {
         i[e] = acc[e * next];
         f[e] = acc[e * next + 1];
         a[e] = acc[e * next + 2];
@@ -15,8 +17,7 @@ INLINE void lstm_forward(const rnnfast_step *s, const int n, const group *g, con
     sigmoid(n, i);
     sigmoid(n, f);
     vtanh(n, a);
-    EACH(e)
-    {
+    EACH(e) {
         const vec kept = f[e] * load(where(s->c, s->ldc, g, e));
         y[e] = i[e] * a[e] + kept;
         store(where(s->c_out, s->ldc, g, e), y[e]);
@@ -26,8 +27,7 @@ INLINE void lstm_forward(const rnnfast_step *s, const int n, const group *g, con
     EACH(e) store(where(s->h_out, s->ldh_out, g, e), o[e] * y[e]);
     if (s->gates) {
         const ptrdiff_t H = rnnfast_padded(s->hidden, sizeof(real));
-        EACH(e)
-        {
+        EACH(e) {
             real *gates = where(s->gates, s->ldg, g, e);
             store(gates, i[e]);
             store(gates + H, f[e]);
@@ -45,8 +45,7 @@ INLINE void lstm_backward(const rnnfast_backstep *s, const int n, const group *g
     vec y[GROUP];
     EACH(e) y[e] = load(where(s->c, s->ldc, g, e));
     vtanh(n, y);
-    EACH(e)
-    {
+    EACH(e) {
         real *gates = where(s->gates, s->ldg, g, e), *carry = where(s->carry, s->ldk, g, e);
         const vec i = load(gates), f = load(gates + H), a = load(gates + 2 * H),
                   o = load(gates + 3 * H);

@@ -1,4 +1,7 @@
 /* h' = f(x W_x + h W_h + b), f = tanh or relu. Elman (1990); PyTorch's RNN. */
+#pragma once
+
+#include "act.h"
 
 INLINE void rnn_tanh_forward(const rnnfast_step *s, const int n, const group *g, const vec *acc,
                              ptrdiff_t next)
@@ -12,8 +15,7 @@ INLINE void rnn_tanh_forward(const rnnfast_step *s, const int n, const group *g,
 /* dgate = dh f'(gate), from h = f(gate) */
 INLINE void rnn_tanh_backward(const rnnfast_backstep *s, const int n, const group *g, const vec *dh)
 {
-    EACH(e)
-    {
+    EACH(e) {
         const vec h = load(where(s->h, s->ldh, g, e));
         store(where(s->gates, s->ldg, g, e), dh[e] * (1 - h * h));
     }
@@ -27,8 +29,7 @@ INLINE void rnn_relu_forward(const rnnfast_step *s, const int n, const group *g,
 
 INLINE void rnn_relu_backward(const rnnfast_backstep *s, const int n, const group *g, const vec *dh)
 {
-    EACH(e)
-    {
+    EACH(e) {
         const vec h = load(where(s->h, s->ldh, g, e));
         store(where(s->gates, s->ldg, g, e), choose(h <= 0, (vec){0}, dh[e]));
     }

@@ -4,6 +4,10 @@
  *
  * A row takes whole groups: a line of counters gives word 0 of each, then word 1 of each, and so
  * on, whatever the width of a vector. */
+#pragma once
+
+#include "vec.h"
+
 enum { WORD_LANES = VECTOR_BYTES / 4, WORD_LINE = RNNFAST_LINE / 4 };
 typedef unsigned words __attribute__((vector_size(VECTOR_BYTES)));
 
@@ -70,6 +74,21 @@ static void fill_mask(const rnnfast_mask *m, ptrdiff_t g0, ptrdiff_t g1)
                 mask_numbers(m, drawn, out + g * N, N);
             else
                 mask_numbers(m, drawn, out + g * N, left);
+        }
+    }
+}
+
+static void mask_rows(const rnnfast_masked *m, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t u0,
+                      ptrdiff_t u1)
+{
+    for (ptrdiff_t b = b0; b < b1; b++) {
+        const real *mask = (const real *)m->mask + (m->mask_row ? m->mask_row[b] : b) * m->ldm;
+        for (ptrdiff_t u = u0; u < u1; u += LANES) {
+            const ptrdiff_t at = b * m->ld + u;
+            const vec share = load_n(mask + u, m->columns - u);
+            vec x = load((const real *)m->fresh + at);
+            x = m->old ? share * load((const real *)m->old + at) + (1 - share) * x : share * x;
+            store((real *)m->to + at, x);
         }
     }
 }

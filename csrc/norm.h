@@ -3,6 +3,10 @@
  *
  * The partial sums of a slot fill one cache line whatever the width of a vector, and are added in
  * one fixed order: so all instruction sets with fused multiply-adds give the same bits. */
+#pragma once
+
+#include "step.h"
+
 enum {
     LINE_VECTORS = RNNFAST_LINE / VECTOR_BYTES,
     SUMS = 64, /* of so many rows and slots that are added up together */
@@ -83,13 +87,13 @@ INLINE void norm_rows(const rnnfast_step *step, const rnnfast_norm *m, const int
     for (ptrdiff_t u = 0; u < H; u += LANES) {
         vec acc[GROUP * RNNFAST_VECTORS];
         EACH(e)
-        for (int s = 0; s < slots; s++) {
-            const ptrdiff_t at = s * pitch + u;
-            real *sum = normal + e * m->ld + at;
-            const vec y = (load(sum) - mean[e * slots + s]) * rstd[e * slots + s];
-            store(sum, y);
-            acc[e * RNNFAST_VECTORS + s] = load(gamma + at) * y + load(beta + at);
-        }
+            for (int s = 0; s < slots; s++) {
+                const ptrdiff_t at = s * pitch + u;
+                real *sum = normal + e * m->ld + at;
+                const vec y = (load(sum) - mean[e * slots + s]) * rstd[e * slots + s];
+                store(sum, y);
+                acc[e * RNNFAST_VECTORS + s] = load(gamma + at) * y + load(beta + at);
+            }
         finish(step, n, &(group){b, u, 1, 0}, acc, RNNFAST_VECTORS);
     }
 }

@@ -246,7 +246,7 @@ typedef struct {
     /* y[i] = f(x[i]); f 0: sigmoid, 1: tanh. y may be x. */
     void (*activate)(int f, const void *x, void *y, ptrdiff_t n);
     void (*fill_mask)(const rnnfast_mask *, ptrdiff_t g0, ptrdiff_t g1); /* groups [g0, g1) */
-    /* Fused optimiser updates on [i0, i1): see dense.h. */
+    /* Fused optimiser updates on [i0, i1): see optim.h. */
     void (*sgd)(void *param, const void *grad, void *velocity, ptrdiff_t i0, ptrdiff_t i1,
                 double lr, double momentum, double weight_decay, int nesterov);
     void (*adam)(void *param, const void *grad, void *m, void *v, ptrdiff_t i0, ptrdiff_t i1,

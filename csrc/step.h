@@ -1,50 +1,8 @@
-/* One table of kernels for one real type (REAL_BITS) and one instruction set (ISA, VECTOR_BYTES,
- * TILE_ROWS). */
-#ifdef ISA /* else it belongs to another processor */
+/* A step of a cell: its products, then its equations. */
+#pragma once
 
-#include "vec.h"
-
-#include "act.h"
-
+#include "group.h"
 #include "tile.h"
-
-#include "cell_gru.h"
-#include "cell_lstm.h"
-#include "cell_rnn.h"
-#include "gradient.h"
-
-/* Rows at `a` times panel p of a pack with V vectors a k. Field by field, here and below: a struct
- * that is written so and read back whole makes the processor wait. */
-INLINE void rows_times_panel(operand *op, const void *a, ptrdiff_t lda, ptrdiff_t b,
-                             const void *weight, ptrdiff_t k, ptrdiff_t p, int V, int panel_pitch)
-{
-    op->a = (const real *)a + b * lda;
-    op->row = lda;
-    op->step = 1;
-    op->next = k * panel_pitch * LANES;
-    op->w = (const real *)weight + p * op->next;
-    op->pitch = V * LANES;
-    op->n = k;
-    op->first = 0;
-}
-
-/* The same for rows of several runs, one operand a run. */
-INLINE void runs_times_panel(operand *op, const void *a, ptrdiff_t lda, ptrdiff_t b,
-                             ptrdiff_t n_runs, ptrdiff_t length, ptrdiff_t pitch,
-                             const void *weight, ptrdiff_t p, int V)
-{
-    const ptrdiff_t panel = n_runs * length * RNNFAST_VECTORS * LANES;
-    for (ptrdiff_t i = 0; i < n_runs; i++) {
-        op[i].a = (const real *)a + b * lda + i * pitch;
-        op[i].row = lda;
-        op[i].step = 1;
-        op[i].w = (const real *)weight + p * panel + i * length * V * LANES;
-        op[i].next = panel;
-        op[i].pitch = V * LANES;
-        op[i].n = length;
-        op[i].first = 0;
-    }
-}
 
 /* Takes the sums of n <= GROUP vectors, acc[e * next], to h and what else a step writes. */
 typedef void (*finish_fn)(const rnnfast_step *, int n, const group *, const vec *acc,
@@ -130,6 +88,59 @@ INLINE void gate_sums(const rnnfast_step *s, const int gates, const int recurren
     }
 }
 
+INLINE void store_units(const rnnfast_step *s, const int n, const group *g, const vec *acc,
+                        ptrdiff_t next)
+{
+    EACH(e) store(where(s->gates, s->ldp, g, e), acc[e * next]);
+}
+
+INLINE void store_gates(const rnnfast_step *s, const int n, const group *g, const vec *acc,
+                        ptrdiff_t next)
+{
+    EACH(e) {
+        real *product = (real *)s->gates + (g->b + e * g->rows) * s->ldp +
+                        (g->u + e * g->units) * RNNFAST_VECTORS;
+        for (int v = 0; v < RNNFAST_VECTORS; v++) store(product + v * LANES, acc[e * next + v]);
+    }
+}
+
+static void input_product(const rnnfast_step *s, int gates, ptrdiff_t b0, ptrdiff_t b1,
+                          ptrdiff_t p0, ptrdiff_t p1)
+{
+    if (gates == 1)
+        gate_sums(s, 1, 0, b0, b1, p0, p1, store_units);
+    else if (gates == 3)
+        gate_sums(s, 3, 0, b0, b1, p0, p1, store_gates);
+    else
+        gate_sums(s, 4, 0, b0, b1, p0, p1, store_gates);
+}
+
+INLINE void store_slot(const rnnfast_step *s, const int n, const group *g, const vec *acc,
+                       ptrdiff_t next)
+{
+    EACH(e) store(where(s->gates, s->ldg, g, e), acc[e * next]);
+}
+
+INLINE void store_slots(const rnnfast_step *s, const int n, const group *g, const vec *acc,
+                        ptrdiff_t next)
+{
+    const ptrdiff_t H = rnnfast_padded(s->hidden, sizeof(real));
+    EACH(e)
+        for (int v = 0; v < RNNFAST_VECTORS; v++)
+            store(where(s->gates, s->ldg, g, e) + v * H, acc[e * next + v]);
+}
+
+static void slot_sums(const rnnfast_step *s, int gates, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t p0,
+                      ptrdiff_t p1)
+{
+    if (gates == 1)
+        gate_sums(s, 1, 1, b0, b1, p0, p1, store_slot);
+    else if (gates == 3)
+        gate_sums(s, 3, 1, b0, b1, p0, p1, store_slots);
+    else
+        gate_sums(s, 4, 1, b0, b1, p0, p1, store_slots);
+}
+
 /* The vectors of a mask that go with a group's. */
 INLINE vec mask_of(const rnnfast_backstep *s, const void *mask, ptrdiff_t ld, const group *g, int e)
 {
@@ -141,10 +152,12 @@ INLINE vec mask_of(const rnnfast_backstep *s, const void *mask, ptrdiff_t ld, co
  * carry is part of dh, so with zoneout the cell finds none. */
 INLINE void before_cell(const rnnfast_backstep *s, const int n, const group *g, vec *dh)
 {
-    if (s->drop && s->next) EACH(e)
-    dh[e] = mask_of(s, s->drop, s->ld_drop, g, e) * dh[e] + load(where(s->dh_in, s->ldd, g, e));
-    if (s->zone_h) EACH(e)
-        {
+    if (s->drop && s->next)
+        EACH(e)
+            dh[e] =
+                mask_of(s, s->drop, s->ld_drop, g, e) * dh[e] + load(where(s->dh_in, s->ldd, g, e));
+    if (s->zone_h)
+        EACH(e) {
             real *kept = where(s->kept_h, s->ldh, g, e), *carry = where(s->carry, s->ldk, g, e);
             const vec share = mask_of(s, s->zone_h, s->ld_zone_h, g, e);
             dh[e] += load(kept);
@@ -155,8 +168,8 @@ INLINE void before_cell(const rnnfast_backstep *s, const int n, const group *g, 
             store(kept, share * dh[e]);
             dh[e] *= 1 - share;
         }
-    if (s->zone_c) EACH(e)
-        {
+    if (s->zone_c)
+        EACH(e) {
             real *carry = where(s->carry, s->ldk, g, e);
             const vec share = mask_of(s, s->zone_c, s->ld_zone_c, g, e), dc = load(carry);
             store(where(s->kept_c, s->ldk, g, e), share * dc);
@@ -166,8 +179,8 @@ INLINE void before_cell(const rnnfast_backstep *s, const int n, const group *g, 
 
 INLINE void after_cell(const rnnfast_backstep *s, const int n, const group *g)
 {
-    if (s->zone_c) EACH(e)
-        {
+    if (s->zone_c)
+        EACH(e) {
             real *carry = where(s->carry, s->ldk, g, e);
             store(carry, load(carry) + load(where(s->kept_c, s->ldk, g, e)));
         }
@@ -224,167 +237,3 @@ static void recurrent_gradient(const rnnfast_backstep *s, ptrdiff_t b0, ptrdiff_
 {
     cell_backward(s, b0, b1, p0, p1, store_dh);
 }
-
-#include "norm.h"
-#include "masks.h"
-
-/* The entries of a cell in the table. */
-#define CELL(cell, gates)                                                                          \
-    _Static_assert(gates == 1 || gates == 3 || gates == 4, "gate_sums knows no other layout");     \
-    static void cell##_forward_step(const rnnfast_step *s, ptrdiff_t b0, ptrdiff_t b1,             \
-                                    ptrdiff_t p0, ptrdiff_t p1)                                    \
-    {                                                                                              \
-        gate_sums(s, gates, 1, b0, b1, p0, p1, cell##_forward);                                    \
-    }                                                                                              \
-    static void cell##_backward_step(const rnnfast_backstep *s, ptrdiff_t b0, ptrdiff_t b1,        \
-                                     ptrdiff_t p0, ptrdiff_t p1)                                   \
-    {                                                                                              \
-        cell_backward(s, b0, b1, p0, p1, cell##_backward);                                         \
-    }
-#define NORM(cell, gates)                                                                          \
-    static void cell##_norm_step(const rnnfast_step *s, const rnnfast_norm *m, ptrdiff_t b0,       \
-                                 ptrdiff_t b1)                                                     \
-    {                                                                                              \
-        norm_forward(s, m, gates == 1 ? 1 : RNNFAST_VECTORS, b0, b1, cell##_forward);              \
-    }
-CELL(rnn_tanh, 1)
-CELL(rnn_relu, 1)
-CELL(lstm, 4)
-CELL(gru, 3)
-CELL(gru_reset_before, 1)
-CELL(reset, 1)
-NORM(rnn_tanh, 1)
-NORM(rnn_relu, 1)
-NORM(lstm, 4)
-NORM(gru, 3)
-
-INLINE void store_units(const rnnfast_step *s, const int n, const group *g, const vec *acc,
-                        ptrdiff_t next)
-{
-    EACH(e) store(where(s->gates, s->ldp, g, e), acc[e * next]);
-}
-
-INLINE void store_gates(const rnnfast_step *s, const int n, const group *g, const vec *acc,
-                        ptrdiff_t next)
-{
-    EACH(e)
-    {
-        real *product = (real *)s->gates + (g->b + e * g->rows) * s->ldp +
-                        (g->u + e * g->units) * RNNFAST_VECTORS;
-        for (int v = 0; v < RNNFAST_VECTORS; v++) store(product + v * LANES, acc[e * next + v]);
-    }
-}
-
-static void input_product(const rnnfast_step *s, int gates, ptrdiff_t b0, ptrdiff_t b1,
-                          ptrdiff_t p0, ptrdiff_t p1)
-{
-    if (gates == 1)
-        gate_sums(s, 1, 0, b0, b1, p0, p1, store_units);
-    else if (gates == 3)
-        gate_sums(s, 3, 0, b0, b1, p0, p1, store_gates);
-    else
-        gate_sums(s, 4, 0, b0, b1, p0, p1, store_gates);
-}
-
-INLINE void store_slot(const rnnfast_step *s, const int n, const group *g, const vec *acc,
-                       ptrdiff_t next)
-{
-    EACH(e) store(where(s->gates, s->ldg, g, e), acc[e * next]);
-}
-
-INLINE void store_slots(const rnnfast_step *s, const int n, const group *g, const vec *acc,
-                        ptrdiff_t next)
-{
-    const ptrdiff_t H = rnnfast_padded(s->hidden, sizeof(real));
-    EACH(e)
-    for (int v = 0; v < RNNFAST_VECTORS; v++)
-        store(where(s->gates, s->ldg, g, e) + v * H, acc[e * next + v]);
-}
-
-static void slot_sums(const rnnfast_step *s, int gates, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t p0,
-                      ptrdiff_t p1)
-{
-    if (gates == 1)
-        gate_sums(s, 1, 1, b0, b1, p0, p1, store_slot);
-    else if (gates == 3)
-        gate_sums(s, 3, 1, b0, b1, p0, p1, store_slots);
-    else
-        gate_sums(s, 4, 1, b0, b1, p0, p1, store_slots);
-}
-
-static void matmul(const rnnfast_matmul *m, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t p0, ptrdiff_t p1)
-{
-    static const real zeros[RNNFAST_VECTORS * LANES];
-    for (ptrdiff_t p = p0; p < p1; p++) {
-        const int V = panel_vectors(m->n_out, p);
-        const ptrdiff_t u = p * RNNFAST_VECTORS * LANES, n = m->n_out - u;
-        for (ptrdiff_t b = b0, rows; b < b1; b += rows) {
-            rows = b1 - b < ROW_BLOCK ? b1 - b : ROW_BLOCK;
-            vec acc[ROW_BLOCK * RNNFAST_VECTORS];
-            real *out[ROW_BLOCK];
-            origin start = {m->bias ? (const real *)m->bias + u : zeros, 0};
-            if (m->accumulate) start = (origin){(const real *)acc, RNNFAST_VECTORS * LANES};
-            for (ptrdiff_t r = 0; r < rows; r++) {
-                out[r] = (real *)m->out + (m->out_row ? m->out_row[b + r] : b + r) * m->ldo + u;
-                for (int v = 0; v < V && m->accumulate; v++)
-                    acc[r * RNNFAST_VECTORS + v] = load_n(out[r] + v * LANES, n - v * LANES);
-            }
-            operand op[RNNFAST_VECTORS];
-            runs_times_panel(op, m->a, m->lda, b, m->n_runs, m->run_length, m->run_pitch, m->weight,
-                             p, V);
-            add_products(acc, rows, 1, V, 1, op, (int)m->n_runs, start, m->fetch);
-            for (ptrdiff_t r = 0; r < rows; r++)
-                for (int v = 0; v < V; v++)
-                    store_n(out[r] + v * LANES, acc[r * RNNFAST_VECTORS + v], n - v * LANES);
-        }
-    }
-}
-
-#define STEPS(cell)            cell##_forward_step, cell##_backward_step
-#define STEPS_AND_NORM(cell)   {STEPS(cell), cell##_norm_step}
-#define TABLE_NAME_(bits, isa) rnnfast_table_f##bits##_##isa
-#define TABLE_NAME(bits, isa)  TABLE_NAME_(bits, isa)
-const rnnfast_kernels TABLE_NAME(REAL_BITS, ISA) = {
-    .isa = STRING(ISA),
-    .itemsize = sizeof(real),
-    .lanes = LANES,
-    .rows = TILE_ROWS,
-    .tile_bytes = TILE_ROWS * RNNFAST_VECTORS * VECTOR_BYTES,
-    .cell = {[RNNFAST_RNN_TANH] = STEPS_AND_NORM(rnn_tanh),
-             [RNNFAST_RNN_RELU] = STEPS_AND_NORM(rnn_relu),
-             [RNNFAST_LSTM] = STEPS_AND_NORM(lstm),
-             [RNNFAST_GRU] = STEPS_AND_NORM(gru),
-             [RNNFAST_GRU_RESET_BEFORE] = {STEPS(gru_reset_before), NULL}},
-    .reset_forward = reset_forward_step,
-    .reset_backward = reset_backward_step,
-    .input_product = input_product,
-    .slot_sums = slot_sums,
-    .recurrent_gradient = recurrent_gradient,
-    .norm_backward = norm_backward,
-    .layer_norm = layer_norm,
-    .layer_norm_backward = layer_norm_backward,
-    .layer_norm_columns = layer_norm_columns,
-    .matmul = matmul,
-    .outer = outer,
-    .outer_add = outer_add,
-    .tiles_per_panel = tiles_per_panel,
-    .narrow = narrow,
-    .pack = pack,
-    .add = add,
-    .multiply = multiply,
-    .mask_rows = mask_rows,
-    .sum_squares = sum_squares,
-    .activate = activate,
-    .fill_mask = fill_mask,
-    .sgd = sgd,
-    .adam = adam,
-    .nadam = nadam,
-    .rmsprop = rmsprop,
-    .fma_loop = fma_loop,
-    .read_loop = read_loop,
-};
-
-#if defined(__clang__) && defined(TARGET)
-#pragma clang attribute pop
-#endif
-#endif

@@ -5,6 +5,9 @@
  * Each element is one chain of multiply-adds, fused where the instruction set can, in the order of
  * the operands and of k, whatever the tile's size: so results depend neither on threads nor on how
  * rows were dealt to tiles. */
+#pragma once
+
+#include "vec.h"
 
 /* acc[j][r][first + v] += sum over n of a[r * row + n * step]
  *                                   * w[j * next + n * pitch + v * LANES + lane] */
@@ -220,3 +223,36 @@ INLINE void add_products(vec *acc, ptrdiff_t rows, int P, int V, int gates, oper
 
 /* Rows whose sums wait between passes. */
 enum { ROW_BLOCK = 16 * TILE_ROWS };
+
+/* Rows at `a` times panel p of a pack with V vectors a k. Field by field, here and below: a struct
+ * that is written so and read back whole makes the processor wait. */
+INLINE void rows_times_panel(operand *op, const void *a, ptrdiff_t lda, ptrdiff_t b,
+                             const void *weight, ptrdiff_t k, ptrdiff_t p, int V, int panel_pitch)
+{
+    op->a = (const real *)a + b * lda;
+    op->row = lda;
+    op->step = 1;
+    op->next = k * panel_pitch * LANES;
+    op->w = (const real *)weight + p * op->next;
+    op->pitch = V * LANES;
+    op->n = k;
+    op->first = 0;
+}
+
+/* The same for rows of several runs, one operand a run. */
+INLINE void runs_times_panel(operand *op, const void *a, ptrdiff_t lda, ptrdiff_t b,
+                             ptrdiff_t n_runs, ptrdiff_t length, ptrdiff_t pitch,
+                             const void *weight, ptrdiff_t p, int V)
+{
+    const ptrdiff_t panel = n_runs * length * RNNFAST_VECTORS * LANES;
+    for (ptrdiff_t i = 0; i < n_runs; i++) {
+        op[i].a = (const real *)a + b * lda + i * pitch;
+        op[i].row = lda;
+        op[i].step = 1;
+        op[i].w = (const real *)weight + p * panel + i * length * V * LANES;
+        op[i].next = panel;
+        op[i].pitch = V * LANES;
+        op[i].n = length;
+        op[i].first = 0;
+    }
+}

@@ -141,3 +141,10 @@ INLINE vec vmax(vec a, real bound) { return (vec)X86(max)(splat(bound), a); }
 INLINE vec evens(vec a, vec b) { return SHUFFLE(a, b, EVEN_LANES); }
 
 INLINE vec odds(vec a, vec b) { return SHUFFLE(a, b, ODD_LANES); }
+
+INLINE vec square_root(vec a)
+{
+    vec y;
+    for (int l = 0; l < LANES; l++) y[l] = REAL_SQRT(a[l]);
+    return y;
+}

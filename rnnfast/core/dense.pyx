@@ -555,7 +555,7 @@ def layer_norm_backward(x, gamma, mean, rstd, dy, dx, dgamma, dbeta):
         _layer_norm_backward_share(_table(typenum), &m, N)
 
 
-# ---- optimisers: csrc/dense.h has the formulas, torch.optim's. Arrays of any shape
+# ---- optimisers: csrc/optim.h has the formulas, torch.optim's. Arrays of any shape
 
 def sgd(param, grad, velocity, double lr, double momentum, double weight_decay, bint nesterov):
     """Update `param` and `velocity`, None without momentum, in place."""

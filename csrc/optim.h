@@ -1,0 +1,90 @@
+/* Optimiser updates. */
+#pragma once
+
+#include "vec.h"
+
+/* v = momentum v + g;  p -= lr v, or lr (g + momentum v) after Nesterov; g = grad + weight_decay p.
+ * As torch.optim.SGD. velocity NULL: no momentum. */
+static void sgd(void *param, const void *grad, void *velocity, ptrdiff_t i0, ptrdiff_t i1,
+                double lr, double momentum, double weight_decay, int nesterov)
+{
+    for (ptrdiff_t i = i0; i < i1; i += LANES) {
+        real *p = (real *)param + i;
+        const vec w = load_n(p, i1 - i);
+        vec g = load_n((const real *)grad + i, i1 - i) + (real)weight_decay * w;
+        if (velocity) {
+            real *v = (real *)velocity + i;
+            const vec step = (real)momentum * load_n(v, i1 - i) + g;
+            store_n(v, step, i1 - i);
+            g = nesterov ? (real)momentum * step + g : step;
+        }
+        store_n(p, w - (real)lr * g, i1 - i);
+    }
+}
+
+/* p = decay p - (rate m + direct g) / (root sqrt(v) + eps) with the running means m of g and v of
+ * its square; g = grad + coupled p. */
+INLINE void moments(void *param, const void *grad, void *m, void *v, ptrdiff_t i0, ptrdiff_t i1,
+                    double beta1, double beta2, double eps, real root, real coupled, real decay,
+                    real rate, real direct)
+{
+    for (ptrdiff_t i = i0; i < i1; i += LANES) {
+        real *p = (real *)param + i, *mean = (real *)m + i, *square = (real *)v + i;
+        const vec w = load_n(p, i1 - i);
+        const vec g = load_n((const real *)grad + i, i1 - i) + coupled * w;
+        const vec old = load_n(mean, i1 - i);
+        const vec a = (real)(1 - beta1) * (g - old) + old;
+        const vec gg = (real)(1 - beta2) * g * g;
+        const vec s = (real)beta2 * load_n(square, i1 - i) + gg;
+        store_n(mean, a, i1 - i);
+        store_n(square, s, i1 - i);
+        const vec step = rate * a + direct * g;
+        store_n(p, decay * w - step / (square_root(s) * root + (real)eps), i1 - i);
+    }
+}
+
+/* Kingma and Ba (2015), bias corrected; decoupled: Loshchilov and Hutter (2019). As torch.optim. */
+static void adam(void *param, const void *grad, void *m, void *v, ptrdiff_t i0, ptrdiff_t i1,
+                 double lr, double beta1, double beta2, double eps, double weight_decay,
+                 int decoupled, double step)
+{
+    const real rate = (real)(lr / (1 - pow(beta1, step)));
+    const real root = (real)(1 / sqrt(1 - pow(beta2, step)));
+    const real decay = (real)(decoupled ? 1 - lr * weight_decay : 1);
+    const real coupled = (real)(decoupled ? 0 : weight_decay);
+    moments(param, grad, m, v, i0, i1, beta1, beta2, eps, root, coupled, decay, rate, 0);
+}
+
+/* Dozat (2016). As torch.optim.NAdam. */
+static void nadam(void *param, const void *grad, void *m, void *v, ptrdiff_t i0, ptrdiff_t i1,
+                  double lr, double beta1, double beta2, double eps, double weight_decay, double mu,
+                  double next_mu, double product, double step)
+{
+    const real rate = (real)(lr * next_mu / (1 - product * next_mu));
+    const real direct = (real)(lr * (1 - mu) / (1 - product));
+    const real root = (real)(1 / sqrt(1 - pow(beta2, step)));
+    const real coupled = (real)weight_decay;
+    moments(param, grad, m, v, i0, i1, beta1, beta2, eps, root, coupled, 1, rate, direct);
+}
+
+/* Tieleman and Hinton (2012), not centred. As torch.optim.RMSprop. velocity NULL: no momentum. */
+static void rmsprop(void *param, const void *grad, void *square_avg, void *velocity, ptrdiff_t i0,
+                    ptrdiff_t i1, double lr, double alpha, double eps, double momentum,
+                    double weight_decay)
+{
+    for (ptrdiff_t i = i0; i < i1; i += LANES) {
+        real *p = (real *)param + i, *square = (real *)square_avg + i;
+        const vec w = load_n(p, i1 - i);
+        const vec g = load_n((const real *)grad + i, i1 - i) + (real)weight_decay * w;
+        const vec gg = (real)(1 - alpha) * g * g;
+        const vec s = (real)alpha * load_n(square, i1 - i) + gg;
+        store_n(square, s, i1 - i);
+        vec step = g / (square_root(s) + (real)eps);
+        if (velocity) {
+            real *v = (real *)velocity + i;
+            step = (real)momentum * load_n(v, i1 - i) + step;
+            store_n(v, step, i1 - i);
+        }
+        store_n(p, w - (real)lr * step, i1 - i);
+    }
+}
