@@ -66,6 +66,7 @@ KERNELS = 9, 5
 LONGEST, LEFT = 512, 64  # steps behind the first convolution, and before the recurrent layer
 MOST_NUMBERS = 1000  # of a series, for a readout that is linear in all of them
 READ = 2000  # samples that the readout is solved for at most
+ROWS = 64  # samples of which numbers are made at a time
 LABEL_SMOOTHING = 0.1  # of the default loss, against a network too sure of what it learnt by heart
 LEAST_SAMPLES = 12  # fewer tell nothing of what either reader is worth
 PROBE = 3  # one part in so many is
@@ -156,13 +157,7 @@ class Solved(NamedTuple):
 
 
 def solve_readout(
-    owner: Any,
-    added: Add,
-    x: Array,
-    lengths: Array | None,
-    target: Array,
-    weight: Array | None,
-    some: Array,
+    owner: Any, added: Add, take: Any, target: Array, weight: Array | None, some: Array
 ) -> Solved:
     """Solve the readout of the fixed convolutions.
 
@@ -171,8 +166,8 @@ def solve_readout(
     owner : SequenceEstimator
     added : Add
         Of `default_layers`.
-    x : (N, T, ...) array
-    lengths : (N,) array of int, or None
+    take : callable
+        As of `Batches`, of N samples.
     target : (N, ...) array
     weight : (N,) array, or None
     some : (n,) array of int
@@ -182,14 +177,22 @@ def solve_readout(
     some = some if weight is None else some[weight[some] > 0.0]
     if len(some) > READ:
         some = rng.choice(some, READ, replace=False)
-    n, w = (None if each is None else each[some] for each in (lengths, weight))
+    w = None if weight is None else weight[some]
     reader: Any = added.layers[0]
     rocket, exact = (reader.layers[0] if owner._linear else reader).layers
-    inputs, targets = owner._prepared(x[some]), owner._scores(target[some])
-    features = rocket.learn(inputs, n)
+    targets = owner._scores(target[some])
+
+    def of(samples: Array) -> tuple[Array, Array | None]:
+        x, _, *n = take(some[samples])
+        return x, n[0] if n else None
+
+    kernel = reader.layers[1].layers[0].params["weight"] if owner._linear else None
+    numbers = 0 if kernel is None else kernel[0].size
+    z = np.empty((len(some), rocket.out_size + numbers), np.float32)
+    features = rocket.learn_from(of, len(some), z[:, : rocket.out_size])
     solved = readout.ridge(features, targets, w)
     if owner._linear:
-        solved = _with_linear(reader, inputs, features, targets, w, solved)
+        solved = _with_linear(reader, of, z, targets, w, solved)
     factor = 1.0
     if owner._told_by_scores:
         loss = owner._loss()
@@ -205,27 +208,30 @@ def solve_readout(
 
 
 def _with_linear(
-    reader: Any, x: Array, features: Array, targets: Array, w: Array | None, alone: Any
+    reader: Any, of: Any, z: Array, targets: Array, w: Array | None, alone: Any
 ) -> Any:
     """Return the readout of least leave-one-out error: of features, all numbers of series, or both.
 
     Sets the weights of the linear reader, in whose bias stands what the means of its numbers cost,
-    and all of the bias where it is the only one.
+    and all of the bias where it is the only one. `z` has the features, and room for the numbers.
     """
-    numbers = x.reshape(len(x), -1).astype(np.float64)
-    mean, scale = numbers.mean(axis=0), numbers.std(axis=0)
+    conv = reader.layers[1].layers[0]
+    outputs, width, steps = conv.params["weight"].shape
+    numbers = z[:, -width * steps :]
+    for some in np.array_split(np.arange(len(z)), -(-len(z) // ROWS)):
+        numbers[some] = of(some)[0].reshape(len(some), -1)
+    mean, scale = numbers.mean(axis=0, dtype=np.float64), numbers.std(axis=0, dtype=np.float64)
     scale = np.where(scale > 1e-6, scale, 1.0) * numbers.shape[1] ** 0.5  # as long as features
-    numbers = (numbers - mean) / scale
+    numbers -= mean
+    numbers /= scale
     found = {
         (True, False): alone,
         (False, True): readout.ridge(numbers, targets, w),
-        (True, True): readout.ridge(np.concatenate([features, numbers], axis=1), targets, w),
+        (True, True): readout.ridge(z, targets, w),
     }
     used = min(found, key=lambda each: float(((found[each].left_out - targets) ** 2).sum()))
     solved = found[used]
     weight = solved.weight[:, -numbers.shape[1] :] / scale if used[1] else 0.0 * numbers[:1]
-    conv = reader.layers[1].layers[0]
-    outputs, width, steps = conv.params["weight"].shape
     kernel = np.broadcast_to(weight, (outputs, numbers.shape[1])).reshape(outputs, steps, width)
     conv.params["weight"] = kernel.swapaxes(1, 2)
     shift = weight @ mean
@@ -382,7 +388,7 @@ class DefaultNetwork(NetworkEstimator):
 
     def _solve(
         self,
-        x: Array,
+        take: Any,
         lengths: Array | None,
         target: Array,
         weight: Array | None,
@@ -391,7 +397,7 @@ class DefaultNetwork(NetworkEstimator):
     ) -> tuple[Solved, float | None]:
         """Solve the readout; return with it the trivial loss if training still has to beat that."""
         added = self.model_[0]
-        solved = solve_readout(self, added, x, lengths, target, weight, some)
+        solved = solve_readout(self, added, take, target, weight, some)
         loss = loss_left_out(self, solved, target, weight)
         without = self._trivial_loss(target, lengths, weight, solved.samples)
         self._share(likely_share(loss, without))

@@ -232,7 +232,7 @@ class SequenceEstimator(architecture.DefaultNetwork):
         trivial = None if partial else self._trivial_loss(*measured)
         solved = None
         if self._unsolved:
-            solved, trivial = self._solve(x, lengths, target, weight, some, trivial)
+            solved, trivial = self._solve(take, lengths, target, weight, some, trivial)
         ended = self._train(
             Batches(take, some, self._chosen("batch_size"), self._seed()),
             self._loss(),

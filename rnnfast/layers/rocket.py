@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 TAPS = 9
 KERNELS = np.array(list(combinations(range(TAPS), 3)))  # where a kernel has 2; -1 elsewhere
 GOLDEN = (np.sqrt(5.0) + 1.0) / 2.0  # quantiles at its multiples are spread evenly
-ROWS = 64  # samples worked on at a time: bounds the memory
+PART, ROWS = 2**15, 256  # steps and samples worked on at a time: bounds the memory
 
 
 class MiniRocket(Layer):
@@ -146,25 +147,69 @@ class MiniRocket(Layer):
         -------
         y : (B, out_size) array
         """
-        samples, ends = self._samples(x, lengths)
-        rng = np.random.default_rng(self.seed)
-        shape = self.buffers["thresholds"].shape
-        of = rng.integers(len(samples), size=shape[:3])
-        at = (np.arange(1, np.prod(shape) + 1) * GOLDEN % 1.0).reshape(shape)
-        thresholds = np.zeros(shape, self.dtype)
-        rows, place = np.unique(of, return_inverse=True)
-        place = place.reshape(of.shape)
-        for v, d, results in self._convolutions(samples[rows], ends[rows]):
-            for k, result in results:
-                i = place[v, d, k]
-                real = result[i, : ends[rows[i]]]
-                thresholds[v, d, k] = np.quantile(real, at[v, d, k])
-        self.buffers["thresholds"] = thresholds
-        shares = self._shares(samples, ends)
-        mean, deviation = shares.mean(axis=0), shares.std(axis=0)
+        n = check_sequences(self, x, lengths)
+
+        def take(samples: Array) -> tuple[Array, Array | None]:
+            own = x[samples] if self.batch_first else x[:, samples]
+            return own, None if n is None else n[samples]
+
+        return self.learn_from(take, x.shape[0 if self.batch_first else 1])
+
+    def learn_from(
+        self,
+        take: Callable[[Array], tuple[Array, Any]],
+        count: int,
+        out: Array | None = None,
+    ) -> Array:
+        """Learn from samples that are taken a few at a time; as `learn` otherwise.
+
+        Parameters
+        ----------
+        take : callable
+            ``take(samples)`` returns x and lengths, as for a call, of these samples, an array of
+            int. Each is taken twice at most.
+        count : int
+            Number of samples.
+        out : (count, out_size) array, optional
+            Takes the features.
+        """
+        y = np.empty((count, self.out_size), self.dtype) if out is None else out
+        self._learn_thresholds(take, count)
+        for part in self._parts(count):
+            y[part] = self._shares(*self._samples(*take(np.arange(count)[part])))
+        mean, squares = y.mean(axis=0, dtype=np.float64), np.zeros(self.out_size)
+        for part in self._parts(count):
+            squares += ((y[part] - mean) ** 2).sum(axis=0)
+        deviation = np.sqrt(squares / count)
         self.buffers["mean"] = mean
         self.buffers["scale"] = np.where(deviation > 1e-6, deviation, 1.0) * self.out_size**0.5
-        return self._scaled(shares)
+        return self._scale(y)
+
+    def _learn_thresholds(self, take: Any, count: int) -> None:
+        # a quantile of what each kernel gives for a sample of its own
+        rng = np.random.default_rng(self.seed)
+        shape = self.buffers["thresholds"].shape
+        of = rng.integers(count, size=shape[:3])
+        at = (np.arange(1, np.prod(shape) + 1) * GOLDEN % 1.0).reshape(shape)
+        thresholds = np.zeros(shape, self.dtype)
+        drawn = np.unique(of)
+        for part in self._parts(len(drawn)):
+            samples, ends = self._samples(*take(drawn[part]))
+            for i, sample in enumerate(drawn[part]):
+                own = samples[i : i + 1, : ends[i]], ends[i : i + 1]
+                for v, d, results in self._convolutions(*own, of == sample):
+                    for k, (result,) in results:
+                        rank = at[v, d, k] * (len(result) - 1)
+                        thresholds[v, d, k] = np.interp(
+                            rank, np.arange(len(result)), np.sort(result)
+                        )
+        self.buffers["thresholds"] = thresholds
+
+    def _parts(self, count: int) -> Iterator[slice]:
+        # so many samples in parts that bound the memory
+        rows = min(max(PART // (self.steps * max(self.in_channels // TAPS, 1)), 1), ROWS)
+        for start in range(0, count, rows):
+            yield slice(start, min(start + rows, count))
 
     # ---- calls
 
@@ -187,7 +232,7 @@ class MiniRocket(Layer):
         TypeError, ValueError
             For wrong dtypes, shapes or lengths.
         """
-        y = self._scaled(self._shares(*self._samples(x, lengths)))
+        y = self._scale(self._shares(*self._samples(x, lengths)))
         return y if x.ndim == 3 else y[0]
 
     def forward(self, x: Array, lengths: Any = None) -> tuple[Array, Tape]:
@@ -226,11 +271,11 @@ class MiniRocket(Layer):
         out[steps >= ends[:, np.newaxis]] = 0
         return out, ends
 
-    def _shares(self, samples: Array, ends: Array) -> Array:
+    def _shares(self, x: Array, ends: Array) -> Array:
         thresholds = self.buffers["thresholds"]
-        shares = np.zeros((len(samples), *thresholds.shape), self.dtype)
-        for start in range(0, len(samples), ROWS):
-            rows, n = samples[start : start + ROWS], ends[start : start + ROWS]
+        shares = np.zeros((len(x), *thresholds.shape), self.dtype)
+        for part in self._parts(len(x)):
+            rows, n = x[part], ends[part]
             past = past_end(n, rows.shape[1])
             steps = n.astype(self.dtype)
             for v, d, results in self._convolutions(rows, n):
@@ -239,16 +284,21 @@ class MiniRocket(Layer):
                         result[past] = -np.inf
                     for j, threshold in enumerate(thresholds[v, d, k]):
                         above = np.count_nonzero(result > threshold, axis=1)
-                        shares[start : start + ROWS, v, d, k, j] = above / steps
-        return shares.reshape(len(samples), self.out_size)
+                        shares[part, v, d, k, j] = above / steps
+        return shares.reshape(len(x), self.out_size)
 
-    def _scaled(self, shares: Array) -> Array:
-        return (shares - self.buffers["mean"]) / self.buffers["scale"]
+    def _scale(self, shares: Array) -> Array:
+        shares -= self.buffers["mean"]
+        shares /= self.buffers["scale"]
+        return shares
 
-    def _convolutions(self, samples: Array, ends: Array) -> Any:
-        # for each view and dilation their numbers, and for each kernel its own and (B, T) results
+    def _convolutions(self, samples: Array, ends: Array, asked: Array | None = None) -> Any:
+        # for each view and dilation their numbers, and for each kernel (that is asked for) its own
+        # and (B, T) results
         B, T, F = samples.shape
         for v in range(1 + self.differences):
+            if asked is not None and not asked[v].any():
+                continue
             x = samples
             if v:
                 x = np.diff(samples, axis=1, prepend=samples[:, :1])
@@ -256,27 +306,37 @@ class MiniRocket(Layer):
                 if past is not None:
                     x[past] = 0
             for d, dilation in enumerate(self.dilations):
+                kernels = np.arange(len(KERNELS)) if asked is None else np.flatnonzero(asked[v, d])
+                if not len(kernels):
+                    continue
                 around = TAPS // 2 * dilation
                 padded = np.zeros((F, B, T + 2 * around), self.dtype)
                 padded[:, :, around : around + T] = x.transpose(2, 0, 1)
-                yield v, d, self._each_kernel(padded, dilation, T, self.buffers["channels"][v, d])
+                channels = self.buffers["channels"][v, d]
+                yield v, d, self._each_kernel(padded, dilation, T, channels, kernels)
 
-    def _each_kernel(self, padded: Array, dilation: int, T: int, channels: Array) -> Any:
-        once: Any = None
-        for k, taps in enumerate(KERNELS):
-            if once is None or len(padded) > 1:
-                x = np.tensordot(channels[k], padded, 1) if len(padded) > 1 else padded[0]
+    def _each_kernel(
+        self, padded: Array, dilation: int, T: int, channels: Array, kernels: Array
+    ) -> Any:
+        shifted: list[Array] = []
+        one = len(padded) == 1
+        for k in kernels:
+            if not shifted or not one:
+                x = padded[0] if one else np.tensordot(channels[k], padded, 1)
                 shifted = [x[:, j * dilation : j * dilation + T] for j in range(TAPS)]
                 once = -sum(shifted[1:], shifted[0])
-                shifted = [3.0 * each for each in shifted] if len(padded) == 1 else shifted
-            if len(padded) == 1:
-                yield k, once + shifted[taps[0]] + shifted[taps[1]] + shifted[taps[2]]
+                shifted = [3.0 * each for each in shifted] if one else shifted
+            first, second, third = KERNELS[k]
+            if one:
+                result = once + shifted[first]
+                result += shifted[second]
+                result += shifted[third]
             else:
-                inner = shifted[taps[0]] + shifted[taps[1]]
-                inner += shifted[taps[2]]
-                inner *= 3.0
-                inner += once
-                yield k, inner
+                result = shifted[first] + shifted[second]
+                result += shifted[third]
+                result *= 3.0
+                result += once
+            yield k, result
 
     def _describe(self) -> str:
         text = f"{self.in_channels}, {self.out_size}, kernel_size=({TAPS},)"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -46,6 +48,34 @@ def test_nothing_to_learn_is_shrunk_to_the_mean():
     solved = readout.ridge(z, y)
     assert solved.penalty == readout.PENALTIES[-1]
     assert np.abs(z @ solved.weight.T).max() < 0.1
+
+
+@pytest.mark.parametrize("shape", [(600, 1500), (1500, 600)])
+def test_memory_is_two_square_matrices(shape):
+    rng = np.random.default_rng(0)
+    z, y = rng.standard_normal(shape).astype(np.float32), rng.standard_normal((shape[0], 2))
+    tracemalloc.start()
+    try:
+        readout.ridge(z, y)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    parts = 3 * readout.PART * max(shape) * 8
+    assert peak < 2 * min(shape) ** 2 * 8 + parts
+
+
+def test_many_samples_and_features():
+    """Of more than one part."""
+    rng = np.random.default_rng(0)
+    z = rng.standard_normal((300, 290)) / 17.0
+    y = z @ rng.standard_normal((290, 2)) + 0.1 * rng.standard_normal((300, 2))
+    other = readout.ridge(np.concatenate([z, np.zeros((300, 20))], axis=1), y)  # by samples
+    solved = readout.ridge(z, y)
+    assert other.penalty == solved.penalty
+    np.testing.assert_allclose(other.weight[:, :290], solved.weight, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(other.left_out, solved.left_out, rtol=1e-6, atol=1e-9)
+    model = Ridge(solved.penalty).fit(z, y)
+    np.testing.assert_allclose(solved.weight, model.coef_, rtol=1e-6, atol=1e-9)
 
 
 def test_slopes():

@@ -58,6 +58,40 @@ def test_padding_and_company_change_nothing():
             np.testing.assert_array_equal(layer(x[i : i + 1, :n]), y[i : i + 1])
 
 
+def test_thresholds_are_quantiles_of_samples():
+    x = np.random.default_rng(0).standard_normal((5, 12, 1)).astype(np.float32)
+    layer = MiniRocket(1, 12, 1, batch_first=True, seed=0)
+    layer.learn(x)
+    thresholds = layer.buffers["thresholds"]
+    of = np.random.default_rng(0).integers(5, size=thresholds.shape[:3])
+    at = np.arange(1, thresholds.size + 1).reshape(thresholds.shape) * (5**0.5 + 1) / 2 % 1.0
+    results = layer._convolutions(x, np.full(5, 12))
+    for v, d, each in results:
+        for k, result in each:
+            want = np.quantile(result[of[v, d, k]], at[v, d, k])
+            np.testing.assert_allclose(thresholds[v, d, k], want, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("steps", [20, 3000])
+def test_samples_are_taken_a_few_at_a_time(steps):
+    x = np.random.default_rng(0).standard_normal((300, steps, 1)).astype(np.float32)
+    x = x[: 60_000 // steps]
+    layer, same = (MiniRocket(1, steps, 1, batch_first=True, seed=0) for _ in range(2))
+    counts = []
+
+    def take(samples):
+        counts.append(len(samples))
+        return x[samples], None
+
+    out = np.zeros((len(x), layer.out_size + 5), np.float32)
+    y = layer.learn_from(take, len(x), out[:, 5:])
+    assert sum(counts) <= 2 * len(x)
+    assert max(counts) == min(256, 2**15 // steps, len(x))
+    np.testing.assert_array_equal(y, same.learn(x))
+    np.testing.assert_array_equal(out[:, 5:], y)
+    assert not out[:, :5].any()
+
+
 def test_sizes():
     layer = MiniRocket(2, 100, 2000, seed=0)
     assert layer.dilations == (1, 2, 3, 4, 6, 8, 11)
