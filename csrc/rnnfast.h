@@ -22,17 +22,8 @@ enum { RNNFAST_LINE = 64 };        /* bytes; rows, panels and blocks are aligned
 enum { RNNFAST_VECTORS = 4 };      /* vectors across a tile, hence across a panel */
 enum { RNNFAST_BLOCK_ROWS = 128 }; /* rows that one partial sum of a weight gradient covers */
 enum { RNNFAST_MASK_GROUP = 64 };  /* numbers of a mask that are drawn together */
+enum { RNNFAST_CELLS = 5 };        /* rows of cells.h, whose order every table of cells has */
 #define RNNFAST_NORM_EPS 1e-5      /* added to the variance in layer normalisation */
-
-/* The cells, in the order of every table. */
-enum {
-    RNNFAST_RNN_TANH,
-    RNNFAST_RNN_RELU,
-    RNNFAST_LSTM,
-    RNNFAST_GRU,
-    RNNFAST_GRU_RESET_BEFORE,
-    RNNFAST_CELLS
-};
 
 /* What the time loops must know of a cell. The input product feeds slots [x_slot, x_slot + gates)
  * of a row, the recurrent product slots [h_slot, h_slot + gates); slot s takes its weights from
@@ -44,6 +35,8 @@ typedef struct {
     int carries_dh;     /* the carry is the share of dh that skips the gates */
     int reset_before;   /* slots n, r, z; n's product is of r h: see reset_forward */
     int order[RNNFAST_VECTORS];
+    int panel_gates; /* gates side by side in a panel of packed weights */
+    int has_norm;    /* whether there is a norm_forward */
 } rnnfast_cell;
 
 extern const rnnfast_cell rnnfast_cells[RNNFAST_CELLS];
@@ -183,8 +176,8 @@ typedef struct {
     void (*forward)(const rnnfast_step *, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t p0, ptrdiff_t p1);
     void (*backward)(const rnnfast_backstep *, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t p0,
                      ptrdiff_t p1);
-    /* Instead of `forward`, from sums of slot_sums: normalises them, then as forward. NULL with
-     * `reset_before`. */
+    /* Instead of `forward`, from sums of slot_sums: normalises them, then as forward. NULL without
+     * `has_norm`. */
     void (*norm_forward)(const rnnfast_step *, const rnnfast_norm *, ptrdiff_t b0, ptrdiff_t b1);
 } rnnfast_cell_kernels;
 

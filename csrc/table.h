@@ -5,6 +5,7 @@
 #include "cell_gru.h"
 #include "cell_lstm.h"
 #include "cell_rnn.h"
+#include "cells.h"
 #include "elementwise.h"
 #include "gradient.h"
 #include "masks.h"
@@ -15,38 +16,34 @@
 #include "step.h"
 #include "yardstick.h"
 
-/* The entries of a cell in the table. */
-#define CELL(cell, gates)                                                                          \
-    _Static_assert(gates == 1 || gates == 3 || gates == 4, "gate_sums knows no other layout");     \
+/* Kernels of a cell or, `reset`, of what comes ahead of one. */
+#define STEPS(cell, panel)                                                                         \
+    _Static_assert(panel == 1 || panel == 3 || panel == 4, "gate_sums knows no other layout");     \
     static void cell##_forward_step(const rnnfast_step *s, ptrdiff_t b0, ptrdiff_t b1,             \
                                     ptrdiff_t p0, ptrdiff_t p1)                                    \
     {                                                                                              \
-        gate_sums(s, gates, 1, b0, b1, p0, p1, cell##_forward);                                    \
+        gate_sums(s, panel, 1, b0, b1, p0, p1, cell##_forward);                                    \
     }                                                                                              \
     static void cell##_backward_step(const rnnfast_backstep *s, ptrdiff_t b0, ptrdiff_t b1,        \
                                      ptrdiff_t p0, ptrdiff_t p1)                                   \
     {                                                                                              \
         cell_backward(s, b0, b1, p0, p1, cell##_backward);                                         \
     }
-#define NORM(cell, gates)                                                                          \
+#define NORM_STEP_0(cell, panel)
+#define NORM_STEP_1(cell, panel)                                                                   \
     static void cell##_norm_step(const rnnfast_step *s, const rnnfast_norm *m, ptrdiff_t b0,       \
                                  ptrdiff_t b1)                                                     \
     {                                                                                              \
-        norm_forward(s, m, gates == 1 ? 1 : RNNFAST_VECTORS, b0, b1, cell##_forward);              \
+        norm_forward(s, m, panel == 1 ? 1 : RNNFAST_VECTORS, b0, b1, cell##_forward);              \
     }
-CELL(rnn_tanh, 1)
-CELL(rnn_relu, 1)
-CELL(lstm, 4)
-CELL(gru, 3)
-CELL(gru_reset_before, 1)
-CELL(reset, 1)
-NORM(rnn_tanh, 1)
-NORM(rnn_relu, 1)
-NORM(lstm, 4)
-NORM(gru, 3)
+#define KERNELS(cell, panel, norm, ...) STEPS(cell, panel) NORM_STEP_##norm(cell, panel)
+RNNFAST_EACH_CELL(KERNELS)
+STEPS(reset, 1)
 
-#define STEPS(cell)            cell##_forward_step, cell##_backward_step
-#define STEPS_AND_NORM(cell)   {STEPS(cell), cell##_norm_step}
+#define NORM_ENTRY_0(cell) NULL
+#define NORM_ENTRY_1(cell) cell##_norm_step
+#define ENTRY(cell, panel, norm, ...)                                                              \
+    {cell##_forward_step, cell##_backward_step, NORM_ENTRY_##norm(cell)},
 #define TABLE_NAME_(bits, isa) rnnfast_table_f##bits##_##isa
 #define TABLE_NAME(bits, isa)  TABLE_NAME_(bits, isa)
 const rnnfast_kernels TABLE_NAME(REAL_BITS, ISA) = {
@@ -55,11 +52,7 @@ const rnnfast_kernels TABLE_NAME(REAL_BITS, ISA) = {
     .lanes = LANES,
     .rows = TILE_ROWS,
     .tile_bytes = TILE_ROWS * RNNFAST_VECTORS * VECTOR_BYTES,
-    .cell = {[RNNFAST_RNN_TANH] = STEPS_AND_NORM(rnn_tanh),
-             [RNNFAST_RNN_RELU] = STEPS_AND_NORM(rnn_relu),
-             [RNNFAST_LSTM] = STEPS_AND_NORM(lstm),
-             [RNNFAST_GRU] = STEPS_AND_NORM(gru),
-             [RNNFAST_GRU_RESET_BEFORE] = {STEPS(gru_reset_before), NULL}},
+    .cell = {RNNFAST_EACH_CELL(ENTRY)},
     .reset_forward = reset_forward_step,
     .reset_backward = reset_backward_step,
     .input_product = input_product,

@@ -12,6 +12,7 @@ cdef extern from "rnnfast.h" nogil:
         const char* name
         int gates, slots, x_slot, h_slot, has_cell_state, carries_dh, reset_before
         int order[4]
+        int panel_gates, has_norm
 
     ctypedef struct rnnfast_step:
         Py_ssize_t input, recurrent, hidden
