@@ -157,7 +157,7 @@ def markdown(data: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in data["versions"].items())
     text = (
         f"{data['processor']}, {data['system']}, {data['isa']}, {data['threads']} threads, "
-        f"float32; rnnfast {data['rnnfast']}, {versions}; {data['date']}. The multiply-add peak "
+        f"float32; rnnfast {data['rnnfast']}, {versions}; {data['date']}. The FMA peak "
         f"measured in the same run is {data['peak_gflops']:.0f} GFLOP/s.\n\n"
         "Microseconds a call: medians over rounds in which the engines take turns, each alone in "
         "its process. All were found to give the same results. Weights do not change between "

@@ -1,4 +1,4 @@
-"""Measures the sizes at which the engine should change its ways: `thresholds` in core/job.pyx.
+"""Measures the sizes at which the engine should switch strategy: `thresholds` in core/job.pyx.
 
     python benchmarks/thresholds.py [--seconds 0.1]
 

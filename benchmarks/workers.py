@@ -151,7 +151,7 @@ def once() -> float:
 
 
 def peak(bursts: int = 20) -> float:
-    """Return the multiply-add peak of the engine's threads now, in GFLOP/s."""
+    """Return the FMA peak of the engine's threads now, in GFLOP/s."""
     sampled = Peak(np.float32)
     for _ in range(bursts):
         sampled.sample()

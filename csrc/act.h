@@ -1,16 +1,15 @@
-/* exp, sigmoid and tanh on vectors, within 4 ulp: benchmarks/accuracy.py measures them, figures in
- * docs/numerics.md. NaN stays NaN.
+/* exp, sigmoid and tanh of vectors, in place, with an error of less than 4 ulp. docs/numerics.md
+ * has the errors that benchmarks/accuracy.py measured. NaN stays NaN.
  *
- * Each takes n <= GROUP vectors, x[e] in place, and goes through them operation by operation. One
- * vector is a single chain of some twenty operations; of whole chains one after the other, the
- * processor sees too few at once to be busy. */
+ * Each function takes the n vectors of a group and applies one operation after the other to all of
+ * them: see group.h. */
 #pragma once
 
 #include "group.h"
 
-/* exp(y) - 1 = 2^n (1 + p) - 1 with y = n ln 2 + r, |r| <= ln 2 / 2 and p = exp(r) - 1 by a
- * polynomial, r + r^2 q(r), with q interpolated in Chebyshev nodes (mpmath.chebyfit). ln 2 is split
- * so that n times its high part is exact. Adding 1.5 * 2^mantissa rounds to an integer. */
+/* exp(y) = 2^n (1 + p) with y = n ln 2 + r, |r| <= ln 2 / 2 and p = exp(r) - 1. The polynomial for
+ * p is r + r^2 q(r), where q interpolates in Chebyshev nodes (mpmath.chebyfit). ln 2 is split in
+ * two so that n times the high part is exact. Adding 1.5 * 2^mantissa rounds to an integer. */
 #if REAL_BITS == 32
 #define EXP_BOUND 87.0f /* exp(+-87) is a normal float */
 #define EXP_BIAS  127
@@ -35,7 +34,7 @@ static const double exp_q[] = {2.510038549551032e-08,  2.7620088445409746e-07,
                                1.6666666666666669e-01, 0.5};
 #endif
 
-/* For |y| <= EXP_BOUND: p and scale with exp(y) = scale (1 + p). */
+/* p and scale with exp(y) = scale (1 + p), for |y| <= EXP_BOUND. */
 INLINE void exp_parts(const int n, const vec *y, vec *p, vec *scale)
 {
     vec r[GROUP], q[GROUP];
@@ -52,7 +51,7 @@ INLINE void exp_parts(const int n, const vec *y, vec *p, vec *scale)
     EACH(e) p[e] = p[e] * q[e] + r[e];
 }
 
-/* 1 / (1 + exp(-x)); its left tail keeps relative accuracy down to x = -EXP_BOUND. */
+/* 1 / (1 + exp(-x)). The left tail keeps its relative accuracy down to x = -EXP_BOUND. */
 INLINE void sigmoid(const int n, vec *x)
 {
     vec p[GROUP], scale[GROUP];
@@ -64,8 +63,8 @@ INLINE void sigmoid(const int n, vec *x)
     EACH(e) x[e] = 1 / p[e];
 }
 
-/* tanh |x| = m / (m + 2), m = exp(2 |x|) - 1, accurate near 0 since no digits cancel there;
- * |x| > EXP_BOUND / 4 is 1 to the last bit. */
+/* tanh |x| = m / (m + 2) with m = exp(2 |x|) - 1, which does not cancel near 0. For
+ * |x| > EXP_BOUND / 4 it rounds to 1. */
 INLINE void vtanh(const int n, vec *x)
 {
     vec p[GROUP], scale[GROUP], y[GROUP];

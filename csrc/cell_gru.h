@@ -1,6 +1,10 @@
-/* r, z = sigmoid of x W_x + h W_h + b;  n = tanh(n_x + r n_h), n_x = x W_xn + b_xn and
+/* r, z = sigmoid of x W_x + h W_h + b;  n = tanh(n_x + r n_h) with n_x = x W_xn + b_xn and
  * n_h = h W_hn + b_hn;  h' = (1 - z) n + z h. Cho et al. (2014) in the form of cuDNN and PyTorch.
- * Slots: n_x (then n), r, z, n_h. */
+ *
+ * A group is n vectors e, each LANES hidden units of one row of the batch (group.h). Forward,
+ * acc[e * next + s] is the sum of slot s (n_x, r, z, n_h) for these units; h is written, in
+ * training the gates too, with n in the slot of n_x. Backward, acc[e] is the gradient of h without
+ * the part in `carry`; the gradients of the sums replace the gates. */
 #pragma once
 
 #include "act.h"
@@ -33,8 +37,8 @@ INLINE void gru_forward(const rnnfast_step *s, const int n, const group *g, cons
     }
 }
 
-/* dn = dh (1 - z) (1 - n^2) reaches n_x whole and n_h times r; what goes on past the gates to the
- * step before is dh z. */
+/* dn = dh (1 - z) (1 - n^2) is the gradient of n_x, and r dn that of n_h. dh z bypasses the gates
+ * to the previous step. */
 INLINE void gru_backward(const rnnfast_backstep *s, const int n, const group *g, const vec *acc)
 {
     const ptrdiff_t H = rnnfast_padded(s->hidden, sizeof(real));
@@ -53,8 +57,9 @@ INLINE void gru_backward(const rnnfast_backstep *s, const int n, const group *g,
     }
 }
 
-/* The form of Cho et al. (2014) itself: n = tanh(x W_xn + (r h) W_hn + b). Slots: n, r, z. r and z
- * come first, as one gate of twice as many units. */
+/* The original form of Cho et al. (2014), with the reset gate before the product:
+ * n = tanh(x W_xn + (r h) W_hn + b). Slots: n, r, z. reset_forward computes r and z first, as one
+ * gate of twice as many units; the gru_reset_before functions then see the sums of n alone. */
 
 INLINE void reset_forward(const rnnfast_step *s, const int n, const group *g, const vec *acc,
                           ptrdiff_t next)
@@ -99,7 +104,7 @@ INLINE void gru_reset_before_backward(const rnnfast_backstep *s, const int n, co
     }
 }
 
-/* `d` is the gradient of r h. */
+/* From d, the gradient of r h, to the gradient of r and a part of that of h. */
 INLINE void reset_backward(const rnnfast_backstep *s, const int n, const group *g, const vec *d)
 {
     const ptrdiff_t H = rnnfast_padded(s->hidden, sizeof(real));

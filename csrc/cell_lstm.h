@@ -1,5 +1,10 @@
 /* i, f, o = sigmoid, g = tanh of x W_x + h W_h + b;  c' = f c + i g;  h' = o tanh(c').
- * Hochreiter and Schmidhuber (1997) with the forget gate of Gers et al. (2000); PyTorch's LSTM. */
+ * Hochreiter and Schmidhuber (1997) with the forget gate of Gers et al. (2000), as PyTorch's LSTM.
+ *
+ * A group is n vectors e, each LANES hidden units of one row of the batch (group.h). Forward,
+ * acc[e * next + s] is the sum x W_x + h W_h + b of slot s (i, f, g, o) for these units; c and h
+ * are written, in training the activated gates too. Backward, dh[e] is the gradient of h; the
+ * gradients of the sums replace the gates, and dc goes on in `carry`. */
 #pragma once
 
 #include "act.h"
@@ -37,8 +42,8 @@ INLINE void lstm_forward(const rnnfast_step *s, const int n, const group *g, con
     }
 }
 
-/* dc = dc' + dh o (1 - tanh(c')^2);  d of each gate times its activation's derivative;
- * what goes on to the step before is dc f. */
+/* dc = carry + dh o (1 - tanh(c')^2). The gradient of each gate is multiplied by the derivative of
+ * its activation. The previous step gets dc f. */
 INLINE void lstm_backward(const rnnfast_backstep *s, const int n, const group *g, const vec *dh)
 {
     const ptrdiff_t H = rnnfast_padded(s->hidden, sizeof(real));

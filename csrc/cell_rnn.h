@@ -1,4 +1,9 @@
-/* h' = f(x W_x + h W_h + b), f = tanh or relu. Elman (1990); PyTorch's RNN. */
+/* h' = f(x W_x + h W_h + b) with f = tanh or relu. Elman (1990), as PyTorch's RNN.
+ *
+ * A group is n vectors e, each LANES hidden units of one row of the batch (group.h). Forward,
+ * acc[e * next] is the sum x W_x + h W_h + b of these units, still in registers or the first-level
+ * cache, and goes to h_out. Backward, dh[e] is the gradient of h, and
+ * becomes the gradient of the sum, in `gates`. */
 #pragma once
 
 #include "act.h"
@@ -12,7 +17,7 @@ INLINE void rnn_tanh_forward(const rnnfast_step *s, const int n, const group *g,
     EACH(e) store(where(s->h_out, s->ldh_out, g, e), h[e]);
 }
 
-/* dgate = dh f'(gate), from h = f(gate) */
+/* dh f', where f' follows from h = f. */
 INLINE void rnn_tanh_backward(const rnnfast_backstep *s, const int n, const group *g, const vec *dh)
 {
     EACH(e) {

@@ -1,3 +1,4 @@
+/* What the time loops need to know about each cell: the rows of cells.h as data. */
 #include "cells.h"
 #include "rnnfast.h"
 

@@ -1,7 +1,6 @@
-/* THE table of cells. A row has the name of the cell, PANEL gates side by side in a panel of its
- * weights (the patterns of gate_sums), whether it is made with layer normalisation (1 or 0), and
- * its facts as rnnfast_cell has them. From a row come the cell's entry in rnnfast_cells and its
- * kernels in every table: NAME_forward and NAME_backward of a cell_*.h, inside a step. */
+/* The table of cells. A row gives the name of a cell, its panel_gates, its has_norm (1 or 0), and
+ * the other facts of rnnfast_cell. The row makes the entry in rnnfast_cells and the kernels in
+ * every table, from NAME_forward and NAME_backward of a cell_*.h. */
 #pragma once
 
 #define RNNFAST_EACH_CELL(CELL)                                                                    \

@@ -10,7 +10,7 @@ TABLES(baseline)
 TABLES(avx2)
 TABLES(avx512)
 
-/* __builtin_cpu_supports also asks the operating system whether it saves the wide registers. */
+/* __builtin_cpu_supports also checks that the operating system saves the wide registers. */
 static int has_avx2(void)
 {
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");

@@ -1,4 +1,4 @@
-/* Operations on whole arrays. */
+/* Element-wise operations on arrays, and the sum of squares. */
 #pragma once
 
 #include "act.h"
@@ -16,7 +16,7 @@ static void multiply(void *to, const void *by, ptrdiff_t n)
     for (ptrdiff_t i = 0; i < n; i++) ((real *)to)[i] *= ((const real *)by)[i];
 }
 
-/* In SUMS interleaved sums, the same ones on every instruction set. */
+/* Adds into SUMS interleaved sums, the same on every instruction set. */
 static double sum_squares(const void *x, ptrdiff_t n)
 {
     enum { SUMS = 16 };

@@ -1,4 +1,5 @@
-/* The state of the floating-point unit. */
+/* The state of the floating-point unit. While the engine computes, denormals are flushed to zero:
+ * operations on them take many times as long. */
 #include "rnnfast.h"
 
 #if defined(__x86_64__)
@@ -15,7 +16,7 @@ unsigned long long rnnfast_fp_enter(void)
     return state;
 }
 
-/* Flags that the call raised are dropped with the rest: the caller's state comes back whole. */
+/* The caller's whole state comes back, so flags raised in between are dropped. */
 void rnnfast_fp_leave(unsigned long long state) { _mm_setcsr((unsigned)state); }
 #elif defined(__aarch64__)
 unsigned long long rnnfast_fp_enter(void)

@@ -1,19 +1,19 @@
-/* Weight gradients: sums over rows. */
+/* Weight gradients: products whose k axis is the rows of the batch. */
 #pragma once
 
 #include "tile.h"
 
-/* A tile of a weight gradient is up to TILE_ROWS of its rows, all of one run, by one panel of its
- * columns. Rows of the batch are the k axis: a block of them is one chain of sums, added to the
- * tile's place in `sums`. The block's panel of `a` is copied together first, since all tiles of the
- * panel read it; each line of g is fetched by the tile before those that need it. */
+/* A tile covers up to TILE_ROWS rows of the gradient, all in one run, and one panel of its columns.
+ * A block of rows of the batch is one chain of multiply-adds, whose result is added to the tile's
+ * `sums`. The panel of `a` in that block is copied first, because all tiles of the panel read it.
+ * Each tile prefetches the lines of g that the following ones need. */
 static ptrdiff_t tiles_per_panel(ptrdiff_t n_runs, ptrdiff_t run_length)
 {
     return n_runs * ((run_length + TILE_ROWS - 1) / TILE_ROWS);
 }
 
-/* Where a tile is: panel p of columns, rows [first, first + R) of a run; i counts the run's tiles.
- * The first `longer` of these have a row more than the others. */
+/* The place of a tile: panel p of columns, and tile i of a run. The first `longer` tiles of a run
+ * have one row more than the others. */
 typedef struct {
     ptrdiff_t p, run, i, per_run, rows, longer;
 } place;
@@ -99,7 +99,7 @@ static void outer_add(const rnnfast_outer *o, ptrdiff_t q0, ptrdiff_t q1)
     }
 }
 
-/* The other way round: rows of tiles are columns of `a`, and g needs no copy. */
+/* The transpose: the rows of a tile are columns of `a`, and g is read in place. */
 static void narrow(const void *a, ptrdiff_t lda, ptrdiff_t n_a, const void *g, ptrdiff_t ldg,
                    const rnnfast_run *runs, int n_runs, ptrdiff_t columns, void *sums,
                    ptrdiff_t lds)

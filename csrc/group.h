@@ -1,4 +1,6 @@
-/* What a cell takes at a time. */
+/* A group: up to GROUP vectors of hidden units that go through the equations of a cell together.
+ * One vector alone is one long chain of dependent operations, which leaves the processor idle; four
+ * chains side by side keep it busy. So every operation is written for the whole group (EACH). */
 #pragma once
 
 #include "vec.h"
@@ -6,13 +8,13 @@
 enum { GROUP = 4 };
 #define EACH(e) UNROLL for (int e = 0; e < n; e++)
 
-/* The vectors of a step that a cell takes together: vector e is that of row b + e * rows, units
- * from u + e * units on. */
+/* Where the vectors of a group are: vector e holds the units from u + e * units on of row
+ * b + e * rows. So a group is either some units of successive rows or successive units of a row. */
 typedef struct {
     ptrdiff_t b, u, rows, units;
 } group;
 
-/* Where array p, with ld between rows, has that vector. */
+/* The address of vector e in array p with rows ld apart. */
 INLINE real *where(const void *p, ptrdiff_t ld, const group *g, int e)
 {
     return (real *)p + (g->b + e * g->rows) * ld + g->u + e * g->units;

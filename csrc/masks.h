@@ -1,9 +1,10 @@
-/* Random masks. Word w of a counter is w of Threefry-4x32 with 13 rounds, which passes the
- * batteries of TestU01 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"): a
- * cipher of the counter under the key, so any part of any mask can be drawn on its own.
+/* Random masks for dropout and zoneout, and their use. The generator is Threefry-4x32 with 13
+ * rounds (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"), which passes the
+ * batteries of TestU01. It encrypts a counter under a key, so any part of any mask can be drawn on
+ * its own.
  *
- * A row takes whole groups: a line of counters gives word 0 of each, then word 1 of each, and so
- * on, whatever the width of a vector. */
+ * A row is drawn in whole groups. A group is a cache line of counters: word 0 of each of them, then
+ * word 1 of each, and so on. The order does not depend on the width of a vector. */
 #pragma once
 
 #include "vec.h"
@@ -34,7 +35,7 @@ INLINE void threefry(const unsigned *given, words *x)
     }
 }
 
-/* Group g of a mask's row. */
+/* The random words of group g in a row of a mask. */
 INLINE void draw_group(const rnnfast_mask *m, unsigned entry, unsigned row, ptrdiff_t g,
                        unsigned *drawn)
 {

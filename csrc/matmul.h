@@ -1,4 +1,4 @@
-/* Rows times a matrix. */
+/* Rows times a matrix: dense layers, projections, and gradients of inputs. */
 #pragma once
 
 #include "tile.h"

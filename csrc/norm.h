@@ -1,23 +1,24 @@
-/* Layer normalisation (Ba et al. 2016). Inside a step in each row every slot of sums on its own
- * goes to mean 0 and variance 1 over its H units, then times gamma, plus beta.
+/* Layer normalisation (Ba et al. 2016), inside a time step and as a layer. Inside a step each slot
+ * of each row is normalised over its H units, to mean 0 and variance 1, then scaled by gamma and
+ * shifted by beta.
  *
- * The partial sums of a slot fill one cache line whatever the width of a vector, and are added in
- * one fixed order: so all instruction sets with fused multiply-adds give the same bits. */
+ * The partial sums of a slot fill one cache line whatever the width of a vector, and are added in a
+ * fixed order. So all instruction sets with FMA give the same bits. */
 #pragma once
 
 #include "step.h"
 
 enum {
     LINE_VECTORS = RNNFAST_LINE / VECTOR_BYTES,
-    SUMS = 64, /* of so many rows and slots that are added up together */
+    SUMS = 64, /* sums, one for each row and slot, that are reduced together */
     PARTS = SUMS * LINE_VECTORS
 };
 
-/* a, but lanes from n on are zero. */
+/* a with the lanes from n on set to zero. */
 INLINE vec only(vec a, ptrdiff_t n) { return choose(first_lanes(n), a, (vec){0}); }
 
-/* Turns lines of partial sums into n numbers, each the total of its line over `by`: neighbours are
- * added, then neighbours among these sums, and so on. */
+/* Reduces n lines of partial sums to n numbers, each the total of its line times `by`. Neighbours
+ * are added pairwise, then neighbours among these sums, and so on. Overwrites `part`. */
 INLINE void line_means(vec *part, ptrdiff_t n, real by, real *mean)
 {
     ptrdiff_t left = n * LINE_VECTORS;
@@ -32,20 +33,20 @@ INLINE void line_means(vec *part, ptrdiff_t n, real by, real *mean)
     for (ptrdiff_t i = 0; i < left; i++) store(mean + i * LANES, part[i] * by);
 }
 
-/* Every slot s and vector v of a row, with what the body needs of them: where the vector stands
- * (`at`) and how many of its lanes are units (`left`). */
+/* Loops over every slot s and vector v of a row. The body also sees the offset of the vector in the
+ * row (`at`) and how many of its lanes are units (`left`). */
 #define EACH_VECTOR                                                                                \
     for (ptrdiff_t u = 0; u < H; u += LINE)                                                        \
     UNROLL for (int s = 0; s < slots; s++)                                                         \
         UNROLL for (ptrdiff_t v = 0, at = s * pitch + u, left = H - u; v < LINE_VECTORS;           \
                     v++, at += LANES, left -= LANES)
 
-/* Where a row's partial sums of slot s go. */
+/* The partial sums of a row and slot s. */
 #define PART(parts, row) ((parts) + ((row) * slots + s) * LINE_VECTORS + v)
 #define EACH_PART                                                                                  \
     UNROLL for (int s = 0; s < slots; s++) UNROLL for (int v = 0; v < LINE_VECTORS; v++)
 
-/* mean and rstd = 1 / sqrt(variance + eps) of the slots of n <= SUMS / slots rows, ld apart. */
+/* mean and rstd = 1 / sqrt(variance + eps) of each slot of n <= SUMS / slots rows, ld apart. */
 INLINE void statistics(const int slots, ptrdiff_t H, const real *rows, ptrdiff_t ld, ptrdiff_t n,
                        real eps, real *mean, real *rstd)
 {
@@ -76,8 +77,8 @@ INLINE void statistics(const int slots, ptrdiff_t H, const real *rows, ptrdiff_t
     }
 }
 
-/* n rows from b on, with their statistics: from sums to what `finish` makes of them, as in
- * gate_sums. */
+/* Normalises the sums of n rows from b on, given their statistics, and calls `finish` as gate_sums
+ * does. */
 INLINE void norm_rows(const rnnfast_step *step, const rnnfast_norm *m, const int slots, const int n,
                       ptrdiff_t b, const real *mean, const real *rstd, finish_fn finish)
 {
@@ -115,8 +116,8 @@ INLINE void norm_forward(const rnnfast_step *step, const rnnfast_norm *m, const 
     }
 }
 
-/* From the gradients before the activations to those of the sums, in place, with n the normalised
- * sums and d = gamma da: du = rstd (d - mean(d) - n mean(d n)). */
+/* From the gradients da of the pre-activations to those of the sums, in place:
+ * du = rstd (d - mean(d) - n mean(d n)) with d = gamma da and n the normalised sums. */
 INLINE void norm_gradient(const rnnfast_norm *m, const int slots, ptrdiff_t b0, ptrdiff_t b1)
 {
     const ptrdiff_t H = m->hidden, pitch = rnnfast_padded(H, sizeof(real));
@@ -173,7 +174,7 @@ static void norm_backward(const rnnfast_norm *m, int slots, ptrdiff_t b0, ptrdif
         norm_gradient(m, RNNFAST_VECTORS, b0, b1);
 }
 
-/* The layer LayerNorm, whose rows are not padded. */
+/* The layer LayerNorm. Its rows are not padded. */
 static void layer_norm(const rnnfast_layer_norm *m, ptrdiff_t b0, ptrdiff_t b1)
 {
     const ptrdiff_t K = m->columns;
@@ -193,7 +194,7 @@ static void layer_norm(const rnnfast_layer_norm *m, ptrdiff_t b0, ptrdiff_t b1)
     }
 }
 
-/* dy and the normalised n of a row's units from u on. */
+/* dy, and in `normal` the normalised x, of the units of a row from u on. */
 INLINE vec row_gradient(const rnnfast_layer_norm *m, ptrdiff_t row, ptrdiff_t u, vec *normal)
 {
     const ptrdiff_t at = row * m->columns + u, left = m->columns - u;

@@ -3,8 +3,8 @@
 
 #include "vec.h"
 
-/* v = momentum v + g;  p -= lr v, or lr (g + momentum v) after Nesterov; g = grad + weight_decay p.
- * As torch.optim.SGD. velocity NULL: no momentum. */
+/* v = momentum v + g, then p -= lr v, or p -= lr (g + momentum v) with Nesterov's momentum, where
+ * g = grad + weight_decay p. As torch.optim.SGD. Without momentum `velocity` is NULL. */
 static void sgd(void *param, const void *grad, void *velocity, ptrdiff_t i0, ptrdiff_t i1,
                 double lr, double momentum, double weight_decay, int nesterov)
 {
@@ -22,8 +22,8 @@ static void sgd(void *param, const void *grad, void *velocity, ptrdiff_t i0, ptr
     }
 }
 
-/* p = decay p - (rate m + direct g) / (root sqrt(v) + eps) with the running means m of g and v of
- * its square; g = grad + coupled p. */
+/* p = decay p - (rate m + direct g) / (root sqrt(v) + eps), where m is the running mean of g and v
+ * that of its square, and g = grad + coupled p. */
 INLINE void moments(void *param, const void *grad, void *m, void *v, ptrdiff_t i0, ptrdiff_t i1,
                     double beta1, double beta2, double eps, real root, real coupled, real decay,
                     real rate, real direct)
@@ -43,7 +43,8 @@ INLINE void moments(void *param, const void *grad, void *m, void *v, ptrdiff_t i
     }
 }
 
-/* Kingma and Ba (2015), bias corrected; decoupled: Loshchilov and Hutter (2019). As torch.optim. */
+/* Kingma and Ba (2015) with bias correction, or with decoupled weight decay, Loshchilov and Hutter
+ * (2019). As torch.optim.Adam and AdamW. */
 static void adam(void *param, const void *grad, void *m, void *v, ptrdiff_t i0, ptrdiff_t i1,
                  double lr, double beta1, double beta2, double eps, double weight_decay,
                  int decoupled, double step)
@@ -67,7 +68,8 @@ static void nadam(void *param, const void *grad, void *m, void *v, ptrdiff_t i0,
     moments(param, grad, m, v, i0, i1, beta1, beta2, eps, root, coupled, 1, rate, direct);
 }
 
-/* Tieleman and Hinton (2012), not centred. As torch.optim.RMSprop. velocity NULL: no momentum. */
+/* Tieleman and Hinton (2012), not centred. As torch.optim.RMSprop. Without momentum `velocity` is
+ * NULL. */
 static void rmsprop(void *param, const void *grad, void *square_avg, void *velocity, ptrdiff_t i0,
                     ptrdiff_t i1, double lr, double alpha, double eps, double momentum,
                     double weight_decay)

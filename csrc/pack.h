@@ -1,4 +1,4 @@
-/* Weights as the tile reads them. */
+/* Packing: weights in the order in which the tile reads them. */
 #pragma once
 
 #include "tile.h"

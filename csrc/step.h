@@ -1,14 +1,17 @@
-/* A step of a cell: its products, then its equations. */
+/* A time step: the tile forms the sums of a panel, then the equations of the cell finish them while
+ * they are in the first-level cache. Backward likewise: first the sums that are dh, then the cell.
+ */
 #pragma once
 
 #include "group.h"
 #include "tile.h"
 
-/* Takes the sums of n <= GROUP vectors, acc[e * next], to h and what else a step writes. */
+/* The equations of a cell, forward: from the sums of the n vectors of a group, acc[e * next +
+ * slot], to h and all else that a step writes. */
 typedef void (*finish_fn)(const rnnfast_step *, int n, const group *, const vec *acc,
                           ptrdiff_t next);
 
-/* One vector of units, from u on, of rows from b on. */
+/* Finishes one vector of units, from u on, of rows from b on. */
 INLINE void finish_rows(const rnnfast_step *s, ptrdiff_t b, ptrdiff_t rows, ptrdiff_t u,
                         const vec *acc, finish_fn finish)
 {
@@ -19,7 +22,7 @@ INLINE void finish_rows(const rnnfast_step *s, ptrdiff_t b, ptrdiff_t rows, ptrd
         finish(s, 1, &(group){b + r, u, 1, 0}, acc + r * RNNFAST_VECTORS, RNNFAST_VECTORS);
 }
 
-/* Where the sums of rows from b on start: at the bias, or at the input product. */
+/* The sums of rows from b on start from the bias, or from the input product, which includes it. */
 INLINE origin sums_start(const rnnfast_step *s, ptrdiff_t b, ptrdiff_t p)
 {
     const ptrdiff_t at = p * RNNFAST_VECTORS * LANES;
@@ -27,7 +30,8 @@ INLINE origin sums_start(const rnnfast_step *s, ptrdiff_t b, ptrdiff_t p)
                       : (origin){(const real *)s->bias + at, 0};
 }
 
-/* What gate_sums multiplies for panel p and rows from b on: x and h, as far as they are wanted. */
+/* The operands of gate_sums for panel p and rows from b on: x unless its product is given, and h if
+ * `recurrent`. Returns how many there are. */
 INLINE int gate_operands(const rnnfast_step *s, const int gates, const int recurrent, ptrdiff_t b,
                          ptrdiff_t p, int V, operand *op)
 {
@@ -41,7 +45,7 @@ INLINE int gate_operands(const rnnfast_step *s, const int gates, const int recur
     return wanted + recurrent;
 }
 
-/* A single row and two panels: the sums never leave the registers. */
+/* For one row and two panels the sums never leave the registers. */
 INLINE void one_row(const rnnfast_step *s, const int gates, const int recurrent, ptrdiff_t b,
                     ptrdiff_t p, finish_fn finish)
 {
@@ -58,10 +62,9 @@ INLINE void one_row(const rnnfast_step *s, const int gates, const int recurrent,
     }
 }
 
-/* For each panel and block of rows: acc = bias or input product, + x W_x and h W_h as asked for,
- * then `finish` while the sums are in the first-level cache. gates 1: a panel is V vectors of
- * units; gates 3 (GRU): x feeds the first three of four vectors, h the last three; gates 4: both
- * feed all. */
+/* For each panel and block of rows forms the sums, bias + x W_x + h W_h, and calls `finish`. There
+ * are three patterns of slots. gates 1: a panel is V vectors of units. gates 3 (GRU): x feeds the
+ * first three of four slots, h the last three. gates 4: both feed all four. */
 INLINE void gate_sums(const rnnfast_step *s, const int gates, const int recurrent, ptrdiff_t b0,
                       ptrdiff_t b1, ptrdiff_t p0, ptrdiff_t p1, finish_fn finish)
 {
@@ -141,15 +144,16 @@ static void slot_sums(const rnnfast_step *s, int gates, ptrdiff_t b0, ptrdiff_t 
         gate_sums(s, 4, 1, b0, b1, p0, p1, store_slots);
 }
 
-/* The vectors of a mask that go with a group's. */
+/* The mask of vector e of a group. */
 INLINE vec mask_of(const rnnfast_backstep *s, const void *mask, ptrdiff_t ld, const group *g, int e)
 {
     const ptrdiff_t b = g->b + e * g->rows, u = g->u + e * g->units;
     return load_n((const real *)mask + (s->mask_row ? s->mask_row[b] : b) * ld + u, s->hidden - u);
 }
 
-/* From the sums to the cell's share of dh, and of a gradient of c that waits in `carry`. A GRU's
- * carry is part of dh, so with zoneout the cell finds none. */
+/* Applies the masks to dh, the sums, and to the dc in `carry`: recurrent dropout, then zoneout,
+ * after which dh and dc are the fractions that go through the cell. The carry of a GRU is a part of
+ * dh; with zoneout it is added here, so that the cell finds none. */
 INLINE void before_cell(const rnnfast_backstep *s, const int n, const group *g, vec *dh)
 {
     if (s->drop && s->next)
@@ -186,7 +190,7 @@ INLINE void after_cell(const rnnfast_backstep *s, const int n, const group *g)
         }
 }
 
-/* A cell's backward: dh, then `finish` takes it through the cell. */
+/* Forms dh for each panel and block of rows, and calls `finish`, the derivative of a cell. */
 INLINE void
 cell_backward(const rnnfast_backstep *s, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t p0, ptrdiff_t p1,
               void (*finish)(const rnnfast_backstep *, int n, const group *, const vec *dh))

@@ -1,6 +1,6 @@
-/* One table of kernels for one real type (REAL_BITS) and one instruction set (ISA, VECTOR_BYTES,
- * TILE_ROWS). */
-#ifdef ISA /* else it belongs to another processor */
+/* The table of kernels for one real type (REAL_BITS) and one instruction set (a header of isa/,
+ * which defines nothing where it is one of another processor). */
+#ifdef ISA
 
 #include "cell_gru.h"
 #include "cell_lstm.h"
@@ -16,7 +16,7 @@
 #include "step.h"
 #include "yardstick.h"
 
-/* Kernels of a cell or, `reset`, of what comes ahead of one. */
+/* The kernels of a cell, and those of `reset`, which runs ahead of gru_reset_before. */
 #define STEPS(cell, panel)                                                                         \
     _Static_assert(panel == 1 || panel == 3 || panel == 4, "gate_sums knows no other layout");     \
     static void cell##_forward_step(const rnnfast_step *s, ptrdiff_t b0, ptrdiff_t b1,             \

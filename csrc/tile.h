@@ -1,16 +1,17 @@
-/* The register tile: R rows x P panels x V vectors of sums that stay in registers for the whole k
- * loop. Every product in rnnfast runs here: gates, matmul, and, with rows as its k axis, weight
- * gradients. P is 1, or 2 where rows are so few that one panel's sums would wait for each other.
+/* The register tile: the sums of R rows x P panels x V vectors, which stay in registers for the
+ * whole loop over k. Every matrix product runs here: gates, matmul and weight gradients, whose k
+ * are the rows of the batch. P is 2 where so few rows are left that the sums of one panel would not
+ * hide the latency of an FMA, else 1.
  *
- * Each element is one chain of multiply-adds, fused where the instruction set can, in the order of
- * the operands and of k, whatever the tile's size: so results depend neither on threads nor on how
- * rows were dealt to tiles. */
+ * Each sum is one chain of multiply-adds, fused where the instruction set has FMA, in the order of
+ * the operands and of k. The order does not depend on the size of the tile. So results depend
+ * neither on the number of threads nor on how rows are dealt to tiles. */
 #pragma once
 
 #include "vec.h"
 
-/* acc[j][r][first + v] += sum over n of a[r * row + n * step]
- *                                   * w[j * next + n * pitch + v * LANES + lane] */
+/* One product that a tile adds: acc[j][r][first + v] += sum over n of
+ * a[r * row + n * step] * w[j * next + n * pitch + v * LANES + lane]. */
 typedef struct {
     const real *a;
     ptrdiff_t row, step;
@@ -18,17 +19,17 @@ typedef struct {
     ptrdiff_t next, pitch, n, first;
 } operand;
 
-/* Where the sums of a tile's rows start: at(r)[j * 4 + v], or at zero where `at` is NULL. */
+/* Where the sums of a tile start: vector j * 4 + v of row r at `at`, or zero if that is NULL. */
 typedef struct {
     const real *at;
     ptrdiff_t row;
 } origin;
 
 #define LINE       (RNNFAST_LINE / (ptrdiff_t)sizeof(real))
-#define FETCHES(R) ((R) > 2 * TILE_ROWS / 3) /* tiles of fewer rows have no time to spare */
+#define FETCHES(R) ((R) > 2 * TILE_ROWS / 3) /* smaller tiles have no time to prefetch */
 
-/* An operand's products, into vectors first to first + V of the W of each panel; for each k the
- * next of the lines that start at `line` comes to the second-level cache. */
+/* Adds an operand to vectors first to first + V of the W vectors of each panel. Each k prefetches
+ * one more line, from `line` on, into the second-level cache. */
 INLINE void products(const int R, const int P, const int V, const int W, const int first,
                      vec s[TILE_ROWS][2 * RNNFAST_VECTORS], const operand *op, const real *line,
                      ptrdiff_t line_step)
@@ -52,13 +53,13 @@ INLINE void products(const int R, const int P, const int V, const int W, const i
     }
 }
 
-/* acc [P][acc_next / 4][4] = origin + operands, or, unless `fresh`, is added to; a tile of fewer
- * vectors uses the first ones of each row. The origin may be acc itself. W: vectors of a row that
- * have a sum, V: those that an operand feeds; only a GRU's differ (4 and 3).
+/* acc [P][acc_next / 4][4] = origin + operands, or += with `fresh` 0. Of the four vectors of a row
+ * the first W have a sum, V of which each operand feeds; the two differ only for a GRU (4 and 3).
+ * The origin may be acc itself.
  *
- * Meanwhile lines that a later tile will read come to the second-level cache: those from `fetch`
- * on, if it is not NULL. Sums from zero are a weight gradient's, whose k are rows of a wide array:
- * there the next line of each row comes. */
+ * Meanwhile the tile prefetches what a later tile will read: lines from `fetch` on, unless it is
+ * NULL. A weight gradient, whose sums start from zero and whose k are rows of a wide array,
+ * prefetches the next line of each row instead. */
 INLINE void tile(const int R, const int P, const int V, const int W, vec *acc, ptrdiff_t acc_next,
                  const operand *op, int n_op, origin start, int fresh, const real *fetch)
 {
@@ -117,7 +118,7 @@ TILES(6)
 TWO_PANELS(2)
 TWO_PANELS(3)
 #endif
-/* By rows and vectors; the last column is a GRU's. */
+/* By rows and vectors; the last column is for GRUs. */
 static const tile_fn tiles[TILE_ROWS][RNNFAST_VECTORS + 1] = {
     TILE_NAMES(1), TILE_NAMES(2), TILE_NAMES(3),
 #if TILE_ROWS == 6
@@ -132,35 +133,35 @@ static const tile_fn two_panels[TILE_ROWS / 2][2] = {
 #endif
 };
 
-/* Rows of the next tile when `left` rows are left: as even as can be (16 = 6 + 5 + 5). */
+/* Rows of the next tile when `left` rows remain. They are dealt evenly: 16 = 6 + 5 + 5. */
 INLINE int deal(ptrdiff_t left)
 {
     const ptrdiff_t tiles = (left + TILE_ROWS - 1) / TILE_ROWS;
     return (int)((left + tiles - 1) / tiles);
 }
 
-/* Vectors that panel p of a single-gate pack of n outputs holds. */
+/* Vectors in panel p of a single-gate pack of n outputs. */
 INLINE int panel_vectors(ptrdiff_t n, ptrdiff_t p)
 {
     const ptrdiff_t vectors = (n + LANES - 1) / LANES - p * RNNFAST_VECTORS;
     return (int)(vectors < RNNFAST_VECTORS ? vectors : RNNFAST_VECTORS);
 }
 
-/* Of panels [p, p1) of such a pack, those with all four vectors. */
+/* How many of panels [p, p1) of such a pack have all four vectors. */
 INLINE ptrdiff_t whole_panels(ptrdiff_t n, ptrdiff_t p, ptrdiff_t p1)
 {
     const ptrdiff_t end = (n + LANES - 1) / LANES / RNNFAST_VECTORS;
     return (p1 < end ? p1 : end) - p;
 }
 
-/* How many of these go together over `rows` rows. */
+/* How many whole panels a tile takes at once for `rows` rows. */
 INLINE int panels_together(ptrdiff_t rows, ptrdiff_t whole)
 {
     return rows <= TILE_ROWS / 2 && whole >= 2 ? 2 : 1;
 }
 
-/* acc (rows, 4 vectors) = origin + operands, whose `a` ends up past the last row. Of the `lines`
- * from `fetch` on, as many are fetched as there is time for. */
+/* acc (rows, 4 vectors) = origin + operands, tile by tile. Moves the `a` of the operands past the
+ * last row. Prefetches up to `lines` lines from `fetch` on, as far as the products leave time. */
 INLINE void add_pass(vec *acc, ptrdiff_t rows, int column, operand *op, int n_op, origin start,
                      const real *fetch, ptrdiff_t lines)
 {
@@ -177,11 +178,10 @@ INLINE void add_pass(vec *acc, ptrdiff_t rows, int column, operand *op, int n_op
     }
 }
 
-/* acc (P, rows, 4 vectors) = origin + operands, whose `a` points at row 0 and is the same operand
- * for each row; of V vectors each, 3 of 4 for a GRU (`gates` 3). Long sums go in passes of DEPTH,
- * so that a pass of the panel stays in the second-level cache while all rows go over it; the order
- * of each sum is the same. `fetch`: the weights do not all stay there, so each pass fetches those
- * of the next. Uses `op` up. */
+/* acc (P, rows, 4 vectors) = origin + operands, whose `a` points at row 0. Each operand feeds V
+ * vectors, for a GRU (`gates` 3) three of four. Long sums are split into passes of DEPTH, so that
+ * the weights of a pass stay in the second-level cache while all rows use them; the order of a sum
+ * does not change. With `fetch` each pass prefetches the weights of the next. Overwrites `op`. */
 enum { DEPTH = 32768 / VECTOR_BYTES };
 
 INLINE void add_products(vec *acc, ptrdiff_t rows, int P, int V, int gates, operand *op, int n_op,
@@ -193,7 +193,7 @@ INLINE void add_products(vec *acc, ptrdiff_t rows, int P, int V, int gates, oper
         return;
     }
     const real *next_panel = n_op ? op->w + op->next : NULL;
-    ptrdiff_t total = 0, done = 0; /* of *op */
+    ptrdiff_t total = 0, done = 0; /* of *op: how much of it earlier passes took */
     for (int i = 0; i < n_op; i++) total += op[i].n;
     if (total <= DEPTH) {
         add_pass(acc, rows, column, op, n_op, start, next_panel,
@@ -221,11 +221,12 @@ INLINE void add_products(vec *acc, ptrdiff_t rows, int P, int V, int gates, oper
     }
 }
 
-/* Rows whose sums wait between passes. */
+/* Rows whose sums are kept between passes. */
 enum { ROW_BLOCK = 16 * TILE_ROWS };
 
-/* Rows at `a` times panel p of a pack with V vectors a k. Field by field, here and below: a struct
- * that is written so and read back whole makes the processor wait. */
+/* The operand for rows at `a` times panel p of a pack with V vectors for each k. The fields are
+ * stored in place, here and below: copying a struct just built from them is a wide load of narrow
+ * stores, a store-forwarding stall. */
 INLINE void rows_times_panel(operand *op, const void *a, ptrdiff_t lda, ptrdiff_t b,
                              const void *weight, ptrdiff_t k, ptrdiff_t p, int V, int panel_pitch)
 {
@@ -239,7 +240,7 @@ INLINE void rows_times_panel(operand *op, const void *a, ptrdiff_t lda, ptrdiff_
     op->first = 0;
 }
 
-/* The same for rows of several runs, one operand a run. */
+/* The same for rows of several runs: one operand for each. */
 INLINE void runs_times_panel(operand *op, const void *a, ptrdiff_t lda, ptrdiff_t b,
                              ptrdiff_t n_runs, ptrdiff_t length, ptrdiff_t pitch,
                              const void *weight, ptrdiff_t p, int V)

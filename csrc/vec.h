@@ -1,5 +1,5 @@
-/* The vector type of one instruction set (a file of isa/) and one real type (REAL_BITS), and its
- * few operations. All kernels stand on this file. */
+/* The vector type for one instruction set (a header of isa/) and one real type (REAL_BITS), and its
+ * basic operations. Every kernel builds on this file. */
 #pragma once
 
 #include <math.h>
@@ -13,7 +13,8 @@
 #define STRING_(x) #x
 #define STRING(x)  STRING_(x)
 
-/* From here on the compiler may use what TARGET lists; Clang wants its end, which table.h has. */
+/* From here on the compiler may use the extensions that TARGET lists. Clang also needs an end,
+ * which stands in table.h. */
 #ifdef TARGET
 #if defined(__clang__)
 #define TARGET_STARTS clang attribute push(__attribute__((target(TARGET))), apply_to = function)
@@ -37,21 +38,22 @@ typedef long long bits;
 
 typedef real vec __attribute__((vector_size(VECTOR_BYTES)));
 typedef bits ivec __attribute__((vector_size(VECTOR_BYTES)));
-/* The same vector at any address: loads and stores never fault on alignment. */
+/* The same vector at any address, so that loads and stores need no alignment. */
 typedef real uvec __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real)), may_alias));
 
-/* Before the compiler places arrays of vectors, so that it sees no array but registers. */
+/* Unrolls early, before the compiler decides where arrays live, so that small arrays of vectors end
+ * up in registers. */
 #define UNROLL _Pragma("GCC unroll 8")
 
 #define INLINE static inline __attribute__((always_inline))
 
-INLINE vec splat(real x) { return x - (vec){0}; /* x - 0 keeps the sign of zero, x + 0 does not */ }
+INLINE vec splat(real x) { return x - (vec){0}; /* unlike x + 0, keeps the sign of a zero */ }
 
 INLINE vec load(const real *p) { return *(const uvec *)p; }
 
 INLINE void store(real *p, vec a) { *(uvec *)p = a; }
 
-/* Lane by lane whether it is one of the first n. */
+/* A mask of the first n lanes. */
 INLINE ivec first_lanes(ptrdiff_t n)
 {
     ivec lane;
@@ -59,10 +61,10 @@ INLINE ivec first_lanes(ptrdiff_t n)
     return lane < (bits)n;
 }
 
-/* Lane by lane m ? a : b, for a mask as comparisons make it. */
+/* m ? a : b in each lane, where m is the result of a comparison. */
 INLINE vec choose(ivec m, vec a, vec b) { return (vec)((m & (ivec)a) | (~m & (ivec)b)); }
 
-/* Instructions that compilers do not reliably find for themselves. */
+/* Instructions that compilers do not reliably select by themselves. */
 #if defined(__x86_64__)
 #define X86_PASTE(prefix, op, type) prefix##_##op##_##type
 #define X86_NAME(prefix, op, type)  X86_PASTE(prefix, op, type)
@@ -78,7 +80,7 @@ INLINE vec choose(ivec m, vec a, vec b) { return (vec)((m & (ivec)a) | (~m & (iv
 #define X86(op)           X86_##op
 #endif
 
-/* The first n of LANES elements; the other lanes read as zero. */
+/* The first n elements; the other lanes are zero. */
 INLINE vec load_n(const real *p, ptrdiff_t n)
 {
     if (n >= LANES) return load(p);
@@ -93,7 +95,7 @@ INLINE vec load_n(const real *p, ptrdiff_t n)
 #endif
 }
 
-/* The same where all of [p, end) may be read: the other lanes are then whatever comes next. */
+/* The same where everything in [p, end) may be read: the other lanes are arbitrary. */
 INLINE vec load_before(const real *p, ptrdiff_t n, const real *end)
 {
     return end - p >= LANES ? load(p) : load_n(p, n);
@@ -114,12 +116,12 @@ INLINE void store_n(real *p, vec a, ptrdiff_t n)
 #endif
 }
 
-/* The smaller, or larger, of a and `bound`; NaN stays NaN. */
+/* The minimum, or maximum, of a and `bound`; a NaN in a stays. */
 INLINE vec vmin(vec a, real bound) { return (vec)X86(min)(splat(bound), a); }
 
 INLINE vec vmax(vec a, real bound) { return (vec)X86(max)(splat(bound), a); }
 
-/* Every second lane of a and then of b, from lane 0 on and from lane 1 on. */
+/* The even lanes of a, then those of b; likewise the odd lanes. */
 #if defined(__clang__)
 #define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else

@@ -1,10 +1,10 @@
-/* Loops that measure what the processor can do at most. */
+/* Loops that measure the peak of a processor: FMAs a second, and bandwidth. */
 #pragma once
 
 #include "tile.h"
 
-/* As many independent chains as the tile has, on registers and the first-level cache alone. The
- * operands go through a volatile, or the compiler would know the sums. */
+/* The FMAs of a whole tile, on registers and the first-level cache alone. The operands come from a
+ * volatile, so that the compiler cannot know the sums. */
 static double fma_loop(ptrdiff_t loops)
 {
     volatile real opaque = 0;
@@ -18,7 +18,7 @@ static double fma_loop(ptrdiff_t loops)
     return 2.0 * TILE_ROWS * RNNFAST_VECTORS * LANES * (double)loops;
 }
 
-/* Reads x, n numbers of it, `loops` times over: the yardstick of a cache's bandwidth. */
+/* Reads x, n numbers, `loops` times: the bandwidth of the cache, or memory, that holds them. */
 static double read_loop(const void *x, ptrdiff_t n, ptrdiff_t loops)
 {
     enum { CHAINS = 8 };

@@ -1,4 +1,4 @@
-/* 256-bit vectors with fused multiply-add: 16 registers. */
+/* 256-bit vectors, FMA, 16 registers. */
 #if defined(__x86_64__)
 #define ISA          avx2
 #define TARGET       "avx2,fma,tune=haswell"

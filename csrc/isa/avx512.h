@@ -1,4 +1,4 @@
-/* 512-bit vectors: 32 registers. */
+/* 512-bit vectors, FMA, 32 registers. */
 #if defined(__x86_64__)
 #define ISA          avx512
 #define TARGET       "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,tune=haswell"

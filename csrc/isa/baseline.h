@@ -1,4 +1,4 @@
-/* 128-bit vectors, what every processor of the platform has: SSE2 on x86-64, NEON on aarch64. */
+/* 128-bit vectors, which every processor of the platform has: SSE2 on x86-64, NEON on aarch64. */
 #define ISA          baseline
 #define VECTOR_BYTES 16
 #define X86_PREFIX   _mm

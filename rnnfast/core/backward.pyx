@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # cython: initializedcheck=False
-"""The way of one thread back: BPTT through its rows, then its tiles of the weight gradients."""
+"""The backward pass of one thread: BPTT for its rows, then its tiles of the weight gradients."""
 
 from libc.string cimport memset
 
@@ -23,8 +23,8 @@ cdef enum:
 cdef void _add_outside(Job* job, Packed net, int layer, int direction, const char* dy_below,
                        Py_ssize_t t, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t starting,
                        Py_ssize_t u0, Py_ssize_t u1, char* to) noexcept nogil:
-    # Columns [u0, u1) of the gradient that reaches h at step t from the layer above (or the caller)
-    # and, for rows from `starting` on, whose last step this is, from the final state.
+    # Columns [u0, u1) of the gradient of h at step t from the layer above, or the caller, plus that of
+    # the final state for rows from `starting` on, whose last step this is.
     cdef Py_ssize_t r, K = net.recurrent, size = net.itemsize, bytes = (u1 - u0) * size
     cdef int top = layer == net.layers - 1, index = layer * net.directions + direction
     cdef char* row
@@ -48,7 +48,7 @@ cdef void _two_parts(void (*run)(const rnnfast_backstep*, Py_ssize_t, Py_ssize_t
                                  Py_ssize_t) noexcept nogil,
                      rnnfast_backstep* step, const char* next, Py_ssize_t b0, Py_ssize_t starting,
                      Py_ssize_t b1, Py_ssize_t p0, Py_ssize_t p1) noexcept nogil:
-    # Rows [b0, starting) with the gradients `next` of the step after, the others without.
+    # Runs rows [b0, starting) with `next`, the gradients of the following step, the others without.
     step.next = next
     if starting > b0:
         run(step, b0, starting, p0, p1)
@@ -68,7 +68,7 @@ cdef void _backward_layer(Job* job, Packed net, Member* me, int layer, int direc
     cdef Py_ssize_t panels = rnnfast_panels(H, 1, kn.lanes), p0, p1, q0, q1, u0, u1, v0, v1
     cdef Py_ssize_t unit = kn.lanes * RNNFAST_VECTORS
     cdef Py_ssize_t i, t, r, n, starting, ending, before, after, follower
-    cdef int runs = gates - net.info.reset_before  # of dgates that W_hh takes to h itself
+    cdef int runs = gates - net.info.reset_before  # of dgates in the product for h itself
     cdef char* recurrent = state.gates + (net.info.h_slot + gates - runs) * job.slot * size
     cdef char* outside = job.outside
     cdef char* dh0
@@ -81,8 +81,8 @@ cdef void _backward_layer(Job* job, Packed net, Member* me, int layer, int direc
     q0, q1 = share(panels, me.i, me.n), share(panels, me.i + 1, me.n)
     v0, v1 = min(q0 * unit, K), min(q1 * unit, K)
 
-    # dh that comes through the recurrence: dgates of the following step times W_hh. Without a
-    # projection the cell's step forms it itself.
+    # dh through the recurrence: dgates of the following step times W_hh. Without a projection the
+    # kernel of the cell forms it.
     memset(&recurrence, 0, sizeof(recurrence))
     recurrence.hidden, recurrence.carries_dh = K, net.info.carries_dh
     recurrence.fetch = gates * H * K * size // me.n >= thresholds.cached_weights
@@ -100,7 +100,7 @@ cdef void _backward_layer(Job* job, Packed net, Member* me, int layer, int direc
         step.dh_in, step.ldd, step.drop = job.zeros, 0, NULL
         step.ldn, step.n_runs, step.run_length = job.ldh, 1, K
         step.weight_h = part.weight_rt
-    reset = step  # of the gradient of r h, through the n of W_hh
+    reset = step  # the gradient of r h, through the part of W_hh for n
     reset.dh_in, reset.ldd, reset.n_runs, reset.weight_h = job.zeros, 0, 1, part.reset_ht
     memset(&norm, 0, sizeof(norm))
     norm.hidden, norm.gamma, norm.ld = H, part.gamma, job.ldg
@@ -115,7 +115,7 @@ cdef void _backward_layer(Job* job, Packed net, Member* me, int layer, int direc
         copy_row(job.carry + r * job.ldc * size,
                   NULL if job.dcn == NULL
                   else job.dcn + (index * B + sample_of(job, r)) * H * size, H * size)
-        if job.length[r] == 0 and job.dh0 != NULL:  # the state passed through
+        if job.length[r] == 0 and job.dh0 != NULL:  # no steps: the state passes through
             copy_row(job.dh0 + (index * B + sample_of(job, r)) * K * size,
                       NULL if job.dhn == NULL
                       else job.dhn + (index * B + sample_of(job, r)) * K * size, K * size)
@@ -128,7 +128,8 @@ cdef void _backward_layer(Job* job, Packed net, Member* me, int layer, int direc
             continue
         before, after = t + reverse, t + 1 - reverse
         follower = t - 1 if reverse else t + 1
-        # Rows whose last step this is, and rows whose first it is, in the order of the forward pass.
+        # Rows from `starting` on have their last step here, rows from `ending` on their first, in the
+        # order of the forward pass.
         if reverse:
             starting = me.b0 if t == 0 else n
             ending = max(me.b0, min(n, job.active[t + 1]))
@@ -179,7 +180,7 @@ cdef void _backward_layer(Job* job, Packed net, Member* me, int layer, int direc
                              me.b0 + share(n - me.b0, me.i + 1, me.n))
             wait(job, me)
         if ending < n and job.dh0 != NULL:
-            # dh0 = dgates W_hh, for a GRU with the share that skipped the gates, and zoneout's.
+            # dh0 = dgates W_hh, plus for a GRU the part that bypasses the gates, plus that of zoneout.
             recurrence.dh_in, recurrence.ldd = job.zeros, 0
             if net.info.carries_dh:
                 recurrence.dh_in, recurrence.ldd = job.carry, job.ldc
@@ -200,7 +201,7 @@ cdef void _backward_layer(Job* job, Packed net, Member* me, int layer, int direc
 
 
 cdef void _input_gradient(Job* job, Packed net, Member* me, int layer, int direction) noexcept nogil:
-    # dgates W_ih for all steps at once, to the layer below or to the caller's dx.
+    # dgates W_ih for all steps, to the layer below or to the caller's dx.
     cdef const rnnfast_kernels* kn = net.kernels
     cdef int index = layer * net.directions + direction
     cdef Part* part = net.parts + index
@@ -245,7 +246,7 @@ cdef rnnfast_outer weight_gradient(const Job* job, Packed net, int index, int si
     cdef Py_ssize_t size = net.itemsize
     cdef int slot = net.info.h_slot if side else net.info.x_slot, runs = net.info.gates
     cdef rnnfast_outer o
-    if side == 1 and net.info.reset_before:  # of r and z; that of n is side 2
+    if side == 1 and net.info.reset_before:  # r and z; n is side 2
         slot, runs = slot + 1, runs - 1
     memset(&o, 0, sizeof(o))
     o.g, o.ldg = state.gates + slot * job.slot * size, job.ldg
@@ -268,8 +269,8 @@ cdef rnnfast_outer weight_gradient(const Job* job, Packed net, int index, int si
 
 
 cdef void _weight_gradients(Job* job, Packed net, Member* me, int form, int add) noexcept nogil:
-    # Sums over all rows of the batch, in an order that no team changes, and then into the caller's
-    # arrays; members own tiles of dW and panels of the gates' columns.
+    # Forms the sums over all rows of the batch, then adds them to the caller's arrays. Members own tiles
+    # of dW and panels of columns, so the order of a sum does not depend on the team.
     cdef const rnnfast_kernels* kn = net.kernels
     cdef int index, side
     cdef Py_ssize_t tiles, q, end, last
@@ -298,7 +299,7 @@ cdef void _weight_gradients(Job* job, Packed net, Member* me, int form, int add)
 
 cdef void _narrow_gradients(Job* job, Packed net, Member* me, int index, const Rows* rows, int form,
                             int add) noexcept nogil:
-    # Gradients of the biases, the product with a column of ones, and of narrow inputs.
+    # Gradients of the biases, as the product with a column of ones, and of W_ih for narrow inputs.
     cdef const rnnfast_kernels* kn = net.kernels
     cdef const rnnfast_cell* info = net.info
     cdef Py_ssize_t size = net.itemsize, H = net.hidden, width = info.slots * job.slot
@@ -313,7 +314,7 @@ cdef void _narrow_gradients(Job* job, Packed net, Member* me, int index, const R
     cdef const char* g = state.gates + c0 * size
     cdef char* dgamma = sums + (I + 1) * width * size
     cdef char* dbeta = sums + (I + 2) * width * size
-    cdef Rows one  # the rows of a step: normalisation's gradients are sums over time already
+    cdef Rows one  # one step: the gradients of the normalisation are already sums over time
     if not I and grads[2] == NULL and grads[3] == NULL and state.dgamma == NULL:
         return
     if form:
@@ -364,8 +365,8 @@ cdef void backward_member(Job* job, Packed net, int index, int count) noexcept n
             if layer or job.want_dx:
                 _input_gradient(job, net, &me, layer, direction)
     if job.want_grads:
-        # All or nothing: where it takes so long that signals must be heard, nothing is added before
-        # the last of them.
+        # All or nothing: where this takes so long that it checks for signals, nothing is added before
+        # the last check.
         barrier_wait(&job.meet, count)
         if job.keep_sums:
             _weight_gradients(job, net, &me, 1, 0)

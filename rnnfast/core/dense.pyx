@@ -28,7 +28,7 @@ cdef enum:
 
 
 cdef char* _data(object array, int typenum, Py_ssize_t size, str name) except? NULL:
-    # The data of a C-contiguous array of `size` elements; None: NULL.
+    # The data of a C-contiguous array of `size` elements; None gives NULL.
     if array is None:
         return NULL
     if not isinstance(array, np.ndarray) or cnp.PyArray_TYPE(array) != typenum:
@@ -181,17 +181,16 @@ def linear_backward(x, weight, dy, dx, dweight, dbias):
 
 
 # ---- convolution over time
-#
-# A row of x is a sample at one step, K numbers, and a row of y is the sum over taps of a row of x
-# times W_j (K, M). Where the taps are neighbours (dilation 1) they lie side by side in x: a single
-# window of taps * K numbers. Else there is a window for each tap. Nothing is copied for either.
+# A row of x is one step of a sample, K numbers. A row of y is the sum over taps j of a row of x times
+# W_j (K, M). With dilation 1 the taps lie side by side in x, as one window of taps * K numbers;
+# otherwise there is a window for each tap. Nothing is copied in either case.
 
 cdef struct Conv:
     Py_ssize_t B, T, K  # x (B, T, K)
     Py_ssize_t N, M  # y (B, N, M)
     Py_ssize_t taps, stride, dilation
     Py_ssize_t windows, width  # windows * width = taps * K
-    Py_ssize_t together  # taps of one product: all of a window, or a run for each of a few windows
+    Py_ssize_t together  # taps in one product: all of a window, or one run for each of a few windows
 
 
 cdef Conv _conv(object x, object weight, object y, Py_ssize_t stride, Py_ssize_t dilation) except *:
@@ -210,7 +209,7 @@ cdef Conv _conv(object x, object weight, object y, Py_ssize_t stride, Py_ssize_t
 
 cdef void _conv_share(const rnnfast_kernels* kn, const Conv* c, const rnnfast_matmul* whole,
                       Py_ssize_t panels) noexcept nogil:
-    # Outputs are shared out.
+    # Threads share the outputs.
     cdef int i = omp_get_thread_num(), n = omp_get_num_threads()
     cdef Py_ssize_t row = _share(c.B * c.N, i, n), last = _share(c.B * c.N, i + 1, n)
     cdef Py_ssize_t b, t, j, rows, size = kn.itemsize
@@ -259,7 +258,7 @@ def conv1d(x, weight, bias, Py_ssize_t stride, Py_ssize_t dilation, y):
         memset(packed + width * c.taps * c.K * size, 0, width * size)
         memcpy(packed + width * c.taps * c.K * size, bias_data, c.M * size)
     for j in range(c.taps):
-        at = j % c.together  # place in its product
+        at = j % c.together  # its index in the product
         n = min(c.together, c.taps - (j - at))
         kn.pack(packed + (j - at) * c.K * width * size, weight_data + j * size, c.K * c.taps,
                 c.taps, c.M, c.K, at * c.K, n * c.K, 1, NULL, 0, panels)
@@ -270,13 +269,13 @@ def conv1d(x, weight, bias, Py_ssize_t stride, Py_ssize_t dilation, y):
 
 cdef inline Py_ssize_t _outputs_before(const Conv* c, Py_ssize_t step,
                                        Py_ssize_t tap) noexcept nogil:
-    # How many outputs have this tap before that step of x.
+    # How many outputs have this tap before a step of x.
     return min(c.N, (max(step - tap * c.dilation, 0) + c.stride - 1) // c.stride)
 
 
 cdef void _conv_dx_share(const rnnfast_kernels* kn, const Conv* c, const rnnfast_matmul* whole,
                          Py_ssize_t panels) noexcept nogil:
-    # Steps of x are shared out: each tap adds the rows of dy times W_j that reach them.
+    # Threads share the steps of x. Each tap adds the rows of dy that reach these steps, times W_j.
     cdef int i = omp_get_thread_num(), n = omp_get_num_threads()
     cdef Py_ssize_t row = _share(c.B * c.T, i, n), last = _share(c.B * c.T, i + 1, n)
     cdef Py_ssize_t b, t, j, rows, size = kn.itemsize
@@ -315,7 +314,7 @@ cdef int _conv_dx(const rnnfast_kernels* kn, const Conv* c, char* weight, char* 
 
 cdef void _conv_dweight_share(const rnnfast_kernels* kn, const Conv* c, const rnnfast_outer* whole,
                               char* sums) noexcept nogil:
-    # Tiles are shared out; sums grow sample by sample, in blocks of rows as in `sum_tiles`.
+    # Threads share the tiles. Sums grow sample by sample, in blocks of rows as in `sum_tiles`.
     cdef int i = omp_get_thread_num(), n = omp_get_num_threads(), fresh
     cdef Py_ssize_t tiles = tiles_of(kn, whole), last = _share(tiles, i + 1, n), size = kn.itemsize
     cdef Py_ssize_t window, q, end, b
@@ -413,7 +412,7 @@ cdef void _activate_share(const rnnfast_kernels* kn, int f, const char* x, char*
 
 @cython.final
 cdef class _Block:
-    # What an array's memory is given back by.
+    # Gives the memory of an array back when the array dies.
     cdef void* data
 
     def __dealloc__(self):
@@ -555,7 +554,7 @@ def layer_norm_backward(x, gamma, mean, rstd, dy, dx, dgamma, dbeta):
         _layer_norm_backward_share(_table(typenum), &m, N)
 
 
-# ---- optimisers: csrc/optim.h has the formulas, torch.optim's. Arrays of any shape
+# ---- optimisers, for arrays of any shape: csrc/optim.h has the formulas, those of torch.optim
 
 def sgd(param, grad, velocity, double lr, double momentum, double weight_decay, bint nesterov):
     """Update `param` and `velocity`, None without momentum, in place."""
@@ -648,7 +647,7 @@ def norm2(grad):
     return total
 
 
-# ---- what the tests and benchmarks look at
+# ---- for tests and benchmarks
 
 def fma_loop(dtype, Py_ssize_t loops):
     """Run `loops` rounds of the tile's multiply-adds on registers in every thread.

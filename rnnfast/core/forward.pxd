@@ -1,5 +1,5 @@
 from rnnfast.core.job cimport Job
 from rnnfast.core.packed cimport Packed
 
-# The share of member `index` of a team of `count` in a forward call.
+# What member `index` of a team of `count` threads does in a forward call.
 cdef void forward_member(Job* job, Packed net, int index, int count) noexcept nogil

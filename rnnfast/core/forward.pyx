@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # cython: initializedcheck=False
-"""The way of one thread forward: its rows through all layers, directions and steps."""
+"""The forward pass of one thread: its rows through all layers, directions and steps."""
 
 from libc.string cimport memset
 
@@ -28,7 +28,7 @@ cdef void _zone_out(const Job* job, Packed net, const Zone* zone, int index, Py_
 
 cdef void _drop(const Job* job, Packed net, int index, Py_ssize_t place, Py_ssize_t b0,
                 Py_ssize_t b1, Py_ssize_t u0, Py_ssize_t u1) noexcept nogil:
-    # h of a place times the mask of recurrent dropout: columns [u0, u1) of rows [b0, b1).
+    # The h at a place times the mask of recurrent dropout, for columns [u0, u1) of rows [b0, b1).
     cdef rnnfast_masked m
     cdef Py_ssize_t at = place * job.B * job.ldh * net.itemsize
     m.columns, m.ld, m.old = net.recurrent, job.ldh, NULL
@@ -38,7 +38,7 @@ cdef void _drop(const Job* job, Packed net, int index, Py_ssize_t place, Py_ssiz
 
 
 cdef void _start_state(Job* job, Packed net, Member* me, int index, int reverse) noexcept nogil:
-    # The initial state goes to the place before each row's first step.
+    # Copies the initial state to the place before the first step of each row.
     cdef Py_ssize_t r, place, K = net.recurrent, H = net.hidden, size = net.itemsize
     cdef State* state = job.states + index
     for r in range(me.o0, me.o1):
@@ -71,7 +71,7 @@ cdef void _final_state(Job* job, Packed net, Member* me, int index, int reverse)
 
 cdef void _gather_x(Job* job, Packed net, Member* me, Py_ssize_t t0, Py_ssize_t t1,
                     Py_ssize_t origin) noexcept nogil:
-    # Rows of x into the first layer's own array, at steps counted from `origin`.
+    # Copies rows of x to the array of the first layer, whose steps count from `origin`.
     cdef Py_ssize_t t, r, I = net.parts[0].input, size = net.itemsize
     for t in range(t0, t1):
         for r in range(me.o0, min(me.o1, job.active[t])):
@@ -82,7 +82,7 @@ cdef void _gather_x(Job* job, Packed net, Member* me, Py_ssize_t t0, Py_ssize_t 
 cdef void _input_product(const Job* job, Packed net, const Member* me, int layer, rnnfast_step* step,
                          int gates, const char* x, char* to, Py_ssize_t ta, Py_ssize_t tb,
                          Py_ssize_t p0, Py_ssize_t p1) noexcept nogil:
-    # x W_x + b of steps [ta, tb), in panels [p0, p1), to rows ldp apart.
+    # x W_x + b of steps [ta, tb) and panels [p0, p1), to rows ldp apart.
     cdef Py_ssize_t size = net.itemsize, t, p
     step.product = NULL
     if (job.sample == NULL and me.b0 == 0 and me.b1 == job.B
@@ -100,12 +100,12 @@ cdef void _input_product(const Job* job, Packed net, const Member* me, int layer
 
 cdef void _hand_on(Job* job, Packed net, int layer, int direction, const char* h, Py_ssize_t t,
                    Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t u0, Py_ssize_t u1) noexcept nogil:
-    # Columns [u0, u1) of the step's h to where the next layer, or the caller, reads them.
+    # Copies columns [u0, u1) of h to where the next layer, or the caller, reads them.
     cdef Py_ssize_t r, K = net.recurrent, size = net.itemsize, bytes = (u1 - u0) * size
     cdef int top = layer == net.layers - 1
     cdef char* to
     if not top and job.inputs[layer + 1] == job.states[layer * net.directions].h + job.B * job.ldh * size:
-        return  # the next layer reads the history itself
+        return  # the next layer reads the history of this one in place
     for r in range(b0, b1):
         if top:
             to = job.y + (row_at(job, t, r, job.y_time, job.y_row) + direction * K + u0) * size
@@ -134,7 +134,7 @@ cdef void _forward_layer(Job* job, Packed net, Member* me, int layer, int direct
     cdef Py_ssize_t s0 = 0, s1 = 0
     cdef Py_ssize_t units = kn.lanes * (RNNFAST_VECTORS if together == 1 else 1)
     cdef Py_ssize_t done, t, ta, tb, n, before, after, kept, origin = 0, i, b1
-    # What this member writes at a step: of a cell's results, and of h, [r0, r1) and these columns.
+    # What this member writes at a step: rows [r0, r1), and these columns of the cell's output and of h.
     cdef Py_ssize_t r0, r1, cell_u0, cell_u1, out_u0, out_u1
     cdef double work = <double>gates * H * (part.input + K) * (me.b1 - me.b0)
     cdef char* x
@@ -142,7 +142,7 @@ cdef void _forward_layer(Job* job, Packed net, Member* me, int layer, int direct
     cdef char* c_out = NULL
     p0, p1 = share(panels, me.i, me.n), share(panels, me.i + 1, me.n)
     cell_u0, cell_u1 = min(p0 * units, H), min(p1 * units, H)
-    if part.gamma != NULL:  # of the rows that it normalises all units
+    if part.gamma != NULL:  # a member normalises whole rows
         cell_u0, cell_u1 = 0, H
     out_u0, out_u1 = cell_u0, cell_u1
     if net.projection:
@@ -175,7 +175,7 @@ cdef void _forward_layer(Job* job, Packed net, Member* me, int layer, int direct
     wait(job, me)
     done = 0
     while done < T:
-        # A chunk of steps: its inputs gathered, and their product formed first if that pays.
+        # A chunk of steps: first gathers its inputs and, if that pays, forms their product.
         n = min(job.chunk, T - done)
         ta = T - done - n if reverse else done
         tb = ta + n

@@ -1,5 +1,5 @@
-# Weight gradients: sums over all rows of a call, formed tile by tile. Inline, for the time loops and
-# for dense layers.
+# Weight gradients: sums over all rows of a call, formed tile by tile. The functions are inline,
+# because both the time loops and the dense layers use them.
 
 from libc.string cimport memset
 
@@ -8,18 +8,19 @@ from rnnfast.core.kernels cimport (
 )
 
 cdef enum:
-    SUMS_BYTES = 1 << 18  # of the tiles whose sums grow together, in the second-level cache
+    SUMS_BYTES = 1 << 18  # for the sums of the tiles that grow together, in the second-level cache
 
 
 cdef struct Rows:
-    # The rows of a call: at step t of T the first active[t] of B.
+    # The rows of a call: the first active[t] of B at step t of T.
     Py_ssize_t T, B
     const Py_ssize_t* active
 
 
 cdef inline int next_block(const Rows* rows, Py_ssize_t* t, Py_ssize_t* r,
                            rnnfast_run* runs) noexcept nogil:
-    # The next RNNFAST_BLOCK_ROWS active rows, as runs of the flattened (T, B); how many runs.
+    # Writes the next RNNFAST_BLOCK_ROWS active rows as runs of the flattened (T, B). Returns how many
+    # runs these are.
     cdef Py_ssize_t left = RNNFAST_BLOCK_ROWS, n
     cdef int count = 0
     while left and t[0] < rows.T:
@@ -44,14 +45,14 @@ cdef inline Py_ssize_t tiles_of(const rnnfast_kernels* kn, const rnnfast_outer* 
 
 cdef inline Py_ssize_t tiles_end(const rnnfast_kernels* kn, const rnnfast_outer* o, Py_ssize_t q,
                                  Py_ssize_t last) noexcept nogil:
-    # Of tiles [q, last) those of one panel whose sums fit SUMS_BYTES end here.
+    # The end of the tiles from q on that lie in one panel and whose sums fit SUMS_BYTES.
     cdef Py_ssize_t per_panel = kn.tiles_per_panel(o.n_runs, o.run_length)
     return min(min(last, q + SUMS_BYTES // kn.tile_bytes), (q // per_panel + 1) * per_panel)
 
 
 cdef inline void sum_tiles(const rnnfast_kernels* kn, const rnnfast_outer* o, const Rows* rows,
                            Py_ssize_t q0, Py_ssize_t q1) noexcept nogil:
-    # The sums of tiles [q0, q1), all in one panel, over all rows; of no rows: zeros.
+    # Sums over all rows for tiles [q0, q1), which lie in one panel; zeros where there are no rows.
     cdef rnnfast_run runs[RNNFAST_BLOCK_ROWS]
     cdef Py_ssize_t t = 0, r = 0
     cdef int count = next_block(rows, &t, &r, runs), fresh = 1
@@ -65,7 +66,7 @@ cdef inline void sum_tiles(const rnnfast_kernels* kn, const rnnfast_outer* o, co
 cdef inline void sum_narrow(const rnnfast_kernels* kn, const char* a, Py_ssize_t lda,
                             Py_ssize_t n_a, const char* g, Py_ssize_t ldg, const Rows* rows,
                             Py_ssize_t columns, char* sums, Py_ssize_t lds) noexcept nogil:
-    # sums[k][c] += sum over all rows of a[row][k] g[row][c]; a NULL: a column of ones.
+    # sums[k][c] += sum over all rows of a[row][k] g[row][c]. NULL stands for a column of ones.
     cdef rnnfast_run runs[RNNFAST_BLOCK_ROWS]
     cdef Py_ssize_t t = 0, r = 0
     cdef int count = next_block(rows, &t, &r, runs)

@@ -1,4 +1,4 @@
-# The problem of one call as the team of threads sees it: sizes, arrays, and who does what.
+# One call as its team of threads sees it: sizes, arrays, and the share of each thread.
 
 cimport cython
 cimport numpy as cnp
@@ -9,7 +9,7 @@ from rnnfast.core.packed cimport Packed
 cdef extern from *:
     """
     #include <sched.h>
-    /* A barrier that spins first: a step takes microseconds, a sleeping thread's wake-up tens. */
+    /* A barrier that spins first: a step takes microseconds, waking a thread takes tens. */
     typedef struct { int arrived, round; } barrier;
 
     static void barrier_wait(barrier *b, int members)
@@ -36,25 +36,26 @@ cdef extern from *:
 
 
 cdef struct Thresholds:
-    # Where the engine changes its ways.
-    Py_ssize_t serial_work  # multiply-adds of a call below which one thread does it all
-    Py_ssize_t shared_step_work  # of a step below which a team does not share its hidden units
-    Py_ssize_t cached_weights  # bytes of a layer from which a step waits for its weights; then
-    Py_ssize_t shared_rows  #   slices of up to so many rows are not worth it: units are shared
-    Py_ssize_t few_rows  #   and for up to so many rows the input product of many steps comes first
-    Py_ssize_t product_bytes  # that such a product takes at most
-    Py_ssize_t kept_sums_work  # multiply-adds, some 0.1 s of one thread, from which sums are kept
+    # Thresholds at which the engine switches strategy.
+    Py_ssize_t serial_work  # multiply-adds: a smaller call runs on one thread
+    Py_ssize_t shared_step_work  # multiply-adds: the units of a smaller step are not shared
+    Py_ssize_t cached_weights  # bytes: the weights of a larger layer leave the cache. Then
+    Py_ssize_t shared_rows  #   threads with up to so many rows each share units instead, and
+    Py_ssize_t few_rows  #   with up to so many rows many steps share one input product
+    Py_ssize_t product_bytes  # bytes: the largest input product
+    Py_ssize_t kept_sums_work  # multiply-adds, 0.1 s of one thread: the weight gradients of a
+    # larger call are complete before any is added, so that a signal can stop it
 
 cdef Thresholds thresholds
 
 
 cdef enum:
-    WEIGHTS = 7  # arrays of a layer and direction: w_ih, w_hh, b_ih, b_hh, w_hr, w_ln, b_ln
+    WEIGHTS = 7  # arrays for each layer and direction: w_ih, w_hh, b_ih, b_hh, w_hr, w_ln, b_ln
 
 
 cdef struct Zone:
-    # Zoneout: the share of its old state that each unit keeps; strides in elements, all 0 where it
-    # is the same for all.
+    # Zoneout: the fraction of its old state that each unit keeps. Strides are in elements, and 0 along
+    # axes that share their values.
     char* share  # NULL: no zoneout
     Py_ssize_t part, time, row
 
@@ -63,38 +64,38 @@ cdef struct State:
     # What one layer and direction keeps. Time-major, rows in the order of the batch.
     char* h      # (places, B, ldh)
     char* c      # (places or 1, B, ldc)
-    # (T, B, ldg): activated, then their gradients; at inference NULL, or (1, B, ldg) where r comes
-    # before the product
+    # (T, B, ldg): activated gates, overwritten by their gradients. At inference NULL, or (1, B, ldg)
+    # with the reset gate before the product
     char* gates
-    char* m      # (T or 1, B, ldc): o tanh(c) before the projection; NULL without one
-    char* dh     # (T, B, ldh): gradient of the projected h; backward with projection only
-    # (1 + narrow I, S, slot): of the gates' gradients alone and times the inputs; with layer
-    # normalisation two more, of gamma and beta
+    char* m      # (T or 1, B, ldc): the output before the projection; NULL without one
+    char* dh     # (T, B, ldh): gradient of the projected h; only in backward with a projection
+    # (1 + narrow I, S, slot): sums of the gradients of the gates, and of these times each input; with
+    # layer normalisation two rows more, for gamma and beta
     char* sums
-    char* reset  # (T or 1, B, ldh): r h, where r comes before the product; else NULL
-    # with recurrent dropout, zoneout, layer normalisation; else NULL
-    char* dropped  # (places, B, ldh): h as W_hh multiplies it
+    char* reset  # (T or 1, B, ldh): r h, with the reset gate before the product; else NULL
+    # for recurrent dropout, zoneout and layer normalisation; NULL without them
+    char* dropped  # (places, B, ldh): h times the mask, the operand of W_hh
     char* fresh_h  # (T or 1, B, ldh): h and c before zoneout
     char* fresh_c  # (T or 1, B, ldc)
     char* normal   # (T or 1, B, ldg): normalised sums
     char* rstd     # (T or 1, B, S)
-    char* dgamma   # (B, ldg): sums over time, for gamma and beta; backward only
+    char* dgamma   # (B, ldg), as dbeta: sums over time; only in backward
     char* dbeta
 
 
 cdef struct Job:
     Py_ssize_t T, B
-    Py_ssize_t ldh, ldc, ldg, slot  # slot: distance between slots of a gate row
+    Py_ssize_t ldh, ldc, ldg, slot  # slot: from one slot of a gate row to the next
     Py_ssize_t places
     int training, shared, gather_x, want_dx, want_grads, used
     Py_ssize_t chunk
-    Py_ssize_t* sample  # (B,) the sample in each row, NULL: the row itself
+    Py_ssize_t* sample  # (B,) the sample in each row; NULL: the row itself
     Py_ssize_t* length  # (B,) by row
     Py_ssize_t* active  # (T + 1,) rows still active at each step
-    # the caller's arrays; strides in elements, `row_at` says how they lead to a row
-    int packed         # x and y are (rows, n): the active rows of one step after the other
+    # the caller's arrays, with strides in elements that `row_at` applies
+    int packed         # x and y are (rows, n): the active rows of step 0, of step 1, ...
     Py_ssize_t rows
-    Py_ssize_t* start  # (T,) the first row of a step; 0 where x is (T, B, n)
+    Py_ssize_t* start  # (T,) the first row of each step; 0 where x is (T, B, n)
     char* x
     Py_ssize_t x_time, x_row
     char* y
@@ -121,28 +122,28 @@ cdef struct Job:
     Py_ssize_t* input_time
     char* product   # (chunk, B, ldp)
     Py_ssize_t ldp
-    char* outside   # (B, ldh) gradient that reaches h at one step from outside the recurrence
+    char* outside   # (B, ldh) gradient of h at one step from outside the recurrence
     char* zeros     # (ldc,) read as rows of stride 0
     char* carry     # (B, ldc)
     char* between[2]  # (T, B, ldy) gradients between layers
     Py_ssize_t ldy
-    char* kept_h    # (B, ldh) gradients that zoneout hands on to the old states
+    char* kept_h    # (B, ldh) the fraction of a gradient that zoneout passes to the old state
     char* kept_c    # (B, ldc)
     char** grads    # (L * D * WEIGHTS,) the caller's
-    char* sums  # of weight gradients: of all tiles if keep_sums, else member_sums bytes a member
+    char* sums  # of weight gradients: all tiles with keep_sums, else member_sums a member
     Py_ssize_t sums_bytes, member_sums
     int keep_sums
     barrier meet
-    int stop  # a signal handler raised: the team winds up without working on
+    int stop  # a signal handler raised: the team finishes without further work
 
 
 cdef struct Member:
-    # One thread's part: rows [b0, b1) and share i of n of the panels; rows [o0, o1) for chores that
-    # belong to one row alone.
+    # The share of one thread: rows [b0, b1) and part i of n of the panels. Work that concerns one row
+    # alone, such as copies, is done for rows [o0, o1).
     Py_ssize_t b0, b1, o0, o1
     int i, n, index, count
-    double unchecked  # multiply-adds since the last look for signals
-    unsigned long long fp  # the thread's floating-point state outside the call
+    double unchecked  # multiply-adds since signals were last checked
+    unsigned long long fp  # the floating-point state that the thread had before the call
 
 
 cdef inline void wait(Job* job, Member* me) noexcept nogil:
@@ -151,12 +152,12 @@ cdef inline void wait(Job* job, Member* me) noexcept nogil:
 
 
 cdef enum:
-    CHECKED_WORK = 1_000_000_000  # some 10 ms of one thread
+    CHECKED_WORK = 1_000_000_000  # multiply-adds, some 10 ms of one thread
 
 
 cdef inline int stopped(Job* job, Member* me, double work) noexcept nogil:
-    # Called before `work` multiply-adds. Member 0 is the thread that Python called, and now and then
-    # lets Python's signal handlers run. All members still meet at all barriers.
+    # Called ahead of `work` multiply-adds. Member 0 is the thread that called from Python; it runs
+    # Python's signal handlers now and then. Members meet at every barrier even when stopped.
     if me.index == 0:
         me.unchecked += work
         if me.unchecked > CHECKED_WORK:
@@ -175,12 +176,12 @@ cdef inline Py_ssize_t sample_of(const Job* job, Py_ssize_t row) noexcept nogil:
 
 cdef inline Py_ssize_t row_at(const Job* job, Py_ssize_t t, Py_ssize_t row, Py_ssize_t time,
                               Py_ssize_t stride) noexcept nogil:
-    # Where in a caller's array the elements of that row's step are.
+    # The offset, in a caller's array, of step t of a row.
     return t * time + (job.start[t] + sample_of(job, row)) * stride
 
 
 cdef inline void copy_row(char* to, const char* source, Py_ssize_t bytes) noexcept nogil:
-    # source NULL: zeros. Rows of one element are the univariate series' and not worth a call.
+    # NULL stands for zeros. Rows of one element, from univariate series, are not worth a call.
     if source == NULL:
         memset(to, 0, bytes)
     elif bytes == 4:
@@ -190,26 +191,27 @@ cdef inline void copy_row(char* to, const char* source, Py_ssize_t bytes) noexce
 
 
 cdef inline Py_ssize_t narrow(Packed net, int index) noexcept nogil:
-    # The inputs of a layer and direction, if so few that their columns are better the rows of tiles.
+    # The number of inputs of a layer and direction if they are so few that the transposed kernel is
+    # faster, else 0.
     cdef Py_ssize_t I = net.parts[index].input
     return I if I <= net.kernels.rows else 0
 
 
 cdef inline int products(Packed net) noexcept nogil:
-    # How many a layer's weight gradients are: of x, of h and, with a projection, of what it
-    # projects, or of r h where r comes before the product.
+    # The number of weight gradients of a layer: of x, of h and, with a projection, of what it projects,
+    # or, with the reset gate before the product, of r h.
     return 3 if net.projection or net.info.reset_before else 2
 
 
 cdef inline const char* mask_of(const Job* job, Packed net, int layer, Py_ssize_t t,
                               Py_ssize_t row, int direction) noexcept nogil:
-    # Dropout mask on the output of `layer`: (L - 1, T, B, D K).
+    # The dropout mask for a row of the output of `layer`, in (L - 1, T, B, D K).
     return job.masks + ((((layer * job.T + t) * job.B + sample_of(job, row)) * net.directions
                          + direction) * net.recurrent) * net.itemsize
 
 
 cdef inline const char* drops_of(const Job* job, Packed net, int index) noexcept nogil:
-    # of a layer and direction, rows by sample, as below
+    # The masks of recurrent dropout of a layer and direction. Their rows are samples.
     return job.drops + index * job.B * net.recurrent * net.itemsize
 
 
@@ -222,7 +224,7 @@ cdef inline const char* zone_of(Packed net, const Zone* zone, int index,
 cdef class Tape:
     cdef Job job
     cdef char* block
-    cdef object masks  # the caller's, which backward reads again
+    cdef object masks  # the caller's, kept because backward reads them again
 
 
 cdef void run_signal_handlers(Job* job, Member* me) noexcept nogil

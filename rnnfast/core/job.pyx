@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # cython: initializedcheck=False
-"""Lays a call out in memory: rows longest first, one block for all arrays, a share a thread."""
+"""Plans a call: rows longest first, one block of memory for all arrays, a share for each thread."""
 
 import numpy as np
 
@@ -14,8 +14,8 @@ from rnnfast.core.packed cimport Packed
 
 cnp.import_array()
 
-# Measured with benchmarks/thresholds.py, but for cached_weights, the size of a second-level cache, and
-# kept_sums_work, which bounds how long a call may be deaf to signals.
+# Measured with benchmarks/thresholds.py, except cached_weights, the size of a second-level cache, and
+# kept_sums_work, which bounds how long a call ignores signals.
 thresholds.serial_work = 250_000
 thresholds.shared_step_work = 24_000
 thresholds.shared_rows = 16
@@ -26,7 +26,7 @@ thresholds.kept_sums_work = 1 << 32
 
 
 def tune(**changes):
-    """Change thresholds by name; returns them all. For that benchmark and for tests."""
+    """Change thresholds by name and return them all. For benchmarks/thresholds.py and tests."""
     global thresholds
     kept = thresholds
     if not changes.keys() <= kept.keys():
@@ -57,8 +57,8 @@ cdef extern from "Python.h":
 
 
 cdef void run_signal_handlers(Job* job, Member* me) noexcept nogil:
-    # With the caller's floating-point state. A handler's exception stays pending in this thread
-    # until the call returns.
+    # Handlers run in the caller's floating-point state. An exception stays pending in this thread until
+    # the call returns.
     k.fp_leave(me.fp)
     with gil:
         if PyErr_CheckSignals():
@@ -67,7 +67,7 @@ cdef void run_signal_handlers(Job* job, Member* me) noexcept nogil:
 
 
 cdef Member member_of(const Job* job, int index, int count) noexcept nogil:
-    # Slices of about the same number of active steps.
+    # Slices of the batch with about the same number of active steps.
     cdef Member me
     cdef Py_ssize_t r, bound, total = 0, seen = 0
     me.index, me.count, me.unchecked = index, count, 0
@@ -110,7 +110,7 @@ cdef void place_lists(Job* job, Packed net, char** at) noexcept nogil:
 
 
 cdef void place_forward(Job* job, Packed net, char** at) noexcept nogil:
-    # Everything the forward pass writes.
+    # All arrays that the forward pass writes.
     cdef Py_ssize_t size = net.itemsize, B = job.B, n, kept = job.T if job.training else 1
     cdef int index, layer
     cdef State* state
@@ -144,7 +144,7 @@ cdef void place_forward(Job* job, Packed net, char** at) noexcept nogil:
         elif layer == 0:
             job.inputs[0] = _bump(at, (job.T if job.training else job.chunk) * B * n * size)
         elif job.training and net.directions == 1 and job.masks == NULL:
-            # The history of the layer below is the input.
+            # The layer reads the history of the one below in place.
             job.inputs[layer] = job.states[layer - 1].h + B * job.ldh * size
             job.input_row[layer], job.input_time[layer] = job.ldh, B * job.ldh
         elif layer >= 3 and not job.training:
@@ -180,8 +180,8 @@ cdef void place_backward(Job* job, Packed net, char** at) noexcept nogil:
 
 cdef char* strided(object array, Packed net, const Job* job, Py_ssize_t n, str name,
                    Py_ssize_t* time, Py_ssize_t* row) except? NULL:
-    # The data of a (T, B, n) array, (rows, n) if they are packed, with adjacent elements on the last
-    # axis; strides in elements.
+    # The data of a (T, B, n) array, or (rows, n) if it is packed, with adjacent elements on the last
+    # axis. The strides that it writes are in elements.
     if array is None:
         return NULL
     if not isinstance(array, np.ndarray) or cnp.PyArray_TYPE(array) != net.typenum:
@@ -204,7 +204,7 @@ cdef char* strided(object array, Packed net, const Job* job, Py_ssize_t n, str n
 
 
 cdef int order_rows(Job* job, const cnp.int64_t* lengths) except -1:
-    # Rows longest first, how many are active at each step, and where packed ones start.
+    # Orders rows longest first, counts those active at each step, and finds where packed steps start.
     cdef Py_ssize_t b, t, longer = 0, n
     if lengths == NULL:
         job.sample = NULL
@@ -212,7 +212,7 @@ cdef int order_rows(Job* job, const cnp.int64_t* lengths) except -1:
             job.length[b] = job.T
         for t in range(job.T):
             job.active[t] = job.B
-    else:  # sorted by counting: active[t] goes from samples of length t to samples longer than that
+    else:  # a counting sort: active[t] counts samples of length t, then longer ones
         memset(job.active, 0, (job.T + 1) * sizeof(Py_ssize_t))
         for b in range(job.B):
             if not 0 <= lengths[b] <= job.T:
@@ -224,7 +224,7 @@ cdef int order_rows(Job* job, const cnp.int64_t* lengths) except -1:
             n = job.active[t]
             job.active[t] = longer
             longer += n
-        for b in range(job.B):  # which counts samples of length t in, so those longer than t - 1
+        for b in range(job.B):  # active[t] now grows to the number of samples longer than t - 1
             job.sample[job.active[lengths[b]]] = b
             job.length[job.active[lengths[b]]] = lengths[b]
             job.active[lengths[b]] += 1
@@ -240,10 +240,10 @@ cdef int order_rows(Job* job, const cnp.int64_t* lengths) except -1:
 
 
 cdef int team_for(Job* job, Packed net) noexcept nogil:
-    # How many threads; job.shared: whether they share the units of each step and not the batch.
+    # The number of threads. Sets job.shared where they share the units of each step, not the batch.
     cdef int n = k.team_size(), index
     cdef Py_ssize_t r
-    cdef double step = 0, steps = 0  # multiply-adds of one sample's step in all layers; steps
+    cdef double step = 0, steps = 0  # multiply-adds of a sample's step in all layers; steps
     for index in range(net.layers * net.directions):
         step += net.info.gates * net.hidden * <double>(net.parts[index].input + net.recurrent)
     for r in range(job.B):

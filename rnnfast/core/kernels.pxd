@@ -1,4 +1,5 @@
-# csrc/rnnfast.h as Cython sees it, and what kernels.pyx shares with the modules beside it.
+# csrc/rnnfast.h for Cython, and what kernels.pyx shares with the other modules. The header explains
+# the fields.
 
 cdef extern from "rnnfast.h" nogil:
     enum:
@@ -136,7 +137,7 @@ cdef extern from "rnnfast.h" nogil:
         const char* isa
         int itemsize, lanes, rows
         Py_ssize_t tile_bytes
-        cell_kernels cell[1]  # RNNFAST_CELLS of them, C knows
+        cell_kernels cell[1]  # in C: RNNFAST_CELLS of them
         void (*reset_forward)(const rnnfast_step*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*reset_backward)(const rnnfast_backstep*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*input_product)(const rnnfast_step*, int, Py_ssize_t, Py_ssize_t, Py_ssize_t,
@@ -180,7 +181,7 @@ cdef extern from "rnnfast.h" nogil:
     Py_ssize_t rnnfast_panels(Py_ssize_t hidden, int gates, int lanes)
 
 
-# Inline, so that each module that opens a parallel region asks the OpenMP runtime itself.
+# Inline C, so that every module that opens a parallel region calls the OpenMP runtime itself.
 cdef extern from *:
     """
     #ifdef _OPENMP
@@ -203,8 +204,8 @@ cdef int team_size() noexcept nogil
 cdef unsigned long long fp_enter() noexcept nogil
 cdef void fp_leave(unsigned long long state) noexcept nogil
 
-# Memory for packed weights, tapes and workspaces: aligned, on huge pages where they are to be had.
-# `give` keeps the last few blocks for the next `take`; both are called with the GIL held.
+# Memory for packed weights, tapes and workspaces: aligned, and on huge pages where the system has
+# them. `give` keeps the last few blocks for the next `take`. Both need the GIL.
 cdef void* take(size_t size) except NULL
 cdef void give(void* block) noexcept
 cdef size_t size_of(void* block) noexcept

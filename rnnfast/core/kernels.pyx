@@ -209,7 +209,7 @@ cdef size_t size_of(void* block) noexcept:
 
 
 cdef void give(void* block) noexcept:
-    # Takes an empty place, else places in turn.
+    # Fills an empty place, or else replaces blocks in turn.
     global _oldest
     cdef int i, place = -1
     if block == NULL:

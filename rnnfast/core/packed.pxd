@@ -1,4 +1,4 @@
-# Weights in the kernels' layout.
+# Packed weights: in the layout that the kernels read.
 
 cimport cython
 
@@ -6,19 +6,20 @@ from rnnfast.core.kernels cimport rnnfast_cell, rnnfast_kernels
 
 
 cdef struct Part:
-    # One layer and direction, in the kernels' layout; the last three only for training.
+    # The packed weights of one layer and direction. The three transposes, and reset_ht, are packed
+    # for training only.
     Py_ssize_t input
     char* weight_x   # (gates) I -> H
     char* weight_h   # (gates) K -> H
-    char* bias       # zeros with layer normalisation, whose shift it then is
-    char* gamma      # (S, padded H), or NULL; with layer normalisation, as is beta
+    char* bias       # with layer normalisation zero, as beta is the shift
+    char* gamma      # (S, padded H), as is beta; NULL without layer normalisation
     char* beta
     char* weight_r   # projection H -> P, or NULL
     char* weight_ht  # transposed: G H -> K
     char* weight_xt  # transposed: G H -> I
     char* weight_rt  # transposed: P -> H, or NULL
-    # where r comes before the product, weight_x and weight_h are n's, weight_ht is of r and z, and
-    # these are n's transposed, H -> K, and, I -> and K -> 2 padded H, of r and z
+    # With the reset gate before the product, weight_x and weight_h hold n alone and weight_ht r and z
+    # alone. The others are then the transpose of n, H -> K, and r and z, I -> and K -> 2 padded H.
     char* reset_ht
     char* reset_x
     char* reset_h
@@ -32,9 +33,9 @@ cdef class Packed:
     cdef Py_ssize_t itemsize, hidden, projection, recurrent
     cdef Part* parts
     cdef char* block
-    cdef char* zone_h  # (K,) and (H,) the zoneout's expectation; NULL: none
+    cdef char* zone_h  # (K,) and (H,) the expected zoneout, or NULL
     cdef char* zone_c
-    cdef object zones  # the arrays of these
+    cdef object zones  # the arrays that own these
 
 
 cdef inline int abreast(const rnnfast_cell* info) noexcept nogil:
@@ -43,9 +44,9 @@ cdef inline int abreast(const rnnfast_cell* info) noexcept nogil:
 
 
 cdef inline int norm_slot(const rnnfast_cell* info, int slot) noexcept nogil:
-    # Where weight_ln has a slot: those that x feeds in PyTorch's order of gates, then the others.
+    # The index of a slot in weight_ln: first the slots that x feeds, in PyTorch's order, then the rest.
     return info.order[slot] if slot < info.gates else slot
 
 
-# The data of a C-contiguous array of `size` elements of the net's type; None: NULL.
+# The data of a C-contiguous array of `size` elements of the network's type; None gives NULL.
 cdef char* contiguous(object array, Packed net, Py_ssize_t size, str name) except? NULL

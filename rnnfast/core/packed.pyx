@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # cython: initializedcheck=False
-"""Packs the weights of a network once, for every call until they change."""
+"""Packs the weights of a network once for all calls until they change."""
 
 import numpy as np
 
@@ -33,8 +33,8 @@ cdef size_t _pack_bytes(Packed net, Py_ssize_t n_out, int gates, Py_ssize_t n_in
 
 
 cdef void _pack_bias(char* to, char* b_ih, char* b_hh, Packed net) noexcept nogil:
-    # What each slot adds: the input's bias, the recurrent one, or their sum. Panel by panel; of a
-    # single gate or of several that are packed one by one, one padded H after the other.
+    # The bias of each slot: b_ih, b_hh, or their sum. It is laid out panel by panel or, where gates are
+    # packed singly, one padded H after the other.
     cdef const rnnfast_cell* cell = net.info
     cdef Py_ssize_t lanes = net.kernels.lanes, H = net.hidden, size = net.itemsize, u = 0, at, n
     cdef int s
@@ -61,7 +61,7 @@ cdef void _pack_norm(char* to, char* values, Packed net) noexcept nogil:
 
 
 cdef object _reset_rows(object weight, Py_ssize_t H, Py_ssize_t slot):
-    # The rows of r and z, each padded to a slot, so that no vector has units of both.
+    # The rows of r and of z, each padded to a slot, so that no vector holds units of both.
     rows = np.zeros((2, slot, weight.shape[1]), weight.dtype)
     rows[:, :H] = weight[:2 * H].reshape(2, H, weight.shape[1])
     return rows
@@ -189,7 +189,7 @@ def pack(str cell, list weights, int num_layers, int num_directions, bint traini
         at += _pack_bytes(net, H, together, K)
         part.bias = at
         at += bias_bytes
-        last = net.info.order[0] * H * net.itemsize if before else 0  # n's rows
+        last = net.info.order[0] * H * net.itemsize if before else 0  # the rows of n
         kn.pack(part.weight_x, w_ih_data + last * I, I, 1, H, I, 0, I, together,
                 net.info.order + net.info.x_slot, 0, rnnfast_panels(H, together, kn.lanes))
         kn.pack(part.weight_h, w_hh_data + last * K, K, 1, H, K, 0, K, together,
