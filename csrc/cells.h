@@ -10,3 +10,9 @@
     CELL(gru, 3, 1, .gates = 3, .slots = 4, .order = {2, 0, 1, 2}, .h_slot = 1, .carries_dh = 1)   \
     CELL(gru_reset_before, 1, 0, .gates = 3, .slots = 3, .order = {2, 0, 1}, .carries_dh = 1,      \
          .reset_before = 1)
+
+#ifdef ISA /* kernels, which need the equations too */
+#include "cell_gru.h"
+#include "cell_lstm.h"
+#include "cell_rnn.h"
+#endif

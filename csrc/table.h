@@ -2,9 +2,6 @@
  * which defines nothing where it is one of another processor). */
 #ifdef ISA
 
-#include "cell_gru.h"
-#include "cell_lstm.h"
-#include "cell_rnn.h"
 #include "cells.h"
 #include "elementwise.h"
 #include "gradient.h"
