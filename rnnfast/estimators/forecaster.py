@@ -18,10 +18,11 @@ from .paths import (
     BEFOREHAND,
     MEMORY,
     NAIVE,
+    UNLIKELY,
     LinearMean,
     Smoothed,
-    choose_smoothing,
     hold_out,
+    kinds_of_levels,
     measure_levels,
     naive_paths,
     roll,
@@ -72,8 +73,9 @@ class Forecaster(MeasuredForecaster):
     normalize : {"auto", "scale", "ratio", "level", "none"}
         What each window is made free of: "level" subtracts its last value; "scale" also divides by
         its own deviation and "ratio" by its mean size, so that series of all sizes count alike.
-        "auto" takes what forecasts best in the backtest for the network, and for the linear path
-        the weighted mean of all.
+        "auto" takes for the linear path the mean of several, weighted by the backtest: of a single
+        series "level", "none", "ratio" and, where there is a season, differences from one season
+        to the next; of several series all four. The network has the one of the largest weight.
     linear : bool
         Whether a ridge regression from the window to the horizon stands beside the network, which
         then learns what it leaves over, beginning with nothing. ("seq2seq" has none.)
@@ -270,6 +272,7 @@ class Forecaster(MeasuredForecaster):
         if not len(early) or not len(test):
             naive = naive_paths(windows, places[:1], horizon, season)
             names = list(naive) if len(places) < FEWEST else ["network", "linear", *naive]
+            shares = {"level": 1.0} if self.normalize == "auto" else shares
             self._linear = LinearMean(shares).fit(self, windows, places, horizon)
             self.weights_ = {name: 1.0 / len(names) for name in names}
             return shares
@@ -282,15 +285,17 @@ class Forecaster(MeasuredForecaster):
         origins = float(len(test))
         if len(windows.lengths) == 1 and not self._fitted.learnt_y:
             origins = 1.0 + float(np.ptp(windows.steps(test))) / horizon
-        kinds = KINDS if self.normalize == "auto" else (self.normalize,)
+        kinds: tuple[str, ...] = (self.normalize,)
+        if self.normalize == "auto":
+            kinds = kinds_of_levels(windows, season)
         of_kind, errors = measure_levels(self, kinds, windows, early, test, error)
-        shares = combine(errors, origins)
+        shares = combine(errors, origins, {kind: UNLIKELY.get(kind, 1.0) for kind in kinds})
         network, self._found_updates = self._rehearse(windows, early, test, shares, error)
         forecasts = {"network": network, "linear": mean_forecast(of_kind, shares)}
         if not self._fitted.learnt_y:
-            self._smoothed, forecasts["smoothing"] = choose_smoothing(
-                season, self._fitted.memory, windows, self._heads(windows, cuts), test, error
-            )
+            self._smoothed = Smoothed(season, self._fitted.memory)
+            self._smoothed.fit(self._heads(windows, cuts), windows.targets)
+            forecasts["smoothing"] = self._smoothed.forecast(windows, test, horizon)
         forecasts |= naive_paths(windows, test, horizon, season)
         self._weigh(forecasts, error, origins)
         mean = mean_forecast(forecasts, self.weights_)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .windows import Windows
 
 KINDS = ("scale", "ratio", "level", "none")
+SEASONAL = ("season", "season and level")  # of linear paths
 FLOOR = 0.1  # of the median deviation, below which a window's own does not go
 USUAL = 5.0  # times a common change, up to which windows count in full
 
@@ -24,16 +25,23 @@ class Levels:
     ----------
     owner : estimator
         For errors.
-    kind : {"scale", "ratio", "level", "none"}
+    kind : {"scale", "ratio", "level", "none", "season", "season and level"}
         "level" subtracts the last value of each feature of a window, "scale" also divides by the
-        mean deviation of the window from its own mean, "ratio" by its mean size.
+        mean deviation of the window from its own mean, "ratio" by its mean size. "season" subtracts
+        from each step the value one season before, and from what follows the last season; "season
+        and level" then subtracts the last of these differences.
     standardize : bool
         Whether features are then brought to mean 0 and variance 1 over all windows.
     targets : sequence of int
+    season : int, optional
+        Steps; only with the last two kinds.
     """
 
-    def __init__(self, owner: Any, kind: str, standardize: bool, targets: list[int]) -> None:
+    def __init__(
+        self, owner: Any, kind: str, standardize: bool, targets: list[int], season: int = 1
+    ) -> None:
         self.kind, self.standardize, self.targets = kind, standardize, targets
+        self.season = season if kind in SEASONAL else 1
         self.inputs, self.outputs = Scaler(owner, "X"), Scaler(owner, "X")
         self.extra, self.static = Scaler(owner, "exogenous"), Scaler(owner, "static")
         self._least: Any = 0.0  # deviation of a window,
@@ -62,7 +70,7 @@ class Levels:
         for chunk in windows.chunks(places):
             x = windows.context(chunk)
             level, unit = self.of(x)
-            self.inputs = self.inputs.updated((x - level[:, np.newaxis]) / unit[:, np.newaxis])
+            self.inputs = self.inputs.updated(self._free_window(x, level, unit))
             y = self._free(windows.following(chunk), level, unit)
             self.outputs = self.outputs.updated(y)
             known, static = windows.known(chunk), windows.static(chunk)
@@ -73,13 +81,15 @@ class Levels:
         return self
 
     def of(self, x: Array) -> tuple[Array, Array]:
-        """Return level and unit of windows (n, size, F): two (n, F) arrays of float64."""
-        shape = len(x), x.shape[2]
+        """Return level (n, season, F) and unit (n, F) of windows (n, size, F), of float64."""
+        n, _, features = x.shape
+        level = np.asarray(x[:, -self.season :], np.float64)
         if self.kind == "none":
-            return np.zeros(shape), np.ones(shape)
-        level = np.asarray(x[:, -1], np.float64)
-        if self.kind == "level":
-            return level, np.ones(shape)
+            level = np.zeros((n, 1, features))
+        elif self.kind == "season and level":
+            level = level + (x[:, -1:] - x[:, -1 - self.season, np.newaxis])
+        if self.kind in ("none", "level", *SEASONAL):
+            return level, np.ones((n, features))
         deviation, size = _deviation(x)
         if self.kind == "ratio":
             return level, np.where(size > 0, size, 1.0)
@@ -87,9 +97,8 @@ class Levels:
         return level, np.where(unit > 1e-12 * size, unit, np.where(size > 0, size, 1.0))
 
     def scaled(self, x: Array, level: Array, unit: Array) -> Array:
-        """Return windows (n, size, F) without level and scale."""
-        free = (x - level[:, np.newaxis]) / unit[:, np.newaxis]
-        return (free - self.inputs.mean) / self.inputs.scale
+        """Return windows (n, size, F) without level and scale; without season they are shorter."""
+        return (self._free_window(x, level, unit) - self.inputs.mean) / self.inputs.scale
 
     def known(self, known: Array | None) -> Array | None:
         """Return exogenous values, scaled."""
@@ -107,7 +116,7 @@ class Levels:
     def inverse(self, y: Array, level: Array, unit: Array) -> Array:
         """Return what `target` returned as it was."""
         free = y * self.outputs.scale + self.outputs.mean
-        return free * unit[:, np.newaxis, self.targets] + level[:, np.newaxis, self.targets]
+        return free * unit[:, np.newaxis, self.targets] + self._following(level, y.shape[1])
 
     def trust(self, windows: Windows, places: Array) -> Array:
         """Return how much windows count: less where what follows is far from what is common."""
@@ -119,7 +128,22 @@ class Levels:
         return np.abs(self._free(windows.following(places), level, unit)).max(axis=(1, 2))
 
     def _free(self, y: Array, level: Array, unit: Array) -> Array:
-        return (y - level[:, np.newaxis, self.targets]) / unit[:, np.newaxis, self.targets]
+        return (y - self._following(level, y.shape[1])) / unit[:, np.newaxis, self.targets]
+
+    def _free_window(self, x: Array, level: Array, unit: Array) -> Array:
+        if self.kind in SEASONAL:
+            free = x[:, self.season :] - x[:, : -self.season]
+            if self.kind == "season and level":
+                free = free - free[:, -1:]
+        else:
+            free = x - level
+        return free / unit[:, np.newaxis]
+
+    def _following(self, level: Array, steps: int) -> Array:
+        """Return the level of targets at the steps that follow: (n, steps or 1, targets)."""
+        if self.season > 1:
+            level = level[:, np.arange(steps) % self.season]
+        return level[..., self.targets]
 
 
 def _deviation(x: Array) -> tuple[Array, Array]:

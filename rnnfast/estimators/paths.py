@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .levels import Levels
+from .levels import KINDS, SEASONAL, Levels
 from .linear import Ridge
 from .simple import last_season
 from .smoothing import Smoothing
@@ -22,12 +22,7 @@ if TYPE_CHECKING:
 ROWS = 8192  # windows that a linear path learns from at least, if there are as many
 WIDEST = 1000  # features of a linear path, beyond which it leaves out exogenous values of the past
 MEMORY = 8  # seasons that are smoothed
-PREFERENCE = {
-    "scale": 1.0,
-    "ratio": 1.0,
-    "level": 1.05,
-    "none": 1.1,
-}  # of levels: fixed ones are left in time
+UNLIKELY = {"none": 0.3, "ratio": 0.3}  # weights of levels before a backtest; the others' are 1
 FORECASTS = 300  # of a backtest at most
 # Weights before a backtest, for the fewest errors on the earlier parts of some twenty short series:
 # errors of few origins choose worse than no choice.
@@ -75,7 +70,7 @@ class LinearPath:
     def _rows(self, x: Array, known: Array | None, static: Array | None) -> Array:
         parts = [x.reshape(len(x), -1)]
         if known is not None:
-            kept = known if self._whole else known[:, x.shape[1] :]
+            kept = known if self._whole else known[:, -self.ahead :]
             parts.append(kept.reshape(len(x), -1))
         if static is not None:
             parts.append(static)
@@ -93,16 +88,20 @@ class LinearMean:
 
     def __init__(self, shares: dict[str, float]) -> None:
         self.shares = {kind: share for kind, share in shares.items() if share > 0}
-        self.kind = max(self.shares, key=lambda kind: self.shares[kind])
+
+    @property
+    def levels(self) -> Levels:
+        """Those of the largest share."""
+        return self.paths[int(np.argmax(list(self.shares.values())))].levels
 
     def fit(self, owner: Any, windows: Windows, places: Array, ahead: int) -> LinearMean:
         """Learn from windows at places."""
         self.paths, self.ahead = [], ahead
         for kind in self.shares:
-            levels = Levels(owner, kind, owner.standardize, windows.targets).fit(windows, places)
+            season = owner._fitted.season
+            levels = Levels(owner, kind, owner.standardize, windows.targets, season)
+            levels.fit(windows, places)
             self.paths.append(LinearPath(levels, ahead).fit(windows, places))
-            if kind == self.kind:
-                self.levels = levels
         return self
 
     def __call__(self, x: Array, known: Array | None, static: Array | None) -> Array:
@@ -116,23 +115,26 @@ class LinearMean:
 class Smoothed:
     """Exponential smoothing of each target by itself.
 
+    Of positive values the forecast is the mean of two: season, or trend without one, added to the
+    level, or multiplying it. Few origins tell which is better no better than chance.
+
     Parameters
     ----------
     season : int
-    log : bool
     memory : int
         Steps of a context that are smoothed at most.
     """
 
-    def __init__(self, season: int, log: bool, memory: int) -> None:
-        self.season, self.log, self.memory = season, log, memory
+    def __init__(self, season: int, memory: int) -> None:
+        self.season, self.memory = season, memory
 
     def fit(self, series: list[Array], targets: list[int]) -> Smoothed:
         """Choose the settings for (time, features) series."""
-        self.each = [
-            Smoothing(self.season, self.log).fit([s[-4 * self.memory :, k] for s in series])
-            for k in targets
-        ]
+        self.each = []
+        for k in targets:
+            some = [s[-4 * self.memory :, k] for s in series]
+            forms = (False, True) if all(s.min() > 0 for s in some) else (False,)
+            self.each.append([Smoothing(self.season, form).fit(some) for form in forms])
         return self
 
     def forecast(self, windows: Windows, places: Array, steps: int) -> Array:
@@ -142,8 +144,9 @@ class Smoothed:
         for length in np.unique(given):
             some = np.flatnonzero(given == length)
             context = windows.context(places[some], int(length))
-            for k, (smoothing, column) in enumerate(zip(self.each, windows.targets, strict=True)):
-                y[some, :, k] = smoothing.forecast(context[..., column], steps)
+            for k, (smoothings, column) in enumerate(zip(self.each, windows.targets, strict=True)):
+                found = [s.forecast(context[..., column], steps) for s in smoothings]
+                y[some, :, k] = np.mean(found, axis=0)
         return y
 
 
@@ -179,6 +182,22 @@ def _upto(known: Array, size: int) -> Array:
     return known[:, np.minimum(np.arange(size), known.shape[1] - 1)]
 
 
+def kinds_of_levels(windows: Windows, season: int) -> tuple[str, ...]:
+    """Return what the windows of linear paths are made free of.
+
+    Those of a single series keep their scale: by far the best on some hundred short series.
+    """
+    if len(windows.lengths) > 1 or _is_samples(windows):
+        return KINDS
+    return "level", "ratio", "none", *(SEASONAL if 1 < season <= windows.size - 2 else ())
+
+
+def likeliest(shares: Mapping[str, float]) -> str:
+    """Return the kind of levels with the largest share of those that a network can have."""
+    kinds = [kind for kind in shares if kind in KINDS]
+    return max(kinds, key=lambda kind: shares[kind])
+
+
 def measure_levels(
     owner: Any,
     kinds: tuple[str, ...],
@@ -192,29 +211,8 @@ def measure_levels(
     for kind in kinds:
         path = LinearMean({kind: 1.0}).fit(owner, windows, early, windows.ahead)
         forecasts[kind] = roll(path, windows, test, windows.ahead, windows.ahead)
-        errors[kind] = error(forecasts[kind]) * PREFERENCE[kind]
+        errors[kind] = error(forecasts[kind])
     return forecasts, errors
-
-
-def choose_smoothing(
-    season: int,
-    memory: int,
-    windows: Windows,
-    series: list[Array],
-    test: Array,
-    error: Callable[[Array], float],
-) -> tuple[Smoothed, Array]:
-    """Return the smoothing of least error, of values or of logarithms, and its forecasts."""
-    positive = all(float(s[:, k].min()) > 0 for s in series for k in windows.targets)
-    best: tuple[float, Smoothed, Array] | None = None
-    for log in (False, True) if positive else (False,):
-        path = Smoothed(season, log, memory).fit(series, windows.targets)
-        forecast = path.forecast(windows, test, windows.ahead)
-        found = error(forecast)
-        if best is None or found < best[0]:
-            best = found, path, forecast
-    assert best is not None
-    return best[1], best[2]
 
 
 def split_end(windows: Windows, places: Array, horizon: int) -> tuple[Array, Array, Array]:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 LONGEST = 1000  # steps of a season that is looked for
 STEPS = 10_000  # the last ones, of all series together, that are looked at
 SERIES = 20
+ALIKE = 0.85  # autocorrelation of a season that is seen fewer than four times
 CUSTOMARY = (4, 7, 12, 24, 48, 52, 96, 144, 168, 288, 336, 365)  # quarters, days, hours, ...
 
 
@@ -49,6 +50,7 @@ def find_season(series: list[Array], longest: int = LONGEST) -> int:
     steps = n * len(kept)
     limits = np.maximum(np.maximum(1.25 * np.sqrt(lags / steps), 3.3 / np.sqrt(steps)), 0.3)
     limits[0] += 0.2  # the moving average of two steps alone gives noise some
+    limits = np.where(lags > steps / 4, np.maximum(limits, ALIKE), limits)
     before = np.concatenate([[one_step], heights[:-1]])
     peaks = (heights >= before)[:-1] & (heights[:-1] >= heights[1:]) & (heights > limits)[:-1]
     if not peaks.any():

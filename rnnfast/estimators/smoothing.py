@@ -16,10 +16,12 @@ SEASON = (0.0, 0.03, 0.1, 0.2, 0.35, 0.5, 0.7)
 DAMPING = (0.8, 0.9, 0.98, 1.0)
 LONGEST = 60  # steps of a season that is smoothed
 SERIES = 20  # that settings are chosen on
+LEAST = 0.1  # of a context's mean, below which a level that is multiplied does not go
+FACTORS = 0.02, 50.0  # within which seasons that multiply stay
 
 
 class Smoothing:
-    """Additive exponential smoothing with damped trend and season (Holt and Winters).
+    """Exponential smoothing with damped trend and season (Holt and Winters).
 
     All series share the settings, which have the least squared errors one step ahead among a grid
     of some hundreds (Gardner, "Exponential smoothing: the state of the art, part II", 2006). Level,
@@ -28,8 +30,9 @@ class Smoothing:
     Parameters
     ----------
     season : int
-    log : bool
-        Whether logarithms are smoothed: trend and season then multiply. For positive values.
+    multiplied : bool
+        Whether the season multiplies the level, of positive values, instead of being added to it;
+        without a season, whether the trend does: logarithms are smoothed then.
 
     Attributes
     ----------
@@ -37,8 +40,8 @@ class Smoothing:
         Weights of level, trend and season, and the damping of the trend.
     """
 
-    def __init__(self, season: int, log: bool) -> None:
-        self.season, self.log = (season if season <= LONGEST else 1), log
+    def __init__(self, season: int, multiplied: bool) -> None:
+        self.season, self.multiplied = (season if season <= LONGEST else 1), multiplied
 
     def fit(self, series: list[Array]) -> Smoothing:
         """Choose the settings for (time,) series."""
@@ -61,25 +64,34 @@ class Smoothing:
 
     def forecast(self, contexts: Array, horizon: int) -> Array:
         """Return what follows (n, time) contexts: (n, horizon)."""
-        level, trend, season, _ = self._run(self._values(contexts), self.settings[np.newaxis])
+        values = self._values(contexts)
+        level, trend, season, _ = self._run(values, self.settings[np.newaxis])
         k = np.arange(1, horizon + 1)
         damping = self.settings[3]
         growth = np.cumsum(damping**k) if damping > 0 else np.zeros(horizon)
         again = season[:, (contexts.shape[1] + k - 1) % season.shape[1], 0]
-        ahead: Any = level + growth * trend + again
-        return np.exp(np.minimum(ahead, 700.0)) if self.log else ahead
+        ahead: Any = level + growth * trend
+        if not self.multiplied:
+            return ahead + again
+        if self.season > 1:
+            return ahead * again
+        low, high = values.min(axis=1, keepdims=True), values.max(axis=1, keepdims=True)
+        return np.exp(
+            np.clip(ahead, 2 * low - high, 2 * high - low)
+        )  # a trend of logarithms explodes
 
     def _values(self, series: Array) -> Array:
         """Return what is smoothed, (time,) or (n, time).
 
-        Zeros and negative values, which have no logarithm, count as the least positive value of
-        their context: the logarithm of a tiny number instead would throw forecasts out of range.
+        Where the season or trend multiplies, zeros and negative values count as the least positive
+        value of their context: they have no logarithm, and no season to divide by.
         """
         values = np.asarray(series, np.float64)
-        if not self.log:
+        if not self.multiplied:
             return values
         least = np.where(values > 0, values, np.inf).min(-1, keepdims=True, initial=np.inf)
-        return np.log(np.maximum(values, np.where(np.isfinite(least), least, 1e-300)))
+        values = np.maximum(values, np.where(np.isfinite(least), least, 1e-300))
+        return values if self.season > 1 else np.log(values)
 
     def _run(self, x: Array, grid: Array) -> tuple[Array, Array, Array, Array]:
         """Run over (n, time): level and trend (n, settings), season (n, season, settings), errors.
@@ -88,19 +100,24 @@ class Smoothing:
         """
         alpha, beta, gamma, phi = grid.T
         n, time = x.shape
+        multiplied = self.multiplied and self.season > 1
         m = self.season if time >= 2 * self.season else 1
+        least = LEAST * x.mean(axis=1, keepdims=True)
         if m > 1:
             first, second = x[:, :m].mean(axis=1), x[:, m : 2 * m].mean(axis=1)
             slope = (second - first) / m
             start = first - slope * (m - 1) / 2
             k = min(time // m, 3)
-            rest = x[:, : k * m] - start[:, np.newaxis] - np.outer(slope, np.arange(k * m))
+            line = start[:, np.newaxis] + np.outer(slope, np.arange(k * m))
+            head = x[:, : k * m]
+            rest = head / np.maximum(line, least) if multiplied else head - line
             shape = rest.reshape(n, k, m).mean(axis=1)
-            shape -= shape.mean(axis=1, keepdims=True)
+            mean = shape.mean(axis=1, keepdims=True)
+            shape = shape / mean if multiplied else shape - mean
         else:
             few = min(time, 5)
             slope = (x[:, few - 1] - x[:, 0]) / max(few - 1, 1)
-            start, shape = x[:, 0], np.zeros((n, 1))
+            start, shape = x[:, 0], np.full((n, 1), float(multiplied))
         level = np.repeat((start - slope)[:, np.newaxis], len(grid), axis=1)
         trend = np.repeat(slope[:, np.newaxis], len(grid), axis=1)
         season = np.repeat(shape[:, :, np.newaxis], len(grid), axis=2)
@@ -109,11 +126,17 @@ class Smoothing:
         for t in range(time):
             trend = phi * trend
             level = level + trend
-            error = x[:, t : t + 1] - level - season[:, t % m]
+            again = season[:, t % m]
+            if multiplied:
+                level, again = np.maximum(level, least), np.clip(again, *FACTORS)
+                error = x[:, t : t + 1] - level * again
+                of_level, of_season = error / again, error / level
+            else:
+                error = of_level = of_season = x[:, t : t + 1] - level - again
             if t >= m:
                 errors += error**2
-            level = level + alpha * error
-            trend = trend + ab * error
+            level = level + alpha * of_level
+            trend = trend + ab * of_level
             if m > 1:
-                season[:, t % m] += rest_of * error
+                season[:, t % m] = again + rest_of * of_season
         return level, trend, season, errors

@@ -21,7 +21,7 @@ from .base import NetworkEstimator, check_network, check_steps_left, make_networ
 from .batches import Batches
 from .constraints import parameter
 from .levels import Levels
-from .paths import LinearMean, roll
+from .paths import LinearMean, likeliest, roll
 from .series import SeriesEstimator
 from .simple import step_inputs
 
@@ -107,13 +107,13 @@ class WindowNetwork(SeriesEstimator, NetworkEstimator):
         windows, places
             What is learnt from.
         shares : dict of str to float
-            Of kinds of levels in the linear path. The network has the one of the largest.
+            Of kinds of levels in the linear path. The network has the largest that it can have.
         linear : bool
             Whether there is one.
         fitted : LinearMean, optional
             That has learnt from the same places.
         """
-        kind = max(shares, key=lambda k: shares[k])
+        kind = likeliest(shares)
         self._levels = Levels(self, kind, self.standardize, windows.targets).fit(windows, places)
         self._best_updates: int | None = None
         self._beside: LinearMean | None = None

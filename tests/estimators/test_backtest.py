@@ -107,19 +107,23 @@ def test_ridge_penalty_is_that_of_generalised_cross_validation():
 def test_smoothing_follows_trend_and_season():
     t = np.arange(96)
     series = 50 + 0.5 * t + 5 * np.sin(t * 2 * np.pi / 12)
-    smoothing = Smoothing(12, log=False).fit([series[:84]])
+    smoothing = Smoothing(12, multiplied=False).fit([series[:84]])
     forecast = smoothing.forecast(series[np.newaxis, :84], 12)
     np.testing.assert_allclose(forecast[0], series[84:], atol=0.6)
-    grows = np.exp(series / 20)
-    forecast = Smoothing(12, log=True).fit([grows[:84]]).forecast(grows[np.newaxis, :84], 12)
-    np.testing.assert_allclose(forecast[0], grows[84:], rtol=0.05)
+    grows = (50 + 0.5 * t) * (1 + 0.2 * np.sin(t * 2 * np.pi / 12))
+    forecast = Smoothing(12, multiplied=True).fit([grows[:84]]).forecast(grows[np.newaxis, :84], 12)
+    np.testing.assert_allclose(forecast[0], grows[84:], rtol=0.02)
+    grows = np.exp(0.05 * t)
+    forecast = Smoothing(1, multiplied=True).fit([grows[:84]]).forecast(grows[np.newaxis, :84], 12)
+    np.testing.assert_allclose(forecast[0], grows[84:], rtol=0.02)
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0])
-def test_smoothing_of_logarithms_goes_on_past_a_value_that_has_none(value):
+@pytest.mark.parametrize("season", [1, 12])
+def test_multiplied_smoothing_goes_on_past_a_value_that_is_not_positive(value, season):
     t = np.arange(60)
-    series = np.exp(0.03 * t + 0.2 * np.sin(t * 2 * np.pi / 12))
-    smoothing = Smoothing(12, log=True).fit([series])
+    series = np.exp(0.03 * t) * (1 + (season > 1) * 0.2 * np.sin(t * 2 * np.pi / 12))
+    smoothing = Smoothing(season, multiplied=True).fit([series])
     expected = smoothing.forecast(series[np.newaxis], 6)
     contexts = np.array([series, series, np.zeros(60)])
     contexts[0, 30] = value
@@ -131,9 +135,12 @@ def test_smoothing_of_logarithms_goes_on_past_a_value_that_has_none(value):
 
 def test_smoothing_of_noise_is_its_mean_and_of_a_walk_its_end():
     noise = 5 + np.random.default_rng(0).standard_normal(300)
-    forecast = Smoothing(1, log=False).fit([noise]).forecast(noise[np.newaxis], 3)
+    forecast = Smoothing(1, multiplied=False).fit([noise]).forecast(noise[np.newaxis], 3)
     np.testing.assert_allclose(forecast, 5.0, atol=0.3)
     walk = np.cumsum(noise - 5)
-    forecast = Smoothing(1, log=False).fit([walk]).forecast(walk[np.newaxis], 3)
+    forecast = Smoothing(1, multiplied=False).fit([walk]).forecast(walk[np.newaxis], 3)
     np.testing.assert_allclose(forecast, walk[-1], atol=0.5)
-    assert Smoothing(12, log=False).fit([walk]).forecast(walk[np.newaxis, :5], 2).shape == (1, 2)
+    assert Smoothing(12, multiplied=False).fit([walk]).forecast(walk[np.newaxis, :5], 2).shape == (
+        1,
+        2,
+    )
