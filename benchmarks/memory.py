@@ -140,6 +140,22 @@ def estimator(**options: Any) -> Any:
     return rf.SequenceClassifier(batch_size=BATCH, max_iter=1, random_state=0, **options)
 
 
+STEPS = 50_000
+
+
+def forecast(**options: Any) -> Fit:
+    """Fit a forecaster for one pass over the windows of one long series of float64."""
+    series = np.random.default_rng(0).standard_normal(STEPS).cumsum() / 30 + np.sin(
+        np.arange(STEPS) * 2 * np.pi / 24
+    )
+    window = options.get("window", 24)
+
+    def of(steps: int) -> Any:
+        return rf.Forecaster(horizon=12, random_state=0, **options).fit(series[:steps])
+
+    return [series], lambda: of(STEPS), lambda: of(window + 12 + 2 * BATCH)
+
+
 FITS: dict[str, Callable[[], Fit]] = {
     "rf.fit": plain,
     "rf.fit, axes swapped": transposed,
@@ -149,6 +165,11 @@ FITS: dict[str, Callable[[], Fit]] = {
     "SequenceClassifier, LSTM": partial(classified, ragged=False, cell="lstm"),
     "SequenceClassifier, LSTM, ragged list": partial(classified, ragged=True, cell="lstm"),
     "SequenceClassifier": partial(classified, ragged=False),
+    "Forecaster, window 500": partial(forecast, window=500, max_iter=1),
+    "Forecaster, window 500, seq2seq": partial(
+        forecast, window=500, strategy="seq2seq", max_iter=1
+    ),
+    "Forecaster, horizon=12": forecast,
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.linalg.lapack import dgeqrf
 
 if TYPE_CHECKING:
     from ..layers.base import Array
@@ -15,21 +16,28 @@ PENALTIES = 10.0 ** np.linspace(-9, 1, 41)  # times the largest squared singular
 class Triangle:
     """The triangular matrix R of the QR decomposition of a tall matrix; rows come in chunks."""
 
-    def __init__(self) -> None:
-        self._waiting: list[Array] = []
-        self._n = 0
+    _rows: Any = None  # in Fortran's order, in which LAPACK works in place
+    _n = 0
 
     def add(self, rows: Array) -> None:
         """Add rows (n, columns)."""
-        self._waiting.append(rows)
-        self._n += len(rows)
-        if self._n > max(1024, 3 * rows.shape[1]):
-            self.get()
+        if self._rows is None:
+            self._rows = np.empty((max(256, 3 * rows.shape[1]), rows.shape[1]), order="F")
+        while len(rows):
+            some = rows[: len(self._rows) - self._n]
+            self._rows[self._n : self._n + len(some)] = some
+            self._n += len(some)
+            rows = rows[len(some) :]
+            if self._n == len(self._rows):
+                self.get()
 
     def get(self) -> Array:
-        """Return R of the rows so far."""
-        triangle = np.asarray(np.linalg.qr(np.concatenate(self._waiting), mode="r"))
-        self._waiting, self._n = [triangle], len(triangle)
+        """Return R (columns, columns) of the rows so far."""
+        columns = self._rows.shape[1]
+        self._rows[self._n :] = 0.0
+        decomposed, *_ = dgeqrf(self._rows, lwork=64 * columns, overwrite_a=True)
+        triangle = np.triu(decomposed[:columns])
+        self._rows[:columns], self._n = triangle, columns
         return triangle
 
 
@@ -54,7 +62,8 @@ class Ridge:
     def add(self, x: Array, y: Array, weight: Any = 1.0) -> None:
         """Add rows (n, features), their targets (n, outputs), and what their squares count (n,)."""
         rows = np.concatenate([np.ones((len(x), 1)), x, y], axis=1)
-        self._triangle.add(rows * np.broadcast_to(np.sqrt(weight), len(x))[:, np.newaxis])
+        rows *= np.broadcast_to(np.sqrt(weight), len(x))[:, np.newaxis]
+        self._triangle.add(rows)
         self._rows += len(x)
         self._features = x.shape[1]
 

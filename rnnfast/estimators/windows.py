@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from ..layers.base import Array
 
-CHUNK = 1 << 18  # numbers gathered together where all windows are gone through
+CHUNK = 1 << 16  # numbers gathered together where all windows are gone through
 
 
 class Windows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
 from rnnfast.estimators.backtest import Backtest, combine, margin, mean_forecast, measure
-from rnnfast.estimators.linear import Ridge
+from rnnfast.estimators.linear import Ridge, Triangle
 from rnnfast.estimators.smoothing import Smoothing
 
 
@@ -73,6 +74,23 @@ def test_ridge_is_least_squares_where_the_penalty_is_small():
     for start in range(0, 500, 70):
         ridge.add(x[start : start + 70], y[start : start + 70])
     np.testing.assert_allclose(ridge.solve()(x), y, atol=1e-6)
+
+
+@pytest.mark.parametrize("n", [3, 50, 300, 2000])
+def test_triangle_has_the_products_of_all_rows_in_little_memory(n):
+    rows = np.random.default_rng(0).standard_normal((n, 120))
+    triangle = Triangle()
+    tracemalloc.start()
+    try:
+        for some in np.array_split(rows, 3):
+            triangle.add(some)
+            r = triangle.get()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert r.shape == (120, 120) and not np.tril(r, -1).any()
+    np.testing.assert_allclose(r.T @ r, rows.T @ rows, atol=1e-9 * n)
+    assert peak < 7 * 120 * 120 * 8
 
 
 def test_ridge_shrinks_what_is_noise():
