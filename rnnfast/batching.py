@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .layers.base import Layer, check_lengths
+from .checks import check_lengths
+from .layers.base import Layer
 from .layers.sequential import lengths_behind, steps_left, takes_time, with_parts
 from .layers.time_axis import RepeatVector
 from .weighting import check_weight
 
 if TYPE_CHECKING:
-    from .layers.base import Array
+    from .arrays import Array
 
 
 class Batch(NamedTuple):

@@ -7,12 +7,13 @@ import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from .checks import check_flag, check_size
 from .io import check_path, replace_file, save_state
-from .layers.base import Layer, check_flag, check_size
+from .layers.base import Layer
 from .optim import Optimizer, _keys, _number
 
 if TYPE_CHECKING:
-    from .layers.base import Array
+    from .arrays import Array
 
 __all__ = ["CSVLog", "Callback", "Checkpoint", "EarlyStopping", "History"]
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .layers.base import check_positive, check_size
+from .checks import check_positive, check_size
 from .layers.seq2seq import log_softmax
 
 if TYPE_CHECKING:
-    from .layers.base import Array
+    from .arrays import Array
 
 __all__ = [
     "Position",

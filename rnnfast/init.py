@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .layers.base import Layer, check_seed
+from .checks import check_seed
+from .layers.base import Layer
 from .layers.embedding import Embedding
 from .layers.parameters import Parameters
 from .layers.recurrent import LSTM
 from .layers.sequential import with_parts
 
 if TYPE_CHECKING:
-    from .layers.base import Array
+    from .arrays import Array
 
 __all__ = ["keras"]
 

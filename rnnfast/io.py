@@ -19,7 +19,7 @@ from .layers.base import Layer, blank
 from .layers.sequential import build
 
 if TYPE_CHECKING:
-    from .layers.base import Array
+    from .arrays import Array
 
 __all__ = ["load", "load_arrays", "load_state", "save", "save_state"]
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .checks import check_flag
 from .layers import (
     GRU,
     LSTM,
@@ -31,11 +32,11 @@ from .layers import (
     Softmax,
     Tanh,
 )
-from .layers.base import Layer, check_flag
+from .layers.base import Layer
 from .layers.recurrent import Recurrent
 
 if TYPE_CHECKING:
-    from .layers.base import Array
+    from .arrays import Array
 
     KerasLayer = Any
 

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .layers.base import check_positive, check_probability, check_size, is_number
+from .checks import check_positive, check_probability, check_size, is_number
 from .weighting import Rows, numbers
 
 if TYPE_CHECKING:
-    from .layers.base import Array
+    from .arrays import Array
 
 __all__ = [
     "absolute_error",

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import backend
-from .layers.base import Layer, check_flag, check_size
+from .checks import check_flag, check_size
+from .layers.base import Layer
 
 if TYPE_CHECKING:
-    from .layers.base import Array
+    from .arrays import Array
 
 __all__ = [
     "SGD",

@@ -14,7 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from .layers.base import Array
+    from .arrays import Array
 
 __all__ = [
     "backtest",

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .layers.base import Layer, check_flag
+from .checks import check_flag
+from .layers.base import Layer
 
 if TYPE_CHECKING:
     from .batching import Batch

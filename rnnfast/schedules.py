@@ -21,7 +21,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from .callbacks import Callback, check_mode, check_monitor, monitored
-from .layers.base import Layer, check_positive, check_probability, check_size, is_number
+from .checks import check_positive, check_probability, check_size, is_number
+from .layers.base import Layer
 from .optim import Optimizer, _keys, _number
 
 __all__ = [

@@ -12,8 +12,9 @@ import numpy as np
 
 from .batching import ArrayBatches, each_batch, make_batches
 from .callbacks import Callback, History
+from .checks import check_flag, check_seed, check_size, is_number
 from .io import load_state
-from .layers.base import Layer, check_flag, check_seed, check_size, is_number
+from .layers.base import Layer
 from .optim import Optimizer, _number
 from .position import Position
 from .progress import Displays
@@ -21,7 +22,7 @@ from .schedules import Schedule
 from .updates import Means, NotFiniteError, Run, Updates
 
 if TYPE_CHECKING:
-    from .layers.base import Array
+    from .arrays import Array
 
     Loss = Callable[..., tuple[float, Array]]
     Metrics = Mapping[str, Callable[..., float]]

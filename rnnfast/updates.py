@@ -15,7 +15,7 @@ from .optim import Optimizer, clip_grad_norm, clip_grad_value
 from .weighting import total_weight
 
 if TYPE_CHECKING:
-    from .layers.base import Array
+    from .arrays import Array
 
     Loss = Callable[..., tuple[float, Array]]
     Metrics = Mapping[str, Callable[..., float]]

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .layers.base import check_lengths
+from .checks import check_lengths
 
 if TYPE_CHECKING:
-    from .layers.base import Array
+    from .arrays import Array
 
 __all__ = ["Rows", "check_weight", "numbers", "total_weight"]
 

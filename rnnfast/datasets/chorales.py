@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..layers.base import check_positive, check_size
+from ..checks import check_positive, check_size
 from .files import read_lines
 
 if TYPE_CHECKING:
-    from ..layers.base import Array
+    from ..arrays import Array
 
 __all__ = ["music21_chorales", "read_chorales", "write_midi"]
 

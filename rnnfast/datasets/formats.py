@@ -17,7 +17,7 @@ import numpy as np
 from .files import joined
 
 if TYPE_CHECKING:
-    from ..layers.base import Array
+    from ..arrays import Array
 
 __all__ = ["from_aeon", "from_sktime", "from_tslearn", "to_aeon", "to_sktime", "to_tslearn"]
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..layers.base import check_flag, check_seed, check_size
+from ..checks import check_flag, check_seed, check_size
 
 if TYPE_CHECKING:
-    from ..layers.base import Array
+    from ..arrays import Array
 
 __all__ = ["REBER_SYMBOLS", "embedded_reber", "reber_successors"]
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..layers.base import check_seed, check_size
+from ..checks import check_seed, check_size
 from .files import read_lines
 
 if TYPE_CHECKING:
-    from ..layers.base import Array
+    from ..arrays import Array
 
 __all__ = ["Drawing", "read_quickdraw", "sketches", "write_quickdraw"]
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..layers.base import check_seed, check_size, is_number
+from ..checks import check_seed, check_size, is_number
 
 if TYPE_CHECKING:
-    from ..layers.base import Array
+    from ..arrays import Array
 
 __all__ = ["radar_returns", "sine_waves", "two_signals"]
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..layers.base import check_float_dtype
+from ..checks import check_float_dtype
 from .files import joined, read_lines
 
 if TYPE_CHECKING:
-    from ..layers.base import Array
+    from ..arrays import Array
 
 __all__ = ["read_ts"]
 

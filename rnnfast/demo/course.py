@@ -18,8 +18,8 @@ from .models import held_out_bits, make_optimizer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from ..arrays import Array
     from ..layers import Sequential
-    from ..layers.base import Array
     from .settings import Plan, Settings
     from .text import Text
 

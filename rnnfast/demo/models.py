@@ -19,7 +19,7 @@ from .settings import REFERENCE, Plan
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..layers.base import Array
+    from ..arrays import Array
     from .text import Text
 
 TEMPERATURE = 0.7

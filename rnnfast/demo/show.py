@@ -15,7 +15,7 @@ from ..core import runtime
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ..layers.base import Array
+    from ..arrays import Array
     from .course import Course
     from .text import Text
 

@@ -11,7 +11,7 @@ from ..datasets import pydoc_text
 from ..generation import Vocabulary
 
 if TYPE_CHECKING:
-    from ..layers.base import Array
+    from ..arrays import Array
 
 CODE_POINTS = 0x110000 - 0x800  # characters that Unicode has room for
 

@@ -35,7 +35,8 @@ from .batches import Batches
 from .convergence import MARGIN
 
 if TYPE_CHECKING:
-    from ..layers.base import Array, Layer
+    from ..arrays import Array
+    from ..layers.base import Layer
     from ..optim import Optimizer
 
 # What parameters left at None stand for in the default network, and in one of recurrent layers.

@@ -20,7 +20,7 @@ from .tables import (
 )
 
 if TYPE_CHECKING:
-    from ..layers.base import Array
+    from ..arrays import Array
     from .forms import SeriesSet
 
 

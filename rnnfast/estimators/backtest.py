@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from ..layers.base import Array
+    from ..arrays import Array
 
 METRICS = ("MAE", "RMSE", "MASE", "WAPE", "coverage")
 LEVEL = 0.9  # of the intervals whose coverage is counted

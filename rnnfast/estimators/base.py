@@ -27,7 +27,7 @@ from .constraints import Parameters, parameter
 from .convergence import Watch, warn_diverged, warn_interrupted, warn_unless_better
 
 if TYPE_CHECKING:
-    from ..layers.base import Array
+    from ..arrays import Array
 
     Network = Callable[[int, int], Layer]
 

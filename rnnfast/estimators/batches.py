@@ -10,8 +10,8 @@ import numpy as np
 from sklearn.model_selection import train_test_split
 
 if TYPE_CHECKING:
+    from ..arrays import Array
     from ..datasets import text_batches
-    from ..layers.base import Array
 
 
 class Ragged:

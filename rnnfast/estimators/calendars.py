@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from ..layers.base import Array
+    from ..arrays import Array
 
 DAY = np.timedelta64(1, "D")
 _UNITS: dict[Any, str] = {"W": "week", "D": "day", "h": "hour", "m": "minute", "s": "second"}

@@ -25,7 +25,7 @@ from .supervised import SequenceEstimator
 from .targets import Classes
 
 if TYPE_CHECKING:
-    from ..layers.base import Array
+    from ..arrays import Array
 
 LOSSES: dict[str, Callable[..., Any]] = {
     "cross_entropy": losses.softmax_cross_entropy,

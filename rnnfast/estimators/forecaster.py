@@ -36,7 +36,7 @@ from .undo import unchanged_by_errors
 from .windows import Windows
 
 if TYPE_CHECKING:
-    from ..layers.base import Array
+    from ..arrays import Array
 
 __all__ = ["Forecaster", "LinearForecaster", "NaiveForecaster"]
 

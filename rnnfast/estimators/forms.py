@@ -13,7 +13,7 @@ from .tables import LongNames, is_pandas, make_frame
 from .times import Times, follow_all, is_index
 
 if TYPE_CHECKING:
-    from ..layers.base import Array
+    from ..arrays import Array
     from .calendars import Step
 
 

@@ -32,7 +32,7 @@ from .tables import (
 from .times import Times, TimesReader, has_times
 
 if TYPE_CHECKING:
-    from ..layers.base import Array
+    from ..arrays import Array
 
 __all__ = ["SeriesForm", "SeriesSet", "check_targets", "read_exogenous", "read_series"]
 

@@ -8,14 +8,14 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
-from ..layers.base import is_number
+from ..checks import is_number
 from . import constraints as may_be
 from .backtest import LEVEL, Backtest, margin, measure
 from .paths import scales
 from .window_network import WindowNetwork
 
 if TYPE_CHECKING:
-    from ..layers.base import Array
+    from ..arrays import Array
     from .series import Given
     from .windows import Windows
 

@@ -15,7 +15,7 @@ from .numeric import is_missing, unmasked
 from .sequences import is_ragged, plain, unpad
 
 if TYPE_CHECKING:
-    from ..layers.base import Array
+    from ..arrays import Array
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

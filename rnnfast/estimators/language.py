@@ -12,10 +12,10 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from ..checks import check_size
 from ..datasets import text_batches
 from ..generation import Position, check_temperature, entropy, read, symbol_bits, write
 from ..layers import Embedding, JoinedEmbedding, Linear, Sequential
-from ..layers.base import check_size
 from ..losses import softmax_cross_entropy
 from . import constraints as may_be
 from .base import NetworkEstimator
@@ -25,7 +25,7 @@ from .symbols import Reader, Reading, flat, read_language, read_prompt, same
 from .undo import unchanged_by_errors
 
 if TYPE_CHECKING:
-    from ..layers.base import Array
+    from ..arrays import Array
 
 CHUNK = 512  # steps of a call at inference
 FORM = "a text, integers, or a list of sequences"

@@ -9,7 +9,7 @@ import numpy as np
 from .scaling import Scaler
 
 if TYPE_CHECKING:
-    from ..layers.base import Array
+    from ..arrays import Array
     from .windows import Windows
 
 KINDS = ("scale", "ratio", "level", "none")

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.linalg.lapack import dgeqrf
 
 if TYPE_CHECKING:
-    from ..layers.base import Array
+    from ..arrays import Array
 
 PENALTIES = 10.0 ** np.linspace(-9, 1, 41)  # times the largest squared singular value
 

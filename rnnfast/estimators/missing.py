@@ -10,7 +10,7 @@ import numpy as np
 from .numeric import owner_name
 
 if TYPE_CHECKING:
-    from ..layers.base import Array
+    from ..arrays import Array
 
 MISSING = ("mask", "linear", "ffill", "mean")
 

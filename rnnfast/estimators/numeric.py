@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from ..layers.base import Array
+    from ..arrays import Array
 
 FLOATS = (np.float64, np.float32)  # converted to float32 only once they are standardised
 # subclasses of ndarray whose meaning does not change with np.asarray

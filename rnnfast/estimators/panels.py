@@ -22,7 +22,7 @@ from .texts import holds_symbols
 from .times import TimesReader, has_times
 
 if TYPE_CHECKING:
-    from ..layers.base import Array
+    from ..arrays import Array
 
 
 def in_order(read_times: TimesReader, sample: Any, values: Array, when: Any, label: str) -> Array:

@@ -14,7 +14,7 @@ from .simple import last_season
 from .smoothing import Smoothing
 
 if TYPE_CHECKING:
-    from ..layers.base import Array
+    from ..arrays import Array
     from .windows import Windows
 
     Block = Callable[[Array, Array | None, Array | None], Array]

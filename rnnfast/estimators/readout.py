@@ -9,7 +9,7 @@ import numpy as np
 from scipy.linalg import eigh
 
 if TYPE_CHECKING:
-    from ..layers.base import Array
+    from ..arrays import Array
 
 PENALTIES = 10.0 ** np.arange(-3.0, 3.5, 0.5)  # for features of length about 1
 SLOPES = 10.0 ** np.arange(-0.5, 2.05, 0.1)  # of scores: how sure a class is told

@@ -22,7 +22,7 @@ from .sequences import check_sequences, counts, is_ragged, is_step, unpad
 from .supervised import SequenceEstimator
 
 if TYPE_CHECKING:
-    from ..layers.base import Array
+    from ..arrays import Array
 
 LOSSES: dict[str, Callable[..., Any]] = {
     "squared_error": losses.squared_error,

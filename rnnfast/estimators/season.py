@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from ..layers.base import Array
+    from ..arrays import Array
 
 LONGEST = 1000  # steps of a season that is looked for
 STEPS = 10_000  # the last ones, of all series together, that are looked at

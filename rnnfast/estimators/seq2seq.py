@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ..checks import check_size, is_number
 from ..datasets.formats import pad
 from ..generation import entropy
 from ..layers import EncoderDecoder
-from ..layers.base import check_size, is_number
 from ..losses import softmax_cross_entropy
 from . import constraints as may_be
 from .base import ROWS, NetworkEstimator
@@ -25,8 +25,8 @@ from .tables import is_frame, names_of
 from .undo import unchanged_by_errors
 
 if TYPE_CHECKING:
+    from ..arrays import Array
     from ..generation import Vocabulary
-    from ..layers.base import Array
 
     Source = tuple[Array, Array | None]  # ids and lengths, or vectors
     Target = tuple[Array, Array, Array]  # what is read, what is to be written, lengths

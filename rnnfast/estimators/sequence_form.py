@@ -10,7 +10,7 @@ from .numeric import as_array
 from .tables import is_frame, plain
 
 if TYPE_CHECKING:
-    from ..layers.base import Array
+    from ..arrays import Array
 
 
 class SequenceForm(NamedTuple):

@@ -27,7 +27,7 @@ from .texts import holds_symbols
 from .times import TimesReader
 
 if TYPE_CHECKING:
-    from ..layers.base import Array
+    from ..arrays import Array
 
 __all__ = [
     "FLOATS",

@@ -23,7 +23,7 @@ from .times import read_times
 from .windows import Samples, Windows
 
 if TYPE_CHECKING:
-    from ..layers.base import Array
+    from ..arrays import Array
 
     Series = list[Array]  # (time_i, features) each
 

@@ -32,7 +32,8 @@ from .texts import holds_symbols, read_texts
 from .undo import unchanged_by_errors
 
 if TYPE_CHECKING:
-    from ..layers.base import Array, Layer
+    from ..arrays import Array
+    from ..layers.base import Layer
     from ..optim import Optimizer
     from .base import Network
 

@@ -26,7 +26,7 @@ from .tables import (
 )
 
 if TYPE_CHECKING:
-    from ..layers.base import Array
+    from ..arrays import Array
 
 ROWS = 65536  # symbols of an array that are Python objects at a time
 

@@ -11,7 +11,7 @@ import numpy as np
 from .numeric import owner_name, to_floats
 
 if TYPE_CHECKING:
-    from ..layers.base import Array
+    from ..arrays import Array
 
 # names that long frames are read by, in order of preference; capitals make no difference
 ID_NAMES = ("id", "unique_id", "series_id", "item_id", "case_id", "sample_id", "sample")

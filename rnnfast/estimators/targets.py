@@ -16,7 +16,7 @@ from . import constraints as may_be
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..layers.base import Array
+    from ..arrays import Array
 
     Loss = Callable[..., tuple[float, Array]]
 

@@ -14,7 +14,7 @@ from .numeric import owner_name
 from .tables import is_pandas
 
 if TYPE_CHECKING:
-    from ..layers.base import Array
+    from ..arrays import Array
 
 
 @dataclass(eq=False)

@@ -26,7 +26,8 @@ from .series import SeriesEstimator
 from .simple import step_inputs
 
 if TYPE_CHECKING:
-    from ..layers.base import Array, Layer
+    from ..arrays import Array
+    from ..layers.base import Layer
     from .windows import Windows
 
 LOOKS = 12  # times that a network in training is looked at, to see how many updates are best

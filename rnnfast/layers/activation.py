@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import backend
-from .base import Layer, Tape, check_array, check_floats, contiguous
+from ..arrays import contiguous
+from ..checks import check_array, check_floats
+from .base import Layer, Tape
 
 if TYPE_CHECKING:
-    from .base import Array
+    from ..arrays import Array
 
 
 class Activation(Layer):

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .base import Layer, Tape, check_array
+from ..checks import check_array
+from .base import Layer, Tape
 from .composite import Calls, Composite
 from .sequential import build
 
 if TYPE_CHECKING:
-    from .base import Array
+    from ..arrays import Array
 
 
 class Add(Composite):

@@ -6,10 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .activation import Tanh
-from .base import (
-    Layer,
-    Tape,
+from ..arrays import contiguous
+from ..checks import (
     check_array,
     check_dtype,
     check_flag,
@@ -17,13 +15,14 @@ from .base import (
     check_lengths,
     check_seed,
     check_size,
-    contiguous,
 )
+from .activation import Tanh
+from .base import Layer, Tape
 from .composite import Calls, Composite
 from .linear import Linear
 
 if TYPE_CHECKING:
-    from .base import Array
+    from ..arrays import Array
 
 SCORES = ("dot", "general", "concat")
 

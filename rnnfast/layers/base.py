@@ -1,13 +1,10 @@
-"""What all layers share: parameters, gradients, tapes, and the checks of their arguments."""
+"""What all layers share: parameters, gradients and tapes."""
 
 from __future__ import annotations
 
-import operator
 import os
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
-from numbers import Real
 from threading import Lock
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -18,165 +15,10 @@ import numpy as np
 from .parameters import Parameters
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Array = NDArray[Any]
+    from ..arrays import Array
 
 # True while rnnfast.io builds a model whose arrays it is about to hand in
 blank: ContextVar[bool] = ContextVar("rnnfast_blank", default=False)
-
-
-# ---- checks: each raises before anything is allocated or written -------------------------------
-
-
-def check_size(owner: str, name: str, value: Any, least: int) -> int:
-    """Return `value` as an int that is at least `least`."""
-    try:
-        size = None if isinstance(value, (bool, np.bool_)) else operator.index(value)
-    except TypeError:
-        size = None
-    if size is None:
-        raise TypeError(f"{owner} expected {name} as an integer, got {value!r}")
-    if size < least:
-        raise ValueError(f"{owner} expected {name} >= {least}, got {size}")
-    return size
-
-
-def check_flag(owner: str, name: str, value: Any) -> bool:
-    """Return `value` as a bool."""
-    if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{owner} expected {name} as True or False, got {value!r}")
-    return bool(value)
-
-
-def is_number(value: Any) -> bool:
-    """Whether `value` is a real number, a bool not being one."""
-    return isinstance(value, Real) and not isinstance(value, bool)
-
-
-def check_probability(owner: str, name: str, value: Any) -> float:
-    """Return `value` as a float in [0, 1]."""
-    if not is_number(value):
-        raise TypeError(f"{owner} expected {name} as a number from 0 to 1, got {value!r}")
-    if not 0.0 <= value <= 1.0:
-        raise ValueError(f"{owner} expected {name} from 0 to 1, got {value!r}")
-    return float(value)
-
-
-def check_positive(owner: str, name: str, value: Any) -> float:
-    """Return `value` as a finite float above 0."""
-    if not is_number(value):
-        raise TypeError(f"{owner} expected {name} as a number, got {value!r}")
-    if not 0.0 < value <= sys.float_info.max:
-        raise ValueError(f"{owner} expected {name} > 0 and finite, got {value!r}")
-    return float(value)
-
-
-def check_seed(owner: str, seed: Any) -> int | None:
-    """Return `seed` as an int, or None."""
-    return None if seed is None else check_size(owner, "seed", seed, 0)
-
-
-def check_float_dtype(owner: str, dtype: Any) -> np.dtype[Any]:
-    """Return `dtype` as numpy.dtype float32 or float64."""
-    try:
-        given = np.dtype("V" if dtype is None else dtype)  # NumPy takes None for float64
-    except TypeError:
-        given = np.dtype("V")
-    if given not in (np.dtype(np.float32), np.dtype(np.float64)):
-        raise TypeError(f"{owner} expected dtype float32 or float64, got {dtype!r}")
-    return given
-
-
-def check_dtype(owner: str, name: str, array: Any, dtype: np.dtype[Any]) -> None:
-    """Raise TypeError unless `array` is a NumPy array of `dtype`, in either byte order."""
-    if not isinstance(array, np.ndarray):
-        raise TypeError(
-            f"{owner} expected {name} as a NumPy array of {dtype}, got {type(array).__name__}"
-        )
-    if array.dtype != dtype and array.dtype.newbyteorder("=") != dtype:
-        raise TypeError(f"{owner} expected {name} of dtype {dtype}, got {array.dtype}")
-
-
-def check_floats(owner: str, name: str, array: Any) -> None:
-    """Raise TypeError unless `array` is a NumPy array of float32 or float64."""
-    if not isinstance(array, np.ndarray) or array.dtype.newbyteorder("=") not in ("f4", "f8"):
-        got = getattr(array, "dtype", type(array).__name__)
-        raise TypeError(
-            f"{owner} expected {name} as a NumPy array of floats, float32 or float64, got {got}"
-        )
-
-
-def check_array(
-    owner: str, name: str, array: Any, dtype: np.dtype[Any], shape: tuple[int, ...]
-) -> None:
-    """Raise unless `array` is a NumPy array of `dtype` and `shape`."""
-    check_dtype(owner, name, array, dtype)
-    if array.shape != shape:
-        raise ValueError(f"{owner} expected {name} of shape {shape}, got {array.shape}")
-
-
-def check_features(owner: str, array: Array, size: int) -> None:
-    """Raise ValueError unless the last axis of the input `array` has `size` elements."""
-    if array.ndim == 0 or array.shape[-1] != size:
-        raise ValueError(
-            f"{owner} expected input of size {size} on the last axis, got {array.shape}"
-        )
-
-
-def check_sequence(owner: str, x: Array) -> None:
-    """Raise ValueError unless `x` has the axes of a batch of sequences, or of a single one."""
-    if x.ndim not in (2, 3):
-        raise ValueError(
-            f"{owner} expected input with 3 axes, or 2 for one sequence, got {x.shape}"
-        )
-
-
-def check_lengths(owner: str, lengths: Any, steps: int, batch: int) -> Array | None:
-    """Return `lengths` as a fresh (B,) int64 array with entries in [0, T], or None."""
-    if lengths is None:
-        return None
-    try:
-        given = np.asarray(lengths)
-    except ValueError:  # ragged
-        raise TypeError(f"{owner} expected lengths as integers, got {lengths!r}") from None
-    if given.dtype.kind not in "iu" and given.size:
-        raise TypeError(f"{owner} expected lengths as integers, got {given.dtype}")
-    if given.shape != (batch,):
-        raise ValueError(
-            f"{owner} expected lengths of shape ({batch},), one for each sample, got {given.shape}"
-        )
-    if given.size and not 0 <= given.min() <= given.max() <= steps:
-        raise ValueError(
-            f"{owner} expected lengths from 0 to {steps}, the number of time steps, "
-            f"got {given.min()} to {given.max()}"
-        )
-    return given.astype(np.int64)
-
-
-def past_end(lengths: Array | None, steps: int) -> Array | None:
-    """Return a (B, T) mask of the steps past each sample's end, or None where there are none."""
-    return None if lengths is None else np.arange(steps) >= lengths[:, None]
-
-
-def ready(array: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> bool:
-    """Whether `array` has this type and shape and the engine can take it as it is.
-
-    Quick, for calls of a single time step; what is not ready needs the checks and `contiguous`.
-    """
-    return (
-        type(array) is np.ndarray
-        and array.dtype == dtype
-        and array.shape == shape
-        and array.flags.carray
-    )
-
-
-def contiguous(array: Array, dtype: np.dtype[Any]) -> Array:
-    """Return `array`, or its copy where it is not C-contiguous, aligned and in native order."""
-    if array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned:
-        return array
-    return np.array(array, dtype, order="C")
 
 
 # ---- tapes -------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from .base import Array
+    from ..arrays import Array
     from .dropout import Masks
 
 

@@ -9,7 +9,7 @@ from .base import Layer
 from .parameters import Parameters
 
 if TYPE_CHECKING:
-    from .base import Array
+    from ..arrays import Array
 
 
 class JoinedParameters(Mapping[str, "Array"]):

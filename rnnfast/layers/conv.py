@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import backend
-from .activation import Sigmoid, Tanh
-from .base import (
-    Layer,
-    Tape,
+from ..arrays import contiguous, past_end
+from ..checks import (
     check_array,
     check_dtype,
     check_features,
@@ -22,14 +20,14 @@ from .base import (
     check_seed,
     check_sequence,
     check_size,
-    contiguous,
-    past_end,
 )
+from .activation import Sigmoid, Tanh
+from .base import Layer, Tape
 from .composite import Calls, Composite
 from .linear import Linear
 
 if TYPE_CHECKING:
-    from .base import Array
+    from ..arrays import Array
 
 
 FARTHEST = 1 << 40  # steps; keeps sums of steps from overflowing

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .. import backend
-from .base import Layer, Tape, check_floats, check_probability, check_seed
+from ..checks import check_floats, check_probability, check_seed
+from .base import Layer, Tape
 
 if TYPE_CHECKING:
-    from .base import Array
+    from ..arrays import Array
 
 
 class MaskSource:

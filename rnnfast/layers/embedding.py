@@ -7,19 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import backend
-from .base import (
-    Layer,
-    Tape,
-    check_array,
-    check_features,
-    check_float_dtype,
-    check_seed,
-    check_size,
-    contiguous,
-)
+from ..arrays import contiguous
+from ..checks import check_array, check_features, check_float_dtype, check_seed, check_size
+from .base import Layer, Tape
 
 if TYPE_CHECKING:
-    from .base import Array
+    from ..arrays import Array
 
 
 class Embedding(Layer):

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import backend
-from .base import (
-    Layer,
-    Tape,
+from ..arrays import contiguous
+from ..checks import (
     check_array,
     check_dtype,
     check_features,
@@ -18,11 +17,11 @@ from .base import (
     check_float_dtype,
     check_seed,
     check_size,
-    contiguous,
 )
+from .base import Layer, Tape
 
 if TYPE_CHECKING:
-    from .base import Array
+    from ..arrays import Array
 
 
 class Linear(Layer):

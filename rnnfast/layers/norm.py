@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import backend
-from .base import (
-    Layer,
-    Tape,
+from ..arrays import contiguous, past_end
+from ..checks import (
     check_array,
     check_dtype,
     check_features,
@@ -20,12 +19,11 @@ from .base import (
     check_probability,
     check_sequence,
     check_size,
-    contiguous,
-    past_end,
 )
+from .base import Layer, Tape
 
 if TYPE_CHECKING:
-    from .base import Array
+    from ..arrays import Array
 
 
 class LayerNorm(Layer):

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from ..arrays import as_array
 
-    Array = NDArray[Any]
+if TYPE_CHECKING:
+    from ..arrays import Array
 
 
 class Parameters(Mapping[str, "Array"]):
@@ -81,12 +81,3 @@ class Parameters(Mapping[str, "Array"]):
     def __repr__(self) -> str:
         shapes = ", ".join(f"{name}: {array.shape}" for name, array in self._arrays.items())
         return f"Parameters({shapes})"
-
-
-def as_array(value: Any) -> Array:
-    """Return an array_like, or a PyTorch tensor of any device, as an array."""
-    if hasattr(value, "detach"):
-        value = value.detach().cpu()
-        if str(value.dtype) == "torch.bfloat16":  # which NumPy does not have
-            value = value.float()
-    return np.asarray(value)

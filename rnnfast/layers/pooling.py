@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .base import Layer, Tape, check_array, check_flag, check_floats, check_lengths
+from ..checks import check_array, check_flag, check_floats, check_lengths
+from .base import Layer, Tape
 
 if TYPE_CHECKING:
-    from .base import Array
+    from ..arrays import Array
 
 
 class Pool(Layer):

@@ -13,11 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import backend
-from ..core import runtime
-from .base import (
-    Layer,
-    Tape,
-    blank,
+from ..arrays import contiguous, ready
+from ..checks import (
     check_array,
     check_dtype,
     check_features,
@@ -28,14 +25,14 @@ from .base import (
     check_seed,
     check_sequence,
     check_size,
-    contiguous,
-    ready,
 )
+from ..core import runtime
+from .base import Layer, Tape, blank
 from .checkpoint import forward_by_chunks
 from .dropout import Masks, MaskSource
 
 if TYPE_CHECKING:
-    from .base import Array
+    from ..arrays import Array
 
     State = Any  # (h, c) for an LSTM, h for the others
 

@@ -8,21 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .base import (
-    Layer,
-    Tape,
-    check_array,
-    check_flag,
-    check_float_dtype,
-    check_seed,
-    check_size,
-    is_number,
-    past_end,
-)
+from ..arrays import past_end
+from ..checks import check_array, check_flag, check_float_dtype, check_seed, check_size, is_number
+from .base import Layer, Tape
 from .conv import check_sequences
 
 if TYPE_CHECKING:
-    from .base import Array
+    from ..arrays import Array
 
 TAPS = 9
 KERNELS = np.array(list(combinations(range(TAPS), 3)))  # where a kernel has 2; -1 elsewhere

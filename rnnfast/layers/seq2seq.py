@@ -8,10 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .activation import Tanh
-from .attention import SCORES, LuongAttention
-from .base import (
-    Tape,
+from ..checks import (
     check_array,
     check_flag,
     check_float_dtype,
@@ -21,6 +18,9 @@ from .base import (
     check_seed,
     check_size,
 )
+from .activation import Tanh
+from .attention import SCORES, LuongAttention
+from .base import Tape
 from .composite import Calls, Composite
 from .dropout import Dropout
 from .embedding import Embedding
@@ -29,7 +29,7 @@ from .recurrent import GRU, LSTM, RNN
 from .sequential import without_padding
 
 if TYPE_CHECKING:
-    from .base import Array
+    from ..arrays import Array
 
 CELLS = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
 

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .base import Layer, Tape, check_lengths, past_end
+from ..arrays import past_end
+from ..checks import check_lengths
+from .base import Layer, Tape
 from .composite import Composite
 from .embedding import Embedding, JoinedEmbedding
 from .time_axis import RepeatVector
 
 if TYPE_CHECKING:
-    from .base import Array
+    from ..arrays import Array
 
 
 class Origin(NamedTuple):

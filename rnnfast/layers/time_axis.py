@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .base import (
-    Layer,
-    Tape,
+from ..checks import (
     check_array,
     check_flag,
     check_floats,
@@ -16,9 +14,10 @@ from .base import (
     check_sequence,
     check_size,
 )
+from .base import Layer, Tape
 
 if TYPE_CHECKING:
-    from .base import Array
+    from ..arrays import Array
 
 
 class Last(Layer):

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..layers.base import check_dtype
+from ..checks import check_dtype
 from .operators import DTYPES, NEWEST, OLDEST, OPERATORS, Product, find
 from .recurrent import KINDS, RecurrentNode
 from .save import _onnx
 
 if TYPE_CHECKING:
-    from ..layers.base import Array
+    from ..arrays import Array
 
 # Their results may be far larger than the file, so they are not computed when it is loaded.
 GROWING = {"ConstantOfShape", "Expand", "OneHot", "Pad", "Range", "Tile"}

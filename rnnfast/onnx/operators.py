@@ -18,7 +18,7 @@ import numpy as np
 from ..layers import Linear, Sigmoid, Tanh
 
 if TYPE_CHECKING:
-    from ..layers.base import Array
+    from ..arrays import Array
 
     Function = Callable[..., Any]
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..checks import check_array, check_lengths
 from ..layers import GRU, LSTM, RNN
-from ..layers.base import check_array, check_lengths
 from ..layers.recurrent import Recurrent
 from .operators import OPERATORS, reverse
 
 if TYPE_CHECKING:
-    from ..layers.base import Array
+    from ..arrays import Array
 
     Activation = Callable[[Array], Array]
     Weights = tuple[Array, Array, Array | None, Array | None]  # W, R, B, P

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..checks import check_flag
 from ..io import replace_file
 from ..layers import (
     GRU,
@@ -41,11 +42,11 @@ from ..layers import (
     Tanh,
     WaveNet,
 )
-from ..layers.base import Layer, check_flag
+from ..layers.base import Layer
 from ..layers.rocket import KERNELS, TAPS
 
 if TYPE_CHECKING:
-    from ..layers.base import Array
+    from ..arrays import Array
 
 OPSET = 17
 IR_VERSION = 8  # of the releases that brought the opset
