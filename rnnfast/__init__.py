@@ -1,12 +1,11 @@
 """Recurrent networks at the speed of the processor."""
 
-__version__ = "0.1.0"
-
 from typing import TYPE_CHECKING
 
 from . import backend, datasets, init, losses, optim, plots
 from .callbacks import Callback, Checkpoint, CSVLog, EarlyStopping, History
-from .core.runtime import get_num_threads, num_threads, set_num_threads, show_config
+from .core.runtime import get_num_threads, num_threads, set_num_threads
+from .info import show_config
 from .io import load, load_arrays, save
 from .layers import (
     GRU,
@@ -38,6 +37,7 @@ from .layers import (
 from .optim import SGD, Adam, AdamW, Nadam, RMSprop, clip_grad_norm, clip_grad_value
 from .schedules import CosineAnnealingLR, ExponentialLR, OneCycleLR, ReduceLROnPlateau, StepLR
 from .training import evaluate, fit
+from .version import __version__
 
 if TYPE_CHECKING:  # what __getattr__ imports when it is asked for
     from . import keras as keras

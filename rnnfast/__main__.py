@@ -7,7 +7,7 @@ import sys
 
 from . import bench, demo
 from .backend import active
-from .core.runtime import show_config
+from .info import show_config
 
 
 def info(args: argparse.Namespace) -> int:

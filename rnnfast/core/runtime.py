@@ -6,12 +6,9 @@ import importlib
 import math
 import operator
 import os
-import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
-
-import numpy as np
 
 MAX_THREADS = 1024  # OpenMP ends the whole process when it cannot start a thread
 
@@ -212,21 +209,9 @@ def set_isa(name: str | None) -> None:
         kernels.select(name)
 
 
-def show_config() -> None:
-    """Print versions, compiler, OpenMP, instruction sets and threads, as ``rnnfast info`` does."""
-    # Only here, because both stand above this module, which must not need them to be imported.
-    from .. import __version__, backend
-
-    try:
-        computes_on = backend.active().name
-    except (ValueError, ImportError, RuntimeError) as error:
-        computes_on = f"none: {error}"
-    rows = {
-        "rnnfast": __version__,
-        "python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
-        "numpy": np.__version__,
-        "backend": computes_on,
-    }
+def describe() -> dict[str, str]:
+    """Return the engine's compiler, OpenMP, instruction sets and threads, for `show_config`."""
+    rows = {}
     if kernels is None:
         rows["engine"] = f"not in use: {type(failure).__name__}: {failure}"
     else:
@@ -238,5 +223,4 @@ def show_config() -> None:
         )
     asked = str(_limit) if _limit else "not called"
     rows["threads"] = f"{get_num_threads()} (processors: {_cap}; set_num_threads: {asked})"
-    for name, value in rows.items():
-        print(f"{name:<17} {value}")
+    return rows

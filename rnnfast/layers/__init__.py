@@ -12,7 +12,7 @@ from .pooling import Pool
 from .recurrent import GRU, LSTM, RNN
 from .rocket import MiniRocket
 from .seq2seq import EncoderDecoder
-from .sequential import Sequential
+from .sequential import TYPES, Sequential
 from .time_axis import Last, RepeatVector
 
 __all__ = [
@@ -42,3 +42,5 @@ __all__ = [
     "Tanh",
     "WaveNet",
 ]
+
+TYPES.update((name, globals()[name]) for name in __all__)

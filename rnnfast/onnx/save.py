@@ -44,6 +44,7 @@ from ..layers import (
 )
 from ..layers.base import Layer
 from ..layers.rocket import KERNELS, TAPS
+from ..version import __version__
 
 if TYPE_CHECKING:
     from ..arrays import Array
@@ -197,8 +198,6 @@ class Graph:
 
     def finish(self) -> bytes:
         """Return the content of a file, once ONNX's own checker has passed it."""
-        from .. import __version__
-
         helper = self.onnx.helper
         graph = helper.make_graph(self.nodes, "rnnfast", self.inputs, self.outputs, self.constants)
         model = helper.make_model(
