@@ -72,6 +72,7 @@ LABEL_SMOOTHING = 0.1  # of the default loss, against a network too sure of what
 LEAST_SAMPLES = 12  # fewer tell nothing of what either reader is worth
 PROBE = 3  # one part in so many is
 SHARES = 0.9, 0.75, 0.5, 0.25  # of the exact reader, to choose from
+ALMOST = 0.97  # likewise, of numbers, in which what the other adds is seen however small it is
 EPOCHS, LEAST_UPDATES, MOST_UPDATES = 20, 300, 1000
 LEAST_EACH = 10  # updates for each sample of a very small set
 WARM = 0.1  # part of the updates in which the rate rises
@@ -285,11 +286,32 @@ def probed_share(
     batches = Batches(take, of, owner._chosen("batch_size"))
     said = np.concatenate([reader.predict(x, *n[:1]) for x, _, *n in batches])
     w = None if weight is None else weight[of]
-    losses = [
-        owner._loss()(s * solved.scores[aside] + (1.0 - s) * said, target[of], weight=w)[0]
-        for s in np.array(SHARES, np.float32)
-    ]
-    return SHARES[int(np.argmin(losses))]
+    loss, exact, target = owner._loss(), solved.scores[aside], target[of]
+    if owner._told_by_scores:
+        mixed = [s * exact + (1.0 - s) * said for s in np.array(SHARES, np.float32)]
+        return SHARES[int(np.argmin([loss(z, target, weight=w)[0] for z in mixed]))]
+    shares = ALMOST, *SHARES
+    each = np.empty((len(shares), len(of)))
+    for row, s in zip(each, np.array(shares, np.float32), strict=True):
+        mixed = s * exact + (1.0 - s) * said
+        row[:] = [loss(mixed[i : i + 1], target[i : i + 1])[0] for i in range(len(of))]
+    return shares[first_of_the_best(each, w)]
+
+
+def first_of_the_best(losses: Array, weight: Array | None) -> int:
+    """Return the first row that is not worse than the best one by more than a standard error.
+
+    Parameters
+    ----------
+    losses : (rows, samples) array
+    weight : (samples,) array, or None
+    """
+    w = np.ones(losses.shape[1]) if weight is None else weight
+    w = w / w.sum()
+    worse = losses - losses[np.argmin(losses @ w)]
+    mean = worse @ w
+    error = np.sqrt((worse - mean[:, np.newaxis]) ** 2 @ w**2)
+    return int(np.argmax(mean <= error))
 
 
 def loss_left_out(owner: Any, solved: Solved, target: Array, weight: Array | None) -> float:

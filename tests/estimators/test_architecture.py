@@ -179,6 +179,43 @@ def test_shares_follow_what_each_reader_is_worth():
     assert architecture.likely_share(0.0, 0.0) == 0.0
 
 
+def test_a_share_that_is_not_surely_worse_comes_first():
+    best = np.random.default_rng(0).uniform(0.0, 1.0, 40)
+    surely, perhaps = best + 0.3, best + np.where(np.arange(40) % 2, 0.5, -0.45)
+    first = architecture.first_of_the_best
+    assert first(np.array([surely, best]), None) == 1
+    assert first(np.array([perhaps, best]), None) == 0
+    assert first(np.array([best, best]), None) == 0
+    odd = (np.arange(40) % 2).astype(float)
+    assert first(np.array([perhaps, best]), odd) == 1
+    assert first(np.array([perhaps, best]), 1.0 - odd) == 0
+
+
+def test_numbers_that_the_exact_reader_tells_are_hardly_changed():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((60, 12, 1))
+    model = SequenceRegressor(max_iter=2, random_state=0).fit(x, x.sum((1, 2)))
+    assert model.model_[0].weights[0] == architecture.ALMOST
+    weighted = SequenceRegressor(max_iter=2, random_state=0, loss="huber")
+    weighted.fit(x, x.sum((1, 2)), rng.uniform(0.5, 2.0, 60))
+    assert weighted.model_[0].weights[0] == architecture.ALMOST
+
+
+def test_samples_of_long_series_are_read_a_few_at_a_time():
+    x = np.random.default_rng(0).standard_normal((60, 1500))
+    largest = []
+
+    class Watched(SequenceClassifier):
+        def _prepared(self, x):
+            largest.append(len(x))
+            return super()._prepared(x)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        Watched(max_iter=1, batch_size=8, random_state=0).fit(x, np.arange(60) % 2)
+    assert max(largest) <= 2**15 // 1500
+
+
 def test_nothing_to_learn_is_said():
     rng = np.random.default_rng(0)
     X, y = rng.standard_normal((60, 10)), np.arange(60) % 2
