@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     Network = Callable[[int, int], Layer]
 
 OPTIMIZERS = {c.__name__.lower(): c for c in (SGD, Adam, AdamW, Nadam, RMSprop)}
+# parameters that say what the layers are
+LAYERS = ("cell", "hidden_size", "num_layers", "bidirectional", "pooling", "dropout")
 ROWS = 256  # samples in a call at inference: bounds the memory of all steps' outputs
 
 
@@ -97,7 +99,8 @@ class NetworkEstimator(Parameters, BaseEstimator):
     hidden_size : int or sequence of int
         Units of a layer; a sequence makes one layer for each of its entries.
     num_layers : int
-        Layers of `hidden_size` units, where that is a number.
+        Layers of `hidden_size` units, where that is a number; refused beside a sequence of another
+        length.
     dropout : float
         Probability of dropping an element between layers and in front of the output.
     optimizer : str or callable
@@ -117,12 +120,13 @@ class NetworkEstimator(Parameters, BaseEstimator):
         Whether to hold out a part of the data, to stop when the loss on it has not improved by
         `tol` for `n_iter_no_change` epochs, and to return to the weights that were best on it.
     validation_fraction : float
-        Size of that part.
+        Size of that part. It and the two that follow have no effect without `early_stopping`.
     n_iter_no_change : int
     tol : float
     warm_start : bool
         Whether `fit` goes on from the weights of the last one. Parameters changed since by
-        `set_params` take effect, but for those that shape the network: these raise.
+        `set_params` take effect, but for those that shape the network: these raise, in `predict`
+        and `score` as well.
     random_state : int, RandomState or None
         Of weights, dropout, the order of samples and held-out parts.
     verbose : bool
@@ -182,7 +186,16 @@ class NetworkEstimator(Parameters, BaseEstimator):
         goes_on = (partial or self.warm_start) and hasattr(self, "model_")
         if goes_on:
             self._check_unchanged(self._fixed)
+        self._check_used()
         return goes_on
+
+    def _check_used(self) -> None:
+        """Raise InvalidParameter for parameters that are set and that others leave unused."""
+        if getattr(self, "network", None) is not None:
+            self._refuse_set(LAYERS, "network= makes the layers")
+        sizes = self.hidden_size
+        if np.ndim(sizes) and self.num_layers != len(sizes):  # type: ignore[arg-type]
+            self._refuse_set(("num_layers",), "hidden_size lists the layers")
 
     def _reset(self) -> None:
         """Begin anew: called first, as it decides all seeds."""

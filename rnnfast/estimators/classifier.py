@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.utils import assert_all_finite, column_or_1d
-from sklearn.utils.validation import check_consistent_length, check_is_fitted
+from sklearn.utils.validation import check_consistent_length
 
 from .. import losses
 from ..layers import Last, Sequential
@@ -45,7 +45,7 @@ class ClassEstimator(SequenceEstimator):
         of y a list of dicts.
     loss : {"cross_entropy", "focal"} or callable
         ``loss(scores, target, lengths=None, weight=None) -> (value, gradient)``, as those of
-        `rnnfast.losses`.
+        `rnnfast.losses`. Of several labels "cross_entropy" is that of each.
     """
 
     class_weight: Any = parameter(
@@ -77,8 +77,9 @@ class ClassEstimator(SequenceEstimator):
         ----------
         X, y
             As for `fit`.
-        classes : (classes,) array_like, optional
-            All classes that will ever come, at the first call; default those of its y.
+        classes : (classes,) array_like, or a list of these, optional
+            All classes that will ever come, at the first call; default those of its y. Of several
+            outputs a list, of several labels those of `classes_`.
         sample_weight, lengths
             As for `fit`.
 
@@ -86,6 +87,11 @@ class ClassEstimator(SequenceEstimator):
         -------
         self
         """
+        if isinstance(self.class_weight, str):  # as in scikit-learn
+            raise ValueError(
+                f"{type(self).__name__} expected class_weight as a dict in partial_fit, which does "
+                f"not see all samples, got {self.class_weight!r}"
+            )
         return self._fit(X, y, sample_weight, lengths, partial=True, classes=classes)
 
     def _learn_classes(self, labels: Array, reset: bool, known: Any) -> Array:
@@ -94,12 +100,21 @@ class ClassEstimator(SequenceEstimator):
             self._classes = Classes(self, labels, known)
             self.classes_ = self._classes.classes_
             self._n_outputs = self._classes.n_outputs
+        elif known is not None:
+            self._classes.check_known(known)
         return self._classes.encode(labels)
 
     def _loss(self) -> Callable[..., Any]:
         one = LOSSES[self.loss] if isinstance(self.loss, str) else self.loss
         if self._automatic and self.loss == "cross_entropy":
             one = partial(one, label_smoothing=LABEL_SMOOTHING)
+        if self._classes.kind == "labels":
+            if self.loss == "focal":
+                raise ValueError(
+                    f"{type(self).__name__} expected loss as 'cross_entropy' or a function of "
+                    "scores and targets 0 and 1, where y has several labels, got 'focal'"
+                )
+            one = losses.logistic if self.loss == "cross_entropy" else one
         loss = self._classes.loss(one)
         return partial(loss, batch_first=True) if self._per_step else loss
 
@@ -259,7 +274,7 @@ class SequenceClassifier(ClassifierMixin, ClassEstimator):
         (samples, time, classes) array, or list of (time, classes) arrays for a list
             NaN where a `network` of convolutions wants more steps than there were until then.
         """
-        check_is_fitted(self)
+        self._check_fitted()
         x, n = self._check_X(X, lengths, reset=False)
         if self._reads_once():
             layers = [layer for layer in self.model_.layers if not isinstance(layer, Last)]

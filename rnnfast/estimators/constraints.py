@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
+from sklearn.utils.validation import check_is_fitted
 
 from ..callbacks import Callback
 
@@ -115,6 +116,8 @@ class Parameters:
     """What dataclasses of parameters made with `parameter` share."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
+    _fixed: dict[str, Any]  # what `fit` had for the parameters that shape the network
+    _free: ClassVar[tuple[str, ...]] = ()  # which of these take effect in `predict` all the same
 
     def _check_parameters(self) -> None:
         """Raise InvalidParameter for the first parameter that is not as its field says."""
@@ -137,13 +140,47 @@ class Parameters:
 
     def _check_unchanged(self, before: dict[str, Any]) -> None:
         """Raise InvalidParameter unless the parameters that shape the network are as before."""
+        for name, was, now in self._changed(before):
+            raise InvalidParameter(
+                f"{type(self).__name__} expected {name} {was!r}, as in the fit that this one goes "
+                f"on from, got {now!r}: a network of another shape needs a new estimator, or fit "
+                "with warm_start=False"
+            )
+
+    def _changed(self, before: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
         for name, now in self._fixed_parameters().items():
             was = before[name]
             if now is not was and not _equal(now, was):
+                yield name, was, now
+
+    def _check_fitted(self) -> None:
+        """Raise unless fitted, and for parameters changed since that wait for the next fit."""
+        check_is_fitted(self)
+        for name, was, now in self._changed(self._fixed):
+            if name not in self._free:
                 raise InvalidParameter(
-                    f"{type(self).__name__} expected {name} {was!r}, as in the fit that this one "
-                    f"goes on from, got {now!r}: a network of another shape needs a new estimator, "
-                    "or fit with warm_start=False"
+                    f"{type(self).__name__} expected {name} {was!r}, as in fit, got {now!r}: "
+                    "another value takes effect in the next fit"
+                )
+
+    def _refuse_set(self, names: Sequence[str], reason: str) -> None:
+        """Raise InvalidParameter where one of some parameters is set, which would change nothing.
+
+        Parameters
+        ----------
+        names : sequence of str
+            Of parameters; what the estimator does not have is passed over.
+        reason : str
+            Why they change nothing, after "as".
+        """
+        for each in fields(self):
+            if each.name not in names:
+                continue
+            value, default = getattr(self, each.name), cast(Any, each.default)
+            if value is not default and not np.array_equal(value, default):
+                raise InvalidParameter(
+                    f"{type(self).__name__} expected {each.name} left at {default!r}, as "
+                    f"{reason}, got {value!r}"
                 )
 
 

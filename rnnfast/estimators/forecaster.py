@@ -93,7 +93,8 @@ class Forecaster(MeasuredForecaster):
         ``network(n_features, n_outputs)`` returns a layer that replaces the default network: it
         gets (samples, time, n_features), batch first, and should take a seed of its own. With
         "seq2seq" it keeps the axis of time, else not. n_outputs is horizon * targets, or targets
-        with "iterated"; n_features counts exogenous features once for each step ahead.
+        with "iterated"; n_features counts exogenous features once for each step ahead. `cell`,
+        `hidden_size`, `num_layers` and `dropout` are refused beside it.
     panel, missing
         As for `SeriesEstimator`.
     **parameters
@@ -177,6 +178,8 @@ class Forecaster(MeasuredForecaster):
 
     def _fit(self, given: Given, goes_on: bool, partial: bool = False) -> None:
         if not goes_on:
+            if given.y is not None:
+                self._refuse_set(("season",), "targets y are learnt from windows alone")
             self._reset()
             self._plan(given)
         windows = self._windows(given)

@@ -201,13 +201,22 @@ class _Reader:
         if is_frame(X):
             return self._table(X, panel)
         if panel is not None:
-            raise ValueError(f"{self.wanted} as a frame with panel={panel!r}, got others")
+            raise ValueError(
+                f"{self.wanted} as a frame with panel={panel!r}, got others; X.T has a row "
+                "for each column of an array"
+            )
         if is_column(X) and not holds_sequences(X):
             return self._columns([X], X, many=False)
         if is_column(X):
             X = list(X)
         if _is_list(X):
-            return self._list(list(X))
+            series = self._list(list(X))
+            if single and series.kind == "array" and len(series.values) > 1:
+                raise ValueError(
+                    f"{self.wanted} as one series, an array of two axes, with panel='one', got a "
+                    f"list of {len(X)} arrays; np.stack({self.name}) makes one series of them"
+                )
+            return series
         return self._array(X, single)
 
     # ---- frames

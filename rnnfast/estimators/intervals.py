@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.utils.validation import check_is_fitted
 
 from ..checks import is_number
 from . import constraints as may_be
@@ -64,7 +63,7 @@ class MeasuredForecaster(WindowNetwork):
         ValueError
             Without errors to go by, and with too few of them for `level`.
         """
-        check_is_fitted(self)
+        self._check_fitted()
         if self.residuals_ is None:
             raise ValueError(
                 "Forecaster expected a backtest (select='mean', and series long enough for one) or "

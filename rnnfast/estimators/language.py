@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted
 
 from ..checks import check_size
 from ..datasets import text_batches
@@ -300,7 +299,7 @@ class LanguageModel(NetworkEstimator):
         iterator
             Over characters, numbers, arrays (voices,) or symbols.
         """
-        check_is_fitted(self)
+        self._check_fitted()
         check_temperature("LanguageModel", temperature)
         if top_k is not None:
             check_size("LanguageModel", "top_k", top_k, 1)
@@ -395,7 +394,7 @@ class LanguageModel(NetworkEstimator):
         return -self.bits_per_character(X)
 
     def _mean(self, X: Any, value: Callable[[Array, Array], Array]) -> float:
-        check_is_fitted(self)
+        self._check_fitted()
         ids = [self._encode(sequence) for sequence in self._read(X)]
         total, count, state = 0.0, 0, None
         stream = self._join(ids)

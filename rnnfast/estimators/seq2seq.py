@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import validate_data
 
 from ..checks import check_size, is_number
 from ..datasets.formats import pad
@@ -96,7 +96,7 @@ class Seq2Seq(NetworkEstimator):
         "auto", may_be.one_of("auto", "dot", "general", "concat"), may_be.none, fixed=True
     )
     standardize: bool = parameter(True, may_be.flag, fixed=True)
-    max_length: int | None = parameter(None, may_be.size(0), may_be.none, fixed=True)
+    max_length: int | None = parameter(None, may_be.size(1), may_be.none, fixed=True)
     learning_rate_init: float = parameter(3e-3, may_be.positive)
 
     _updates = 3000
@@ -257,7 +257,7 @@ class Seq2Seq(NetworkEstimator):
         ValueError
             For wrong arguments, and where the network's outputs are not finite.
         """
-        check_is_fitted(self)
+        self._check_fitted()
         check_size("Seq2Seq", "beam_width", beam_width, 1)
         if not is_number(length_penalty) or not 0.0 <= length_penalty < np.inf:
             raise ValueError(
@@ -300,7 +300,7 @@ class Seq2Seq(NetworkEstimator):
         -------
         float
         """
-        check_is_fitted(self)
+        self._check_fitted()
         targets = self._read_pairs(X, y)[1]
         predictions = self.predict(X)
         equal = [list(a) == list(b) for a, b in zip(predictions, targets, strict=True)]

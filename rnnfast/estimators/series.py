@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.metrics import r2_score
-from sklearn.utils.validation import check_is_fitted
 
 from . import constraints as may_be
 from .arguments import read_static, refuse_steps, second_argument
@@ -18,7 +17,7 @@ from .constraints import Parameters, parameter
 from .frames import SeriesSet, check_targets, read_exogenous, read_series
 from .missing import feature_means, fill_missing
 from .numeric import to_floats
-from .tables import is_frame
+from .scoring import scored, seen_by_fit
 from .times import read_times
 from .windows import Samples, Windows
 
@@ -62,7 +61,7 @@ class SeriesEstimator(Parameters, BaseEstimator):
     Parameters
     ----------
     horizon : int
-        Steps to forecast.
+        Steps to forecast. Changed after `fit`, it is what `predict` and `score` go by.
     targets : int, str or sequence of them, optional
         The features to forecast, by position or name; default all. The others are known up to the
         present only.
@@ -90,6 +89,8 @@ class SeriesEstimator(Parameters, BaseEstimator):
     missing: str | None = parameter(
         None, may_be.one_of("mask", "linear", "ffill", "mean"), may_be.none, fixed=True
     )
+
+    _free = ("horizon",)
 
     def fit(self, X: Any, y: Any = None, exogenous: Any = None, *, static: Any = None) -> Any:
         """Learn to forecast the later steps of series from the earlier ones.
@@ -149,7 +150,7 @@ class SeriesEstimator(Parameters, BaseEstimator):
             (samples, horizon) for series of one feature without an axis for it, (horizon,) for
             one series of them; frames with the times that follow where frames came.
         """
-        check_is_fitted(self)
+        self._check_fitted()
         steps = self._horizon(horizon)
         given = self._given(X, exogenous, static, steps)
         windows = self._windows(given)
@@ -161,9 +162,11 @@ class SeriesEstimator(Parameters, BaseEstimator):
         Each step with `horizon` ones after it is an origin, but for those that leave too little to
         forecast from. A single series that follows that of `fit`, as the folds of scikit-learn's
         `TimeSeriesSplit` do, takes the context before its first step from there, and all of it is
-        scored. Whether it follows is told by its times; an array is taken to follow. Where it
-        begins within the series of `fit`, the steps that `fit` has not seen are scored. Of several
-        arrays each is forecast from its own steps.
+        scored. Whether it follows is told by its times: one that does not is forecast from its own
+        steps. An array is taken to follow, with a warning where it begins with a jump; but one that
+        is a part of the series of `fit` stays at its place there. Of what begins within that series
+        and goes beyond, the steps that `fit` has not seen are scored. Of several arrays each is
+        forecast from its own steps.
 
         Parameters
         ----------
@@ -175,8 +178,9 @@ class SeriesEstimator(Parameters, BaseEstimator):
         float
             Mean over the targets; each over all origins and steps ahead at once.
         """
-        check_is_fitted(self)
-        truth, forecast = self._scored(X, y, exogenous, static)
+        self._check_fitted()
+        given = self._read(X, y, exogenous, static, 0, reset=False)
+        truth, forecast = scored(self, given, self._horizon(None))
         if len(truth) < 2:
             raise ValueError(
                 f"{_name(self)} expected X with at least two steps to score, got {len(truth)}"
@@ -209,7 +213,7 @@ class SeriesEstimator(Parameters, BaseEstimator):
         if y is not None or (not reset and self._fitted.learnt_y):
             X = self._as_samples(X)
         seen: Any = None if reset else getattr(self, "_form")  # noqa: B009 - set below
-        panel = self.panel if self.panel == "columns" and is_frame(X) else None
+        panel = self.panel if self.panel == "columns" else None
         form = read_series(
             self,
             X,
@@ -262,6 +266,11 @@ class SeriesEstimator(Parameters, BaseEstimator):
 
     def _read_y(self, y: Any, form: SeriesSet) -> Array:
         """Return the targets of windows: (n, horizon, targets)."""
+        window, steps = getattr(self, "window", None), len(form.values[0])
+        if window not in (None, steps):
+            raise ValueError(
+                f"{_name(self)} expected windows X of {window} steps, as window says, got {steps}"
+            )
         self._y_axes = np.ndim(y)
         array = np.asarray(to_floats(self, y, "y"), np.float64).reshape(len(y), self.horizon, -1)
         if not np.isfinite(array).all():
@@ -361,8 +370,7 @@ class SeriesEstimator(Parameters, BaseEstimator):
         return given.form.give(forecast, targets)
 
     def _horizon(self, horizon: Any) -> int:
-        if horizon is None:
-            return int(self._fitted.horizon)
+        horizon = self.horizon if horizon is None else horizon
         if not may_be.size(1).holds(horizon):
             raise ValueError(f"{_name(self)} expected horizon as an integer >= 1, got {horizon!r}")
         if self._fitted.learnt_y and horizon != self._fitted.horizon:
@@ -381,6 +389,7 @@ class SeriesEstimator(Parameters, BaseEstimator):
             return
         keep = self._memory()
         form = given.form
+        self._seen_by_fit = seen_by_fit(given)
         # times hold functions, which cannot be pickled; the last labels tell the same
         self._past_labels = None if form.times is None else [t.labels[-2:] for t in form.times]
         self._past_lengths = [len(v) for v in given.values]
@@ -411,77 +420,6 @@ class SeriesEstimator(Parameters, BaseEstimator):
             for labels in self._past_labels
         ]
         return past._replace(form=replace(past.form, times=times))
-
-    def _follow(self, given: Given) -> tuple[Given, list[int | None]]:
-        """Return series with the steps before them, and the first step of each to be scored."""
-        past = self._recalled()
-        first: list[int | None] = [None] * len(given.values)
-        if past is None or len(past.values) != len(given.values):
-            return given, first
-        values = list(given.values)
-        extra = None if given.extra is None else list(given.extra)
-        for i, (tail, n, series) in enumerate(
-            zip(past.values, self._past_lengths, values, strict=True)
-        ):
-            seen = series[:n][-len(tail) :]
-            if len(series) >= n and np.array_equal(seen, tail):
-                first[i] = n if len(series) > n else None
-                continue
-            again = self._again(past.form, given.form, i, tail, series)
-            if again is not None and again < len(series):
-                values[i] = np.concatenate([tail, series[again:]])
-                if extra is not None and past.extra is not None:
-                    extra[i] = np.concatenate([past.extra[i], extra[i][again:]])
-                first[i] = len(tail)
-        return given._replace(values=values, extra=extra), first
-
-    def _again(
-        self, past: SeriesSet, later: SeriesSet, i: int, tail: Array, series: Array
-    ) -> int | None:
-        """Return how many steps of a series `fit` had as its last ones, None for another series."""
-        if past.times is None or later.times is None:
-            if past.many or later.many:
-                return None
-            ends = np.flatnonzero((series == tail[-1]).all(axis=1))[::-1] + 1
-            alike = (
-                q for q in ends if np.array_equal(series[max(q - len(tail), 0) : q], tail[-q:])
-            )
-            return next((int(q) for q in alike if q > 2), 0)  # fewer may be alike by chance
-        after = np.asarray(later.times[i].labels == past.times[i].follow(1)[0])
-        return int(np.argmax(after)) if after.any() else None
-
-    def _scored(self, X: Any, y: Any, exogenous: Any, static: Any) -> tuple[Array, Array]:
-        """Return the truth and the forecasts from all origins: two (values, targets) arrays."""
-        given = self._read(X, y, exogenous, static, 0, reset=False)
-        horizon = int(self._fitted.horizon)
-        if self._fitted.learnt_y:
-            if given.y is None:
-                raise ValueError(f"{_name(self)} expected y, the targets of windows X, as in fit")
-            windows = self._windows(given)
-            places = windows.ends()
-            forecast = self._forecast(windows, places, horizon)
-            return _rows(given.y), _rows(forecast)
-        given, firsts = self._follow(given)
-        windows = self._windows(given)
-        truths, forecasts = [], []
-        for i, (series, first) in enumerate(zip(given.values, firsts, strict=True)):
-            last = len(series) - horizon
-            if first is None:
-                first = max(min(self._size(), last), self._least())
-                if first > last:
-                    raise ValueError(
-                        f"{_name(self)} expected series of at least {self._least() + horizon} "
-                        f"steps, got {len(series)} ({given.form.label(i)})"
-                    )
-            steps = horizon if first <= last else len(series) - first
-            places = windows.at(i, first, max(last, first))
-            truths.append(_rows(windows.following(places, steps)))
-            forecasts.append(_rows(self._forecast(windows, places, steps)))
-        return np.concatenate(truths), np.concatenate(forecasts)
-
-
-def _rows(values: Array) -> Array:
-    return values.reshape(-1, values.shape[-1])
 
 
 def _emptied(like: Any, many: bool) -> Any:

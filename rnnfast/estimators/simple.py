@@ -60,7 +60,7 @@ class NaiveForecaster(SeriesEstimator):
         As for `Forecaster`: horizon, targets, panel, missing.
     """
 
-    season: int = parameter(1, may_be.size(1))
+    season: int = parameter(1, may_be.size(1), fixed=True)
 
     def fit(
         self, X: Any, y: Any = None, exogenous: Any = None, *, static: Any = None
@@ -72,6 +72,7 @@ class NaiveForecaster(SeriesEstimator):
             self._fitted = SimpleNamespace(
                 horizon=int(self.horizon), season=int(self.season), learnt_y=given.y is not None
             )
+            self._fixed = self._fixed_parameters()
             self._remember(given)
         return self
 
@@ -129,6 +130,7 @@ class LinearForecaster(SeriesEstimator):
             else:
                 places = windows.ends()
             self._solve(windows, places)
+            self._fixed = self._fixed_parameters()
             self._remember(given)
         return self
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from sklearn.model_selection import train_test_split
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import validate_data
 
 from ..generation import Vocabulary
 from ..layers import Embedding, Last, Linear, Pool, Sequential
@@ -63,7 +63,8 @@ class SequenceEstimator(architecture.DefaultNetwork):
         Whether the network also reads sequences backwards.
     network : callable, optional
         ``network(n_features, n_outputs)`` returns a layer that replaces the default network: it
-        gets (samples, time, n_features), batch first, and should take a seed of its own.
+        gets (samples, time, n_features), batch first, and should take a seed of its own. `cell`,
+        `hidden_size`, `num_layers`, `bidirectional`, `pooling` and `dropout` are refused beside it.
     standardize : bool
         Whether features (and a regressor's targets) are brought to mean 0 and variance 1 over the
         samples and steps of all fits so far, partial ones too.
@@ -76,9 +77,10 @@ class SequenceEstimator(architecture.DefaultNetwork):
         Number of tokens, where X holds token ids; an `Embedding` then comes first. Of texts, how
         many symbols are kept at most, the most frequent ones and one for all others; default all.
     embedding_size : int
-        Its size, the network's n_features.
+        Its size, the network's n_features; refused where X holds numbers.
     unknown_id : int, optional
-        The token id that ids outside the vocabulary count as; default: an error.
+        The token id that ids outside the vocabulary count as; default: an error. Refused where X
+        does not hold token ids.
     **parameters
         As for `NetworkEstimator`.
 
@@ -318,7 +320,7 @@ class SequenceEstimator(architecture.DefaultNetwork):
 
     def _outputs(self, X: Any, lengths: Any = None) -> tuple[Array, Array | None]:
         """Return the network's outputs, and the lengths of X."""
-        check_is_fitted(self)
+        self._check_fitted()
         x, n = self._check_X(X, lengths, reset=False)
         self._check_steps(x, n)
         return self._finite(predict(self.model_, x, n, self._prepared)), n
@@ -374,13 +376,9 @@ class SequenceEstimator(architecture.DefaultNetwork):
         if reset:
             self._form: Any = None
             self._texts, self._vocabulary_size = holds_symbols(X), self.vocabulary_size
+            self._check_used_with_symbols()
         if self._texts or self._vocabulary_size is not None:
             return self._check_symbols(X, lengths, reset)
-        if self.unknown_id is not None:
-            raise ValueError(
-                f"{type(self).__name__} expected unknown_id with token ids only, which "
-                f"vocabulary_size says that X holds, got {self.unknown_id}"
-            )
         read = read_sequences(
             self, X, lengths=lengths, missing=self.missing, seen=self._form, padded=False
         )
@@ -396,6 +394,16 @@ class SequenceEstimator(architecture.DefaultNetwork):
             else:
                 x = fill_missing(x, read.lengths, self.missing, means=np.nan)
         return x, read.lengths
+
+    def _check_used_with_symbols(self) -> None:
+        """Raise InvalidParameter for parameters that numbers, or symbols, leave unused."""
+        if self._texts:
+            self._refuse_set(("unknown_id",), "texts have a symbol for what fit has not seen")
+        elif self._vocabulary_size is None:
+            names = ("embedding_size", "unknown_id")
+            self._refuse_set(names, "X holds numbers: vocabulary_size says that they are token ids")
+        if self._texts or self._vocabulary_size is not None:
+            self._refuse_set(("missing",), "only numbers are filled in")
 
     def _check_symbols(self, X: Any, lengths: Any, reset: bool) -> tuple[Array, Array | None]:
         """Return texts or token ids as ids (samples, time), and lengths."""

@@ -10,7 +10,6 @@ from scipy.special import expit, softmax
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
-from .. import losses
 from . import constraints as may_be
 
 if TYPE_CHECKING:
@@ -54,11 +53,36 @@ class Classes:
             self._each = [np.array([0, 1])] * labels.shape[1]
         else:
             self.kind = "outputs"
-            self._each = [np.unique(column) for column in labels.T]
+            self._each = self._outputs(labels, known)
         self.columns = None if labels.ndim == 1 else labels.shape[1]
         sizes = [len(each) for each in self._each]
         self.n_outputs = len(sizes) if self.kind == "labels" else sum(sizes)
         self._ends = np.cumsum(sizes)[:-1]
+        if known is not None:
+            self.check_known(known)
+
+    def _outputs(self, labels: Array, known: Any) -> list[Array]:
+        """Return the classes of each output."""
+        if known is None:
+            return [np.unique(column) for column in labels.T]
+        if len(known) != labels.shape[1] or any(np.ndim(each) != 1 for each in known):
+            raise ValueError(
+                f"{self._owner} expected classes as a list with the classes of each of the "
+                f"{labels.shape[1]} columns of y, got {known!r:.80}"
+            )
+        return [np.unique(each) for each in known]
+
+    def check_known(self, known: Any) -> None:
+        """Raise ValueError unless these are all classes."""
+        several = self.kind == "outputs"
+        pairs = zip(known, self._each, strict=False) if several else [(known, self.classes_)]
+        if (several and len(known) != len(self._each)) or not all(
+            np.array_equal(np.unique(a), b) for a, b in pairs
+        ):
+            raise ValueError(
+                f"{self._owner} expected classes {self.classes_}, as at the first call, got "
+                f"{known!r:.80}"
+            )
 
     @property
     def classes_(self) -> Any:
@@ -90,11 +114,9 @@ class Classes:
         return np.searchsorted(classes, labels).astype(np.int32)  # half of what is kept
 
     def loss(self, of_classes: Loss) -> Loss:
-        """Return the loss of scores (..., n_outputs), given that of one output's classes."""
-        if self.kind == "one":
+        """Return the loss of scores (..., n_outputs), given that of one output, or of labels."""
+        if self.kind != "outputs":
             return of_classes
-        if self.kind == "labels":
-            return losses.logistic
 
         def together(
             scores: Array, codes: Array, *args: Any, **options: Any

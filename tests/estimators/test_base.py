@@ -14,10 +14,11 @@ pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
 from sklearn.exceptions import ConvergenceWarning
 
-from rnnfast import Adam, Callback, Dropout, ExponentialLR
+from rnnfast import Adam, Callback, Dropout, ExponentialLR, losses
 from rnnfast.estimators import (
     Forecaster,
     LanguageModel,
+    LinearForecaster,
     Seq2Seq,
     SequenceClassifier,
     SequenceLabeler,
@@ -324,9 +325,112 @@ def test_how_a_forecaster_chooses_is_fixed():
         model.set_params(select="best").fit(WAVE)
 
 
+IDS = np.arange(240).reshape(40, 6) % 5
+WORDS = [["good", "fine"], ["bad"]] * 20
+
+
+def layer(n_features, n_outputs):
+    raise AssertionError("parameters are checked first")
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "inputs", "message"),
+    [
+        (SequenceClassifier, {"unknown_id": 0}, X, "unknown_id left at None, as X holds numbers"),
+        (SequenceClassifier, {"embedding_size": 8}, X, "embedding_size left at 32, as X holds num"),
+        (SequenceClassifier, {"unknown_id": 0}, WORDS, "unknown_id left at None, as texts have"),
+        (SequenceClassifier, {"missing": "mean"}, WORDS, "missing left at None, as only numbers"),
+        (
+            SequenceClassifier,
+            {"missing": "mask", "vocabulary_size": 5},
+            IDS,
+            "missing left at None, as only numbers are filled in, got 'mask'",
+        ),
+        (SequenceRegressor, {"embedding_size": 8}, X, "embedding_size left at 32, as X holds num"),
+        *(
+            (kind, {"network": layer, name: value}, X, f"{name} left at .*, as network= makes")
+            for kind, name, value in [
+                (SequenceClassifier, "hidden_size", 64),
+                (SequenceClassifier, "hidden_size", [8, 8]),
+                (SequenceClassifier, "pooling", "mean"),
+                (SequenceClassifier, "bidirectional", False),
+                (SequenceRegressor, "cell", "gru"),
+                (SequenceRegressor, "dropout", 0.5),
+                (SequenceLabeler, "num_layers", 2),
+                (Forecaster, "cell", "gru"),
+                (Forecaster, "hidden_size", 64),
+                (Forecaster, "dropout", 0.1),
+            ]
+        ),
+        (SequenceClassifier, {"hidden_size": [8, 8], "num_layers": 3}, X, "num_layers left at"),
+        (LanguageModel, {"hidden_size": [8], "num_layers": 2}, X, "num_layers left at 1, as hid"),
+    ],
+    ids=str,
+)
+def test_parameters_without_effect_are_refused(kind, options, inputs, message):
+    data = (inputs,) if kind in (Forecaster, LanguageModel) else (inputs, Y * 1.0)
+    with pytest.raises(ValueError, match=f"{kind.__name__} expected {message}"):
+        kind(max_iter=1, **options).fit(*data)
+
+
+def test_parameters_that_say_what_is_so_are_taken():
+    model = SequenceClassifier(hidden_size=[4, 4], num_layers=2, max_iter=1)
+    assert len(model.fit(X, Y).model_.state_dict()) > 8
+    SequenceClassifier(embedding_size=4, max_iter=1).fit(WORDS, Y)
+    LanguageModel(hidden_size=np.array([4, 4]), num_layers=2, max_iter=1).fit("ab" * 20)
+
+
+def test_windows_of_targets_leave_no_window_or_season_to_choose():
+    W = np.lib.stride_tricks.sliding_window_view(np.sin(np.arange(90) / 3), 12)
+    for kind in (Forecaster, LinearForecaster):
+        with pytest.raises(ValueError, match="windows X of 20 steps, as window says, got 9"):
+            kind(horizon=3, window=20).fit(W[:, :9], W[:, 9:])
+    with pytest.raises(ValueError, match="season left at None, as targets y are learnt from wind"):
+        Forecaster(horizon=3, season=6).fit(W[:, :9], W[:, 9:])
+    assert LinearForecaster(horizon=3, window=9).fit(W[:, :9], W[:, 9:]).coef_.shape == (10, 3)
+
+
+def test_a_panel_that_is_no_frame():
+    table = np.stack([WAVE, 2 * WAVE], axis=1)
+    with pytest.raises(ValueError, match=r"a frame with panel='columns', got others; X\.T has"):
+        Forecaster(panel="columns").fit(table)
+    with pytest.raises(ValueError, match=r"panel='one'.* a list of 60 arrays; np\.stack\(X\)"):
+        Forecaster(panel="one").fit(list(table))
+
+
+def test_all_classes_of_partial_fits():
+    model = SequenceClassifier(max_iter=1, random_state=0)
+    model.partial_fit(X, Y, classes=[0, 1, 2]).partial_fit(X, Y, classes=[2, 1, 0])
+    assert model.predict_proba(X).shape == (40, 3)
+    with pytest.raises(ValueError, match=r"classes \[0 1 2\], as at the first call, got \[0, 1\]"):
+        model.partial_fit(X, Y, classes=[0, 1])
+    both = np.stack([Y + 1, 2 * Y], axis=1)
+    model = SequenceClassifier(max_iter=1).partial_fit(X, both, classes=[[1, 2, 3], [0, 2]])
+    assert [each.tolist() for each in model.classes_] == [[1, 2, 3], [0, 2]]
+    with pytest.raises(ValueError, match=r"classes as a list with the classes of each of the 2"):
+        SequenceClassifier().partial_fit(X, both, classes=[0, 1, 2])
+    labels = np.stack([Y, 1 - Y], axis=1)
+    SequenceClassifier(max_iter=1).partial_fit(X, labels, classes=[0, 1])
+    with pytest.raises(ValueError, match=r"classes \[0 1\], as at the first call, got \[0, 1, 2\]"):
+        SequenceClassifier(max_iter=1).partial_fit(X, labels, classes=[0, 1, 2])
+
+
+def test_balance_is_not_told_from_a_part():
+    with pytest.raises(ValueError, match="class_weight as a dict in partial_fit, which does not"):
+        SequenceClassifier(class_weight="balanced").partial_fit(X, Y)
+
+
+def test_losses_of_several_labels():
+    labels = np.stack([Y, 1 - Y], axis=1)
+    with pytest.raises(ValueError, match=r"loss as 'cross_entropy' or a function .*, got 'focal'"):
+        SequenceClassifier(loss="focal").fit(X, labels)
+    options = {"max_iter": 2, "hidden_size": 4, "random_state": 0}
+    one = SequenceClassifier(loss=losses.logistic, **options).fit(X, labels)
+    other = SequenceClassifier(**options).fit(X, labels)
+    assert one.loss_curve_ == other.loss_curve_
+
+
 def test_parameters_of_other_inputs_are_refused():
-    with pytest.raises(ValueError, match="unknown_id with token ids only"):
-        SequenceClassifier(unknown_id=0).fit(X, Y)
     texts = SequenceClassifier(**QUICK).fit([["good", "fine"], ["bad"]] * 4, [1, 0] * 4)
     with pytest.raises(TypeError, match="X of lists of words, as in fit, got texts"):
         texts.predict(["good fine"])

@@ -16,7 +16,8 @@ from support import each_engine as each_engine
 from rnnfast import SGD, Callback, Conv1d, Last, Linear, OneCycleLR, Sequential, losses
 from rnnfast.estimators import SequenceClassifier, SequenceRegressor
 
-QUICK = {"hidden_size": 8, "max_iter": 15, "learning_rate_init": 0.02, "random_state": 0}
+TRAINING = {"max_iter": 15, "learning_rate_init": 0.02, "random_state": 0}
+QUICK = {"hidden_size": 8, **TRAINING}
 
 
 def still(model, lr):
@@ -197,7 +198,7 @@ def test_network_optimizer_and_callbacks_of_ones_own():
     X, y = walks()
     y = np.array([x[-1, 0] > 0 for x in X])
     schedule = partial(OneCycleLR, max_lr=0.5, total_steps=15 * 3)
-    model = SequenceClassifier(**QUICK, network=small, optimizer=sgd, callbacks=[schedule])
+    model = SequenceClassifier(**TRAINING, network=small, optimizer=sgd, callbacks=[schedule])
     model.fit(X, y)
     assert model.score(X, y) > 0.9
     assert [type(layer).__name__ for layer in model.model_[0].layers] == ["Last", "Linear"]
@@ -241,7 +242,7 @@ def every_step(n_features, n_outputs):
 def test_refuses_parameters(options, message):
     X, y = walks(10)
     with pytest.raises(ValueError, match=message):
-        SequenceClassifier(**{**QUICK, **options}).fit(X, y)
+        SequenceClassifier(**{**TRAINING, **options}).fit(X, y)
 
 
 @pytest.mark.parametrize(
@@ -370,7 +371,7 @@ def convolution(n_features, n_outputs):
 
 def test_no_belief_before_a_convolution_has_its_steps():
     X = [np.arange(2.0 * n).reshape(n, 2) for n in (3, 4, 5)]
-    model = SequenceClassifier(**QUICK, network=convolution).fit(X, [0, 1, 0])
+    model = SequenceClassifier(**TRAINING, network=convolution).fit(X, [0, 1, 0])
     for x, belief in zip(X, model.predict_proba_steps(X), strict=True):
         assert np.isnan(belief[:2]).all()
         for t in range(3, len(x) + 1):

@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
+from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import r2_score
 from support import each_engine as each_engine
@@ -16,13 +17,8 @@ from support import each_engine as each_engine
 from rnnfast import GRU, SGD, Conv1d, Last, Linear, Sequential, datasets
 from rnnfast.estimators import Forecaster, LinearForecaster, NaiveForecaster
 
-QUICK = {
-    "cell": "gru",
-    "hidden_size": 12,
-    "max_iter": 10,
-    "learning_rate_init": 0.02,
-    "random_state": 0,
-}
+TRAINING = {"max_iter": 10, "learning_rate_init": 0.02, "random_state": 0}
+QUICK = {"cell": "gru", "hidden_size": 12, **TRAINING}
 STRATEGIES = ["direct", "iterated", "seq2seq"]
 BARE = {"select": "network", "normalize": "none", "linear": False}  # nothing but a network
 
@@ -158,7 +154,7 @@ def test_exogenous_inputs_known_in_the_future(strategy):
 
 def test_seq2seq_learns_at_every_step():
     X = waves(40)
-    options = {**QUICK, **BARE, "max_iter": 1, "optimizer": still, "window": 27}
+    options = {**TRAINING, **BARE, "max_iter": 1, "optimizer": still, "window": 27}
     with pytest.warns(ConvergenceWarning, match="no better"):
         model = Forecaster(horizon=3, strategy="seq2seq", standardize=False, **options).fit(X)
     x = X.astype(np.float32)[..., None]
@@ -177,7 +173,14 @@ def strided(n_features, n_outputs):
 
 def test_networks_that_shorten_series():
     X = waves(60, 31)  # contexts of 28 steps: outputs after steps 3, 5, ..., 27
-    options = {**QUICK, **BARE, "max_iter": 1, "optimizer": still, "network": strided, "window": 28}
+    options = {
+        **TRAINING,
+        **BARE,
+        "max_iter": 1,
+        "optimizer": still,
+        "network": strided,
+        "window": 28,
+    }
     with pytest.warns(ConvergenceWarning, match="no better"):
         model = Forecaster(horizon=3, strategy="seq2seq", standardize=False, **options).fit(X)
     x = X.astype(np.float32)[..., None]
@@ -188,7 +191,7 @@ def test_networks_that_shorten_series():
     np.testing.assert_allclose(model.predict(X[:, :-3]), prediction[:, -1], rtol=1e-6)
     with pytest.raises(ValueError, match="an output at the last step of series"):
         model.set_params(window=27).fit(X)
-    options = {**QUICK, "window": 28, "select": "network", "max_iter": 30}
+    options = {**TRAINING, "window": 28, "select": "network", "max_iter": 30}
     trained = Forecaster(horizon=3, strategy="seq2seq", network=strided, **options).fit(X)
     assert trained.score(X) > 0.5
 
@@ -266,7 +269,7 @@ def test_intervals_of_one_series():
 )
 def test_refuses(options, series, message):
     with pytest.raises(ValueError, match=message):
-        Forecaster(**{**QUICK, **options}).fit(series)
+        Forecaster(**{**TRAINING, **options}).fit(series)
 
 
 def plain_last(n_features, n_outputs):
@@ -275,7 +278,7 @@ def plain_last(n_features, n_outputs):
 
 def test_network_of_ones_own():
     X = waves()
-    model = Forecaster(network=plain_last, **QUICK, **BARE).fit(X)
+    model = Forecaster(network=plain_last, **TRAINING, **BARE).fit(X)
     naive = NaiveForecaster().fit(X)
     assert model.score(X) == pytest.approx(naive.score(X), abs=0.1)
 
@@ -293,11 +296,48 @@ def test_network_of_ones_own():
 def test_changed_parameters_wait_for_the_next_fit(model, changed):
     wave = np.sin(0.3 * np.arange(60))
     two = np.stack([wave, wave**2], 1)[np.newaxis]
-    before = model.fit(two).predict(two), model.score(two)
+    model = clone(model)
+    before = model.fit(two).predict(two)
+    was, name = model.get_params(), next(iter(changed))
+    model.set_params(**changed)
+    for call in (model.predict, model.score):
+        with pytest.raises(ValueError, match=f"expected {name} .*, as in fit, got"):
+            call(two)
+    np.testing.assert_array_equal(model.set_params(**{name: was[name]}).predict(two), before)
     model.set_params(horizon=8, **changed)
-    np.testing.assert_array_equal(model.predict(two), before[0])
-    assert model.score(two) == before[1]
     assert model.fit(two).predict(two).shape == (1, 8, 1 if "targets" in changed else 2)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        Forecaster(**{**QUICK, "max_iter": 1}, horizon=4, window=20),
+        LinearForecaster(horizon=4, window=20),
+        NaiveForecaster(horizon=4, season=3),
+    ],
+    ids=str,
+)
+def test_a_changed_horizon_is_what_predict_goes_by(model):
+    wave = np.sin(0.3 * np.arange(60)) + 0.1 * np.random.default_rng(0).standard_normal(60)
+    model = clone(model)
+    whole = model.fit(wave).predict()
+    np.testing.assert_array_equal(model.set_params(horizon=3).predict(), whole[:3])
+    near = model.score(wave[:50])
+    assert near != model.set_params(horizon=4).score(wave[:50])
+    model.set_params(horizon=6)
+    if isinstance(model, LinearForecaster):
+        with pytest.raises(ValueError, match="horizon of at most 4, as in fit, got 6"):
+            model.predict()
+    else:
+        np.testing.assert_allclose(model.predict()[:4], whole)
+    if isinstance(model, Forecaster):
+        with pytest.raises(ValueError, match="horizon of at most 4 for intervals, got 6"):
+            model.predict_interval(level=0.5)
+    windows = np.lib.stride_tricks.sliding_window_view(wave, 24)
+    model.set_params(horizon=4, **({"season": 1} if isinstance(model, NaiveForecaster) else {}))
+    model.fit(windows[:, :20], windows[:, 20:]).set_params(horizon=3)
+    with pytest.raises(ValueError, match="expected horizon=4, as targets y were given for it"):
+        model.predict(windows[:, :20])
 
 
 def test_going_on_needs_the_same_horizon():

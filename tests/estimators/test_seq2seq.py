@@ -154,9 +154,9 @@ def test_refuses(model):
             "batch_size as an integer >= 1, got 0",
         ),
         (
-            lambda: Seq2Seq(max_length=-1).fit(X, X),
+            lambda: Seq2Seq(max_length=0).fit(X, X),
             ValueError,
-            "max_length as an integer >= 0 or None, got -1",
+            "max_length as an integer >= 1 or None, got 0",
         ),
         (lambda: model.score(X, X[:2]), ValueError, "as many sequences in y as in X, 4, got 2"),
         (lambda: model.predict(np.ones((2, 3))), TypeError, "X of lists of symbols, as in fit"),
@@ -176,9 +176,11 @@ def test_refuses(model):
 def test_a_fit_that_fails_changes_nothing():
     model = Seq2Seq(max_iter=1, random_state=0).fit(TEXTS[:9], TEXTS[:9])
     before = model.predict(TEXTS)
-    with pytest.raises(ValueError, match="max_length as an integer >= 0"):
-        model.set_params(max_length=-1).fit(TEXTS, TEXTS)
-    assert model.predict(TEXTS) == before
+    with pytest.raises(ValueError, match="max_length as an integer >= 1 or None, got 0"):
+        model.set_params(max_length=0).fit(TEXTS, TEXTS)
+    assert model.set_params(max_length=None).predict(TEXTS) == before
+    with pytest.raises(ValueError, match="max_length None, as in fit, got 3: another value takes"):
+        model.set_params(max_length=3).predict(TEXTS)
 
 
 def test_names_a_symbol_that_is_new():
