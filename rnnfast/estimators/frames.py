@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .forms import SeriesForm, SeriesSet, check_targets
+from .long_frames import refuse_other_names
 from .missing import check_finite, check_missing
 from .numeric import as_array, is_missing, owner_name, refuse_sparse, to_floats
 from .tables import (
@@ -230,6 +231,7 @@ class _Reader:
         if long is not None:
             return self._long(X, long)
         self._refuse_ids(X)
+        refuse_other_names(self.owner, X, self.name, "one series")
         names = self._features(X)
         when = time_column(X)
         n_rows = X.shape[0]

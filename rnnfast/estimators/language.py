@@ -20,7 +20,7 @@ from . import constraints as may_be
 from .base import NetworkEstimator
 from .batches import ShuffledSequences, split
 from .constraints import parameter
-from .symbols import Reader, Reading, flat, read_language, read_prompt, same
+from .symbols import Reader, Reading, flat, is_integer, read_language, read_prompt, same
 from .undo import unchanged_by_errors
 
 if TYPE_CHECKING:
@@ -122,7 +122,8 @@ class LanguageModel(NetworkEstimator):
         y : None
             The targets are X's next symbols. scikit-learn's tools may give X once more.
         validation_data : text, array or list, optional
-            What the loss is measured on after each epoch, in place of a part held out of X.
+            As X, without targets: what the loss is measured on after each epoch, in place of a part
+            held out of X. A pair (X, y) is refused.
 
         Returns
         -------
@@ -175,6 +176,7 @@ class LanguageModel(NetworkEstimator):
                 self._start(self._network())
             held_out: list[Array] = []
             if validation_data is not None:
+                _check_texts(validation_data)
                 held_out = [self._encode(s) for s in self._read(validation_data, "validation_data")]
             elif self.early_stopping and not partial:
                 ids, held_out = self._held_out(ids)
@@ -470,6 +472,15 @@ def _check_finite(scores: Array) -> None:
         raise ValueError(
             "LanguageModel expected a network whose outputs are finite, got NaN or inf: its "
             "weights have diverged; fit it again"
+        )
+
+
+def _check_texts(given: Any) -> None:
+    if isinstance(given, tuple) and len(given) in (2, 3) and not all(map(is_integer, given)):
+        raise ValueError(
+            "LanguageModel expected validation_data as a text, or a list of texts, got a tuple of "
+            f"{len(given)}, as others take (X, y): validation_data[0] is the text alone, "
+            "list(validation_data) several texts"
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from .long_frames import refuse_other_names
 from .numeric import owner_name
 from .tables import (
     check_names,
@@ -51,6 +52,7 @@ def from_frame(
     if is_panel(X):
         return _from_panel(owner, X, name, known)
     names = check_names(owner, X, name)
+    refuse_other_names(owner, X, name, "samples")
     when = time_column(X)
     if has_times(X) or when is not None:
         got = f"the column {when!r} of times" if when is not None else "an index of times"

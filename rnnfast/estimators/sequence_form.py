@@ -60,6 +60,15 @@ def check_form(
             f"{wanted} of series of {seen.steps[0]} steps or more, as in fit, got {n} samples of "
             f"one step: {one} is one sample of {n} steps, {many} are {n} samples of one step"
         )
+    low, high = seen.steps
+    is_array = flat and not isinstance(X, (list, tuple))
+    if is_array and seen.kind == "cube" and not low <= steps <= high:
+        turned = f"; {array}.T are {steps} samples of {n} steps" if low <= n <= high else ""
+        raise ValueError(
+            f"{wanted} as (samples, time, features), or as (samples, {high}) with the steps of "
+            f"fit, got shape ({n}, {steps}): {array}[..., np.newaxis] are {n} samples of {steps} "
+            f"steps{turned}"
+        )
 
 
 def _axes_meant(

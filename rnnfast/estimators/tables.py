@@ -185,10 +185,9 @@ def match_names(owner: Any, names: list[Any], seen: list[Any] | None, name: str)
 
 def group(owner: Any, ids: Any, name: str) -> tuple[list[Any], Array]:
     """Return the different ids in the order of their first rows, and the place of each row's."""
-    to_list = next(n for n in ("tolist", "to_list", "to_pylist") if hasattr(ids, n))
-    listed = getattr(ids, to_list)()
+    each = listed(ids)
     places: dict[Any, int] = {}
-    codes = np.fromiter((places.setdefault(i, len(places)) for i in listed), np.int64, len(listed))
+    codes = np.fromiter((places.setdefault(i, len(places)) for i in each), np.int64, len(each))
     for one in places:
         if one is None or one != one or type(one).__name__ == "NAType":
             raise ValueError(
@@ -198,6 +197,13 @@ def group(owner: Any, ids: Any, name: str) -> tuple[list[Any], Array]:
     if not places:
         raise ValueError(f"{owner_name(owner)} expected {name} of at least one row, got none")
     return list(places), codes
+
+
+def listed(values: Any) -> list[Any]:
+    """Return a column as a list."""
+    to_list = next(n for n in ("tolist", "to_list", "to_pylist") if hasattr(values, n))
+    found: list[Any] = getattr(values, to_list)()
+    return found
 
 
 def rows_of_groups(codes: Array) -> list[Array]:

@@ -526,3 +526,14 @@ def test_refuses_fractions(fraction):
     model = LanguageModel(max_iter=1, early_stopping=True, validation_fraction=fraction)
     with pytest.raises(ValueError, match="validation_fraction as a number between 0 and 1"):
         model.fit("abcd" * 20)
+
+
+def test_validation_data_are_a_text_or_several():
+    model = LanguageModel(hidden_size=4, max_iter=1, random_state=0)
+    text = "abcd" * 30
+    for pair in ((text, text), (text, None), (list(text), list(text[1:]))):
+        with pytest.raises(ValueError, match=r"validation_data as a text, .* a tuple of 2, as"):
+            model.fit(text, validation_data=pair)
+    assert len(model.fit(text, validation_data=text).validation_scores_) == 1
+    several = LanguageModel(hidden_size=4, max_iter=1, random_state=0)
+    assert several.fit([text, text[:50]], validation_data=[text]).validation_scores_

@@ -424,3 +424,14 @@ def _has(module):
     except ImportError:
         return False
     return True
+
+
+def test_two_axes_after_three_have_the_steps_of_fit():
+    X = np.random.default_rng(0).standard_normal((8, 5, 1))
+    model = SequenceClassifier(hidden_size=2, max_iter=1, random_state=0).fit(X, np.arange(8) % 2)
+    np.testing.assert_array_equal(model.predict(X[..., 0]), model.predict(X))
+    assert len(model.predict(X[:, :3])) == len(model.predict(X[:, :3, 0].tolist())) == 8
+    with pytest.raises(ValueError, match=r"\(samples, 5\) .* X\[..., np.newaxis\] are 8 sam"):
+        model.predict(X[:, :3, 0])
+    with pytest.raises(ValueError, match=r"got shape \(5, 8\).*; X.T are 8 samples of 5 steps"):
+        model.predict(X[..., 0].T)

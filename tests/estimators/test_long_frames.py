@@ -1,0 +1,57 @@
+"""Long frames whose columns have other names: refused, with the call that gives them these."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+
+from rnnfast.estimators import LinearForecaster, SequenceClassifier
+
+pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+DAYS = pandas.date_range("2024-01-01", periods=30)
+SALES = pandas.DataFrame(
+    {"store": np.repeat(["a", "b"], 30), "date": np.tile(DAYS, 2), "sales": np.arange(60.0)}
+)
+COUNTS = np.tile(np.arange(30), 2)
+FRAMES = {
+    "words and dates": SALES,
+    "numbers and dates": SALES.assign(store=np.repeat([7, 9], 30)),
+    "categories": SALES.assign(store=SALES.store.astype("category")),
+    "dates in text": SALES.assign(date=SALES.date.astype(str)),
+    "words and counts": SALES.assign(date=COUNTS),
+    "named time": SALES.assign(date=COUNTS, store=np.repeat([7, 9], 30)),
+    "in another order": SALES.sample(frac=1.0, random_state=0)[["sales", "date", "store"]],
+    "an index of dates": SALES.set_index("date"),
+}
+
+
+@pytest.mark.parametrize("frame", FRAMES.values(), ids=FRAMES)
+def test_the_call_that_is_meant(frame):
+    call = "X.rename(columns={'store': 'id', 'date': 'time'})"
+    if frame.index.name:
+        call = call.replace("X.", "X.reset_index().")
+    for fit in (
+        lambda X: LinearForecaster(horizon=2, window=4).fit(X),
+        lambda X: SequenceClassifier(max_iter=1).fit(X, [0, 1]),
+    ):
+        with pytest.raises(ValueError, match=re.escape(f"other names: {call} has these")):
+            fit(frame)
+    if frame is SALES:
+        renamed = eval(call, {"X": frame})
+        fitted = LinearForecaster(horizon=2, window=4).fit(renamed)
+        assert fitted.predict(renamed).shape == (4, 3)
+        SequenceClassifier(max_iter=1).fit(renamed, [0, 1])
+
+
+def test_a_frame_of_one_series_is_none():
+    hours = pandas.DataFrame(
+        {"day": np.repeat(np.arange(5), 24), "hour": np.tile(np.arange(24), 5), "load": 1.0}
+    )
+    for frame in (hours, hours.set_index(pandas.date_range("2024-01-01", periods=120, freq="h"))):
+        assert LinearForecaster(window=4).fit(frame).n_features_in_ == 3
+    with pytest.raises(TypeError, match="got dates in the column 'date'"):
+        LinearForecaster(window=4).fit(SALES[:30])  # of one store only
