@@ -5,15 +5,17 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from ..callbacks import Callback, History
 
 if TYPE_CHECKING:
-    from ..layers.base import Layer
+    from ..layers.base import Array, Layer
     from ..optim import Optimizer
 
 MARGIN = 0.01  # part of the trivial answer's loss that training must save
+SEARCHED = 4096  # samples that the best answer which is the same for all is searched on
 
 
 class Watch(Callback):
@@ -32,6 +34,35 @@ class Watch(Callback):
     def on_train_end(self, history: History) -> None:
         """Keep the history."""
         self.history = history
+
+
+def least_constant_loss(loss: Any, start: Array, target: Array, weight: Array) -> float:
+    """Return the loss of the best outputs that are the same for all samples.
+
+    Losses differ in what these are: for a focal loss, or with smoothed labels, they are not the
+    classes' frequencies, for an absolute error not the mean.
+
+    Parameters
+    ----------
+    loss : callable
+        ``loss(outputs, target, weight=None) -> (value, gradient)``.
+    start : (outputs,) array
+        Outputs near the best ones.
+    target : (N, ...) array
+    weight : (N,) array
+    """
+
+    def value(outputs: Array, y: Array, w: Array) -> tuple[float, Array]:
+        same = np.broadcast_to(outputs.astype(np.float32), (len(y), len(outputs)))
+        found, gradient = loss(np.ascontiguousarray(same), y, weight=w)
+        return float(found), np.asarray(gradient, np.float64).sum(axis=0)
+
+    from scipy.optimize import minimize
+
+    some = slice(None, None, -(-len(target) // SEARCHED))
+    y, w = target[some], weight[some]
+    best = minimize(value, start, (y, w), "L-BFGS-B", jac=True, options={"maxiter": 50}).x
+    return min(value(each, target, weight)[0] for each in (start, best))
 
 
 def warn_diverged(owner: Any, reason: str, loss: float, trivial: float | None) -> None:

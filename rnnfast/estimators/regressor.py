@@ -72,7 +72,7 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):
     )
     per_step: bool | None = parameter(None, may_be.flag, may_be.none, fixed=True)
 
-    _trivial_answer = "the mean of y alone"
+    _trivial_answer = "the best number for all y alone"
     _told_by_scores = False
 
     @property

@@ -24,7 +24,7 @@ from .base import (
 )
 from .batches import Batches, Ragged, check_sample_weight, take_sequences, with_weight
 from .constraints import parameter
-from .convergence import warn_interrupted
+from .convergence import least_constant_loss, warn_interrupted
 from .missing import MISSING, fill_missing
 from .scaling import Scaler
 from .sequences import check_ids, counts, read_sequences
@@ -272,7 +272,7 @@ class SequenceEstimator(architecture.DefaultNetwork):
         return self._metrics
 
     def _constant(self, target: Array, weight: Array) -> Array:
-        """Return the best outputs (n_outputs,) that are the same for all (N, ...) targets."""
+        """Return about the best outputs (n_outputs,) that are the same for all (N, ...) targets."""
         raise NotImplementedError
 
     def _strata(self, target: Array) -> Array | None:
@@ -351,9 +351,7 @@ class SequenceEstimator(architecture.DefaultNetwork):
         if not counted.any():
             return 0.0
         flat, weights = flat[counted], weights[counted]
-        outputs = self._constant(flat, weights).astype(np.float32)
-        same = np.broadcast_to(outputs, (len(flat), len(outputs)))
-        return float(self._loss()(np.ascontiguousarray(same), flat, weight=weights)[0])
+        return least_constant_loss(self._loss(), self._constant(flat, weights), flat, weights)
 
     # ---- sequences
 

@@ -141,7 +141,7 @@ class Classes:
         return 2.0 * np.concatenate(held, axis=1) - 1.0
 
     def constant(self, codes: Array, weights: Array) -> Array:
-        """Return the scores (n_outputs,) of the best answer that is the same for all."""
+        """Return the scores (n_outputs,) of the classes' frequencies."""
         if self.kind == "labels":
             p = np.average(codes, axis=0, weights=weights)
             with np.errstate(divide="ignore"):

@@ -24,6 +24,7 @@ from rnnfast.estimators import (
     SequenceLabeler,
     SequenceRegressor,
 )
+from rnnfast.estimators.convergence import least_constant_loss
 from rnnfast.schedules import Schedule
 
 QUICK = {"hidden_size": 8, "max_iter": 2, "random_state": 0}
@@ -179,7 +180,7 @@ def test_divergence_names_the_epoch_and_both_losses():
     model, data = make("regressor", learning_rate_init=1e38, clip_norm=None, optimizer="sgd")
     with pytest.warns(
         ConvergenceWarning,
-        match=r"diverged in epoch 1: nonfinite \w+. The loss was .*, where the mean of y alone "
+        match=r"diverged in epoch 1: nonfinite \w+. The loss was .*, where the best number for all y alone "
         r"would have 1\. The weights of the epoch before are kept",
     ):
         model.fit(*data)
@@ -208,7 +209,9 @@ def test_learning_nothing_is_told_with_two_numbers():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         SequenceRegressor(**{**QUICK, "max_iter": 60, "learning_rate_init": 0.01}).fit(X, y)
-    with pytest.warns(ConvergenceWarning, match="better than the .* of the mean of y alone"):
+    with pytest.warns(
+        ConvergenceWarning, match="better than the .* of the best number for all y alone"
+    ):
         SequenceRegressor(**{**QUICK, "max_iter": 1}).fit(X, 5.0 * noise + 3.0)
 
 
@@ -447,3 +450,39 @@ def test_forecasts_of_windows_are_as_their_targets(axes):
     y = W[:, 9] if axes == 1 else W[:, 9:]
     model = Forecaster(horizon=horizon, random_state=0).fit(W[:, :9], y)
     assert model.predict(W[:, :9]).shape == y.shape
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (SequenceClassifier, {}),
+        (SequenceClassifier, {"loss": "focal"}),
+        (SequenceClassifier, {"class_weight": "balanced"}),
+        (SequenceClassifier, {"vocabulary_size": 3}),
+        (SequenceRegressor, {}),
+        (SequenceRegressor, {"loss": "absolute_error"}),
+        (SequenceRegressor, {"loss": "huber"}),
+    ],
+    ids=str,
+)
+def test_inputs_that_say_nothing_are_told_of(kind, options):
+    rng = np.random.default_rng(0)
+    same = np.zeros((150, 8), int if "vocabulary_size" in options else float)
+    rare = np.arange(150) % 10 == 0
+    y = rng.exponential(size=150) if kind is SequenceRegressor else rare
+    with pytest.warns(ConvergenceWarning, match=r"(hardly|no) better than the .* alone"):
+        kind(max_iter=20, random_state=0, **options).fit(same, y)
+
+
+def test_the_best_constant_is_that_of_the_loss():
+    rng = np.random.default_rng(1)
+    y, w = rng.exponential(size=(5001, 1)).astype(np.float32), np.ones(5001)
+    found = least_constant_loss(losses.absolute_error, y.mean(axis=0), y, w)
+    assert found == pytest.approx(np.abs(y - np.median(y)).mean(), rel=1e-3)
+    assert found < 0.99 * np.abs(y - y.mean()).mean()
+    codes = (rng.random(5001) < 0.1).astype(np.int32)
+    smoothed = partial(losses.softmax_cross_entropy, label_smoothing=0.1)
+    p = 0.9 * codes.mean() + 0.05
+    entropy = -(p * np.log(p) + (1 - p) * np.log(1 - p))
+    start = np.log([1 - codes.mean(), codes.mean()])
+    assert least_constant_loss(smoothed, start, codes, w) == pytest.approx(entropy, rel=1e-3)
