@@ -11,7 +11,8 @@ from sklearn.exceptions import ConvergenceWarning
 from ..callbacks import Callback, History
 
 if TYPE_CHECKING:
-    from ..layers.base import Array, Layer
+    from ..arrays import Array
+    from ..layers.base import Layer
     from ..optim import Optimizer
 
 MARGIN = 0.01  # part of the trivial answer's loss that training must save

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,12 +16,20 @@ from ..checks import check_size
 from ..datasets import text_batches
 from ..generation import Position, check_temperature, entropy, read, symbol_bits, write
 from ..layers import Embedding, JoinedEmbedding, Linear, Sequential
-from ..losses import softmax_cross_entropy
 from . import constraints as may_be
 from .base import NetworkEstimator
 from .batches import ShuffledSequences, split
 from .constraints import parameter
-from .symbols import Reader, Reading, flat, is_integer, read_language, read_prompt, same
+from .rehearsal import Plan, next_symbols_loss, plan_training
+from .symbols import (
+    Reader,
+    Reading,
+    check_no_pair,
+    check_no_targets,
+    flat,
+    read_language,
+    read_prompt,
+)
 from .undo import unchanged_by_errors
 
 if TYPE_CHECKING:
@@ -29,13 +38,6 @@ if TYPE_CHECKING:
 CHUNK = 512  # steps of a call at inference
 FORM = "a text, integers, or a list of sequences"
 NUMBERS = "Forecaster continues series of numbers"
-
-
-def next_symbols_loss(scores: Array, target: Array) -> tuple[float, Array]:
-    """Return the cross-entropy of the next symbols, of one voice or several, and its gradient."""
-    by_voice = scores.reshape(*target.shape, -1)
-    value, gradient = softmax_cross_entropy(by_voice, target)
-    return value, gradient.reshape(scores.shape)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -74,7 +76,11 @@ class LanguageModel(NetworkEstimator):
     **parameters
         As for `NetworkEstimator`; `batch_size` is the number of streams. With `early_stopping`,
         the last `validation_fraction` of a text is held out, or that share of several sequences.
-        ``max_iter=None`` makes 3000 updates, but 1 to 30 epochs, and 500 updates at least.
+        ``max_iter=None`` makes 3000 updates, but 1 to 30 epochs. Where 30 epochs are fewer than 500
+        updates, a twin learns all but the last `validation_fraction` first, for up to 500 updates:
+        there are as many epochs as were best for that end, with labels smoothed by 0.1 where that
+        was better. A warning says so where even these were no better on it than the symbols'
+        frequencies.
 
     Attributes
     ----------
@@ -154,7 +160,7 @@ class LanguageModel(NetworkEstimator):
         self, X: Any, y: Any, validation_data: Any = None, partial: bool = False
     ) -> LanguageModel:
         goes_on = self._continues(partial)
-        _check_no_y(X, y)
+        check_no_targets(X, y)
         with unchanged_by_errors(self, goes_on):
             sequences = self._read(X, learn=not goes_on)
             if not goes_on:
@@ -173,10 +179,13 @@ class LanguageModel(NetworkEstimator):
             if goes_on:
                 self._go_on(self._network)
             else:
+                self._plan = Plan(0, 0.0)
+                if not partial and validation_data is None:
+                    self._rehearse(ids)
                 self._start(self._network())
             held_out: list[Array] = []
             if validation_data is not None:
-                _check_texts(validation_data)
+                check_no_pair(validation_data)
                 held_out = [self._encode(s) for s in self._read(validation_data, "validation_data")]
             elif self.early_stopping and not partial:
                 ids, held_out = self._held_out(ids)
@@ -187,13 +196,27 @@ class LanguageModel(NetworkEstimator):
         several = self._reading.several
         self._train(
             ShuffledSequences(ids, self._batches, self._seed()) if several else self._batches(ids),
-            next_symbols_loss,
+            functools.partial(next_symbols_loss, smoothing=self._plan.smoothing),
             validation=self._batches(held_out, "validation_data") if held_out else None,
             partial=partial,
-            trivial=None if partial else self._trivial_loss(ids, held_out),
+            trivial=None if partial or self._plan.smoothing else self._trivial_loss(ids, held_out),
             carry_state=True,
             unit="symbols",
         )
+
+    def _rehearse(self, ids: list[Array]) -> None:
+        """Find how many epochs are best where a text is too short for the default ones."""
+        if self.max_iter is not None or self.early_stopping:
+            return
+        epochs = self._epochs(len(self._batches(ids)))
+        if epochs > self._most_epochs:
+            self._plan = plan_training(self, ids, epochs)
+
+    def _epochs(self, batches: int) -> int:
+        planned = getattr(self, "_plan", None)
+        if self.max_iter is None and planned is not None and planned.epochs:
+            return int(planned.epochs)
+        return super()._epochs(batches)
 
     def _held_out(self, ids: list[Array]) -> tuple[list[Array], list[Array]]:
         """Return what is trained on, and what is held out: sequences, or the end of one."""
@@ -392,7 +415,7 @@ class LanguageModel(NetworkEstimator):
         -------
         float
         """
-        _check_no_y(X, y)
+        check_no_targets(X, y)
         return -self.bits_per_character(X)
 
     def _mean(self, X: Any, value: Callable[[Array, Array], Array]) -> float:
@@ -472,21 +495,4 @@ def _check_finite(scores: Array) -> None:
         raise ValueError(
             "LanguageModel expected a network whose outputs are finite, got NaN or inf: its "
             "weights have diverged; fit it again"
-        )
-
-
-def _check_texts(given: Any) -> None:
-    if isinstance(given, tuple) and len(given) in (2, 3) and not all(map(is_integer, given)):
-        raise ValueError(
-            "LanguageModel expected validation_data as a text, or a list of texts, got a tuple of "
-            f"{len(given)}, as others take (X, y): validation_data[0] is the text alone, "
-            "list(validation_data) several texts"
-        )
-
-
-def _check_no_y(X: Any, y: Any) -> None:
-    if y is not None and not same(X, y):
-        raise ValueError(
-            f"LanguageModel expected y as None, got {type(y).__name__}: its targets are the next "
-            "symbols of X, so X is the whole text; validation_data= takes another one"
         )

@@ -10,7 +10,7 @@ import numpy as np
 from .numeric import owner_name
 
 if TYPE_CHECKING:
-    from ..layers.base import Array
+    from ..arrays import Array
     from .forms import SeriesSet
     from .series import Given
 

@@ -439,6 +439,25 @@ def same(a: Any, b: Any) -> bool:
         return len(a) == len(b) and all(map(same, a, b))
 
 
+def check_no_pair(given: Any) -> None:
+    """Raise ValueError for validation data of a language model that are a pair (X, y)."""
+    if isinstance(given, tuple) and len(given) in (2, 3) and not all(map(is_integer, given)):
+        raise ValueError(
+            "LanguageModel expected validation_data as a text, or a list of texts, got a tuple of "
+            f"{len(given)}, as others take (X, y): validation_data[0] is the text alone, "
+            "list(validation_data) several texts"
+        )
+
+
+def check_no_targets(X: Any, y: Any) -> None:
+    """Raise ValueError for targets of a language model: it has none but X."""
+    if y is not None and not same(X, y):
+        raise ValueError(
+            f"LanguageModel expected y as None, got {type(y).__name__}: its targets are the next "
+            "symbols of X, so X is the whole text; validation_data= takes another one"
+        )
+
+
 def _is_integer_type(t: type) -> bool:
     return issubclass(t, Integral) and not issubclass(t, (bool, np.bool_))
 

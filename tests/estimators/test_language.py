@@ -476,7 +476,7 @@ def test_warnings_of_training_that_comes_to_nothing():
 def test_default_epochs():
     assert [LanguageModel()._epochs(n) for n in (1, 20, 200, 10_000)] == [500, 30, 15, 1]
     model = quick(max_iter=None).fit(CYCLE)
-    assert model.n_iter_ == 72 and model.accuracy(CYCLE) == 1.0
+    assert 60 <= model.n_iter_ <= 72 and model.accuracy(CYCLE) == 1.0
     assert quick(max_iter=2).fit(CYCLE).n_iter_ == 2
 
 
