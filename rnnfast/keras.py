@@ -33,7 +33,7 @@ from .layers import (
     Tanh,
 )
 from .layers.base import Layer
-from .layers.recurrent import Recurrent
+from .layers.recurrent_base import Recurrent
 
 if TYPE_CHECKING:
     from .arrays import Array

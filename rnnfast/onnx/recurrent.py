@@ -13,7 +13,7 @@ import numpy as np
 
 from ..checks import check_array, check_lengths
 from ..layers import GRU, LSTM, RNN
-from ..layers.recurrent import Recurrent
+from ..layers.recurrent_base import Recurrent
 from .operators import OPERATORS, reverse
 
 if TYPE_CHECKING:
