@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..checks import check_flag
-from .recurrent_base import Recurrent
+from .recurrent_base import Recurrent, arguments
 
 
 class RNN(Recurrent):
@@ -44,22 +44,6 @@ class RNN(Recurrent):
         call takes the expectation (Krueger et al. 2017).
     """
 
-    _arguments = (
-        "input_size",
-        "hidden_size",
-        "num_layers",
-        "nonlinearity",
-        "bias",
-        "batch_first",
-        "dropout",
-        "bidirectional",
-        "seed",
-        "checkpoint",
-        "layer_norm",
-        "recurrent_dropout",
-        "zoneout",
-    )
-
     def __init__(
         self,
         input_size: int,
@@ -82,22 +66,9 @@ class RNN(Recurrent):
             raise ValueError(f"RNN expected nonlinearity 'tanh' or 'relu', got {nonlinearity!r}")
         self.nonlinearity = nonlinearity
         self._cell = f"rnn_{nonlinearity}"
-        self._setup(
-            input_size,
-            hidden_size,
-            num_layers,
-            bias,
-            batch_first,
-            dropout,
-            bidirectional,
-            0,
-            dtype,
-            seed,
-            checkpoint,
-            layer_norm,
-            recurrent_dropout,
-            zoneout,
-        )
+        self._setup(locals())
+
+    _arguments = arguments(__init__)
 
 
 class LSTM(Recurrent):
@@ -135,26 +106,11 @@ class LSTM(Recurrent):
         plain call takes the expectation (Krueger et al. 2017). A pair is that of h and that of c.
     """
 
+    _cell = "lstm"
     _gates = 4
     _slots = 4
     _gate_names = ("input", "forget", "cell", "output")
     _has_c = True
-    _cell = "lstm"
-    _arguments = (
-        "input_size",
-        "hidden_size",
-        "num_layers",
-        "bias",
-        "batch_first",
-        "dropout",
-        "bidirectional",
-        "proj_size",
-        "seed",
-        "checkpoint",
-        "layer_norm",
-        "recurrent_dropout",
-        "zoneout",
-    )
 
     def __init__(
         self,
@@ -174,22 +130,9 @@ class LSTM(Recurrent):
         recurrent_dropout: float = 0.0,
         zoneout: float | tuple[float, float] = 0.0,
     ) -> None:
-        self._setup(
-            input_size,
-            hidden_size,
-            num_layers,
-            bias,
-            batch_first,
-            dropout,
-            bidirectional,
-            proj_size,
-            dtype,
-            seed,
-            checkpoint,
-            layer_norm,
-            recurrent_dropout,
-            zoneout,
-        )
+        self._setup(locals())
+
+    _arguments = arguments(__init__)
 
 
 class GRU(Recurrent):
@@ -233,25 +176,10 @@ class GRU(Recurrent):
         False does not go with `layer_norm`.
     """
 
+    _cell = "gru"
     _gates = 3
     _slots = 4
     _gate_names = ("reset", "update", "new")
-    _cell = "gru"
-    _arguments = (
-        "input_size",
-        "hidden_size",
-        "num_layers",
-        "bias",
-        "batch_first",
-        "dropout",
-        "bidirectional",
-        "seed",
-        "checkpoint",
-        "layer_norm",
-        "recurrent_dropout",
-        "zoneout",
-        "reset_after",
-    )
 
     def __init__(
         self,
@@ -276,19 +204,6 @@ class GRU(Recurrent):
             self._cell = "gru_reset_before"
             if check_flag("GRU", "layer_norm", layer_norm):
                 raise ValueError("GRU expected layer_norm=False with reset_after=False, got True")
-        self._setup(
-            input_size,
-            hidden_size,
-            num_layers,
-            bias,
-            batch_first,
-            dropout,
-            bidirectional,
-            0,
-            dtype,
-            seed,
-            checkpoint,
-            layer_norm,
-            recurrent_dropout,
-            zoneout,
-        )
+        self._setup(locals())
+
+    _arguments = arguments(__init__)

@@ -6,7 +6,7 @@ import inspect
 import math
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -37,8 +37,14 @@ if TYPE_CHECKING:
     State = Any  # (h, c) for an LSTM, h for the others
 
 
+def arguments(constructor: Callable[..., None]) -> tuple[str, ...]:
+    """Return the names of a constructor's arguments but dtype, which `Layer.config` adds."""
+    names = inspect.signature(constructor).parameters
+    return tuple(name for name in names if name not in ("self", "dtype"))
+
+
 class Recurrent(Layer):
-    """What RNN, LSTM and GRU share.
+    """What RNN, LSTM and GRU share; a class of a cell has its facts, its options and their checks.
 
     Letters: B batch, T time steps, I input size, H hidden size, P projection size, Ho output size
     of a direction (P or H), L layers, D directions.
@@ -46,11 +52,12 @@ class Recurrent(Layer):
 
     stateful = True
     _changeable = ("checkpoint",)
+    # the facts of a cell
+    _cell: str  # its name in the engine
     _gates = 1
     _slots = 1  # what layer normalisation takes one by one
-    _gate_names: tuple[str, ...] = ()
+    _gate_names: tuple[str, ...] = ()  # as `gates` calls them
     _has_c = False
-    _cell: str
     # version, backend, instruction set, whether for training, packed weights
     _pack: tuple[int, Any, str, bool, Any] | None = None
     dtype: np.dtype[Any]
@@ -58,49 +65,17 @@ class Recurrent(Layer):
     in_size: int
     out_size: int
 
-    def _setup(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int,
-        bias: bool,
-        batch_first: bool,
-        dropout: float,
-        bidirectional: bool,
-        proj_size: int,
-        dtype: Any,
-        seed: int | None,
-        checkpoint: int | None,
-        layer_norm: bool,
-        recurrent_dropout: float,
-        zoneout: Any,
-    ) -> None:
+    def _setup(self, options: Mapping[str, Any]) -> None:
+        # `options`: the constructor's arguments by name, of which it has checked its own
+        self._check_options(options)
         name = type(self).__name__
-        self.input_size = self.in_size = check_size(name, "input_size", input_size, 0)
-        self.hidden_size = check_size(name, "hidden_size", hidden_size, 1)
-        self.num_layers = check_size(name, "num_layers", num_layers, 1)
-        self.bias = check_flag(name, "bias", bias)
-        self.batch_first = check_flag(name, "batch_first", batch_first)
-        self.dropout = check_probability(name, "dropout", dropout)
-        self.bidirectional = check_flag(name, "bidirectional", bidirectional)
-        self.proj_size = check_size(name, "proj_size", proj_size, 0)
-        if self.proj_size >= self.hidden_size:
-            raise ValueError(f"{name} expected proj_size < hidden_size, got {proj_size}")
-        self.dtype = check_float_dtype(name, dtype)
-        self.seed = check_seed(name, seed)
-        self.checkpoint = (
-            None if checkpoint is None else check_size(name, "checkpoint", checkpoint, 1)
-        )
-        self.layer_norm = check_flag(name, "layer_norm", layer_norm)
-        self.recurrent_dropout = check_probability(name, "recurrent_dropout", recurrent_dropout)
-        self.zoneout = self._check_zoneout(zoneout)
         if self.dropout and self.num_layers == 1 and not blank.get():
             warnings.warn(
                 f"{name}: dropout acts between layers, so with num_layers=1 it has no effect",
                 stacklevel=3,
             )
 
-        self._directions = 2 if bidirectional else 1
+        self._directions = 2 if self.bidirectional else 1
         self._stack = self.num_layers * self._directions  # L*D
         self._step_size = self.proj_size or self.hidden_size  # Ho
         self.out_size = self._directions * self._step_size
@@ -112,6 +87,34 @@ class Recurrent(Layer):
             MaskSource(self.seed, self.recurrent_dropout) if self.recurrent_dropout else None,
             *(MaskSource(self.seed, 1.0 - zone, 1.0) if zone else None for zone in self._zones),
         )
+        self._create_weights()
+
+    def _check_options(self, options: Mapping[str, Any]) -> None:
+        # makes attributes of those that all cells have
+        name = type(self).__name__
+        self.input_size = self.in_size = check_size(name, "input_size", options["input_size"], 0)
+        self.hidden_size = check_size(name, "hidden_size", options["hidden_size"], 1)
+        self.num_layers = check_size(name, "num_layers", options["num_layers"], 1)
+        self.bias = check_flag(name, "bias", options["bias"])
+        self.batch_first = check_flag(name, "batch_first", options["batch_first"])
+        self.dropout = check_probability(name, "dropout", options["dropout"])
+        self.bidirectional = check_flag(name, "bidirectional", options["bidirectional"])
+        proj_size = options.get("proj_size", 0)  # of an LSTM only
+        self.proj_size = check_size(name, "proj_size", proj_size, 0)
+        if self.proj_size >= self.hidden_size:
+            raise ValueError(f"{name} expected proj_size < hidden_size, got {proj_size}")
+        self.dtype = check_float_dtype(name, options["dtype"])
+        self.seed = check_seed(name, options["seed"])
+        checkpoint = options["checkpoint"]
+        if checkpoint is not None:
+            checkpoint = check_size(name, "checkpoint", checkpoint, 1)
+        self.checkpoint: int | None = checkpoint
+        self.layer_norm = check_flag(name, "layer_norm", options["layer_norm"])
+        recurrent_dropout = options["recurrent_dropout"]
+        self.recurrent_dropout = check_probability(name, "recurrent_dropout", recurrent_dropout)
+        self.zoneout = self._check_zoneout(options["zoneout"])
+
+    def _create_weights(self) -> None:
         bound = 1.0 / math.sqrt(self.hidden_size)
         rng = np.random.default_rng(self.seed)
         entries = self._entries()
