@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from rnnfast.weights import Masks, Weights
+
 Array = NDArray[Any]
 
 
@@ -129,12 +131,12 @@ class Problem:
 
     case: Case
     dtype: Any
-    weights: list[tuple[Array | None, ...]]  # as for `pack`
+    weights: list[Weights]  # as for `pack`
     x: Array
     h0: Array | None
     c0: Array | None
     lengths: Array | None
-    masks: tuple[Array | None, ...] | None  # as for `forward`
+    masks: Masks | None  # as for `forward`
     dy: Array
     dh_n: Array
     dc_n: Array | None
@@ -159,7 +161,7 @@ def make(case: Case, dtype: DTypeLike = np.float64, seed: int = 0) -> Problem:
         # as PyTorch initialises: preactivations of order one, errors that do not grow with time
         return cast(rng.uniform(-1.0, 1.0, shape) / np.sqrt(H))
 
-    weights: list[tuple[Array | None, ...]] = []
+    weights = []
     for layer in range(L):
         for _ in range(D):
             w_ih, w_hh = uniform(GH, case.F(layer)), uniform(GH, Ho)
@@ -171,7 +173,7 @@ def make(case: Case, dtype: DTypeLike = np.float64, seed: int = 0) -> Problem:
                 if case.norm and case.bias
                 else None
             )
-            weights.append((w_ih, w_hh, b_ih, b_hh, w_hr, w_ln, b_ln))
+            weights.append(Weights(w_ih, w_hh, b_ih, b_hh, w_hr, w_ln, b_ln))
 
     lengths = None
     if case.lengths:
@@ -188,11 +190,11 @@ def make(case: Case, dtype: DTypeLike = np.float64, seed: int = 0) -> Problem:
     def zone(p: float, size: int) -> Array | None:
         return cast(rng.random((L * D, T, B, size)) < p) if p and case.draw else None
 
-    masks = (
-        keep(case.dropout, L - 1, T, B, D * Ho),
-        keep(case.recurrent, L * D, B, Ho),
-        zone(case.zones[0], Ho),
-        zone(case.zones[1], H),
+    masks = Masks(
+        between=keep(case.dropout, L - 1, T, B, D * Ho),
+        recurrent=keep(case.recurrent, L * D, B, Ho),
+        zone_h=zone(case.zones[0], Ho),
+        zone_c=zone(case.zones[1], H),
     )
 
     return Problem(

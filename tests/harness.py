@@ -17,9 +17,9 @@ from numpy.typing import DTypeLike, NDArray
 
 from rnnfast.reference import dense
 from rnnfast.reference import recurrent as reference
+from rnnfast.weights import Masks, Weights
 
 Array = NDArray[Any]
-WEIGHTS = ("w_ih", "w_hh", "b_ih", "b_hh", "w_hr", "w_ln", "b_ln")
 
 
 def poisoned(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
@@ -27,15 +27,17 @@ def poisoned(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
     return np.full(shape, np.nan, dtype)
 
 
-def weight_grads(problem: Problem) -> list[tuple[Array | None, ...]]:
-    return [tuple(None if w is None else np.zeros_like(w) for w in ws) for ws in problem.weights]
+def weight_grads(problem: Problem) -> list[Weights]:
+    return [
+        Weights(*[None if w is None else np.zeros_like(w) for w in ws]) for ws in problem.weights
+    ]
 
 
-def name_grads(grads: list[tuple[Array | None, ...]]) -> dict[str, Array]:
+def name_grads(grads: list[Weights]) -> dict[str, Array]:
     return {
         f"d{name}[{k}]": g
         for k, entry in enumerate(grads)
-        for name, g in zip(WEIGHTS, entry, strict=True)
+        for name, g in entry._asdict().items()
         if g is not None
     }
 
@@ -134,22 +136,24 @@ def copy_of(problem: Problem) -> Problem:
     return copy.deepcopy(problem)
 
 
-def masks_alone(p: Problem, b: int) -> tuple[Array | None, ...] | None:
+def masks_alone(p: Problem, b: int) -> Masks | None:
     """The masks of sample `b`, as far as it goes."""
     if p.masks is None:
         return None
     length = slice(p.case.T if p.lengths is None else p.lengths[b])
-    one, (between, recurrent, *zones) = slice(b, b + 1), p.masks
-    in_time = [None if m is None else m[:, length, one].copy() for m in (between, *zones)]
-    return in_time[0], None if recurrent is None else recurrent[:, one].copy(), *in_time[1:]
+    where = dict.fromkeys(Masks._fields, np.s_[:, length, b : b + 1])
+    where["recurrent"] = np.s_[:, b : b + 1]
+    return Masks(
+        **{n: None if m is None else m[where[n]].copy() for n, m in p.masks._asdict().items()}
+    )
 
 
 def inputs(p: Problem) -> dict[str, Array]:
     """All arrays that go into a call, by name."""
     named = dict(x=p.x, h0=p.h0, c0=p.c0, lengths=p.lengths, dy=p.dy, dh_n=p.dh_n, dc_n=p.dc_n)
-    named |= {f"masks[{i}]": mask for i, mask in enumerate(p.masks or ())}
+    named |= {} if p.masks is None else p.masks._asdict()
     for k, weights in enumerate(p.weights):
-        named |= {f"{name}[{k}]": w for name, w in zip(WEIGHTS, weights, strict=True)}
+        named |= {f"{name}[{k}]": w for name, w in weights._asdict().items()}
     return {name: array for name, array in named.items() if array is not None}
 
 

@@ -449,9 +449,10 @@ def decaying(cell, dtype, B, T):
     """A network whose state, forward, and whose gradients, backward, fall to a tenth each step."""
     problem = make(Case(cell, B=B, T=T, I=3, H=40, L=2, D=2), dtype)
     H = 40
-    for w_ih, w_hh, b_ih, b_hh, *_ in problem.weights:
-        w_hh *= 0.05
-        for array in (w_ih, b_ih, b_hh):
+    for weights in problem.weights:
+        b_ih = weights.b_ih
+        weights.w_hh[...] *= 0.05
+        for array in (weights.w_ih, b_ih, weights.b_hh):
             array[...] = 0.0
         if cell == "lstm":
             b_ih[:H] = b_ih[H : 2 * H] = -3.0  # input and forget gates all but closed

@@ -7,14 +7,16 @@ from libc.string cimport memset
 from rnnfast.core cimport kernels as k
 from rnnfast.core.gradient cimport Rows, sum_narrow, sum_tiles, tiles_end, tiles_of
 from rnnfast.core.job cimport (
-    WEIGHTS, Job, Member, State, barrier_wait, copy_row, drops_of, flag_raised, mask_of, member_of,
+    Job, Member, State, barrier_wait, copy_row, drops_of, flag_raised, mask_of, member_of,
     narrow, products, row_at, sample_of, share, stopped, thresholds, wait, zone_of,
 )
 from rnnfast.core.kernels cimport (
     RNNFAST_VECTORS, rnnfast_backstep, rnnfast_cell, rnnfast_kernels, rnnfast_matmul, rnnfast_norm,
     rnnfast_outer, rnnfast_panels,
 )
-from rnnfast.core.packed cimport Packed, Part, norm_slot
+from rnnfast.core.packed cimport (
+    B_HH, B_IH, B_LN, W_HH, W_HR, W_IH, W_LN, WEIGHTS, Packed, Part, norm_slot,
+)
 
 cdef enum:
     ROWS_AT_ONCE = 4096
@@ -89,7 +91,7 @@ cdef void _backward_layer(Job* job, Packed net, Member* me, int layer, int direc
     recurrence.ldh, recurrence.ldc, recurrence.ldg, recurrence.ldk = job.ldh, job.ldc, job.ldg, job.ldc
     recurrence.dh_in, recurrence.ldd, recurrence.carry = outside, job.ldh, job.carry
     recurrence.ldn, recurrence.n_runs, recurrence.run_length = job.ldg, runs, H
-    recurrence.run_pitch, recurrence.weight_h = job.slot, part.weight_ht
+    recurrence.run_pitch, recurrence.weight_h = job.slot, part.weight_ht.data
     recurrence.mask_row, recurrence.kept_h, recurrence.kept_c = job.sample, job.kept_h, job.kept_c
     recurrence.ld_zone_h, recurrence.ld_zone_c = job.zone_h.row, job.zone_c.row
     if job.drops != NULL:
@@ -99,9 +101,9 @@ cdef void _backward_layer(Job* job, Packed net, Member* me, int layer, int direc
     if net.projection:
         step.dh_in, step.ldd, step.drop = job.zeros, 0, NULL
         step.ldn, step.n_runs, step.run_length = job.ldh, 1, K
-        step.weight_h = part.weight_rt
+        step.weight_h = part.weight_rt.data
     reset = step  # the gradient of r h, through the part of W_hh for n
-    reset.dh_in, reset.ldd, reset.n_runs, reset.weight_h = job.zeros, 0, 1, part.reset_ht
+    reset.dh_in, reset.ldd, reset.n_runs, reset.weight_h = job.zeros, 0, 1, part.reset_ht.data
     memset(&norm, 0, sizeof(norm))
     norm.hidden, norm.gamma, norm.ld = H, part.gamma, job.ldg
     norm.dgamma, norm.dbeta = state.dgamma, state.dbeta
@@ -214,7 +216,7 @@ cdef void _input_gradient(Job* job, Packed net, Member* me, int layer, int direc
     cdef char* out
     memset(&m, 0, sizeof(m))
     m.lda, m.n_runs, m.run_length, m.run_pitch = job.ldg, net.info.gates, net.hidden, job.slot
-    m.weight, m.n_out, m.accumulate = part.weight_xt, part.input, direction
+    m.weight, m.n_out, m.accumulate = part.weight_xt.data, part.input, direction
     m.fetch = net.info.gates * net.hidden * part.input * size >= thresholds.cached_weights
     if layer:
         out, out_time, m.ldo = job.between[layer & 1], job.B * job.ldy, job.ldy
@@ -252,7 +254,7 @@ cdef rnnfast_outer weight_gradient(const Job* job, Packed net, int index, int si
     o.g, o.ldg = state.gates + slot * job.slot * size, job.ldg
     o.n_runs, o.run_length, o.run_pitch = runs, net.hidden, job.slot
     o.order = net.info.order + slot
-    o.out = job.grads[WEIGHTS * index + side]
+    o.out = job.grads[WEIGHTS * index + (W_HH if side else W_IH)]
     if side == 0:
         o.a, o.lda, o.n_a = job.inputs[layer], job.input_row[layer], part.input
     else:
@@ -261,10 +263,10 @@ cdef rnnfast_outer weight_gradient(const Job* job, Packed net, int index, int si
             o.a = <const char*>o.a + job.B * job.ldh * size
     if side == 2 and net.info.reset_before:
         o.n_runs = 1
-        o.a, o.out = state.reset, job.grads[WEIGHTS * index + 1]
+        o.a = state.reset
     elif side == 2:
         o.g, o.ldg, o.n_runs, o.run_length, o.order = state.dh, job.ldh, 1, net.recurrent, NULL
-        o.a, o.lda, o.n_a, o.out = state.m, job.ldc, net.hidden, job.grads[WEIGHTS * index + 4]
+        o.a, o.lda, o.n_a, o.out = state.m, job.ldc, net.hidden, job.grads[WEIGHTS * index + W_HR]
     return o
 
 
@@ -315,7 +317,7 @@ cdef void _narrow_gradients(Job* job, Packed net, Member* me, int index, const R
     cdef char* dgamma = sums + (I + 1) * width * size
     cdef char* dbeta = sums + (I + 2) * width * size
     cdef Rows one  # one step: the gradients of the normalisation are already sums over time
-    if not I and grads[2] == NULL and grads[3] == NULL and state.dgamma == NULL:
+    if not I and grads[B_IH] == NULL and grads[B_HH] == NULL and state.dgamma == NULL:
         return
     if form:
         for i in range(I + (1 if state.dgamma == NULL else 3)):
@@ -335,18 +337,18 @@ cdef void _narrow_gradients(Job* job, Packed net, Member* me, int index, const R
         if n <= 0:
             continue
         row = norm_slot(info, s) * H + c - s * job.slot
-        if grads[5] != NULL:
-            kn.add(grads[5] + row * size, 1, dgamma + c * size, n)
-        if grads[6] != NULL:
-            kn.add(grads[6] + row * size, 1, dbeta + c * size, n)
+        if grads[W_LN] != NULL:
+            kn.add(grads[W_LN] + row * size, 1, dgamma + c * size, n)
+        if grads[B_LN] != NULL:
+            kn.add(grads[B_LN] + row * size, 1, dbeta + c * size, n)
         row = info.order[s] * H + c - s * job.slot
         if info.x_slot <= s < info.x_slot + info.gates:
             for i in range(I):
-                kn.add(grads[0] + (row * I + i) * size, I, sums + ((i + 1) * width + c) * size, n)
-            if grads[2] != NULL:
-                kn.add(grads[2] + row * size, 1, sums + c * size, n)
-        if grads[3] != NULL and info.h_slot <= s < info.h_slot + info.gates:
-            kn.add(grads[3] + row * size, 1, sums + c * size, n)
+                kn.add(grads[W_IH] + (row * I + i) * size, I, sums + ((i + 1) * width + c) * size, n)
+            if grads[B_IH] != NULL:
+                kn.add(grads[B_IH] + row * size, 1, sums + c * size, n)
+        if grads[B_HH] != NULL and info.h_slot <= s < info.h_slot + info.gates:
+            kn.add(grads[B_HH] + row * size, 1, sums + c * size, n)
 
 
 cdef void backward_member(Job* job, Packed net, int index, int count) noexcept nogil:

@@ -156,18 +156,18 @@ cdef void _forward_layer(Job* job, Packed net, Member* me, int layer, int direct
     step.fetch = gates * H * (part.input + K) * size // me.n >= thresholds.cached_weights
     step.ldx = job.input_row[layer]
     step.ldh, step.ldc, step.ldg, step.ldp = job.ldh, job.ldc, job.ldg, job.ldp
-    step.weight_x, step.weight_h, step.bias = part.weight_x, part.weight_h, part.bias
+    step.weight_x, step.weight_h, step.bias = part.weight_x.data, part.weight_h.data, part.bias.data
     step.ldh_out = job.ldc if net.projection else job.ldh
     if net.info.reset_before:  # r and z
         first = step
         first.hidden = 2 * job.slot
-        first.weight_x, first.weight_h = part.reset_x, part.reset_h
-        first.bias = part.bias + job.slot * size
+        first.weight_x, first.weight_h = part.reset_x.data, part.reset_h.data
+        first.bias = part.bias.data + job.slot * size
         i = rnnfast_panels(first.hidden, 1, kn.lanes)
         s0, s1 = share(i, me.i, me.n), share(i, me.i + 1, me.n)
     memset(&project, 0, sizeof(project))
     project.lda, project.n_runs, project.run_length = job.ldc, 1, H
-    project.weight, project.ldo, project.n_out = part.weight_r, job.ldh, K
+    project.weight, project.ldo, project.n_out = part.weight_r.data, job.ldh, K
     memset(&norm, 0, sizeof(norm))
     norm.hidden, norm.gamma, norm.beta, norm.ld = H, part.gamma, part.beta, job.ldg
 

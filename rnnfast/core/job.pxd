@@ -49,10 +49,6 @@ cdef struct Thresholds:
 cdef Thresholds thresholds
 
 
-cdef enum:
-    WEIGHTS = 7  # arrays for each layer and direction: w_ih, w_hh, b_ih, b_hh, w_hr, w_ln, b_ln
-
-
 cdef struct Zone:
     # Zoneout: the fraction of its old state that each unit keeps. Strides are in elements, and 0 along
     # axes that share their values.
@@ -129,7 +125,7 @@ cdef struct Job:
     Py_ssize_t ldy
     char* kept_h    # (B, ldh) the fraction of a gradient that zoneout passes to the old state
     char* kept_c    # (B, ldc)
-    char** grads    # (L * D * WEIGHTS,) the caller's
+    char** grads    # (L * D, WEIGHTS) the caller's
     char* sums  # of weight gradients: all tiles with keep_sums, else member_sums a member
     Py_ssize_t sums_bytes, member_sums
     int keep_sums

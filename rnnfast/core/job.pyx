@@ -10,7 +10,7 @@ from libc.string cimport memmove, memset
 
 from rnnfast.core cimport kernels as k
 from rnnfast.core.kernels cimport RNNFAST_LINE, rnnfast_stride
-from rnnfast.core.packed cimport Packed
+from rnnfast.core.packed cimport WEIGHTS, Packed, bump
 
 cnp.import_array()
 
@@ -90,23 +90,17 @@ cdef Member member_of(const Job* job, int index, int count) noexcept nogil:
     return me
 
 
-cdef inline char* _bump(char** at, size_t bytes) noexcept nogil:
-    cdef char* block = at[0]
-    at[0] += (bytes + RNNFAST_LINE - 1) // RNNFAST_LINE * RNNFAST_LINE
-    return block
-
-
 cdef void place_lists(Job* job, Packed net, char** at) noexcept nogil:
     cdef Py_ssize_t parts = net.layers * net.directions
-    job.states = <State*>_bump(at, sizeof(State) * parts)
-    job.inputs = <char**>_bump(at, sizeof(char*) * net.layers)
-    job.input_row = <Py_ssize_t*>_bump(at, sizeof(Py_ssize_t) * net.layers)
-    job.input_time = <Py_ssize_t*>_bump(at, sizeof(Py_ssize_t) * net.layers)
-    job.grads = <char**>_bump(at, sizeof(char*) * parts * WEIGHTS)
-    job.sample = <Py_ssize_t*>_bump(at, sizeof(Py_ssize_t) * job.B)
-    job.length = <Py_ssize_t*>_bump(at, sizeof(Py_ssize_t) * job.B)
-    job.active = <Py_ssize_t*>_bump(at, sizeof(Py_ssize_t) * (job.T + 1))
-    job.start = <Py_ssize_t*>_bump(at, sizeof(Py_ssize_t) * job.T)
+    job.states = <State*>bump(at, sizeof(State) * parts)
+    job.inputs = <char**>bump(at, sizeof(char*) * net.layers)
+    job.input_row = <Py_ssize_t*>bump(at, sizeof(Py_ssize_t) * net.layers)
+    job.input_time = <Py_ssize_t*>bump(at, sizeof(Py_ssize_t) * net.layers)
+    job.grads = <char**>bump(at, sizeof(char*) * parts * WEIGHTS)
+    job.sample = <Py_ssize_t*>bump(at, sizeof(Py_ssize_t) * job.B)
+    job.length = <Py_ssize_t*>bump(at, sizeof(Py_ssize_t) * job.B)
+    job.active = <Py_ssize_t*>bump(at, sizeof(Py_ssize_t) * (job.T + 1))
+    job.start = <Py_ssize_t*>bump(at, sizeof(Py_ssize_t) * job.T)
 
 
 cdef void place_forward(Job* job, Packed net, char** at) noexcept nogil:
@@ -117,24 +111,24 @@ cdef void place_forward(Job* job, Packed net, char** at) noexcept nogil:
     for index in range(net.layers * net.directions):
         state = job.states + index
         memset(state, 0, sizeof(State))
-        state.h = _bump(at, job.places * B * job.ldh * size)
+        state.h = bump(at, job.places * B * job.ldh * size)
         if net.info.has_cell_state:
-            state.c = _bump(at, (job.places if job.training else 1) * B * job.ldc * size)
+            state.c = bump(at, (job.places if job.training else 1) * B * job.ldc * size)
         if job.training or net.info.reset_before:
-            state.gates = _bump(at, kept * B * job.ldg * size)
+            state.gates = bump(at, kept * B * job.ldg * size)
         if net.info.reset_before:
-            state.reset = _bump(at, kept * B * job.ldh * size)
+            state.reset = bump(at, kept * B * job.ldh * size)
         if net.projection:
-            state.m = _bump(at, kept * B * job.ldc * size)
+            state.m = bump(at, kept * B * job.ldc * size)
         if job.drops != NULL:
-            state.dropped = _bump(at, job.places * B * job.ldh * size)
+            state.dropped = bump(at, job.places * B * job.ldh * size)
         if job.zone_h.share != NULL:
-            state.fresh_h = _bump(at, kept * B * job.ldh * size)
+            state.fresh_h = bump(at, kept * B * job.ldh * size)
         if job.zone_c.share != NULL:
-            state.fresh_c = _bump(at, kept * B * job.ldc * size)
+            state.fresh_c = bump(at, kept * B * job.ldc * size)
         if net.parts[index].gamma != NULL:
-            state.normal = _bump(at, kept * B * job.ldg * size)
-            state.rstd = _bump(at, kept * B * net.info.slots * size)
+            state.normal = bump(at, kept * B * job.ldg * size)
+            state.rstd = bump(at, kept * B * net.info.slots * size)
     for layer in range(net.layers):
         n = net.parts[layer * net.directions].input
         n = n if n * size < RNNFAST_LINE else rnnfast_stride(n, size)
@@ -142,7 +136,7 @@ cdef void place_forward(Job* job, Packed net, char** at) noexcept nogil:
         if layer == 0 and not job.gather_x:
             job.inputs[0], job.input_row[0], job.input_time[0] = job.x, job.x_row, job.x_time
         elif layer == 0:
-            job.inputs[0] = _bump(at, (job.T if job.training else job.chunk) * B * n * size)
+            job.inputs[0] = bump(at, (job.T if job.training else job.chunk) * B * n * size)
         elif job.training and net.directions == 1 and job.masks == NULL:
             # The layer reads the history of the one below in place.
             job.inputs[layer] = job.states[layer - 1].h + B * job.ldh * size
@@ -150,32 +144,32 @@ cdef void place_forward(Job* job, Packed net, char** at) noexcept nogil:
         elif layer >= 3 and not job.training:
             job.inputs[layer] = job.inputs[layer - 2]  # two arrays take turns
         else:
-            job.inputs[layer] = _bump(at, job.T * B * n * size)
-    job.product = _bump(at, job.chunk * B * job.ldp * size) if job.ldp else NULL
+            job.inputs[layer] = bump(at, job.T * B * n * size)
+    job.product = bump(at, job.chunk * B * job.ldp * size) if job.ldp else NULL
 
 
 cdef void place_backward(Job* job, Packed net, char** at) noexcept nogil:
     cdef Py_ssize_t size = net.itemsize, rows
     cdef int index
-    job.outside = _bump(at, job.B * job.ldh * size)
-    job.zeros = _bump(at, job.ldc * size)
-    job.carry = _bump(at, job.B * job.ldc * size)
+    job.outside = bump(at, job.B * job.ldh * size)
+    job.zeros = bump(at, job.ldc * size)
+    job.carry = bump(at, job.B * job.ldc * size)
     job.between[0] = job.between[1] = NULL
     if net.layers > 1:
-        job.between[0] = _bump(at, job.T * job.B * job.ldy * size)
-        job.between[1] = _bump(at, job.T * job.B * job.ldy * size)
+        job.between[0] = bump(at, job.T * job.B * job.ldy * size)
+        job.between[1] = bump(at, job.T * job.B * job.ldy * size)
     if net.projection:
         for index in range(net.layers * net.directions):
-            job.states[index].dh = _bump(at, job.T * job.B * job.ldh * size)
-    job.kept_h = _bump(at, job.B * job.ldh * size) if job.zone_h.share != NULL else NULL
-    job.kept_c = _bump(at, job.B * job.ldc * size) if job.zone_c.share != NULL else NULL
+            job.states[index].dh = bump(at, job.T * job.B * job.ldh * size)
+    job.kept_h = bump(at, job.B * job.ldh * size) if job.zone_h.share != NULL else NULL
+    job.kept_c = bump(at, job.B * job.ldc * size) if job.zone_c.share != NULL else NULL
     for index in range(net.layers * net.directions if job.want_grads else 0):
         rows = 1 + narrow(net, index) + (0 if net.parts[index].gamma == NULL else 2)
-        job.states[index].sums = _bump(at, rows * net.info.slots * job.slot * size)
+        job.states[index].sums = bump(at, rows * net.info.slots * job.slot * size)
         if net.parts[index].gamma != NULL:
-            job.states[index].dgamma = _bump(at, job.B * job.ldg * size)
-            job.states[index].dbeta = _bump(at, job.B * job.ldg * size)
-    job.sums = _bump(at, job.sums_bytes)
+            job.states[index].dgamma = bump(at, job.B * job.ldg * size)
+            job.states[index].dbeta = bump(at, job.B * job.ldg * size)
+    job.sums = bump(at, job.sums_bytes)
 
 
 cdef char* strided(object array, Packed net, const Job* job, Py_ssize_t n, str name,

@@ -2,27 +2,41 @@
 
 cimport cython
 
-from rnnfast.core.kernels cimport rnnfast_cell, rnnfast_kernels
+from rnnfast.core.kernels cimport RNNFAST_LINE, rnnfast_cell, rnnfast_kernels
+
+
+cdef enum:
+    # The weights of a layer and direction: the fields of `rnnfast.weights.Weights`, in its order.
+    W_IH, W_HH, B_IH, B_HH, W_HR, W_LN, B_LN
+    WEIGHTS  # how many there are
+
+
+cdef struct Panels:
+    # A packed matrix, in the layout that rnnfast.h describes.
+    char* data
+    size_t bytes
+    Py_ssize_t outputs, inputs  # outputs of one gate
+    int gates  # side by side in a panel
 
 
 cdef struct Part:
     # The packed weights of one layer and direction. The three transposes, and reset_ht, are packed
     # for training only.
     Py_ssize_t input
-    char* weight_x   # (gates) I -> H
-    char* weight_h   # (gates) K -> H
-    char* bias       # with layer normalisation zero, as beta is the shift
-    char* gamma      # (S, padded H), as is beta; NULL without layer normalisation
+    Panels weight_x   # (gates) I -> H
+    Panels weight_h   # (gates) K -> H
+    Panels bias       # with layer normalisation zero, as beta is the shift
+    char* gamma       # (S, padded H), as is beta; NULL without layer normalisation
     char* beta
-    char* weight_r   # projection H -> P, or NULL
-    char* weight_ht  # transposed: G H -> K
-    char* weight_xt  # transposed: G H -> I
-    char* weight_rt  # transposed: P -> H, or NULL
+    Panels weight_r   # projection H -> P
+    Panels weight_ht  # transposed: G H -> K
+    Panels weight_xt  # transposed: G H -> I
+    Panels weight_rt  # transposed: P -> H
     # With the reset gate before the product, weight_x and weight_h hold n alone and weight_ht r and z
     # alone. The others are then the transpose of n, H -> K, and r and z, I -> and K -> 2 padded H.
-    char* reset_ht
-    char* reset_x
-    char* reset_h
+    Panels reset_ht
+    Panels reset_x
+    Panels reset_h
 
 
 @cython.final
@@ -38,6 +52,14 @@ cdef class Packed:
     cdef object zones  # the arrays that own these
 
 
+cdef inline char* bump(char** at, size_t bytes) noexcept nogil:
+    # The address of an array in a block whose arrays lie one after the other. A first pass from NULL
+    # gives the size of the block.
+    cdef char* block = at[0]
+    at[0] += (bytes + RNNFAST_LINE - 1) // RNNFAST_LINE * RNNFAST_LINE
+    return block
+
+
 cdef inline int abreast(const rnnfast_cell* info) noexcept nogil:
     # Gates side by side in a panel of weight_x and weight_h.
     return 1 if info.reset_before else info.gates
@@ -50,3 +72,6 @@ cdef inline int norm_slot(const rnnfast_cell* info, int slot) noexcept nogil:
 
 # The data of a C-contiguous array of `size` elements of the network's type; None gives NULL.
 cdef char* contiguous(object array, Packed net, Py_ssize_t size, str name) except? NULL
+
+# The data of the weights, or gradients, of a layer and direction, to `to`, W_IH first.
+cdef int read_weights(Packed net, int index, object weights, char** to) except -1

@@ -1,10 +1,10 @@
-from typing import Any
+from rnnfast.weights import Weights
 
 class Packed: ...
 
 def pack(
     cell: str,
-    weights: list[tuple[Any, ...]],
+    weights: list[Weights],
     num_layers: int,
     num_directions: int,
     training: bool,

@@ -4,9 +4,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnfast.weights import Masks, Weights
+
 Array: TypeAlias = NDArray[Any]
-Weights: TypeAlias = tuple[Array, Array, Array | None, Array | None, Array | None, Array | None]
-Masks: TypeAlias = tuple[Array | None, Array | None, Array | None, Array | None]
 
 class Packed: ...
 class Tape: ...
@@ -44,5 +44,5 @@ def backward(
     dx: Array | None,
     dh0: Array | None,
     dc0: Array | None,
-    grads: Sequence[tuple[Array | None, ...]] | None,
+    grads: Sequence[Weights] | None,
 ) -> None: ...

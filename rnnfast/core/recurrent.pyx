@@ -24,14 +24,14 @@ from rnnfast.core.backward cimport backward_member, weight_gradient
 from rnnfast.core.forward cimport forward_member
 from rnnfast.core.gradient cimport SUMS_BYTES, tiles_of
 from rnnfast.core.job cimport (
-    WEIGHTS, Job, Tape, Zone, copy_row, flag_raised, narrow, order_rows, place_backward,
+    Job, Tape, Zone, copy_row, flag_raised, narrow, order_rows, place_backward,
     place_forward, place_lists, products, sample_of, strided, team_for, thresholds,
 )
 from rnnfast.core.kernels cimport (
     RNNFAST_VECTORS, omp_get_num_threads, omp_get_thread_num, rnnfast_outer, rnnfast_padded,
     rnnfast_panels, rnnfast_stride,
 )
-from rnnfast.core.packed cimport Packed, abreast, contiguous
+from rnnfast.core.packed cimport WEIGHTS, Packed, abreast, contiguous, read_weights
 
 from rnnfast.core.packed import pack  # noqa: F401
 
@@ -188,11 +188,8 @@ def forward(Packed packed, x, h0, c0, lengths, masks, y, h_n, c_n, bint training
         Initial cell state of an LSTM.
     lengths : (B,) int64 array or None
         Steps of each sample, in [0, T].
-    masks : tuple of 4, or None
-        Arrays, or None: ``between`` (L-1, T, B, D*K), factors on the outputs of all layers but the
-        last (dropout); ``recurrent`` (L*D, B, K), factors on h where W_hh multiplies it (recurrent
-        dropout); ``zone_h`` (L*D, T, B, K) and ``zone_c`` (L*D, T, B, H), the share of its old
-        state that each unit keeps (zoneout), None: as `pack` was told.
+    masks : Masks or None
+        Of dropout, recurrent dropout and zoneout.
     y : (T, B, D*K) array, (N, D*K) if x is packed
         Written; zero past the end of a sample. Strides as `x`.
     h_n, c_n : (L*D, B, K) and (L*D, B, H) arrays
@@ -230,12 +227,11 @@ def forward(Packed packed, x, h0, c0, lengths, masks, y, h_n, c_n, bint training
     job.hn = contiguous(h_n, net, parts * B * K, "h_n")
     job.cn = contiguous(c_n, net, parts * B * H, "c_n")
     if masks is not None:
-        between, recurrent, zone_h, zone_c = masks
-        job.masks = contiguous(between, net, (net.layers - 1) * T * B * net.directions * K,
+        job.masks = contiguous(masks.between, net, (net.layers - 1) * T * B * net.directions * K,
                                "masks between layers")
-        job.drops = contiguous(recurrent, net, parts * B * K, "masks of recurrent dropout")
-        _zone_masks(&job.zone_h, zone_h, net, T, B, K)
-        _zone_masks(&job.zone_c, zone_c, net, T, B, H)
+        job.drops = contiguous(masks.recurrent, net, parts * B * K, "masks of recurrent dropout")
+        _zone_masks(&job.zone_h, masks.zone_h, net, T, B, K)
+        _zone_masks(&job.zone_c, masks.zone_c, net, T, B, H)
         tape.masks = masks
     if training and not net.training:
         raise ValueError("these weights were packed for inference only")
@@ -292,19 +288,18 @@ def backward(Packed packed, Tape tape, dy, dh_n, dc_n, dx, dh0, dc0, grads):
         Written; None: not wanted.
     dh0, dc0 : arrays like `h_n`, `c_n`, or None
         Written; None: not wanted.
-    grads : list of L*D tuples like `weights` of `pack`, or None
+    grads : list of L*D `Weights`, or None
         Added into; None: not wanted.
     """
     cdef Packed net = packed
     cdef Job* job = &tape.job
     cdef Py_ssize_t T = job.T, B = job.B, size = net.itemsize, H = net.hidden, K = net.recurrent
-    cdef Py_ssize_t parts = net.layers * net.directions, i, GH = net.info.gates * H
+    cdef Py_ssize_t parts = net.layers * net.directions, i
     cdef int team, side
     cdef double work = 0  # multiply-adds of the weight gradients
     cdef rnnfast_outer o
     cdef char* at = NULL
     cdef char* block
-    cdef char** of_part
     if job.used:
         raise RuntimeError("this tape was used by an earlier backward; run forward again")
     job.dy = strided(dy, net, job, net.directions * K, "dy", &job.dy_time, &job.dy_row)
@@ -316,15 +311,7 @@ def backward(Packed packed, Tape tape, dy, dh_n, dc_n, dx, dh0, dc0, grads):
     job.want_dx, job.want_grads = dx is not None, grads is not None
     if grads is not None:
         for i in range(parts):
-            w_ih, w_hh, b_ih, b_hh, w_hr, w_ln, b_ln = grads[i]
-            of_part = job.grads + WEIGHTS * i
-            of_part[0] = contiguous(w_ih, net, GH * net.parts[i].input, "grad of weight_ih")
-            of_part[1] = contiguous(w_hh, net, GH * K, "grad of weight_hh")
-            of_part[2] = contiguous(b_ih, net, GH, "grad of bias_ih")
-            of_part[3] = contiguous(b_hh, net, GH, "grad of bias_hh")
-            of_part[4] = contiguous(w_hr, net, net.projection * H, "grad of weight_hr")
-            of_part[5] = contiguous(w_ln, net, net.info.slots * H, "grad of weight_ln")
-            of_part[6] = contiguous(b_ln, net, net.info.slots * H, "grad of bias_ln")
+            read_weights(net, i, grads[i], job.grads + WEIGHTS * i)
     job.ldy = rnnfast_stride(net.directions * K, size)
     team = team_for(job, net)
     job.sums_bytes = 0

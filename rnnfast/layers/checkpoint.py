@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..weights import Weights
+
 if TYPE_CHECKING:
     from ..arrays import Array
     from .dropout import Masks
@@ -107,10 +109,12 @@ class Run:
         time, _ = self._mirror((start, stop))
         if time.size:  # each sample reads others of these steps
             start, stop = int(time.min()), int(time.max()) + 1
-        between, recurrent, *zones = masks(start, stop)
-        rows = np.arange(time.shape[1])
-        zones = [zone if zone is None else zone[:, time - start, rows] for zone in zones]
-        return between, recurrent, *zones
+        drawn, rows = masks(start, stop), np.arange(time.shape[1])
+        zones = {
+            name: None if zone is None else zone[:, time - start, rows]
+            for name, zone in (("zone_h", drawn.zone_h), ("zone_c", drawn.zone_c))
+        }
+        return drawn._replace(**zones)
 
     def _read(self, chunk: tuple[int, int], array: Array) -> Array:
         if not self.reverse:
@@ -186,8 +190,8 @@ def forward_by_chunks(
 def backward_as_one(backward: Callable[..., None], *args: Any) -> None:
     """Run `backward` with gradients of its own; add them in once it is complete."""
     *rest, grads = args
-    sums = [[g if g is None else np.zeros_like(g) for g in entry] for entry in grads]
-    backward(*rest, [tuple(entry) for entry in sums])
+    sums = [Weights(*[g if g is None else np.zeros_like(g) for g in entry]) for entry in grads]
+    backward(*rest, sums)
     for entry, added in zip(grads, sums, strict=True):
         for grad, more in zip(entry, added, strict=True):
             if grad is not None:

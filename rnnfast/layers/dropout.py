@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .. import backend
+from .. import backend, weights
 from ..checks import check_floats, check_probability, check_seed
 from .base import Layer, Tape
 
@@ -97,19 +97,19 @@ class Masks(NamedTuple):
         """Return the factors on the outputs of `layers`, (layers, steps, B, D*Ho)."""
         return self._draw(0, layers, start, stop)
 
-    def _recurrence(self, parts: range, start: int, stop: int) -> tuple[Array | None, ...]:
-        zones = [self._draw(kind, parts, start, stop) for kind in (2, 3)]
-        return self._draw(1, parts, 0, self.batch), *zones
+    def _recurrence(self, parts: range, start: int, stop: int) -> weights.Masks:
+        zone_h, zone_c = (self._draw(kind, parts, start, stop) for kind in (2, 3))
+        return weights.Masks(None, self._draw(1, parts, 0, self.batch), zone_h, zone_c)
 
-    def whole(self, start: int, stop: int) -> tuple[Array | None, ...]:
+    def whole(self, start: int, stop: int) -> weights.Masks:
         """Return the engine's masks of steps [start, stop) of the whole network."""
         parts = range(self.num_layers * self.num_directions)
         between = self.between(range(self.num_layers - 1), start, stop)
-        return between, *self._recurrence(parts, start, stop)
+        return self._recurrence(parts, start, stop)._replace(between=between)
 
-    def part(self, k: int, start: int, stop: int) -> tuple[Array | None, ...]:
+    def part(self, k: int, start: int, stop: int) -> weights.Masks:
         """Return those of layer and direction `k`, a network of its own."""
-        return None, *self._recurrence(range(k, k + 1), start, stop)
+        return self._recurrence(range(k, k + 1), start, stop)
 
 
 class Dropout(Layer):

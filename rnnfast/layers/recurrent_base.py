@@ -27,6 +27,7 @@ from ..checks import (
     check_size,
 )
 from ..core import runtime
+from ..weights import Weights
 from .base import Layer, Tape, blank
 from .checkpoint import forward_by_chunks
 from .dropout import Masks, MaskSource
@@ -137,8 +138,8 @@ class Recurrent(Layer):
         h, c = (check_probability(name, "zoneout", zone) for zone in zoneout)
         return h, c
 
-    def _entries(self) -> list[list[tuple[str, tuple[int, ...]]]]:
-        # for each layer and direction the engine's seven weights: name ("" for none) and shape
+    def _entries(self) -> list[Weights]:
+        # for each layer and direction name ("" for none) and shape of the engine's weights
         P, H, GH = self.proj_size, self.hidden_size, self._gates * self.hidden_size
         SH = self._slots * H
         entries = []
@@ -146,21 +147,21 @@ class Recurrent(Layer):
             layer, d = divmod(k, self._directions)
             suffix = f"_l{layer}" + ("_reverse" if d else "")
             entries.append(
-                [
-                    (f"weight_ih{suffix}", (GH, self.out_size if layer else self.input_size)),
-                    (f"weight_hh{suffix}", (GH, self._step_size)),
-                    (f"bias_ih{suffix}" if self.bias else "", (GH,)),
-                    (f"bias_hh{suffix}" if self.bias else "", (GH,)),
-                    (f"weight_hr{suffix}" if P else "", (P, H)),
-                    (f"weight_ln{suffix}" if self.layer_norm else "", (SH,)),
-                    (f"bias_ln{suffix}" if self.layer_norm and self.bias else "", (SH,)),
-                ]
+                Weights(
+                    w_ih=(f"weight_ih{suffix}", (GH, self.out_size if layer else self.input_size)),
+                    w_hh=(f"weight_hh{suffix}", (GH, self._step_size)),
+                    b_ih=(f"bias_ih{suffix}" if self.bias else "", (GH,)),
+                    b_hh=(f"bias_hh{suffix}" if self.bias else "", (GH,)),
+                    w_hr=(f"weight_hr{suffix}" if P else "", (P, H)),
+                    w_ln=(f"weight_ln{suffix}" if self.layer_norm else "", (SH,)),
+                    b_ln=(f"bias_ln{suffix}" if self.layer_norm and self.bias else "", (SH,)),
+                )
             )
         return entries
 
-    def _tuples(self, arrays: dict[str, Array]) -> list[tuple[Array | None, ...]]:
+    def _weights(self, arrays: Mapping[str, Array]) -> list[Weights]:
         # parameters or gradients as the engine takes them
-        return [tuple([arrays[n] if n else None for n in names]) for names in self._names]
+        return [Weights._make([arrays[n] if n else None for n in names]) for names in self._names]
 
     # ---- calls
 
@@ -313,7 +314,7 @@ class Recurrent(Layer):
             dy = self._time_major(self._rows(dy))
         elif dh_n is None and dc_n is None:
             raise ValueError(f"{name} expected dy or dstate, got neither")
-        grads = self._tuples(self._checked_grads())
+        grads = self._weights(self._checked_grads())
         tape.close()
 
         dx = np.empty((*shape[:-1], self.input_size), self.dtype) if input_grad else None
@@ -459,7 +460,7 @@ class Recurrent(Layer):
             or cached[2] != isa
             or training > cached[3]
         ):
-            weights = self._tuples(self.params._arrays)
+            weights = self._weights(self.params._arrays)
             packed = engine.recurrent.pack(
                 self._cell, weights, self.num_layers, self._directions, training, self._zones
             )
@@ -470,7 +471,7 @@ class Recurrent(Layer):
         # for checkpoints: the whole where time runs one way, else each layer and direction
         if not self.bidirectional:
             return [self._packed(engine, True)]
-        weights = self._tuples(self.params._arrays)
+        weights = self._weights(self.params._arrays)
         pack = engine.recurrent.pack
         return [pack(self._cell, [entry], 1, 1, True, self._zones) for entry in weights]
 

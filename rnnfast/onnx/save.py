@@ -48,6 +48,7 @@ from ..version import __version__
 
 if TYPE_CHECKING:
     from ..arrays import Array
+    from ..weights import Weights
 
 OPSET = 17
 IR_VERSION = 8  # of the releases that brought the opset
@@ -453,7 +454,7 @@ def _recurrence(
         attributes["activations"] = [layer.nonlinearity.capitalize()] * D
     each_initial = [_per_layer(g, part, L, D) for part in initial]
     each_final: list[list[str]] = []
-    weights = layer._tuples(layer.params)
+    weights = layer._weights(layer.params)
     for k in range(L):
         here = weights[k * D : k * D + D]
         W, R, B = zip(*(_matrices(kind, H, w) for w in here), strict=True)
@@ -488,16 +489,18 @@ def _per_layer(g: Graph, state: str, L: int, D: int) -> list[str]:
     return g.add_many("Split", (state, g.shape(*[D] * L)), L, axis=0)
 
 
-def _matrices(kind: str, H: int, weights: tuple[Any, ...]) -> tuple[Array, Array, Array | None]:
+def _matrices(kind: str, H: int, weights: Weights) -> tuple[Array, Array, Array | None]:
     # W, R and B of one layer and direction; with a projection h = W_hr u, W_hh h = (W_hh W_hr) u
     def ordered(rows: Array) -> Array:
         return rows.reshape(len(rows) // H, H, *rows.shape[1:])[GATES[kind]].reshape(rows.shape)
 
-    w_ih, w_hh, b_ih, b_hh, w_hr, *_ = weights
-    if w_hr is not None:
-        w_hh = w_hh.astype(np.float64) @ w_hr
-    bias = None if b_ih is None else np.concatenate([ordered(b_ih), ordered(b_hh)])
-    return ordered(w_ih), ordered(w_hh), bias
+    w_hh = weights.w_hh
+    if weights.w_hr is not None:
+        w_hh = w_hh.astype(np.float64) @ weights.w_hr
+    bias = None
+    if weights.b_ih is not None:
+        bias = np.concatenate([ordered(weights.b_ih), ordered(weights.b_hh)])
+    return ordered(weights.w_ih), ordered(w_hh), bias
 
 
 def _linear(g: Graph, layer: Any, at: str, x: str, lengths: str) -> str:

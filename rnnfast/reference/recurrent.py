@@ -19,17 +19,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..weights import Masks, Weights
 from . import quiet
 
 __all__ = ["CELLS", "backward", "forward", "gates", "pack"]
 
 Array = NDArray[Any]
-# w_ih (G*H, F), w_hh (G*H, Ho) and, or None, b_ih (G*H,), b_hh (G*H,), w_hr (P, H), w_ln (S*H,),
-# b_ln (S*H,)
-Weights = tuple[Array, Array, Array | None, Array | None, Array | None, Array | None, Array | None]
-# each or None: between layers (L-1, T, B, D*Ho), of h in the recurrence (L*D, B, Ho), zoneout of h
-# (L*D, T, B, Ho) and of c (L*D, T, B, H)
-Masks = tuple[Array | None, Array | None, Array | None, Array | None]
 Saved = tuple[Array, ...]
 
 
@@ -151,10 +146,9 @@ CELLS = {
 
 def reset_forward(weights: Weights, xw: Array, hw: Array, fed: Array) -> tuple[Array, Array]:
     # hw (B, 3*H), the product of fed (B, H) -> the same with n's product of r * fed, and r
-    _, w_hh, _, b_hh, *_ = weights
-    H = fed.shape[1]
+    H, b_hh = fed.shape[1], weights.b_hh
     r = sigmoid(xw[:, :H] + hw[:, :H])
-    hn = affine(r * fed, w_hh[2 * H :], None if b_hh is None else b_hh[2 * H :])
+    hn = affine(r * fed, weights.w_hh[2 * H :], None if b_hh is None else b_hh[2 * H :])
     return np.concatenate([hw[:, : 2 * H], hn], axis=1), r
 
 
@@ -188,8 +182,7 @@ def from_slots(cell: Cell, slots: Array) -> tuple[Array, Array]:
 def norm_forward(cell: Cell, weights: Weights, xw: Array, hw: Array) -> tuple[Array, Array, Saved]:
     # xw, hw (B, G*H) -> such that the cell finds each slot normalised, then scaled and shifted;
     # normalised sums (B, S, H) and 1 / deviation (B, S, 1)
-    *_, w_ln, b_ln = weights
-    assert w_ln is not None
+    w_ln, b_ln = weights.w_ln, weights.b_ln
     H = xw.shape[1] // cell.gates
     sums = to_slots(cell, xw, hw, np.add).reshape(len(xw), cell.gates + cell.apart, H)
     centred = sums - sums.mean(axis=2, keepdims=True)
@@ -258,9 +251,9 @@ def direction_forward(
     training: bool,
 ) -> tuple[Array, Any, Record | None]:
     # x (T, B, F), h (B, Ho), c (B, H) or None, active (T, B, 1) or None, y (T, B, Ho) written
-    w_ih, w_hh, b_ih, b_hh, w_hr, w_ln, _ = weights
     T, B, F = x.shape
-    xw_all = affine(x.reshape(T * B, F), w_ih, b_ih).reshape(T, B, len(w_ih))
+    w_ih, w_hr = weights.w_ih, weights.w_hr
+    xw_all = affine(x.reshape(T * B, F), w_ih, weights.b_ih).reshape(T, B, len(w_ih))
 
     h_fed = np.empty(y.shape, x.dtype) if training else None
     norms: list[Saved] = [()] * T
@@ -269,12 +262,12 @@ def direction_forward(
     saved_all: list[Saved] = [()] * T
     for t in steps(T, reverse):
         fed = h if factors.recurrent is None else h * factors.recurrent
-        xw, hw = xw_all[t], affine(fed, w_hh, b_hh)
+        xw, hw = xw_all[t], affine(fed, weights.w_hh, weights.b_hh)
         if cell.reset_before:
             hw, r = reset_forward(weights, xw, hw, fed)
             if r_all is not None:
                 r_all[t] = r
-        if w_ln is not None:
+        if weights.w_ln is not None:
             xw, hw, norms[t] = norm_forward(cell, weights, xw, hw)
         u, c_next, saved = cell.forward(xw, hw, h, c)
         h_next = u if w_hr is None else u @ w_hr.T
@@ -311,12 +304,12 @@ def direction_backward(
     active: Array | None,
     factors: Factors,
     reverse: bool,
-    grads: Sequence[Array | None] | None,
+    grads: Weights | None,
     want_dx: bool,
 ) -> tuple[Array | None, Array, Any]:
     # x (T, B, F), dy (T, B, Ho) or None, dh (B, Ho), dc (B, H) or None; grads are added into
     # -> dx (T, B, F) or None, dh, dc before the first step
-    w_ih, w_hh, _, _, w_hr, w_ln, _ = weights
+    w_hh, w_hr, w_ln = weights.w_hh, weights.w_hr, weights.w_ln
     T, B, F = x.shape
     GH, Ho = w_hh.shape
     dxw_all = np.empty((T, B, GH), x.dtype)
@@ -358,27 +351,41 @@ def direction_backward(
     dxw_rows = dxw_all.reshape(T * B, GH)
     dhw_rows = dhw_all.reshape(T * B, GH)
     if grads is not None:
-        dw_ih, dw_hh, db_ih, db_hh, dw_hr, dw_ln, db_ln = grads
-        if dw_ih is not None:
-            dw_ih += dxw_rows.T @ x.reshape(T * B, F)
-        if dw_hh is not None:
-            n = 0 if record.r is None else Ho  # columns of dhw whose h passed r first
-            dw_hh[: GH - n] += dhw_rows[:, : GH - n].T @ record.h.reshape(T * B, Ho)
-            if record.r is not None:
-                dw_hh[-n:] += dhw_rows[:, -n:].T @ (record.r * record.h).reshape(T * B, Ho)
-        if db_ih is not None:
-            db_ih += dxw_rows.sum(axis=0)
-        if db_hh is not None:
-            db_hh += dhw_rows.sum(axis=0)
-        if dw_hr is not None and dh_all is not None and record.u is not None:
-            dw_hr += dh_all.reshape(T * B, Ho).T @ record.u.reshape(T * B, dw_hr.shape[1])
-        if dw_ln is not None and dslots_all is not None:
-            for dslots, (normal, _) in zip(dslots_all, record.norms, strict=True):
-                dw_ln += (dslots * normal.reshape(dslots.shape)).sum(axis=0)
-        if db_ln is not None and dslots_all is not None:
-            db_ln += dslots_all.sum(axis=(0, 1))
-    dx = (dxw_rows @ w_ih).reshape(T, B, F) if want_dx else None
+        add_gradients(grads, x, record, dxw_rows, dhw_rows, dslots_all, dh_all)
+    dx = (dxw_rows @ weights.w_ih).reshape(T, B, F) if want_dx else None
     return dx, dh, dc
+
+
+def add_gradients(
+    grads: Weights,
+    x: Array,
+    record: Record,
+    dxw: Array,
+    dhw: Array,
+    dslots_all: Array | None,
+    dh_all: Array | None,
+) -> None:
+    # x (T, B, F), dxw and dhw (T*B, G*H), dslots_all (T, B, S*H), dh_all (T, B, Ho)
+    TB, GH = dxw.shape
+    Ho = record.h.shape[2]
+    if grads.w_ih is not None:
+        grads.w_ih[...] += dxw.T @ x.reshape(TB, x.shape[2])
+    if grads.w_hh is not None:
+        n = 0 if record.r is None else Ho  # columns of dhw whose h passed r first
+        grads.w_hh[: GH - n] += dhw[:, : GH - n].T @ record.h.reshape(TB, Ho)
+        if record.r is not None:
+            grads.w_hh[-n:] += dhw[:, -n:].T @ (record.r * record.h).reshape(TB, Ho)
+    if grads.b_ih is not None:
+        grads.b_ih[...] += dxw.sum(axis=0)
+    if grads.b_hh is not None:
+        grads.b_hh[...] += dhw.sum(axis=0)
+    if grads.w_hr is not None and dh_all is not None and record.u is not None:
+        grads.w_hr[...] += dh_all.reshape(TB, Ho).T @ record.u.reshape(TB, record.u.shape[2])
+    if grads.w_ln is not None and dslots_all is not None:
+        for dslots, (normal, _) in zip(dslots_all, record.norms, strict=True):
+            grads.w_ln[...] += (dslots * normal.reshape(dslots.shape)).sum(axis=0)
+    if grads.b_ln is not None and dslots_all is not None:
+        grads.b_ln[...] += dslots_all.sum(axis=(0, 1))
 
 
 # ---- the whole network -------------------------------------------------------------------------
@@ -416,7 +423,7 @@ class Tape:
 
 def pack(
     cell: str,
-    weights: Sequence[Sequence[Array | None]],
+    weights: Sequence[Weights],
     num_layers: int,
     num_directions: int,
     training: bool,
@@ -427,10 +434,9 @@ def pack(
     Parameters
     ----------
     cell : {"rnn_tanh", "rnn_relu", "lstm", "gru", "gru_reset_before"}
-    weights : sequence of L * D 7-tuples, entry ``layer * D + direction``
-        ``(w_ih (G*H, F), w_hh (G*H, Ho), b_ih (G*H,), b_hh (G*H,), w_hr (P, H), w_ln (S*H,),
-        b_ln (S*H,))``, all float32 or all float64; all but the first two may be None. With
-        ``w_ln`` the sums are layer normalised, slot by slot.
+    weights : sequence of L * D `Weights`, entry ``layer * D + direction``
+        All float32 or all float64; all but ``w_ih`` and ``w_hh`` may be None. With ``w_ln`` the
+        sums are layer normalised, slot by slot.
     num_layers, num_directions : int
         L and D.
     training : bool
@@ -456,12 +462,13 @@ def pack(
             f"weights must have {num_layers * num_directions} entries for {num_layers} layers in "
             f"{num_directions} directions, got {len(weights)}"
         )
-    snapshot: Any = tuple(
-        tuple(None if w is None else np.array(w, order="C") for w in entry) for entry in weights
+    snapshot = tuple(
+        Weights(*[None if w is None else np.array(w, order="C") for w in entry])
+        for entry in weights
     )
-    if CELLS[cell].reset_before and snapshot[0][5] is not None:
+    if CELLS[cell].reset_before and snapshot[0].w_ln is not None:
         raise ValueError(f"{cell} takes no layer normalisation")
-    GH, Ho = snapshot[0][1].shape
+    GH, Ho = snapshot[0].w_hh.shape
     H = GH // CELLS[cell].gates
     if Ho > H:
         raise ValueError(f"a projection must not be larger than the {H} units, got {Ho}")
@@ -470,7 +477,7 @@ def pack(
 
 def factors_of(packed: Packed, masks: Masks | None, k: int, T: int, dtype: Any) -> Factors:
     # of layer and direction k; zoneout without masks is its expectation
-    _, recurrent, zone_h, zone_c = masks or (None, None, None, None)
+    masks = masks or Masks()
 
     def zone(given: Array | None, share: float) -> Array | None:
         if given is not None:
@@ -478,9 +485,9 @@ def factors_of(packed: Packed, masks: Masks | None, k: int, T: int, dtype: Any) 
         return np.full((T, 1, 1), share, dtype) if share else None
 
     return Factors(
-        None if recurrent is None else recurrent[k],
-        zone(zone_h, packed.zoneout[0]),
-        zone(zone_c, packed.zoneout[1]),
+        None if masks.recurrent is None else masks.recurrent[k],
+        zone(masks.zone_h, packed.zoneout[0]),
+        zone(masks.zone_c, packed.zoneout[1]),
     )
 
 
@@ -514,11 +521,8 @@ def forward(
     lengths : (B,) int64 array or None
         Steps of each sample, 0 to T; None means T. The reverse direction of sample b starts at
         step ``lengths[b] - 1``.
-    masks : tuple of 4, or None
-        Arrays, or None: ``between`` (L-1, T, B, D*Ho), factors for the outputs of all layers but
-        the last (dropout); ``recurrent`` (L*D, B, Ho), factors for h where w_hh multiplies it
-        (recurrent dropout); ``zone_h`` (L*D, T, B, Ho) and ``zone_c`` (L*D, T, B, H), the share of
-        its old state that each unit keeps (zoneout), None: as `pack` was told.
+    masks : Masks or None
+        Of dropout, recurrent dropout and zoneout.
     y : (T, B, D*Ho) array, or (N, D*Ho)
         Written: the outputs of the last layer, zero at ``t >= lengths[b]``.
     h_n : (L*D, B, Ho) array
@@ -547,7 +551,7 @@ def forward(
     # the tape owns its input; and padding may be NaN, which zero gradients would not silence
     layer_input = np.array(x, order="C") if active is None else np.where(active, x, 0.0)
 
-    between = None if masks is None else masks[0]
+    between = None if masks is None else masks.between
     inputs, records = [], []
     for layer in range(L):
         last = layer == L - 1
@@ -620,7 +624,7 @@ def backward(
     dx: Array | None,
     dh0: Array | None,
     dc0: Array | None,
-    grads: Sequence[Sequence[Array | None]] | None,
+    grads: Sequence[Weights] | None,
 ) -> None:
     """Carry gradients back through a call of `forward`.
 
@@ -683,7 +687,7 @@ def backward(
                 dc0[k] = dc
         if layer > 0:
             dy = dinput
-            between = None if tape.masks is None else tape.masks[0]
+            between = None if tape.masks is None else tape.masks.between
             if dy is not None and between is not None:
                 dy = dy * between[layer - 1]
         elif dx is not None and dinput is not None:

@@ -14,6 +14,7 @@ from torch.autograd import forward_ad
 
 from .. import backend
 from ..core import runtime
+from ..weights import Masks, Weights
 
 Array = NDArray[Any]
 
@@ -113,16 +114,13 @@ class Network(NamedTuple):
         """Whether the state has a c."""
         return self.cell == "lstm"
 
-    def entries(self, flat: Sequence[Any]) -> list[tuple[Any, ...]]:
+    def entries(self, flat: Sequence[Any]) -> list[Weights]:
         """Return weights, or their gradients, by layer and direction, as the engine takes them."""
-        biases, projections = 2 * self.bias, bool(self.proj_size)
-        size = 2 + biases + projections
-        entries = []
-        for start in range(0, len(flat), size):
-            w_ih, w_hh, *rest = flat[start : start + size]
-            b_ih, b_hh = rest[:2] if biases else (None, None)
-            entries.append((w_ih, w_hh, b_ih, b_hh, rest[-1] if projections else None, None, None))
-        return entries
+        names = ["w_ih", "w_hh"] + ["b_ih", "b_hh"] * self.bias + ["w_hr"] * bool(self.proj_size)
+        return [
+            Weights(**dict(zip(names, flat[start : start + len(names)], strict=True)))
+            for start in range(0, len(flat), len(names))
+        ]
 
     def shapes(self, input_size: int) -> list[tuple[int, ...]]:
         """Return those of the weights."""
@@ -344,13 +342,13 @@ class _Call:
         states = (h_n,) if c_n is None else (h_n, c_n)
         return (layout.give(y), *map(layout.give_state, states)), tape
 
-    def _masks(self, x: Any) -> tuple[Any, ...]:
+    def _masks(self, x: Any) -> Masks:
         # of dropout between layers, drawn as torch's kernels draw them
         net, layout = self.network, self.layout
         n = net.directions * net.step_size
         ones = x.new_ones((*layout.rows, n))
         masks = [torch.dropout(ones, net.dropout, True) for _ in range(net.num_layers - 1)]
-        return np.stack([layout.load_mask(mask) for mask in masks]), None, None, None
+        return Masks(between=np.stack([layout.load_mask(mask) for mask in masks]))
 
     def backward(
         self, tape: Any, weights: Sequence[Any], wanted: Sequence[bool], grads: Sequence[Any]

@@ -27,6 +27,7 @@ from harness import (
 )
 
 from rnnfast.reference import recurrent as reference
+from rnnfast.weights import Masks, Weights
 
 pytestmark = pytest.mark.usefixtures("isa")
 both_types = pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -317,9 +318,11 @@ def in_float64(problem):
         if getattr(problem, name) is not None
     }
     if problem.masks is not None:
-        changed["masks"] = tuple(None if m is None else m.astype(np.float64) for m in problem.masks)
+        changed["masks"] = Masks(
+            *[None if m is None else m.astype(np.float64) for m in problem.masks]
+        )
     changed["weights"] = [
-        tuple(None if w is None else w.astype(np.float64) for w in entry)
+        Weights(*[None if w is None else w.astype(np.float64) for w in entry])
         for entry in problem.weights
     ]
     return changed
@@ -341,25 +344,33 @@ def test_one_pack_serves_many_threads_at_once(core, runtime, cell):
             same_bits(got, want, "with several threads calling")
 
 
+@pytest.mark.parametrize("field", Weights._fields)
+def test_engine_and_python_name_weights_alike(core, field):
+    [weights] = make(Case("lstm", B=1, T=1, I=2, H=3, P=2, norm=True), np.float32).weights
+    wrong = weights._replace(**{field: getattr(weights, field).astype(np.int32)})
+    core.pack("lstm", [weights], 1, 1, True, (0.0, 0.0))
+    with pytest.raises(TypeError, match="float" if field == "w_ih" else f"{field} must"):
+        core.pack("lstm", [wrong], 1, 1, True, (0.0, 0.0))
+
+
 @pytest.mark.parametrize("I", [0, 3, 40])
-@pytest.mark.parametrize("missing", [2, 3])
+@pytest.mark.parametrize("missing", ["b_ih", "b_hh"])
 @pytest.mark.parametrize(
     "cell, gates", [("lstm", 4), ("gru", 3), ("gru_reset_before", 3), ("rnn_tanh", 1)]
 )
 def test_either_bias_may_be_missing_alone(core, cell, gates, missing, I):  # noqa: E741
     rng, H = np.random.default_rng(0), 5
     shapes = [(gates * H, I), (gates * H, H), (gates * H,), (gates * H,)]
-    weights = [rng.standard_normal(shape) for shape in shapes]
-    weights[missing] = None
+    weights = Weights(*[rng.standard_normal(shape) for shape in shapes])._replace(**{missing: None})
     x, dy = rng.standard_normal((4, 3, I)), rng.standard_normal((4, 3, H))
 
     def gradients(recurrent):
-        packed = recurrent.pack(cell, [(*weights, None, None, None)], 1, 1, True, (0.0, 0.0))
+        packed = recurrent.pack(cell, [weights], 1, 1, True, (0.0, 0.0))
         c_n = np.empty((1, 3, H)) if cell == "lstm" else None
         y, h_n = np.empty((4, 3, H)), np.empty((1, 3, H))
         tape = recurrent.forward(packed, x, None, None, None, None, y, h_n, c_n, True)
-        grads = [None if w is None else np.zeros_like(w) for w in (*weights, None, None, None)]
-        recurrent.backward(packed, tape, dy, None, None, None, None, None, [tuple(grads)])
+        grads = Weights(*[None if w is None else np.zeros_like(w) for w in weights])
+        recurrent.backward(packed, tape, dy, None, None, None, None, None, [grads])
         return grads
 
     for got, want in zip(gradients(core), gradients(reference), strict=True):

@@ -13,6 +13,7 @@ from contract import cells, packed, pitch, random
 from contract import kernels as kernels
 
 from rnnfast.reference import recurrent as reference
+from rnnfast.weights import Weights
 
 ROWS = (1, 2, 3, 7)
 MANY_ROWS = 101
@@ -64,7 +65,7 @@ def make_step(name, rows, H, inputs, drop):
     xw = reference.affine(step.x, step.w_ih, b_ih)
     hw = reference.affine(step.h, step.w_hh, b_hh)
     if cell.reset_before:
-        weights = step.w_ih, step.w_hh, b_ih, b_hh, None, None, None
+        weights = Weights(step.w_ih, step.w_hh, b_ih, b_hh)
         hw, step.r = reference.reset_forward(weights, xw, hw, step.h)
     step.h_next, step.c_next, step.saved = cell.forward(xw, hw, h, c)
     return step
