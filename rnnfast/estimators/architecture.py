@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -61,6 +61,8 @@ RECURRENT: dict[str, Any] = {
     "learning_rate_init": 1e-3,
     "batch_size": 32,
 }
+# Of labels for each step: what follows tells as much of a step as what came before.
+LABELS = {**RECURRENT, "cell": "gru", "bidirectional": True}
 SHAPE = ("cell", "hidden_size", "num_layers", "bidirectional", "pooling")
 CHANNELS, MOST_CHANNELS = 32, 64  # of the first convolution, and of those that follow
 KERNELS = 9, 5
@@ -371,6 +373,7 @@ class Cosine(Callback):
 class DefaultNetwork(NetworkEstimator):
     """Estimators that have the default network where nothing else is asked for."""
 
+    _recurrent: ClassVar[dict[str, Any]] = RECURRENT
     _vocabulary_size: int | None
     _trivial_loss: Callable[..., float]
 
@@ -392,7 +395,7 @@ class DefaultNetwork(NetworkEstimator):
         if (given := getattr(self, name)) is not None:
             return given
         if not self._automatic:
-            return RECURRENT[name]
+            return self._recurrent[name]
         return batch_size(self._samples) if name == "batch_size" else AUTOMATIC[name]
 
     @property

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from ..datasets.formats import pad
+from . import architecture
 from . import constraints as may_be
 from .classifier import ClassEstimator
 from .constraints import parameter
@@ -46,6 +47,8 @@ class SequenceLabeler(ClassEstimator):
     >>> SequenceLabeler(random_state=0).fit(X, y).predict(X).tolist()
     [['a', 'b', 'b', 'a'], ['b', 'a', 'a', 'b']]
     """
+
+    _recurrent: ClassVar[dict[str, Any]] = architecture.LABELS
 
     ignore_label: Any = parameter(None, may_be.Constraint("a label", lambda v: np.ndim(v) == 0))
 

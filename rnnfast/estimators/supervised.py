@@ -58,7 +58,8 @@ class SequenceEstimator(architecture.DefaultNetwork):
     ----------
     cell, hidden_size, num_layers, dropout, optimizer, learning_rate_init, batch_size : optional
         As for `NetworkEstimator`. Left at None they are what suits the network: the default one
-        of the class where it has one, else an LSTM of 32 units and Adam.
+        of the class where it has one, else an LSTM of 32 units (of `SequenceLabeler` a
+        bidirectional GRU) and Adam.
     bidirectional : bool, optional
         Whether the network also reads sequences backwards.
     network : callable, optional

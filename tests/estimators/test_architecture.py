@@ -286,7 +286,9 @@ def test_targets_for_each_step_and_symbols_have_recurrent_layers():
     steps = SequenceRegressor(**QUICK).fit(X, X.cumsum(axis=1))
     assert isinstance(steps.model_[0], LSTM)
     labels = SequenceLabeler(**QUICK).fit(X, (X > 0).astype(int))
-    assert isinstance(labels.model_[0], LSTM)
+    assert isinstance(labels.model_[0], GRU) and labels.model_[0].bidirectional
+    past = SequenceLabeler(bidirectional=False, cell="lstm", **QUICK).fit(X, (X > 0).astype(int))
+    assert isinstance(past.model_[0], LSTM) and not past.model_[0].bidirectional
     ids = SequenceClassifier(vocabulary_size=4, **QUICK).fit(
         rng.integers(4, size=(16, 5)), [0, 1] * 8
     )
