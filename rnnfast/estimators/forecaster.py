@@ -271,7 +271,7 @@ class Forecaster(MeasuredForecaster):
         shares = {"scale" if self.normalize == "auto" else self.normalize: 1.0}
         if self.select == "network" or partial:
             return shares
-        early, test, cuts = split_end(windows, places, horizon)
+        early, test, cuts = split_end(windows, places, horizon, season)
         if not len(early) or not len(test):
             naive = naive_paths(windows, places[:1], horizon, season)
             names = list(naive) if len(places) < FEWEST else ["network", "linear", *naive]

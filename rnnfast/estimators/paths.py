@@ -215,11 +215,13 @@ def measure_levels(
     return forecasts, errors
 
 
-def split_end(windows: Windows, places: Array, horizon: int) -> tuple[Array, Array, Array]:
+def split_end(
+    windows: Windows, places: Array, horizon: int, season: int
+) -> tuple[Array, Array, Array]:
     """Return places to learn from, later ones to forecast from, and the first step of the latter.
 
-    The later ones are about the last three tenths of each series, at most ten horizons; where
-    series are too short for that their last horizon, or else a fifth of the series.
+    The later ones are about the last three tenths of each series, at most ten horizons or three
+    seasons; where series are too short for that their last horizon, or else a fifth of the series.
 
     Returns
     -------
@@ -233,7 +235,8 @@ def split_end(windows: Windows, places: Array, horizon: int) -> tuple[Array, Arr
     last = np.zeros(len(windows.lengths), int)
     np.maximum.at(last, which, steps)
     ends = last + horizon
-    shares = (np.minimum(0.3 * ends, 10 * horizon), np.zeros(len(ends)))
+    most = max(10 * horizon, 3 * season)
+    shares = (np.minimum(0.3 * ends, most), np.zeros(len(ends)))
     for share in shares if windows.flat is not None and not _is_samples(windows) else ():
         cuts = ends - np.maximum(share, horizon).astype(int)
         early, test = steps + horizon <= cuts[which], steps >= cuts[which]
