@@ -33,11 +33,12 @@ class Backtest(Mapping[str, Any]):
         sum of absolute values), "coverage" (part of values within 90% intervals: those of
         `Forecaster.predict_interval` for "forecast" in `Forecaster.backtest`, else what the errors
         of the earlier origins say, NaN with fewer than ten) and "weight" (in the forecast; NaN
-        where it has none to have).
+        where it has none to have). In `Forecaster.backtest_` the row of the network is the best of
+        twelve looks during its training.
     by_step : dict of str to (horizon,) array
         MASE of each step ahead.
     origins : int
-        Forecasts that were made.
+        Forecasts that were made, of all series.
     horizon, season : int
     """
 
@@ -84,8 +85,6 @@ class Backtest(Mapping[str, Any]):
             rest = "  ".join(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))
             lines.append(f"{first}  {rest}")
         return "\n".join(lines)
-
-    __str__ = __repr__
 
     def to_frame(self) -> Any:
         """Return the table as a DataFrame of pandas."""

@@ -27,6 +27,7 @@ from .paths import (
     naive_paths,
     roll,
     scales,
+    side_by_side,
     split_end,
 )
 from .season import find_season
@@ -49,17 +50,17 @@ class Forecaster(MeasuredForecaster):
 
     A forecast is the weighted mean of those of a recurrent network, of ridge regression on the
     window, of exponential smoothing, of the last season and of the last value. The weights come
-    from a backtest: each way learns from the series without their ends and forecasts these. Then
-    all learn anew from all data.
+    from a backtest: each is fitted on the series without their ends and forecasts those ends. Then
+    all are fitted again on all the data.
 
     Parameters
     ----------
     horizon : int
         Steps to forecast.
     window : int, optional
-        Steps that a forecast is made from. `fit` learns from all windows of so many steps and what
-        follows them. Default: two seasons, or three horizons where there is no season, fewer where
-        series are short; series shorter than that are continued to the front by their first value.
+        Steps that a forecast is made from. `fit` learns from every window of this length and what
+        follows it. Default: two seasons, or three horizons where there is no season, fewer where
+        series are short; series shorter than that are padded at the front with their first value.
         Series shorter than a window that is given raise.
     season : int, optional
         Steps after which series repeat what they do, 1 for none; default: as `fit` finds it.
@@ -78,17 +79,18 @@ class Forecaster(MeasuredForecaster):
         to the next; of several series all four. The network has the one of the largest weight.
     linear : bool
         Whether a ridge regression from the window to the horizon stands beside the network, which
-        then learns what it leaves over, beginning with nothing. ("seq2seq" has none.)
+        then learns what it leaves over, beginning with nothing. ("seq2seq" has none beside it.)
+        The mean holds that of ridge regression in any case.
     select : {"mean", "best", "network"}
         What the backtest decides: the weights of a mean, or which way is best. "network" forecasts
         by the network alone, without a backtest.
     standardize : bool
-        Whether features are brought to mean 0 and variance 1 over the windows of `fit`;
-        `loss_curve_` is then in these units.
+        Whether features are brought to mean 0 and variance 1 over the windows of `fit`.
+        `loss_curve_` is in these units, or in units of what the linear path leaves over.
     calibration_fraction : float
-        Part of the data that is left out for `predict_interval`, which else goes by the errors of
-        the backtest. Of several series whole ones are held out, of a single one the end; the same
-        holds for early stopping.
+        Part of the data that is left out for `predict_interval`, which otherwise uses the errors
+        of the backtest. Of several series whole ones are held out, of a single one the end; the
+        same holds for early stopping.
     network : callable, optional
         ``network(n_features, n_outputs)`` returns a layer that replaces the default network: it
         gets (samples, time, n_features), batch first, and should take a seed of its own. With
@@ -111,7 +113,7 @@ class Forecaster(MeasuredForecaster):
     window_ : int
     residuals_ : (windows, horizon, targets) array, or None
         Sorted absolute errors of the backtest, or of the data held out with
-        `calibration_fraction`; with windows free of scale in units of these.
+        `calibration_fraction`; over the scale of their windows where these are made free of it.
 
     Examples
     --------
@@ -285,9 +287,7 @@ class Forecaster(MeasuredForecaster):
             found = float(np.mean(np.abs(forecast - truth) / scale[:, np.newaxis]))
             return found if np.isfinite(found) else np.inf
 
-        origins = float(len(test))
-        if len(windows.lengths) == 1 and not self._fitted.learnt_y:
-            origins = 1.0 + float(np.ptp(windows.steps(test))) / horizon
+        origins = side_by_side(windows, test)
         kinds: tuple[str, ...] = (self.normalize,)
         if self.normalize == "auto":
             kinds = kinds_of_levels(windows, season)
@@ -345,7 +345,7 @@ class Forecaster(MeasuredForecaster):
         return int(self._fitted.least)
 
     def _memory(self) -> int:
-        return int(max(self._fitted.memory, self._fitted.window))
+        return int(self._fitted.memory)
 
     def _forecast_block(self, windows: Windows, places: Array, steps: int) -> Array:
         horizon, season = self._fitted.horizon, self._fitted.season

@@ -40,10 +40,12 @@ class MeasuredForecaster(WindowNetwork):
         Each step of the horizon and each target has an interval of its own, the forecast plus and
         minus a quantile of the errors of the backtest, or of the data held out with
         `calibration_fraction` (Lei et al., "Distribution-free predictive inference for regression",
-        2018). Each holds the true value with a probability of at least `level` where the windows
-        of these errors and the new one are exchangeable: with independent series of one window
-        each. For windows of one series that is an approximation, good where the series does not
-        change its ways. The intervals of a whole horizon hold all its values together less often.
+        2018). With `calibration_fraction` each holds the true value with a probability of at least
+        `level` where the windows of these errors and the new one are exchangeable: with independent
+        series of one window each. For windows of one series that is an approximation, good where
+        the series keeps behaving the same. The backtest's errors are a little too small, as they
+        chose the weights too. The intervals of a whole horizon hold all its values together less
+        often.
 
         Parameters
         ----------
@@ -133,7 +135,7 @@ class MeasuredForecaster(WindowNetwork):
             values=[v[:-reach] for v in given.values],
             extra=None if given.extra is None else [e[:-reach] for e in given.extra],
         )
-        one._fit(early._replace(form=given.form), goes_on=False)
+        one._fit(early, goes_on=False)
         windows = one._windows(given)
         cuts = windows.lengths - reach
         places = np.concatenate([windows.starts + cuts + k * step for k in range(origins)])

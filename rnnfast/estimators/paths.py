@@ -12,6 +12,7 @@ from .levels import KINDS, SEASONAL, Levels
 from .linear import Ridge
 from .simple import last_season
 from .smoothing import Smoothing
+from .windows import Samples
 
 if TYPE_CHECKING:
     from ..arrays import Array
@@ -229,6 +230,7 @@ def split_end(
         Empty where there are too few places for both. Windows and targets at `early` end before
         those of `test` begin to be forecast.
     cuts : (series,) array of int
+        0 for series that are forecast only.
     """
     which = windows.series_of(places)
     steps = windows.steps(places)
@@ -237,7 +239,7 @@ def split_end(
     ends = last + horizon
     most = max(10 * horizon, 3 * season)
     shares = (np.minimum(0.3 * ends, most), np.zeros(len(ends)))
-    for share in shares if windows.flat is not None and not _is_samples(windows) else ():
+    for share in () if _is_samples(windows) else shares:
         cuts = ends - np.maximum(share, horizon).astype(int)
         early, test = steps + horizon <= cuts[which], steps >= cuts[which]
         if early.sum() >= 3 and test.any():
@@ -246,7 +248,7 @@ def split_end(
     known = np.unique(which)
     held = known[len(known) - len(known) // 5 :] if len(known) >= 10 else known[:0]
     later = np.isin(which, held)
-    cuts = ends.copy()
+    cuts = np.where(np.isin(np.arange(len(ends)), held), 0, ends)
     return places[~later], thin(places[later]), cuts
 
 
@@ -293,8 +295,8 @@ def scales(windows: Windows, cuts: Array, places: Array, season: int) -> Array:
     which, where = np.unique(windows.series_of(places), return_inverse=True)
     rows = []
     for i in which:
-        start = windows.starts[i]
-        s = np.asarray(windows.flat[start : start + cuts[i]][:, windows.targets], np.float64)
+        start, end = windows.starts[i], cuts[i] or windows.lengths[i]
+        s = np.asarray(windows.flat[start : start + end][:, windows.targets], np.float64)
         lag = season if len(s) > 2 * season else 1
         change = np.abs(s[lag:] - s[:-lag]).mean(axis=0) if len(s) > lag else np.abs(s).mean(axis=0)
         rows.append(np.where(change > 0, change, _sizes(np.abs(s).mean(axis=0))))
@@ -306,9 +308,16 @@ def _sizes(values: Array) -> Array:
 
 
 def _is_samples(windows: Windows) -> bool:
-    from .windows import Samples
-
     return isinstance(windows, Samples)
+
+
+def side_by_side(windows: Windows, places: Array) -> float:
+    """Return how many forecasts at places do not overlap."""
+    if _is_samples(windows):
+        return float(len(places))
+    which, steps = windows.series_of(places), windows.steps(places)
+    spans = [np.ptp(steps[which == i]) for i in np.unique(which)]
+    return float(np.sum(1.0 + np.array(spans) / windows.ahead))
 
 
 def naive_paths(windows: Windows, places: Array, steps: int, season: int) -> dict[str, Array]:
