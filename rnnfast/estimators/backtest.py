@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 METRICS = ("MAE", "RMSE", "MASE", "WAPE", "coverage")
 LEVEL = 0.9  # of the intervals whose coverage is counted
-POWER = 16.0  # of the ratio of errors in weights, where origins are very many
+POWER = 4.0  # of the ratio of errors in weights, where origins are very many
 WORST = 1.5  # times the least error: what is worse has no weight, where origins are many
-FEW = 12.0  # origins whose errors count a quarter
+FEW = 12.0  # origins whose errors count half
 
 
 @dataclass(eq=False, repr=False)
@@ -157,7 +157,7 @@ def combine(
     if least <= 0.0:
         best = [name for name, e in errors.items() if e <= 0.0]
         return {name: 1.0 / len(best) if name in best else 0.0 for name in errors}
-    power = POWER * ((origins + 1.0) / (origins + FEW)) ** 2
+    power = POWER * (origins + 1.0) / (origins + FEW)
     worst = WORST + FEW / origins
     raw = {n: 0.0 if e > worst * least else (least / e) ** power for n, e in errors.items()}
     if prior is not None:
