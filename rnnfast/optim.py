@@ -366,7 +366,7 @@ def clip_grad_norm(model: Layer, max_norm: float) -> float:
     limit = _number("clip_grad_norm", "max_norm", max_norm, finite=False)
     dense = backend.active().dense
     gradients = [grad for _, _, grad, _ in model._trainable()]
-    norm = math.sqrt(sum(dense.norm2(grad) for grad in gradients))
+    norm = math.sqrt(sum(dense.sum_squares(grad) for grad in gradients))
     scale = limit / (norm + 1e-6)
     if limit < math.inf and not scale >= 1.0:
         with np.errstate(all="ignore"):  # NaN and Inf pass silently, as through the engine

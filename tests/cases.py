@@ -441,7 +441,7 @@ DENSE = [
     ),
     *optimiser("nadam", dict(), dict(weight_decay=0.1, eps=1e-3), dict(beta1=0.5, beta2=0.9)),
     *optimiser("rmsprop", dict(), dict(momentum=0.9, weight_decay=0.1), dict(alpha=0.5, eps=1e-2)),
-    *(DenseCase("norm2", n) for n in (0, 1, 7, 16, 33, 1000)),
+    *(DenseCase("sum_squares", n) for n in (0, 1, 7, 16, 33, 1000)),
 ]
 
 # Large enough that the engine deals them to several threads.
@@ -457,7 +457,7 @@ DENSE_THREADS = [
     DenseCase("adam", 100_003),
     DenseCase("nadam", 100_003),
     DenseCase("rmsprop", 100_003, options=(("momentum", 0.9),)),
-    DenseCase("norm2", 100_003),
+    DenseCase("sum_squares", 100_003),
 ]
 
 

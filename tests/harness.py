@@ -251,17 +251,17 @@ def run_optimiser(module: Any, case: DenseCase, draw: Draw) -> dict[str, Array]:
     return dict(param=param, **state)
 
 
-def run_norm2(module: Any, case: DenseCase, draw: Draw) -> dict[str, Array]:
-    value = module.norm2(draw(case.N))
+def run_sum_squares(module: Any, case: DenseCase, draw: Draw) -> dict[str, Array]:
+    value = module.sum_squares(draw(case.N))
     assert type(value) is float
-    return dict(norm2=np.array(value))
+    return dict(sum_squares=np.array(value))
 
 
 RUNNERS = dict(
     linear=run_linear, conv1d=run_conv1d, embedding=run_embedding, layer_norm=run_layer_norm
 )
 RUNNERS |= dict(sgd=run_optimiser, adam=run_optimiser, nadam=run_optimiser)
-RUNNERS |= dict(rmsprop=run_optimiser, norm2=run_norm2)
+RUNNERS |= dict(rmsprop=run_optimiser, sum_squares=run_sum_squares)
 
 
 def run_dense(module: Any, case: DenseCase, dtype: DTypeLike) -> dict[str, Array]:
@@ -278,7 +278,7 @@ def check_dense(
     absolute = RUNNERS[case.function](dense, case, draw)
     for name, value in got.items():
         bound = tolerances.dense(case, name, dtype, want, absolute)
-        close(name, value, want[name], bound, value.dtype if name == "norm2" else dtype)
+        close(name, value, want[name], bound, value.dtype if name == "sum_squares" else dtype)
 
 
 def fused_sets(runtime):

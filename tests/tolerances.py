@@ -50,7 +50,7 @@ KIND = dict(y="state", h_n="state", c_n="state", dx="gradient", dh0="gradient", 
 
 # Roundings behind an element of a dense function beside those of its sums; for an update of
 # parameters, those of one step: squares, square root, division, corrections and decay.
-ROUNDINGS = dict(linear=2, conv1d=2, embedding=2, layer_norm=16, norm2=2)
+ROUNDINGS = dict(linear=2, conv1d=2, embedding=2, layer_norm=16, sum_squares=2)
 ROUNDINGS |= dict(sgd=8, adam=24, adamw=24, nadam=24, rmsprop=24)
 
 # Central differences with step h = eps^(1/3): the third derivative's share, h^2 / 6, and the
@@ -105,7 +105,7 @@ def dense(case: DenseCase, name: str, dtype: DTypeLike, want: Any, absolute: Any
         return 0.0 if name == "y" else sums(N, dtype, absolute[name])
     if function == "layer_norm":
         return layer_norm(N, K, name, dtype, want, absolute)
-    if function == "norm2":
+    if function == "sum_squares":
         return sums(N, np.float64, absolute[name])
     # optimisers: a few steps; the running mean of squares cannot cancel, the others can
     truth = np.abs(want[name])

@@ -636,7 +636,7 @@ def rmsprop(param, grad, square_avg, velocity, double lr, double alpha, double e
         k.fp_leave(fp)
 
 
-def norm2(grad):
+def sum_squares(grad):
     """Sum of squares, in double precision."""
     cdef int typenum = _real(grad, "grad")
     cdef Py_ssize_t n = grad.size

@@ -29,9 +29,9 @@ __all__ = [
     "linear",
     "linear_backward",
     "nadam",
-    "norm2",
     "rmsprop",
     "sgd",
+    "sum_squares",
 ]
 
 Array = NDArray[Any]
@@ -469,7 +469,7 @@ def rmsprop(
 
 
 @quiet
-def norm2(grad: Array) -> float:
+def sum_squares(grad: Array) -> float:
     """Sum of squares, in double precision.
 
     Parameters

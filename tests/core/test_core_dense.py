@@ -157,7 +157,7 @@ def test_inputs_may_be_read_only_and_stay_as_they_are(core_dense, isa, dtype):
             core_dense.nadam(param, bias, first, second, 0.1, *betas, 1e-8, 0.0, *momenta, 1)
         else:
             core_dense.rmsprop(param, bias, first, second, 0.1, 0.99, 1e-8, 0.9, 0.0)
-    core_dense.norm2(bias)
+    core_dense.sum_squares(bias)
     for array, copy in zip(arrays, kept, strict=True):
         assert np.array_equal(array, copy)
 
@@ -193,10 +193,10 @@ def test_masks_are_the_reference_s(core_dense, runtime, isa, shape, dtype):
 
 
 @both_types
-def test_norm2_adds_in_double_precision(core_dense, isa, dtype):
+def test_sum_squares_adds_in_double_precision(core_dense, isa, dtype):
     # in float32 the square of 1e20 overflows, and so does a sum of many ones lose them
-    assert core_dense.norm2(np.array([1e20], dtype)) == pytest.approx(float(dtype(1e20)) ** 2)
+    assert core_dense.sum_squares(np.array([1e20], dtype)) == pytest.approx(float(dtype(1e20)) ** 2)
     grad = np.full(3001, 1e-3, dtype)
     grad[0] = 1e3
     want = 1e6 + 3000 * float(dtype(1e-3)) ** 2
-    assert core_dense.norm2(grad) == pytest.approx(want, rel=1e-13)
+    assert core_dense.sum_squares(grad) == pytest.approx(want, rel=1e-13)

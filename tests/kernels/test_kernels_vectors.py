@@ -73,7 +73,7 @@ def check_sum_squares(kernels, n):
         x = memory.dense("x", random(n))
         got = kernels.run("sum_squares", x, n)
         want = (x.astype(np.float64) ** 2).sum()
-        assert abs(got - want) <= tolerances.sums(n, np.float64, want, "norm2"), (
+        assert abs(got - want) <= tolerances.sums(n, np.float64, want, "sum_squares"), (
             f"{got}, not {want}"
         )
 
