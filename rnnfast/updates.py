@@ -48,22 +48,13 @@ class Run:
 
     def forward(self, batch: Batch, state: Any) -> tuple[Array, Any, Any]:
         """Return prediction, state and tape."""
-        if self.model.stateful:
-            before = state if self.carry_state else None
-            prediction, state, tape = self.model.forward(batch.x, before, batch.lengths)
-            return prediction, state, tape
-        prediction, tape = self.model.forward(*self._inputs(batch))
-        return prediction, None, tape
+        return self._call(batch, state, True)
 
     def evaluate(self, owner: str, name: str, batches: Any) -> dict[str, float]:
         """Return the means of loss and metrics over batches."""
         means, state = Means(), None
         for batch in each_batch(owner, name, batches):
-            if self.model.stateful:
-                before = state if self.carry_state else None
-                prediction, state = self.model(batch.x, before, batch.lengths)
-            else:
-                prediction = self.model(*self._inputs(batch))
+            prediction, state, _ = self._call(batch, state, False)
             keywords = self.keywords(batch)
             values = {"loss": self.loss(prediction, batch.y, **keywords)[0]}
             values |= self.measure(prediction, batch.y, keywords)
@@ -96,16 +87,15 @@ class Run:
         batch_first = keywords.get("batch_first", True)
         return total_weight(prediction.shape, lengths, weight, batch_first, in_time)
 
-    def _inputs(self, batch: Batch) -> tuple[Any, ...]:
-        # of a layer without a state
-        x, lengths = batch.x, batch.lengths
-        if isinstance(x, tuple):
-            return x
-        if self.model.takes_lengths:
-            return x, lengths
-        if lengths is not None and x.ndim > 1:
-            x = without_padding("fit", x, lengths, self.model.batch_first is not False)
-        return (x,)
+    def _call(self, batch: Batch, state: Any, training: bool) -> tuple[Array, Any, Any]:
+        model, x, lengths = self.model, batch.x, batch.lengths
+        ignored = lengths is not None and not (model.stateful or model.takes_lengths)
+        if ignored and not isinstance(x, tuple) and x.ndim > 1:
+            x = without_padding("fit", x, lengths, model.batch_first is not False)
+        result: tuple[Array, Any, Any] = model._call(
+            x, state if self.carry_state else None, lengths, training
+        )
+        return result
 
 
 class NotFiniteError(Exception):

@@ -116,10 +116,8 @@ class Add(Composite):
         for (name, layer), weight in zip(self.parts.items(), self.weights, strict=True):
             if not weight:
                 continue
-            if layer.stateful:
-                y = calls(name, x, None, lengths)[0]
-            else:
-                y = calls(name, x, lengths) if layer.takes_lengths else calls(name, x)
+            y = calls(name, *layer._inputs(x, None, lengths, None))
+            y = y[0] if layer.stateful else y
             if total is not None and y.shape != total.shape:
                 raise ValueError(
                     f"Add expected outputs of the same shape, got {total.shape} and {y.shape}"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from threading import Lock
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakSet
 
 import numpy as np
@@ -77,6 +77,13 @@ def _renew_locks() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_locks)
+
+
+class Origin(NamedTuple):
+    """The axis of time of a network's input: what a `RepeatVector` makes anew."""
+
+    steps: int | None  # None: the input has no such axis
+    lengths: Any  # of the samples, or None
 
 
 class Layer:
@@ -247,6 +254,41 @@ class Layer:
 
     def _describe(self) -> str:
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in self._arguments)
+
+    # ---- calls in the one form that layers made of layers and `fit` use
+
+    def _call(
+        self, x: Any, state: Any, lengths: Any, training: bool, origin: Origin | None = None
+    ) -> tuple[Any, Any, Any]:
+        # y; the state behind it, or what was given where there is none; in training the tape.
+        # origin: of the network that this layer is in.
+        arguments = self._inputs(x, state, lengths, origin)
+        if training:
+            y, *given, tape = self.forward(*arguments)
+            return y, given[0] if given else state, tape
+        if self.stateful:
+            return *self(*arguments), None
+        return self(*arguments), state, None
+
+    def _inputs(self, x: Any, state: Any, lengths: Any, origin: Origin | None) -> tuple[Any, ...]:
+        # the arguments of a call
+        if self.stateful:
+            return x, state, lengths
+        if isinstance(x, tuple):  # of a batch: all that the layer takes
+            return x
+        return (x, lengths) if self.takes_lengths else (x,)
+
+    def _call_back(self, tape: Any, dy: Any, dstate: Any, input_grad: bool) -> tuple[Any, Any]:
+        # the gradients of x and of the state; that of the state as given where there is none
+        if self.stateful:
+            dx, dstate = self.backward(tape, dy, dstate, input_grad=input_grad)
+            return dx, dstate
+        return self.backward(tape, dy, input_grad=input_grad), dstate
+
+    def _lengths_behind(self, lengths: Any, origin: Origin, every: bool = False) -> Any:
+        # The lengths behind this layer in a chain, None where all steps of all samples count;
+        # with `every` also where a `RepeatVector` has made them count.
+        return self.out_lengths(lengths)
 
     # ---- time
 

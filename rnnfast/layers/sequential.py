@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..arrays import past_end
 from ..checks import check_lengths
-from .base import Layer, Tape
+from .base import Layer, Origin, Tape
 from .composite import Composite
 from .embedding import Embedding, JoinedEmbedding
 from .time_axis import RepeatVector
@@ -20,13 +20,6 @@ if TYPE_CHECKING:
 
 # What a configuration may name. The package enters its layers here, as it imports all of them.
 TYPES: dict[str, type[Layer]] = {}
-
-
-class Origin(NamedTuple):
-    """The axis of time of a network's input: what a `RepeatVector` makes anew."""
-
-    steps: int | None  # None: the input has no such axis
-    lengths: Any  # of the samples, or None
 
 
 class Sequential(Composite):
@@ -117,24 +110,20 @@ class Sequential(Composite):
             x, origin = self._begin(x, lengths) if timed else (x, Origin(None, None))
         out, tapes = [], []
         for layer, s in zip(self.layers, states, strict=True):
-            tape: Any = None
-            if isinstance(layer, Sequential):
-                x, s, inner = layer._run(x, s, lengths, training, origin)
-                tape = Tape(layer, inner) if training else None
-            else:
-                arguments = _arguments(layer, x, s, lengths, origin)
-                if training:
-                    x, *given, tape = layer.forward(*arguments)
-                    s = given[0] if given else s
-                elif layer.stateful:
-                    x, s = layer(*arguments)
-                else:
-                    x = layer(*arguments)
+            x, s, tape = layer._call(x, s, lengths, training, origin)
             if timed:
-                lengths = follow(layer, lengths, origin)
+                lengths = layer._lengths_behind(lengths, origin)
             out.append(s)
             tapes.append(tape)
         return x, out, tapes
+
+    def _call(
+        self, x: Any, state: Any, lengths: Any, training: bool, origin: Origin | None = None
+    ) -> tuple[Any, Any, Any]:
+        if origin is None:
+            return super()._call(x, state, lengths, training)
+        y, out, tapes = self._run(x, state, lengths, training, origin)
+        return y, out, Tape(self, tapes) if training else None
 
     def _begin(self, x: Array, lengths: Any) -> tuple[Array, Origin]:
         # the input, without what lies past the samples' ends, and its axis of time
@@ -183,11 +172,8 @@ class Sequential(Composite):
         if not input_grad:
             first = next((i for i, layer in enumerate(self.layers) if len(layer.params)), 0)
         for i in reversed(range(first, len(self.layers))):
-            layer, wanted = self.layers[i], input_grad or i > first
-            if layer.stateful:
-                dy, dstates[i] = layer.backward(tapes[i], dy, dstates[i], input_grad=wanted)
-            else:
-                dy = layer.backward(tapes[i], dy, input_grad=wanted)
+            wanted = input_grad or i > first
+            dy, dstates[i] = self.layers[i]._call_back(tapes[i], dy, dstates[i], wanted)
         tape.close()
         return dy, dstates
 
@@ -244,7 +230,12 @@ class Sequential(Composite):
             Of the input, padding included: a `RepeatVector` of as many steps takes the lengths up
             again.
         """
-        return follow(self, lengths, Origin(steps, lengths), every=True)
+        return self._lengths_behind(lengths, Origin(steps, lengths), every=True)
+
+    def _lengths_behind(self, lengths: Any, origin: Origin, every: bool = False) -> Any:
+        for layer in self.layers:
+            lengths = layer._lengths_behind(lengths, origin, every)
+        return lengths
 
     def _out_steps(self, steps: str) -> str:
         given = steps
@@ -329,39 +320,6 @@ def takes_time(layer: Layer) -> bool:
     return knowing is not None and not isinstance(knowing, RepeatVector)
 
 
-def _arguments(layer: Any, x: Array, state: Any, lengths: Any, origin: Origin) -> tuple[Any, ...]:
-    if layer.stateful:
-        return x, state, lengths
-    if layer.takes_lengths:
-        return x, lengths
-    return (x, origin.steps) if isinstance(layer, RepeatVector) else (x,)
-
-
-def follow(layer: Layer, lengths: Any, origin: Origin, every: bool = False) -> Any:
-    """Return the lengths behind a layer in a chain, None where all steps of all samples count.
-
-    Parameters
-    ----------
-    layer : Layer
-    lengths : (B,) array_like of int, or None
-    origin : Origin
-        Of the whole chain.
-    every : bool, default False
-        Whether to return lengths where a `RepeatVector` has made every step count, too.
-    """
-    if isinstance(layer, Sequential):
-        for part in layer.layers:
-            lengths = follow(part, lengths, origin, every)
-        return lengths
-    if not isinstance(layer, RepeatVector):
-        return layer.out_lengths(lengths)
-    if layer.n is None or layer.n == origin.steps:
-        return origin.lengths
-    if every and origin.lengths is not None:
-        return np.full(np.shape(origin.lengths), layer.n)
-    return None
-
-
 def lengths_behind(model: Layer, lengths: Any, steps: int | None) -> Any:
     """Return the lengths of a model's predictions, None where all of their steps count.
 
@@ -372,7 +330,7 @@ def lengths_behind(model: Layer, lengths: Any, steps: int | None) -> Any:
     steps : int or None
         Of the input, padding included.
     """
-    return follow(model, lengths, Origin(steps, lengths))
+    return model._lengths_behind(lengths, Origin(steps, lengths))
 
 
 def without_padding(owner: str, x: Array, lengths: Any, batch_first: bool) -> Array:

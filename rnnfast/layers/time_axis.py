@@ -14,7 +14,7 @@ from ..checks import (
     check_sequence,
     check_size,
 )
-from .base import Layer, Tape
+from .base import Layer, Origin, Tape
 
 if TYPE_CHECKING:
     from ..arrays import Array
@@ -202,6 +202,16 @@ class RepeatVector(Layer):
         check_array("RepeatVector", "dy", dy, dtype, shape)
         tape.close()
         return dy.sum(axis=self._axis(len(shape) - 1), dtype=dtype) if input_grad else None
+
+    def _inputs(self, x: Any, state: Any, lengths: Any, origin: Origin | None) -> tuple[Any, ...]:
+        return (x,) if origin is None else (x, origin.steps)
+
+    def _lengths_behind(self, lengths: Any, origin: Origin, every: bool = False) -> Any:
+        if self.n is None or self.n == origin.steps:
+            return origin.lengths
+        if every and origin.lengths is not None:
+            return np.full(np.shape(origin.lengths), self.n)
+        return None
 
     def _axis(self, ndim: int) -> int:
         # of time in y, for x with so many axes
