@@ -267,15 +267,6 @@ def test_all_of_a_fold_is_scored():
         model.score(series[100:101])
 
 
-def test_sktimes_splitters():
-    splitters = pytest.importorskip("sktime.split", reason="sktime is not installed")
-    series = seasonal(120)
-    cv = splitters.ExpandingWindowSplitter(fh=np.arange(1, 7), initial_window=80, step_length=20)
-    for train, test in cv.split(series):
-        model = Forecaster(horizon=6, **FAST).fit(series[train])
-        assert np.isfinite(model.score(series[test]))
-
-
 # ---- the second argument -------------------------------------------------------------------------
 
 
