@@ -24,7 +24,7 @@ from .base import (
 )
 from .batches import Batches, Ragged, check_sample_weight, take_sequences, with_weight
 from .constraints import parameter
-from .convergence import least_constant_loss, warn_interrupted
+from .convergence import least_constant_loss, warn_interrupted, warn_unless_better
 from .missing import MISSING, fill_missing
 from .scaling import Scaler
 from .sequences import check_ids, counts, read_sequences
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from ..layers.base import Layer
     from ..optim import Optimizer
     from .base import Network
+
+RUINED = 2.0  # times the trivial loss: a network that spoils what the exact readout says
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -234,7 +236,7 @@ class SequenceEstimator(architecture.DefaultNetwork):
             held_out = Batches(take, others, self._chosen("batch_size"))
             measured = target, lengths, weight, others
         trivial = None if partial else self._trivial_loss(*measured)
-        solved = None
+        solved, without = None, trivial
         if self._unsolved:
             solved, trivial = self._solve(take, lengths, target, weight, some, trivial)
         ended = self._train(
@@ -246,12 +248,23 @@ class SequenceEstimator(architecture.DefaultNetwork):
             trivial=trivial,
         )
         if solved is not None and ended:
+            if trivial is None and without and self._final_loss() > RUINED * without:
+                warn_unless_better(self, self._final_loss(), without, self.n_updates_)
+                self._share(1.0)
+                return
             try:
                 share = architecture.probed_share(self, solved, take, target, weight)
             except KeyboardInterrupt:
                 share = None
                 warn_interrupted(self)
             self._share(self._shares[0] if share is None else share)
+
+    def _final_loss(self) -> float:
+        """Return the loss of the weights that training kept."""
+        held_out = self.history_.get("val_loss")
+        if held_out:
+            return float(min(held_out) if self.early_stopping else held_out[-1])
+        return float(self.loss_curve_[-1])
 
     # ---- what subclasses say
 

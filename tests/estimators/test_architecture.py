@@ -335,3 +335,14 @@ def test_the_linear_reader_is_what_was_solved():
     assert exact.weights[1] == 1.0
     conv = exact.layers[1].layers[0].params["weight"][0]
     assert np.abs(conv[0]).min() > 5 * np.abs(conv[1]).max()
+
+
+@pytest.mark.parametrize("options", [{}, {"early_stopping": True, "validation_fraction": 0.3}])
+def test_a_network_that_is_ruined_is_told_of_and_left_out(options):
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((64, 20, 1)), np.arange(64) % 2
+    x[y == 1] += np.sin(np.arange(20))[:, np.newaxis]
+    model = SequenceClassifier(learning_rate_init=1e3, max_iter=4, random_state=0, **options)
+    with pytest.warns(ConvergenceWarning, match="no better than the 0.6"):
+        model.fit(x, y)
+    assert model.score(x, y) > 0.85 and model.predict_proba(x).max() < 1.0
