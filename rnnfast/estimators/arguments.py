@@ -14,6 +14,8 @@ from .tables import (
     is_column,
     is_frame,
     is_pandas,
+    listed,
+    long_names,
     match_names,
     plain,
     rows,
@@ -89,6 +91,43 @@ def read_static(
         where = f"column {k}" if names is None else f"the column {names[k]!r}"
         raise ValueError(f"{wanted} of finite numbers, got {array[i, k]} in row {i}, {where}")
     return Static(array, names)
+
+
+def check_order(owner: Any, X: Any, **beside: Any) -> None:
+    """Raise ValueError where a Series names the samples of X, in another order.
+
+    Parameters
+    ----------
+    owner : estimator
+        For errors.
+    X : sequences
+        A frame whose index names its samples, or a long one. An index that counts names nothing.
+    **beside : object
+        What is given for each sample, by the name of the argument.
+    """
+    if not is_frame(X):
+        return
+    labelled = {n: v for n, v in beside.items() if is_pandas(v) and not _counts(v.index)}
+    long = long_names(X) if labelled else None
+    ids: list[Any] = []
+    if long is not None:
+        ids = list(dict.fromkeys(listed(column(X, long.id))))
+    elif is_pandas(X) and X.index.nlevels > 1:
+        ids = list(dict.fromkeys(listed(X.index.droplevel(-1))))
+    elif is_pandas(X) and not _counts(X.index):
+        ids = listed(X.index)
+    for name, values in labelled.items():
+        own = listed(values.index)
+        if len(own) == len(ids) and own != ids and set(own) == set(ids):
+            raise ValueError(
+                f"{owner_name(owner)} expected {name} in the order of the samples of X, "
+                f"{ids[:3]} first, got {own[:3]} first; {name}.loc[{'ids' if long else 'X.index'}] "
+                "has that order"
+            )
+
+
+def _counts(index: Any) -> bool:
+    return type(index).__name__ == "RangeIndex"
 
 
 def second_argument(owner: Any, X: Any, y: Any, exogenous: Any) -> tuple[Any, Any]:

@@ -17,9 +17,10 @@ from ..layers import Last, Sequential
 from ..layers.sequential import steps_left
 from . import constraints as may_be
 from .architecture import LABEL_SMOOTHING
+from .arguments import check_order
 from .base import predict
 from .constraints import parameter
-from .numeric import is_missing, unmasked
+from .numeric import is_missing, refuse_sparse, unmasked
 from .sequences import plain, unpad
 from .supervised import SequenceEstimator
 from .targets import Classes
@@ -249,6 +250,7 @@ class SequenceClassifier(ClassifierMixin, ClassEstimator):
         -------
         float
         """
+        check_order(self, X, y=y, sample_weight=sample_weight)
         labels, predicted = _labels(type(self).__name__, y), self.predict(X, lengths=lengths)
         check_consistent_length(predicted, labels, sample_weight)
         right = labels == predicted
@@ -301,6 +303,8 @@ def _labels(owner: str, y: Any) -> Array:
     """Return labels as an array (N,) or (N, columns)."""
     if y is None:
         raise ValueError(f"{owner} requires y to be passed, but the target y is None")
+    if hasattr(y, "toarray"):
+        refuse_sparse(owner, y, "y")
     y = plain(y)
     try:
         labels = np.asarray(unmasked(y))

@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_consistent_length
 
 from .. import losses
 from . import constraints as may_be
+from .arguments import check_order
 from .constraints import parameter
 from .numeric import to_floats
 from .scaling import Scaler
@@ -216,6 +217,7 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):
         -------
         float
         """
+        check_order(self, X, y=y, sample_weight=sample_weight)
         outputs, n = self._outputs(X, lengths)
         predicted, target = self._y_scaler.inverse(outputs), self._numbers(y)
         check_consistent_length(predicted, target)

@@ -334,6 +334,12 @@ class SeriesEstimator(Parameters, BaseEstimator):
         if self._fitted.learnt_y:
             y = given.y
             x = np.stack(given.values)
+            window = getattr(self._fitted, "window", x.shape[1])
+            if x.shape[1] != window:
+                raise ValueError(
+                    f"{_name(self)} expected windows X of {window} steps, as in fit, got "
+                    f"{x.shape[1]}"
+                )
             if y is None:
                 y = np.zeros((len(x), self._fitted.horizon, len(self._target_columns)))
             return Samples(x, y, self._target_columns)

@@ -15,6 +15,7 @@ from ..layers import Embedding, Last, Linear, Pool, Sequential
 from ..layers.seq2seq import CELLS
 from . import architecture
 from . import constraints as may_be
+from .arguments import check_order
 from .base import (
     OPTIMIZERS,
     check_network,
@@ -189,6 +190,7 @@ class SequenceEstimator(architecture.DefaultNetwork):
     ) -> Any:
         goes_on = self._continues(partial)
         with unchanged_by_errors(self, goes_on):
+            check_order(self, X, y=y, sample_weight=sample_weight)
             x, n = self._check_X(X, lengths, reset=not goes_on)
             target = self._check_y(y, x, n, not goes_on, classes)
             weight = self._check_weight(sample_weight, target, x, n)
@@ -464,6 +466,7 @@ class SequenceEstimator(architecture.DefaultNetwork):
             raise kind(f"validation_data: {error}") from error
 
     def _read_validation(self, X: Any, y: Any, sample_weight: Any = None) -> tuple[Any, ...]:
+        check_order(self, X, y=y, sample_weight=sample_weight)
         x, lengths = self._check_X(X, None, reset=False)
         target = self._check_y(y, x, lengths, False)
         self._check_steps(x, lengths)

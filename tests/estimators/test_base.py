@@ -388,6 +388,9 @@ def test_windows_of_targets_leave_no_window_or_season_to_choose():
             kind(horizon=3, window=20).fit(W[:, :9], W[:, 9:])
     with pytest.raises(ValueError, match="season left at None, as targets y are learnt from wind"):
         Forecaster(horizon=3, season=6).fit(W[:, :9], W[:, 9:])
+    for kind in (Forecaster, LinearForecaster):
+        with pytest.raises(ValueError, match="windows X of 9 steps, as in fit, got 5"):
+            kind(horizon=3).fit(W[:, :9], W[:, 9:]).predict(W[:, :5])
     assert LinearForecaster(horizon=3, window=9).fit(W[:, :9], W[:, 9:]).coef_.shape == (10, 3)
 
 

@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+import scipy.sparse
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
@@ -55,3 +56,20 @@ def test_a_frame_of_one_series_is_none():
         assert LinearForecaster(window=4).fit(frame).n_features_in_ == 3
     with pytest.raises(TypeError, match="got dates in the column 'date'"):
         LinearForecaster(window=4).fit(SALES[:30])  # of one store only
+
+
+def test_targets_that_name_samples_in_another_order():
+    long = SALES.rename(columns={"store": "id", "date": "time"})
+    wide = pandas.DataFrame(np.arange(12.0).reshape(3, 4), ["a", "b", "c"])
+    model = SequenceClassifier(max_iter=1)
+    for X, names in ((long, ["b", "a"]), (wide, ["c", "a", "b"])):
+        y = pandas.Series(np.arange(len(names)) % 2, names)
+        with pytest.raises(ValueError, match=r"y in the order of the samples of X, \['a', 'b'"):
+            model.fit(X, y)
+        model.fit(X, y.sort_index())
+        for call in (model.score, lambda X, y: model.fit(X, y.to_numpy(), sample_weight=y + 1.0)):
+            with pytest.raises(ValueError, match=r"\.loc\[.*\] has that order"):
+                call(X, y)
+    model.fit(wide.reset_index(drop=True), pandas.Series([0, 1, 0], [2, 0, 1]))  # a count of rows
+    with pytest.raises(TypeError, match="y as a dense array, got sparse data"):
+        model.fit(wide, scipy.sparse.csr_matrix([[0], [1], [0]]))
