@@ -364,4 +364,11 @@ class Forecaster(MeasuredForecaster):
             assert self._smoothed is not None
             forecasts["smoothing"] = self._smoothed.forecast(windows, places, steps)
         forecast: Array = mean_forecast(forecasts, self.weights_)
+        if "smoothing" in forecasts and self.weights_["smoothing"] < 1.0:
+            assert self._smoothed is not None
+            short = self._smoothed.too_short(windows, places)
+            if short.any():  # the weights are those of longer contexts
+                rest = 1.0 - self.weights_["smoothing"]
+                others = {n: w / rest for n, w in self.weights_.items() if n != "smoothing"}
+                forecast[short] = mean_forecast(forecasts, others)[short]
         return forecast

@@ -14,6 +14,7 @@ from .classifier import ClassEstimator
 from .constraints import parameter
 from .numeric import is_missing, unmasked
 from .sequences import is_ragged, plain, unpad
+from .times import TimesReader, has_times
 
 if TYPE_CHECKING:
     from ..arrays import Array
@@ -49,6 +50,7 @@ class SequenceLabeler(ClassEstimator):
     """
 
     _recurrent: ClassVar[dict[str, Any]] = architecture.LABELS
+    _answers_rows: ClassVar[bool] = True  # which have to be in order of time
 
     ignore_label: Any = parameter(None, may_be.Constraint("a label", lambda v: np.ndim(v) == 0))
 
@@ -130,6 +132,9 @@ class SequenceLabeler(ClassEstimator):
         if not hasattr(y, "__len__"):
             raise TypeError(f"{owner} expected y as the labels of each sequence, got {y!r}")
         ragged = is_ragged(y)
+        for i, sample in enumerate(y if ragged else ()):
+            if has_times(sample):
+                TimesReader(self, regular=False)(sample.index, f"y[{i}]")
         labels = [np.asarray(plain(unmasked(sample))) for sample in plain(y)]
         if len(labels) != len(ends):
             raise ValueError(

@@ -148,7 +148,18 @@ class Smoothed:
             for k, (smoothings, column) in enumerate(zip(self.each, windows.targets, strict=True)):
                 found = [s.forecast(context[..., column], steps) for s in smoothings]
                 y[some, :, k] = np.mean(found, axis=0)
+        short = self.too_short(windows, places)
+        if short.any():
+            y[short] = last_season(windows, places[short], steps, self.season)
         return y
+
+    def too_short(self, windows: Windows, places: Array) -> Array:
+        """Return at which places less than two seasons are known: too few to smooth a season.
+
+        Last seasons stand in for the forecasts there.
+        """
+        seasonal = any(s.season > 1 for smoothings in self.each for s in smoothings)
+        return np.asarray(seasonal & (windows.steps(places) < 2 * self.season))
 
 
 def roll(block: Block, windows: Windows, places: Array, steps: int, ahead: int) -> Array:

@@ -70,7 +70,8 @@ class SeriesEstimator(Parameters, BaseEstimator):
         two-dimensional array as one series (time, features).
     missing : {"mask", "linear", "ffill", "mean"}, optional
         What stands in for missing values and time steps; default: an error that names the first.
-        "mask" also tells by another feature for each feature where values are missing.
+        "mask": the last value before, and another feature for each feature that is 1 where a value
+        is missing, else 0.
 
     Attributes
     ----------
@@ -225,7 +226,12 @@ class SeriesEstimator(Parameters, BaseEstimator):
         values = form.values
         if self.missing is not None:
             means = feature_means(self, values, form.names) if form.has_missing else None
-            values = fill_missing(values, None, self.missing, means)
+            how = "ffill" if self.missing == "mask" else self.missing
+            filled = fill_missing(values, None, how, means)
+            if self.missing == "mask":
+                gaps = [np.isnan(v).astype(v.dtype) for v in values]
+                filled = [np.hstack(pair) for pair in zip(filled, gaps, strict=True)]
+            values = filled
         extra = None
         if exogenous is not None:
             before: Any = None if reset else getattr(self, "_extra_form")  # noqa: B009 - as above

@@ -169,7 +169,20 @@ class TimesReader:
         if self._last is None or not _same(labels, self._last[0]):
             self._last = labels, read_times(self._owner, labels, name, **self._options)
         found: tuple[Times, Array, Array | None] = self._last[1]
+        refuse_unsorted(self._owner, name, found[1])
         return found
+
+
+def refuse_unsorted(owner: Any, name: str, order: Array) -> None:
+    """Raise ValueError where rows that have a target each are not in order of time.
+
+    Targets and answers are in the order of the rows, and arrays of them say no other.
+    """
+    if getattr(owner, "_answers_rows", False) and (np.diff(order) < 0).any():
+        raise ValueError(
+            f"{owner_name(owner)} expected {name} with its rows, which have a target each, in "
+            f"order of time, got them in another; sort_index() or sort_values() sorts them"
+        )
 
 
 def follow_all(times: list[Times], n: int) -> list[Any]:

@@ -349,6 +349,33 @@ def test_missing_values(missing):
     assert mae(model.predict(horizon=5), seasonal(205)[200:]) < 1.5
 
 
+def test_a_masked_end_is_the_last_value_and_not_the_mean_of_all():
+    trend = 100 + np.arange(206.0) + np.random.default_rng(0).normal(0, 0.5, 206)
+    series = trend[:200].copy()
+    series[196:] = np.nan
+    far = {
+        how: mae(Forecaster(horizon=6, missing=how, **FAST).fit(series).predict(), trend[200:])
+        for how in ("mask", "ffill")
+    }
+    assert far["mask"] < 1.2 * far["ffill"] < 12.0  # the mean of all is 100 below
+
+
+def test_contexts_of_less_than_two_seasons_are_not_smoothed():
+    series = seasonal(240)
+    model = Forecaster(horizon=6, **FAST).fit(series[:180])
+    assert model.weights_["smoothing"] > 0.2
+    far = {
+        k: np.mean(
+            [mae(model.predict(series[o - k : o]), series[o : o + 6]) for o in range(180, 230, 5)]
+        )
+        for k in (23, 24)
+    }
+    assert far[23] < 2.0 * far[24]
+    panel = [series[:180], series[:18], series[60:]]
+    model = Forecaster(horizon=6, **FAST).fit(panel)
+    assert all(np.isfinite(f).all() for f in model.predict(panel))
+
+
 def test_warm_fits_keep_the_choice():
     series = seasonal()
     model = Forecaster(horizon=4, warm_start=True, **FAST).fit(series[:150])

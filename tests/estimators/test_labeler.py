@@ -96,3 +96,20 @@ def test_refuses_networks_that_lose_steps():
 
     with pytest.raises(ValueError, match=r"4 outputs from the 6 steps of X\[0\]"):
         SequenceLabeler(network=network, max_iter=1).fit(X, np.arange(24).reshape(4, 6) % 2)
+
+
+def test_rows_that_have_a_label_each_come_in_order_of_time():
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    x = np.random.default_rng(0).normal(size=(6, 8))
+    times = pandas.date_range("2020", periods=8)
+    frames = [pandas.DataFrame({"a": v}, times) for v in x]
+    y = [pandas.Series(v > 0, times) for v in x]
+    model = SequenceLabeler(max_iter=1, random_state=0).fit(frames, y)
+    for wrong in ([*frames[:3], frames[3][::-1]], [f.sample(frac=1.0) for f in frames[:4]]):
+        for call in (model.fit, model.score):
+            with pytest.raises(ValueError, match=r"X\[\d\] with its rows.*in order of time"):
+                call(wrong, y[:4])
+        with pytest.raises(ValueError, match=r"X\[\d\] with its rows"):
+            model.predict(wrong)
+    with pytest.raises(ValueError, match=r"y\[5\] with its rows"):
+        model.fit(frames, [*y[:5], y[5][::-1]])
