@@ -116,8 +116,8 @@ class LinearMean:
 class Smoothed:
     """Exponential smoothing of each target by itself.
 
-    Of positive values the forecast is the mean of two: season, or trend without one, added to the
-    level, or multiplying it. Few origins tell which is better no better than chance.
+    Of positive values the forecast is the mean of two: the season (without one, the trend) is added
+    to the level in one, and multiplies it in the other. A few origins cannot tell which is better.
 
     Parameters
     ----------
@@ -197,7 +197,8 @@ def _upto(known: Array, size: int) -> Array:
 def kinds_of_levels(windows: Windows, season: int) -> tuple[str, ...]:
     """Return what the windows of linear paths are made free of.
 
-    Those of a single series keep their scale: by far the best on some hundred short series.
+    Windows of a single series are not divided by their own deviation, which the shortest ones tell
+    badly (benchmarks/forecast_corpus.py measures what these kinds give together).
     """
     if len(windows.lengths) > 1 or _is_samples(windows):
         return KINDS
