@@ -9,7 +9,7 @@ import re
 
 import numpy as np
 import pytest
-from support import each_engine as each_engine
+from engines import each_engine as each_engine
 
 from rnnfast import (
     LSTM,

@@ -6,8 +6,8 @@ from itertools import islice
 
 import numpy as np
 import pytest
-from support import each_engine as each_engine
-from support import small_model
+from engines import each_engine as each_engine
+from samples import small_model
 
 from rnnfast.generation import Position, Vocabulary, entropy, read, sample, symbol_bits, write
 

@@ -12,8 +12,8 @@ import zipfile
 
 import numpy as np
 import pytest
-from support import each_engine as each_engine
-from support import small_model
+from engines import each_engine as each_engine
+from samples import small_model
 
 import rnnfast
 from rnnfast import (

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import tolerances
 from cases import Case
-from harness import close
-from support import each_engine as each_engine
+from comparisons import close
+from engines import each_engine as each_engine
 
 import rnnfast
 from rnnfast import (

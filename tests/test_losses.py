@@ -7,10 +7,9 @@ from functools import partial
 
 import numpy as np
 import pytest
-from harness import close
+from comparisons import close, same_slope
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import same_slope
 
 from rnnfast.datasets import sine_waves, text_batches
 from rnnfast.losses import (

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from harness import close
-from support import each_engine as each_engine
-from support import small_model
+from comparisons import close
+from engines import each_engine as each_engine
+from samples import small_model
 
 from rnnfast import (
     SGD,

@@ -10,9 +10,9 @@ import pytest
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 
+from engines import each_engine as each_engine
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from support import each_engine as each_engine
 
 from rnnfast import GRU, LSTM, RNN, History, Sequential, plots
 

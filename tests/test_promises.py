@@ -20,7 +20,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cases import CELLS, Case, make
-from harness import run, same_bits
+from comparisons import same_bits
+from run_cases import run
 
 import rnnfast
 from rnnfast import io

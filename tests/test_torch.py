@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 import tolerances
 from cases import Case
-from harness import close
-from support import each_engine  # noqa: F401
+from comparisons import close
+from engines import each_engine  # noqa: F401
 
 import rnnfast
 from rnnfast.core import runtime

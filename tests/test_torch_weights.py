@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("torch", reason="PyTorch is not installed")
 
 import torch
-from support import each_engine as each_engine
+from engines import each_engine as each_engine
 from torch import nn
 
 import rnnfast as rf

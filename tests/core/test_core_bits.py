@@ -11,7 +11,9 @@ from itertools import product
 import numpy as np
 import pytest
 from cases import CELLS, CORRECTNESS, THREADS, Case, make, named
-from harness import fused_sets, run, same_bits
+from comparisons import same_bits
+from engines import fused_sets
+from run_cases import run
 
 both_types = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 

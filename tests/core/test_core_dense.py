@@ -7,7 +7,9 @@ from functools import cache
 import numpy as np
 import pytest
 from cases import DENSE, DENSE_THREADS, named
-from harness import check_dense, close, fused_sets, poisoned, run_dense, same_bits
+from comparisons import check_dense, close, same_bits
+from engines import fused_sets
+from run_cases import poisoned, run_dense
 
 from rnnfast.reference import dense as reference
 

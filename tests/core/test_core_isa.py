@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cases import Case, make
-from harness import check, run, truth
+from comparisons import check
+from run_cases import run, truth
 
 CODE = """
 from rnnfast.core import recurrent, runtime

@@ -9,11 +9,8 @@ import numpy as np
 import pytest
 import tolerances
 from cases import CELLS, CORRECTNESS, THREADS, Case, make, named
-from harness import (
-    check,
-    check_packed_rows,
-    check_projection_is_bounded,
-    close,
+from comparisons import check, check_packed_rows, check_projection_is_bounded, close, same_bits
+from run_cases import (
     copy_of,
     inputs,
     masks_alone,
@@ -21,7 +18,6 @@ from harness import (
     poisoned,
     run,
     run_forward,
-    same_bits,
     truth,
     weight_grads,
 )

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from cases import CELLS, DENSE, Case, make
-from harness import check, check_dense, run, run_dense, truth
+from comparisons import check, check_dense
+from run_cases import run, run_dense, truth
 
 from rnnfast.reference import dense
 from rnnfast.reference import recurrent as reference

@@ -11,7 +11,7 @@ import tarfile
 
 import numpy as np
 import pytest
-from support import damaged
+from samples import damaged
 
 from rnnfast.datasets import music21_chorales, read_chorales, write_midi
 

@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 import pytest
-from support import damaged
+from samples import damaged
 
 from rnnfast.datasets import Drawing, read_quickdraw, sketches, write_quickdraw
 

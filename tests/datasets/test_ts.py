@@ -8,7 +8,7 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
-from support import damaged
+from samples import damaged
 
 from rnnfast.datasets import read_ts
 

@@ -10,8 +10,8 @@ import pytest
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
+from engines import each_engine as each_engine
 from sklearn.exceptions import NotFittedError
-from support import each_engine as each_engine
 
 from rnnfast import SGD, Callback, Conv1d, Last, Linear, OneCycleLR, Sequential, losses
 from rnnfast.estimators import SequenceClassifier, SequenceRegressor

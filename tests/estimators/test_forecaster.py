@@ -9,10 +9,10 @@ import pytest
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
+from engines import each_engine as each_engine
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import r2_score
-from support import each_engine as each_engine
 
 from rnnfast import GRU, SGD, Conv1d, Last, Linear, Sequential, datasets
 from rnnfast.estimators import Forecaster, LinearForecaster, NaiveForecaster

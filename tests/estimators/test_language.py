@@ -13,10 +13,10 @@ import pytest
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
+from engines import each_engine as each_engine
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import cross_val_score
-from support import each_engine as each_engine
 
 from rnnfast import LanguageModel
 from rnnfast.callbacks import Callback

@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
-from support import each_engine as each_engine
+from engines import each_engine as each_engine
 
 from rnnfast.estimators import SequenceRegressor
 

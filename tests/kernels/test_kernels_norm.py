@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import tolerances
 from cases import CELLS, DenseCase
+from comparisons import check_dense
 from contract import cells, pitch, random
 from contract import kernels as kernels
-from harness import check_dense, run_dense
+from run_cases import run_dense
 
 from rnnfast.reference import dense
 from rnnfast.reference import recurrent as reference

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from cases import DENSE
+from comparisons import check_dense
 from contract import kernels as kernels
-from harness import check_dense, run_dense
+from run_cases import run_dense
 
 from rnnfast.reference import dense
 

@@ -8,9 +8,9 @@ import re
 
 import numpy as np
 import pytest
-from harness import close
-from support import each_engine as each_engine
-from support import odd_layouts, same_slope, same_slopes
+from comparisons import close, same_slope, same_slopes
+from engines import each_engine as each_engine
+from samples import odd_layouts
 
 from rnnfast import BahdanauAttention, LuongAttention
 

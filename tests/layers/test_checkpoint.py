@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from support import each_engine as each_engine
+from engines import each_engine as each_engine
 
 from rnnfast import GRU, LSTM, RNN, backend
 

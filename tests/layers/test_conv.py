@@ -8,11 +8,11 @@ import re
 
 import numpy as np
 import pytest
-from harness import close
+from comparisons import close, same_slope, same_slopes
+from engines import each_engine as each_engine
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import each_engine as each_engine
-from support import odd_layouts, same_slope, same_slopes
+from samples import odd_layouts
 
 from rnnfast import GRU, Conv1d, GatedConv1d, Last, Linear, Sequential, WaveNet
 

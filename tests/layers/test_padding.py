@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
-from support import each_engine as each_engine
+from engines import each_engine as each_engine
 
 from rnnfast import (
     GRU,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support import each_engine as each_engine
+from engines import each_engine as each_engine
 
 from rnnfast import (
     GRU,

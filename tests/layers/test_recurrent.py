@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 import tolerances
 from cases import Case
-from harness import close
+from comparisons import close, same_slope, same_slopes
+from engines import each_engine as each_engine
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recurrent_layers import (
+from layer_cases import (
     EVERYTHING,
     B,
     H,
@@ -31,8 +32,7 @@ from recurrent_layers import (
     random_x,
     same,
 )
-from support import each_engine as each_engine
-from support import odd_layouts, same_slope, same_slopes
+from samples import odd_layouts
 
 import rnnfast
 from rnnfast import GRU, LSTM, RNN, backend

@@ -6,7 +6,9 @@ import copy
 
 import numpy as np
 import pytest
-from recurrent_layers import (
+from comparisons import same_slope
+from engines import each_engine as each_engine
+from layer_cases import (
     EVERYTHING,
     B,
     H,
@@ -21,8 +23,6 @@ from recurrent_layers import (
     random_x,
     same,
 )
-from support import each_engine as each_engine
-from support import same_slope
 
 from rnnfast import GRU, LSTM, RNN
 

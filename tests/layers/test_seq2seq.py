@@ -9,8 +9,8 @@ import re
 
 import numpy as np
 import pytest
-from support import each_engine as each_engine
-from support import same_slope, same_slopes
+from comparisons import same_slope, same_slopes
+from engines import each_engine as each_engine
 
 from rnnfast import EncoderDecoder, load, losses, save
 from rnnfast.layers.seq2seq import log_softmax

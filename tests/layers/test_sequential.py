@@ -8,8 +8,9 @@ import re
 
 import numpy as np
 import pytest
-from support import each_engine as each_engine
-from support import same_slope, same_slopes, small_model
+from comparisons import same_slope, same_slopes
+from engines import each_engine as each_engine
+from samples import small_model
 
 from rnnfast import (
     GRU,

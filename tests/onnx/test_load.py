@@ -11,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from engines import each_engine as each_engine
 from onnx_graphs import agree, graph, helper, numpy_helper, onnx, onnxruntime, run_ort
-from support import damaged
-from support import each_engine as each_engine
+from samples import damaged
 
 import rnnfast
 from rnnfast import backend

@@ -7,8 +7,8 @@ from itertools import product
 import numpy as np
 import onnx_graphs
 import pytest
+from engines import each_engine as each_engine
 from onnx_graphs import agree, graph, helper, onnx, run_ort
-from support import each_engine as each_engine
 
 import rnnfast.onnx
 from rnnfast.onnx.recurrent import ACTIVATIONS, RecurrentNode, _Steps

@@ -16,7 +16,7 @@ pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 
 import onnx
 import onnxruntime
-from support import each_engine as each_engine
+from engines import each_engine as each_engine
 
 import rnnfast
 import rnnfast.onnx

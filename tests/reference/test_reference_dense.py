@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tolerances
-from harness import close
+from comparisons import close
 
 from rnnfast.reference import dense
 

@@ -6,18 +6,8 @@ import numpy as np
 import pytest
 import tolerances
 from cases import CELLS, CORRECTNESS, GRADIENTS, THREADS, Case, make, named
-from harness import (
-    check,
-    check_packed_rows,
-    check_projection_is_bounded,
-    close,
-    inputs,
-    masks_alone,
-    name_grads,
-    run,
-    run_forward,
-    truth,
-)
+from comparisons import check, check_packed_rows, check_projection_is_bounded, close
+from run_cases import inputs, masks_alone, name_grads, run, run_forward, truth
 
 from rnnfast.reference import recurrent
 

@@ -1,21 +1,16 @@
-"""Runs a case on the engine or on the reference, and compares results."""
+"""Runs a case on the engine or on the reference and gives every result by name."""
 
 from __future__ import annotations
 
 import copy
-import hashlib
 import zlib
-from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
 import numpy as np
-import pytest
-import tolerances
 from cases import Case, DenseCase, Problem, make
 from numpy.typing import DTypeLike, NDArray
 
-from rnnfast.reference import dense
 from rnnfast.reference import recurrent as reference
 from rnnfast.weights import Masks, Weights
 
@@ -72,64 +67,10 @@ def run(module: Any, p: Problem) -> dict[str, Array]:
     return out
 
 
-def check_packed_rows(module: Any, p: Problem) -> None:
-    """Packed rows must give the bits of padded ones, with samples longest first."""
-    assert p.lengths is not None
-    padded = copy.copy(p)
-    padded.lengths = -np.sort(-p.lengths)
-    active = np.arange(p.case.T)[:, None] < padded.lengths
-    rows = copy.copy(padded)
-    rows.x, rows.dy = p.x[active], p.dy[active]
-    want = run(module, padded)
-    want |= {name: want[name][active] for name in ("y", "dx")}
-    same_bits(run(module, rows), want, "with packed rows")
-
-
-def check_projection_is_bounded(module: Any) -> None:
-    weights = make(Case("lstm", B=1, T=1, I=2, H=3, P=5)).weights
-    with pytest.raises(ValueError, match="not be larger than the 3 units, got 5"):
-        module.pack("lstm", weights, 1, 1, False, (0.0, 0.0))
-
-
 @cache
 def truth(case: Case) -> dict[str, Array]:
     """What the case must give: the reference in float64. Do not write to it."""
     return run(reference, make(case, np.float64))
-
-
-def check(
-    got: Mapping[str, Array], want: Mapping[str, Array], case: Case, dtype: DTypeLike
-) -> None:
-    """Raise AssertionError unless all results are within the table's bounds of the wanted ones."""
-    assert got.keys() == want.keys(), f"results {sorted(got)}, wanted {sorted(want)}"
-    for name, value in got.items():
-        close(name, value, want[name], tolerances.recurrent(case, name, dtype, want[name]), dtype)
-
-
-def close(name: str, got: Any, want: Any, bound: Any, dtype: DTypeLike) -> None:
-    """Raise AssertionError unless ``|got - want| <= bound``, element by element, shapes equal."""
-    assert got.dtype == dtype, f"{name} is {got.dtype}, wanted {np.dtype(dtype)}"
-    assert got.shape == want.shape, f"{name} has shape {got.shape}, wanted {want.shape}"
-    error = np.abs(got.astype(np.float64) - want)
-    wrong = ~(error <= bound)  # NaN is wrong too
-    if wrong.any():
-        index = tuple(int(i) for i in np.argwhere(wrong)[0])
-        limit = np.broadcast_to(bound, got.shape)[index]
-        raise AssertionError(
-            f"{name}: {wrong.sum()} of {got.size} elements off; first at {index}: got "
-            f"{got[index]}, wanted {want[index]}, error {error[index]:.3g}, bound {limit:.3g}"
-        )
-
-
-def same_bits(got: Mapping[str, Array], want: Mapping[str, Array], why: str) -> None:
-    """Raise AssertionError unless all results are equal to the bit."""
-    assert got.keys() == want.keys()
-    different = [name for name in got if digest(got[name]) != digest(want[name])]
-    assert not different, f"{', '.join(different)} changed {why}"
-
-
-def digest(array: Array) -> str:
-    return hashlib.sha256(repr((array.dtype, array.shape)).encode() + array.tobytes()).hexdigest()
 
 
 def copy_of(problem: Problem) -> Problem:
@@ -267,29 +208,3 @@ RUNNERS |= dict(rmsprop=run_optimiser, sum_squares=run_sum_squares)
 def run_dense(module: Any, case: DenseCase, dtype: DTypeLike) -> dict[str, Array]:
     """Run every function of a family on one case; every result by name."""
     return RUNNERS[case.function](module, case, Draw(case, dtype))
-
-
-def check_dense(
-    got: Mapping[str, Array], want: Mapping[str, Array], case: DenseCase, dtype: DTypeLike
-) -> None:
-    """Raise AssertionError unless all results are within the table's bounds of the wanted ones."""
-    assert got.keys() == want.keys()
-    draw = Draw(case, np.float64, absolute=True)
-    absolute = RUNNERS[case.function](dense, case, draw)
-    for name, value in got.items():
-        bound = tolerances.dense(case, name, dtype, want, absolute)
-        close(name, value, want[name], bound, value.dtype if name == "sum_squares" else dtype)
-
-
-def fused_sets(runtime):
-    """The instruction sets here that must agree to the bit, two or more.
-
-    They add element by element in one order with fused multiply-adds; the baseline of x86 has none
-    and rounds twice.
-    """
-    sets = [name for name in runtime.instruction_sets() if name != "baseline"]
-    if len(sets) < 2:
-        pytest.skip(
-            f"this machine has {runtime.instruction_sets()}, no two with fused multiply-adds"
-        )
-    return sets

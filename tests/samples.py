@@ -1,63 +1,13 @@
-"""For the tests of everything above the engine: both backends, finite differences, odd arrays."""
+"""What tests feed in: arrays in odd layouts, a small model, damaged files."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import pytest
-import tolerances
-from conftest import RUNTIME, WHY_NOT
-from harness import close
 
 import rnnfast
-from rnnfast import backend
-
-ENGINES = [
-    pytest.param("core", marks=pytest.mark.skipif(RUNTIME is None, reason=WHY_NOT)),
-    "reference",
-]
-
-
-@pytest.fixture(params=ENGINES, autouse=True, scope="module")
-def each_engine(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Run every test of the module that imports this on both backends."""
-    with backend.use(request.param):
-        yield request.param
-
-
-def slopes(function: Callable[[], float], array: Any) -> Any:
-    """Central differences of a function by each element of an array that it reads."""
-    slope = np.empty_like(array)
-    for i in np.ndindex(array.shape):
-        kept = array[i]
-        array[i] = kept + tolerances.FINITE_STEP
-        up = function()
-        array[i] = kept - tolerances.FINITE_STEP
-        down = function()
-        array[i] = kept
-        slope[i] = (up - down) / (2 * tolerances.FINITE_STEP)
-    return slope
-
-
-def same_slope(name: str, got: Any, function: Callable[[], float], array: Any) -> None:
-    want = slopes(function, array)
-    bound = tolerances.FINITE_BOUND * max(1.0, np.abs(want).max(initial=0.0))
-    close(name, got, want, bound, np.float64)
-
-
-def same_slopes(layer: Any, loss: Callable[[], float]) -> None:
-    """Compare ``layer.grads`` with finite differences of `loss`, which calls the layer."""
-    for name in layer.params:
-        array = layer.params[name].copy()
-
-        def perturbed(name: str = name, array: Any = array) -> float:
-            layer.params[name] = array
-            return loss()
-
-        same_slope(name, layer.grads[name], perturbed, array)
-        layer.params[name] = array
 
 
 def odd_layouts(array: Any) -> dict[str, Any]:
