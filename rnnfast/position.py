@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,20 +10,12 @@ import numpy as np
 from .callbacks import Callback, History
 from .layers.base import Layer
 from .layers.dropout import MaskSource
-from .layers.sequential import with_parts
 from .optim import Optimizer, _keys
 
 
 def mask_sources(model: Layer) -> list[MaskSource]:
     """Return the sources of a model's random masks, each once."""
-    sources = (
-        source
-        for layer in with_parts(model)
-        for name, value in vars(layer).items()
-        if name not in ("parts", "layers")  # which with_parts walks through
-        for source in _sources(value)
-    )
-    return list(dict.fromkeys(sources))
+    return list(dict.fromkeys(model._mask_sources()))
 
 
 class Position:
@@ -82,15 +74,3 @@ class Position:
         self.history.update(state["history"])
         self.history.batch_losses.extend(state["batch_losses"].tolist())
         self.epochs, self.stopped = state["epochs"], state["stopped"]
-
-
-def _sources(value: Any) -> Iterator[MaskSource]:
-    # the random sources in an attribute, which may be a collection of them
-    if isinstance(value, MaskSource):
-        yield value
-    elif isinstance(value, dict):
-        for one in value.values():
-            yield from _sources(one)
-    elif isinstance(value, (list, tuple)):
-        for one in value:
-            yield from _sources(one)

@@ -12,15 +12,18 @@ import pytest
 from engines import each_engine as each_engine
 
 from rnnfast import (
+    GRU,
     LSTM,
     SGD,
     Adam,
     AdamW,
+    Add,
     Callback,
     Checkpoint,
     CSVLog,
     Dropout,
     EarlyStopping,
+    EncoderDecoder,
     Last,
     Linear,
     Nadam,
@@ -33,6 +36,7 @@ from rnnfast import (
     save,
 )
 from rnnfast.io import load_state
+from rnnfast.layers.base import Layer
 from rnnfast.layers.dropout import MaskSource
 from rnnfast.position import mask_sources
 
@@ -194,6 +198,68 @@ def test_resuming_equals_a_training_in_one_go(path, cls, options, shuffle):
     assert again[0]["loss"] == want[0]["loss"][: len(again[0]["loss"])]
 
 
+def recurrent(kind, seed, **options):
+    return kind(2, 3, 2, seed=seed, dtype=np.float64, dropout=0.4, recurrent_dropout=0.2, **options)
+
+
+def within_sequential(seed):
+    both = recurrent(GRU, seed, bidirectional=True, zoneout=0.3)
+    inner = Sequential(both, Sequential(Dropout(0.3, seed=seed)))
+    return Sequential(inner, Last(), Linear(6, 1, seed=seed, dtype=np.float64))
+
+
+def within_add(seed):
+    paths = [
+        Sequential(recurrent(LSTM, seed, zoneout=(0.2, 0.3)), Last()),
+        Sequential(Last(), Dropout(0.3, seed=seed), Linear(2, 3, seed=seed, dtype=np.float64)),
+    ]
+    return Sequential(Add(*paths), Linear(3, 1, seed=seed, dtype=np.float64))
+
+
+def within_encoder_decoder(seed):
+    options = dict(attention="dot", source="symbols", bidirectional=True, dropout=0.4)
+    return EncoderDecoder(5, 4, 3, 4, 2, dtype=np.float64, seed=seed, **options)
+
+
+@pytest.mark.parametrize("make", [within_sequential, within_add, within_encoder_decoder])
+def test_resuming_finds_random_layers_within_others(make, path):
+    rng = np.random.default_rng(0)
+    data, loss = (rng.standard_normal((4, 20, 2)), rng.standard_normal((20, 1))), None
+    if make is within_encoder_decoder:
+        source, target = rng.integers(0, 5, (6, 20)), rng.integers(0, 4, (3, 20))
+        data, loss = [((source, target), target)], losses.softmax_cross_entropy
+
+    def go(model, epochs, **more):
+        options = dict(loss=loss or losses.squared_error, batch_size=7, epochs=epochs, seed=3)
+        history = fit(model, data, optimizer=SGD(model), **options, **more)
+        return model.state_dict(), history.batch_losses
+
+    first = make(None)
+    kept = [Checkpoint(path)]
+    go(copy.deepcopy(first), 2, callbacks=kept)
+    got = go(make(None), 4, resume=path, callbacks=kept)
+    np.testing.assert_equal(got, go(first, 4))
+
+
+def reachable(value):
+    """The sources of random masks in a layer, wherever it keeps them."""
+    if isinstance(value, MaskSource):
+        return {value}
+    if isinstance(value, Layer):
+        value = vars(value)
+    if isinstance(value, dict):
+        value = list(value.values())
+    return set().union(*map(reachable, value)) if isinstance(value, (list, tuple)) else set()
+
+
+@pytest.mark.parametrize("make", [network, within_sequential, within_add, within_encoder_decoder])
+def test_every_random_source_is_declared_once(make):
+    model = make(1)
+    sources = mask_sources(model)
+    assert len(sources) == len(set(sources)) > 1
+    assert set(sources) == reachable(model)
+
+
 def test_a_stopped_training_stays_stopped(path):
     model, feed = linear(), Feed(3, 1, 2, 2)
     options = dict(optimizer=SGD(model, lr=0.1))
@@ -282,16 +348,3 @@ def test_refuses():
     ]:
         with pytest.raises(error, match=re.escape(message)):
             call()
-
-
-def test_random_sources_in_collections_are_found():
-    class Several(Dropout):
-        def __init__(self):
-            super().__init__(0.5, seed=1)
-            self.more = [MaskSource(2, 0.5), {"a": MaskSource(3, 0.5)}, (self._source,)]
-
-    layer = Several()
-    more, named, _ = layer.more
-    other = Dropout(0.5, seed=2)
-    found = mask_sources(Sequential(layer, Sequential(other)))
-    assert found == [layer._source, more, named["a"], other._source]

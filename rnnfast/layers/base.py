@@ -16,6 +16,7 @@ from .parameters import Parameters
 
 if TYPE_CHECKING:
     from ..arrays import Array
+    from .dropout import MaskSource
 
 # True while rnnfast.io builds a model whose arrays it is about to hand in
 blank: ContextVar[bool] = ContextVar("rnnfast_blank", default=False)
@@ -187,6 +188,10 @@ class Layer:
         for name, param in self.params._arrays.items():
             own = param if param.flags.writeable else self.params.writable(name)
             yield name, own, grads[name], self.params.bump
+
+    def _mask_sources(self) -> Iterator[MaskSource]:
+        # what the layer draws random masks from; a resumed training sets their positions
+        return iter(())
 
     # ---- state dict, configuration, copies
 

@@ -10,6 +10,7 @@ from .parameters import Parameters
 
 if TYPE_CHECKING:
     from ..arrays import Array
+    from .dropout import MaskSource
 
 
 class JoinedParameters(Mapping[str, "Array"]):
@@ -92,6 +93,10 @@ class Composite(Layer):
         for part, layer in self.parts.items():
             for name, param, grad, bump in layer._trainable():
                 yield f"{part}.{name}", param, grad, bump
+
+    def _mask_sources(self) -> Iterator[MaskSource]:
+        for layer in self.parts.values():
+            yield from layer._mask_sources()
 
     def _check_backward(self, tape: Any, dstate: Any) -> None:
         for part, part_tape in self._open(tape)[0].tapes.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -130,6 +130,9 @@ class Dropout(Layer):
         self.seed = check_seed("Dropout", seed)
         self._source = MaskSource(self.seed, self.p)
         self._create({})
+
+    def _mask_sources(self) -> Iterator[MaskSource]:
+        yield self._source
 
     def __call__(self, x: Array) -> Array:
         """Return x itself."""

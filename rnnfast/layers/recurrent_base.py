@@ -6,7 +6,7 @@ import inspect
 import math
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -158,6 +158,10 @@ class Recurrent(Layer):
                 )
             )
         return entries
+
+    def _mask_sources(self) -> Iterator[MaskSource]:
+        yield self._calls
+        yield from filter(None, self._sources)
 
     def _weights(self, arrays: Mapping[str, Array]) -> list[Weights]:
         # parameters or gradients as the engine takes them
