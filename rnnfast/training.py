@@ -15,7 +15,7 @@ from .callbacks import Callback, History
 from .checks import check_flag, check_seed, check_size, is_number
 from .io import load_state
 from .layers.base import Layer
-from .optim import Optimizer, _number
+from .optim import Optimizer
 from .position import Position
 from .progress import Displays
 from .schedules import Schedule
@@ -142,51 +142,27 @@ def fit(
     """
     batch_size, carry_state = _check("fit", model, loss, batch_size, carry_state, metrics)
     epochs = check_size("fit", "epochs", epochs, 0)
-    _check_optimizer(optimizer, model)
-    if not isinstance(callbacks, Sequence) or not all(isinstance(c, Callback) for c in callbacks):
-        raise TypeError(f"fit expected callbacks as a sequence of Callback, got {callbacks!r}")
-    if on_nonfinite not in ("continue", "stop"):
-        raise ValueError(f"fit expected on_nonfinite 'continue' or 'stop', got {on_nonfinite!r}")
+    _check_learning(model, optimizer, callbacks, on_nonfinite)
     seed = check_seed("fit", seed)
     rng = np.random.default_rng(seed) if check_flag("fit", "shuffle", shuffle) else None
     display = Displays(progress, unit, epochs)
     batches = make_batches(
         "fit", "data", model, data, batch_size, lengths, sample_weight, carry_state, rng
     )
-    _check_options(batches, bucket, drop_last)
     held_out = _held_out(
         model, batches, validation, validation_split, batch_size, carry_state, epochs
     )
     _arrange(batches, bucket, drop_last)
     run = Run(model, loss, metrics, carry_state)
-    updates = Updates(
-        run,
-        optimizer,
-        None if clip_norm is None else _number("fit", "clip_norm", clip_norm, finite=False),
-        None if clip_value is None else _number("fit", "clip_value", clip_value, finite=False),
-        on_nonfinite == "stop",
-    )
-
+    updates = Updates(run, optimizer, clip_norm, clip_value, on_nonfinite == "stop")
     position = Position(model, optimizer, callbacks, rng)
-    history = position.history
     saved = None if resume is None else load_state(resume)
     for callback in callbacks:
         callback.on_train_begin(model, optimizer)
     if saved is not None:
         position.load_state_dict(saved)
-    warned = False
-    try:
-        while position.epochs < epochs and not position.stopped:
-            warned = warned or _warn_of_no_rate(optimizer, callbacks)
-            _epoch(position, updates, batches, held_out, display)
-    except NotFiniteError as reason:
-        history.stopped_by = str(reason)
-        updates.go_back()
-    finally:
-        display.close()
-        for callback in callbacks:
-            callback.on_train_end(history)
-    return history
+    _train(position, updates, batches, held_out, display, epochs)
+    return position.history
 
 
 def evaluate(
@@ -242,25 +218,26 @@ def _check(
     )
 
 
-def _check_optimizer(optimizer: Any, model: Layer) -> None:
+def _check_learning(model: Layer, optimizer: Any, callbacks: Any, on_nonfinite: Any) -> None:
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"fit expected optimizer as an Optimizer of the model, got {optimizer!r}")
     if optimizer.model is not model:
         raise ValueError(
             "fit expected optimizer as an optimizer of the model to be trained, got another's"
         )
+    if not isinstance(callbacks, Sequence) or not all(isinstance(c, Callback) for c in callbacks):
+        raise TypeError(f"fit expected callbacks as a sequence of Callback, got {callbacks!r}")
+    if on_nonfinite not in ("continue", "stop"):
+        raise ValueError(f"fit expected on_nonfinite 'continue' or 'stop', got {on_nonfinite!r}")
 
 
-def _check_options(batches: Any, bucket: Any, drop_last: Any) -> None:
+def _arrange(batches: Any, bucket: Any, drop_last: Any) -> None:
+    # after the samples for validation have been taken away
     arrays = isinstance(batches, ArrayBatches)
     if check_flag("fit", "bucket", bucket) and not (arrays and batches.data.lengths is not None):
         raise ValueError("fit expected data as arrays and their lengths with bucket")
     if check_flag("fit", "drop_last", drop_last) and not arrays:
         raise ValueError("fit expected data as arrays with drop_last")
-
-
-def _arrange(batches: Any, bucket: bool, drop_last: bool) -> None:
-    # after the samples for validation have been taken away
     if bucket:
         batches.bucket = True
     if drop_last:
@@ -313,20 +290,38 @@ def _warn_of_no_rate(optimizer: Optimizer, callbacks: Sequence[Callback]) -> boo
         f"fit goes on with a learning rate of 0{what}: no parameter changes; set the optimizer's "
         "lr, or give a schedule that goes on for more epochs or ends above 0",
         UserWarning,
-        stacklevel=3,
+        stacklevel=4,
     )
     return True
 
 
-# ---- an epoch ----------------------------------------------------------------------------------
+# ---- epochs ------------------------------------------------------------------------------------
 
 
-def _epoch(
+def _train(
     position: Position,
     updates: Updates,
     batches: Any,
     held_out: Any,
     display: Displays,
+    epochs: int,
+) -> None:
+    warned = False
+    try:
+        while position.epochs < epochs and not position.stopped:
+            warned = warned or _warn_of_no_rate(position.optimizer, position.callbacks)
+            _epoch(position, updates, batches, held_out, display)
+    except NotFiniteError as reason:
+        position.history.stopped_by = str(reason)
+        updates.go_back()
+    finally:
+        display.close()
+        for callback in position.callbacks:
+            callback.on_train_end(position.history)
+
+
+def _epoch(
+    position: Position, updates: Updates, batches: Any, held_out: Any, display: Displays
 ) -> None:
     epoch, history, callbacks = position.epochs, position.history, position.callbacks
     started = time.perf_counter()

@@ -11,7 +11,7 @@ import numpy as np
 from .batching import Batch, each_batch, gives_time
 from .layers.base import Layer
 from .layers.sequential import lengths_behind, without_padding
-from .optim import Optimizer, clip_grad_norm, clip_grad_value
+from .optim import Optimizer, _number, clip_grad_norm, clip_grad_value
 from .weighting import total_weight
 
 if TYPE_CHECKING:
@@ -123,7 +123,10 @@ class Updates:
         careful: bool,
     ) -> None:
         self.run, self.optimizer, self.careful = run, optimizer, careful
-        self.clip_norm, self.clip_value = clip_norm, clip_value
+        self.clip_norm, self.clip_value = (
+            None if limit is None else _number("fit", name, limit, finite=False)
+            for name, limit in (("clip_norm", clip_norm), ("clip_value", clip_value))
+        )
         self._before: Any = None  # model and optimiser as the epoch began
 
     def begin(self) -> None:
