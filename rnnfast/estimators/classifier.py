@@ -88,7 +88,8 @@ class ClassEstimator(SequenceEstimator):
         -------
         self
         """
-        if isinstance(self.class_weight, str):  # as in scikit-learn
+        self._check_parameters()
+        if self.class_weight == "balanced":  # as in scikit-learn
             raise ValueError(
                 f"{type(self).__name__} expected class_weight as a dict in partial_fit, which does "
                 f"not see all samples, got {self.class_weight!r}"
