@@ -70,9 +70,12 @@ clean:
 	rm -f rnnfast/core/*.so rnnfast/core/*.c
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-# One stamp for each set of extras. build/ keeps what is compiled, but not modules since removed.
+# build/ keeps what is compiled, but not modules since removed.
+BUILT := build/lib*/rnnfast/*.py build/lib*/rnnfast/*/*.py build/lib*/rnnfast/*/*/*.py
+
+# One stamp for each set of extras.
 $(VENV)/.with-%: $(SOURCES) | $(BIN)/python
-	rm -rf build/lib*/rnnfast/*.py build/lib*/rnnfast/*/*.py
+	rm -rf $(BUILT)
 	$(PIP) install --quiet '.[$*]'
 	$(BIN)/rnnfast info
 	touch $@
@@ -96,7 +99,7 @@ $(VENV)/.bridges: $(VENV)/.torch
 	touch $@
 
 $(PEERS)/.peers: $(SOURCES) Makefile | $(PEERS)/bin/python
-	rm -rf build/lib*/rnnfast/*.py build/lib*/rnnfast/*/*.py
+	rm -rf $(BUILT)
 	$(PEERS)/bin/python -m pip --disable-pip-version-check install --quiet '.[plot,sklearn]' \
 		torch==$(TORCH_VERSION) onnx onnxruntime openvino jax tensorflow keras sktime
 	touch $@
