@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..checks import check_dtype
+from .library import onnx_library
 from .operators import DTYPES, NEWEST, OLDEST, OPERATORS, Product, find
 from .recurrent import KINDS, RecurrentNode
-from .save import _onnx
 
 if TYPE_CHECKING:
     from ..arrays import Array
@@ -52,7 +52,7 @@ def load(path: str | os.PathLike[str]) -> Model:
     ImportError
         Where the onnx library is missing.
     """
-    library = _onnx()
+    library = onnx_library()
     path = os.fspath(path)
     with open(path, "rb"):  # its errors are plainer than the library's
         pass
