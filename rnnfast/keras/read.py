@@ -1,8 +1,4 @@
-"""Keras models as networks of this package, and back.
-
-``pip install rnnfast[keras]`` and a backend of Keras; nothing of it is imported before one of the
-functions is called. docs/switching.md says what carries over and what differs.
-"""
+"""Networks of Keras models: a function for each type of layer of Keras."""
 
 from __future__ import annotations
 
@@ -12,11 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .checks import check_flag
-from .layers import (
-    GRU,
-    LSTM,
-    RNN,
+from ..checks import check_flag
+from ..layers import (
     BatchNorm1d,
     Conv1d,
     Dropout,
@@ -28,29 +21,15 @@ from .layers import (
     ReLU,
     RepeatVector,
     Sequential,
-    Sigmoid,
     Softmax,
-    Tanh,
 )
-from .layers.base import Layer
-from .layers.recurrent_base import Recurrent
+from ..layers.base import Layer
+from ..layers.recurrent_base import Recurrent
+from .shared import ACTIVATIONS, CELLS, by_gates, keras_library
 
 if TYPE_CHECKING:
-    from .arrays import Array
-
-    KerasLayer = Any
-
-__all__ = ["from_keras", "mask_lengths", "to_keras"]
-
-ACTIVATIONS: dict[str, type[Layer]] = {
-    "relu": ReLU,
-    "sigmoid": Sigmoid,
-    "softmax": Softmax,
-    "tanh": Tanh,
-}
-CELLS: dict[str, type[Recurrent]] = {"SimpleRNN": RNN, "LSTM": LSTM, "GRU": GRU}
-# Keras's gate at each place of our order (i, f, g, o and r, z, n), and ours at each place of its
-GATES = {"SimpleRNN": (0,), "LSTM": (0, 1, 2, 3), "GRU": (1, 0, 2)}
+    from ..arrays import Array
+    from .shared import KerasLayer
 
 
 def from_keras(model: Any, *, masks_as_lengths: bool = False) -> Sequential:
@@ -95,7 +74,7 @@ def from_keras(model: Any, *, masks_as_lengths: bool = False) -> Sequential:
     constraints, seeds and ``trainable`` do not.
     """
     check_flag("from_keras", "masks_as_lengths", masks_as_lengths)
-    keras = _keras()
+    keras = keras_library()
     if isinstance(model, (str, os.PathLike)):
         with open(model, "rb"):  # its errors are plainer than Keras's
             pass
@@ -136,58 +115,6 @@ def from_keras(model: Any, *, masks_as_lengths: bool = False) -> Sequential:
     return Sequential(*parts)
 
 
-def to_keras(model: Layer) -> Any:
-    """Return a Keras model with the layers, the weights and the predictions of a network.
-
-    Parameters
-    ----------
-    model : Layer
-        `Sequential` (nested ones too), or one of the layers that `from_keras` makes.
-
-    Returns
-    -------
-    keras.Sequential
-        Built, not compiled; it takes (B, T, F), ids (B, T), or (B, F) where no layer needs time.
-        Each layer of a recurrent network is one of Keras.
-
-    Raises
-    ------
-    ValueError
-        For a layer or an option of a layer that has no equal in Keras, named in the message.
-    TypeError
-        For a model that is not a layer.
-    ImportError
-        As for `from_keras`.
-
-    Notes
-    -----
-    What acts in training alone may differ: `BatchNorm1d` and `Conv1d` next to padding, the row of
-    ``padding_idx``, which learns there, and ``checkpoint``, which has no effect.
-    """
-    keras = _keras()
-    if not isinstance(model, Layer):
-        raise TypeError(f"to_keras expected model as a layer, got {type(model).__name__}")
-    layers = list(_unchained(model))
-    floats = (model.dtype or np.dtype(np.float32)).name
-    converted: list[tuple[KerasLayer, list[Array]]] = []
-    for before, layer, behind in zip([None, *layers], layers, [*layers[1:], None], strict=False):
-        if isinstance(layer, Last):
-            _check_last(layer, before)
-        elif type(layer) in CELLS.values():
-            converted += _to_recurrent(keras, layer, not isinstance(behind, Last))
-        elif type(layer) in _TO:
-            name, options, weights = _TO[type(layer)](layer)
-            options["dtype"] = floats
-            converted.append((getattr(keras.layers, name)(**options), weights))
-        else:
-            raise ValueError(f"to_keras: {type(layer).__name__} has no equal in Keras")
-    result = keras.Sequential([_input(keras, model, layers), *(layer for layer, _ in converted)])
-    for layer, weights in converted:
-        if weights:
-            layer.set_weights(weights)
-    return result
-
-
 def mask_lengths(x: Any, mask_value: float = 0) -> Array:
     """Return the lengths that stand for Keras's mask of right-padded sequences.
 
@@ -225,21 +152,6 @@ def mask_lengths(x: Any, mask_value: float = 0) -> Array:
             "padding='post'"
         )
     return lengths
-
-
-def _keras() -> Any:
-    try:
-        import keras
-    except ImportError as error:
-        raise ImportError(
-            "rnnfast.keras needs the Keras library and a backend for it: pip install "
-            "rnnfast[keras], and torch, jax or tensorflow, named by KERAS_BACKEND "
-            f"({error})"
-        ) from error
-    return keras
-
-
-# ---- from Keras --------------------------------------------------------------------------------
 
 
 def _flat(keras: Any, model: Any) -> Iterator[KerasLayer]:
@@ -333,12 +245,6 @@ def _last_axis(layer: KerasLayer) -> None:
         raise _refusal(layer, "axis", layer.axis, "-1, the last one")
 
 
-def _by_gates(kind: str, array: Array) -> Array:
-    # gates of the last axis from Keras's order to ours, or back
-    gates = np.split(array, len(GATES[kind]), axis=-1)
-    return np.concatenate([gates[g] for g in GATES[kind]], axis=-1)
-
-
 def _recurrent_options(keras: Any, layer: KerasLayer) -> dict[str, Any]:
     kind = type(layer).__name__
     _require(layer, stateful=False)
@@ -392,9 +298,9 @@ def _recurrent_parts(keras: Any, directions: list[KerasLayer]) -> list[Layer]:
         cell = direction.cell
         kernels = {"ih": cell.kernel, "hh": cell.recurrent_kernel}
         for name, kernel in kernels.items():
-            state[f"weight_{name}_l0{suffix}"] = _by_gates(kind, _array(keras, kernel)).T
+            state[f"weight_{name}_l0{suffix}"] = by_gates(kind, _array(keras, kernel)).T
         if ahead.use_bias:
-            bias = _by_gates(kind, _array(keras, cell.bias))
+            bias = by_gates(kind, _array(keras, cell.bias))
             pair = bias if bias.ndim == 2 else (bias, np.zeros_like(bias))
             state[f"bias_ih_l0{suffix}"], state[f"bias_hh_l0{suffix}"] = pair
     cell_type: Any = CELLS[kind]
@@ -534,146 +440,4 @@ _FROM: dict[str, Callable[[Any, KerasLayer], list[Layer]]] = {
     "GlobalMaxPooling1D": _pool("max"),
     "RepeatVector": lambda keras, layer: [RepeatVector(layer.n, batch_first=True)],
     "Masking": lambda keras, layer: [],  # the lengths given do its work
-}
-
-
-# ---- to Keras ----------------------------------------------------------------------------------
-
-
-def _unchained(layer: Layer) -> Iterator[Layer]:
-    if isinstance(layer, Sequential):
-        for part in layer.layers:
-            yield from _unchained(part)
-    else:
-        yield layer
-
-
-def _input(keras: Any, model: Layer, layers: list[Layer]) -> Any:
-    if isinstance(layers[0], Embedding):
-        return keras.Input((None,), dtype="int32")
-    kinds = Recurrent, Conv1d, Pool, RepeatVector  # those that need, or make, a time axis
-    first = next((layer for layer in layers if isinstance(layer, kinds)), None)
-    in_time = first is not None and not isinstance(first, RepeatVector)
-    floats = (model.dtype or np.dtype(np.float32)).name
-    return keras.Input((None, model.in_size) if in_time else (model.in_size,), dtype=floats)
-
-
-def _check_last(layer: Last, before: Layer | None) -> None:
-    wanted = isinstance(before, Recurrent) and before.bidirectional == layer.bidirectional
-    if not wanted:
-        raise ValueError(
-            f"to_keras: {layer!r} behind {before!r} has no equal in Keras; supported: directly "
-            "behind a recurrent layer, with bidirectional as there"
-        )
-
-
-def _no_equal(layer: Layer, option: str) -> ValueError:
-    return ValueError(
-        f"to_keras: {layer!r} has {option}={getattr(layer, option)!r}, which has no equal in Keras"
-    )
-
-
-def _to_recurrent(keras: Any, layer: Any, sequences: bool) -> list[tuple[KerasLayer, list[Array]]]:
-    for option in ("proj_size", "layer_norm"):
-        if getattr(layer, option):
-            raise _no_equal(layer, option)
-    if np.any(layer.zoneout):
-        raise _no_equal(layer, "zoneout")
-    kind = next(kind for kind, cell in CELLS.items() if type(layer) is cell)
-    options = {
-        "units": layer.hidden_size,
-        "use_bias": layer.bias,
-        "recurrent_dropout": layer.recurrent_dropout,
-        "dtype": layer.dtype.name,
-    }
-    if isinstance(layer, RNN):
-        options["activation"] = layer.nonlinearity
-    if isinstance(layer, GRU):
-        options["reset_after"] = layer.reset_after
-    converted: list[tuple[KerasLayer, list[Array]]] = []
-    for i in range(layer.num_layers):
-        if i and layer.dropout:
-            converted.append((keras.layers.Dropout(layer.dropout, dtype=layer.dtype.name), []))
-        options["return_sequences"] = sequences or i < layer.num_layers - 1
-        made = getattr(keras.layers, kind)(**options)
-        weights = _recurrent_weights(kind, layer, f"_l{i}")
-        if layer.bidirectional:
-            made = keras.layers.Bidirectional(made, dtype=layer.dtype.name)
-            weights += _recurrent_weights(kind, layer, f"_l{i}_reverse")
-        converted.append((made, weights))
-    return converted
-
-
-def _recurrent_weights(kind: str, layer: Recurrent, suffix: str) -> list[Array]:
-    names = ["weight_ih", "weight_hh", *(("bias_ih", "bias_hh") if layer.bias else ())]
-    ih, hh, *biases = (_by_gates(kind, layer.params[f"{name}{suffix}"].T) for name in names)
-    if not biases:
-        return [ih, hh]
-    two = isinstance(layer, GRU) and layer.reset_after
-    return [ih, hh, np.stack(biases) if two else biases[0] + biases[1]]
-
-
-def _to_conv(layer: Any) -> tuple[str, dict[str, Any], list[Array]]:
-    if layer.padding not in ("valid", "same", "causal", 0):
-        raise _no_equal(layer, "padding")
-    options = {
-        "filters": layer.out_channels,
-        "kernel_size": layer.kernel_size,
-        "strides": layer.stride,
-        "padding": layer.padding or "valid",
-        "dilation_rate": layer.dilation,
-        "use_bias": layer.bias,
-    }
-    return "Conv1D", options, [array.T for array in layer.params.values()]
-
-
-def _to_batch_norm(layer: Any) -> tuple[str, dict[str, Any], list[Array]]:
-    options = {
-        "momentum": 1 - layer.momentum,
-        "epsilon": layer.eps,
-        "center": layer.affine,
-        "scale": layer.affine,
-    }
-    running = [layer.buffers["running_mean"], layer.buffers["running_var"]]
-    return "BatchNormalization", options, [*layer.params.values(), *running]
-
-
-def _to_repeat_vector(layer: Any) -> tuple[str, dict[str, Any], list[Array]]:
-    if layer.n is None:
-        raise _no_equal(layer, "n")
-    return "RepeatVector", {"n": layer.n}, []
-
-
-def _to_activation(layer: Any) -> tuple[str, dict[str, Any], list[Array]]:
-    name = next(name for name, kind in ACTIVATIONS.items() if type(layer) is kind)
-    return "Activation", {"activation": name}, []
-
-
-# name of the Keras layer, its arguments and weights
-_TO: dict[type[Layer], Callable[[Any], tuple[str, dict[str, Any], list[Array]]]] = {
-    Embedding: lambda layer: (
-        "Embedding",
-        {"input_dim": layer.num_embeddings, "output_dim": layer.embedding_dim},
-        [layer.params["weight"]],
-    ),
-    Linear: lambda layer: (
-        "Dense",
-        {"units": layer.out_features, "use_bias": layer.bias},
-        [array.T for array in layer.params.values()],
-    ),
-    Conv1d: _to_conv,
-    LayerNorm: lambda layer: (
-        "LayerNormalization",
-        {"epsilon": layer.eps},
-        list(layer.params.values()),
-    ),
-    BatchNorm1d: _to_batch_norm,
-    Dropout: lambda layer: ("Dropout", {"rate": layer.p}, []),
-    Pool: lambda layer: (
-        {"mean": "GlobalAveragePooling1D", "max": "GlobalMaxPooling1D"}[layer.kind],
-        {},
-        [],
-    ),
-    RepeatVector: _to_repeat_vector,
-    **dict.fromkeys(ACTIVATIONS.values(), _to_activation),
 }

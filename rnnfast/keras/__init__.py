@@ -1,0 +1,10 @@
+"""Keras models as networks of this package, and back.
+
+``pip install rnnfast[keras]`` and a backend of Keras; nothing of it is imported before one of the
+functions is called. docs/switching.md says what carries over and what differs.
+"""
+
+from .read import from_keras, mask_lengths
+from .write import to_keras
+
+__all__ = ["from_keras", "mask_lengths", "to_keras"]
