@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import quiet
-from .recurrent import sigmoid
+from .cells import sigmoid
 
 __all__ = [
     "activate",

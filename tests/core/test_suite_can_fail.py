@@ -10,7 +10,7 @@ from cases import CELLS, DENSE, Case, make
 from comparisons import check, check_dense
 from run_cases import run, run_dense, truth
 
-from rnnfast.reference import dense
+from rnnfast.reference import cells, dense, direction
 from rnnfast.reference import recurrent as reference
 
 SIZES = dict(B=5, T=6, I=7, H=18, L=2, D=2, lengths="ragged")
@@ -85,7 +85,7 @@ def test_a_defective_cell_is_caught(engine, monkeypatch, cell, defect, dtype):
     case = Case(cell, **SIZES)
     got = run(engine, make(case, dtype))
     check(got, truth(case), case, dtype)
-    monkeypatch.setitem(reference.CELLS, cell, defect(reference.CELLS[cell]))
+    monkeypatch.setitem(cells.CELLS, cell, defect(cells.CELLS[cell]))
     with pytest.raises(AssertionError, match="elements off"):
         check(got, run(reference, make(case)), case, dtype)
 
@@ -104,25 +104,25 @@ def test_a_defective_driver_is_caught(engine, monkeypatch, cell, name, defect):
     case = Case(cell, **SIZES)
     got = run(engine, make(case, np.float32))
     check(got, truth(case), case, np.float32)
-    monkeypatch.setattr(reference, name, defect)
+    monkeypatch.setattr(direction, name, defect)
     with pytest.raises(AssertionError, match="elements off"):
         check(got, run(reference, make(case)), case, np.float32)
 
 
-# Each takes the functions of the reference that options rest on and returns a defective one.
+# Each returns a module of the reference, and defective functions for it that an option rests on.
 
 
 def forget_the_share_of_the_statistics():
     def norm_backward(cell, w_ln, dslots, saved):
         normal, rstd = saved
         dsums = (dslots * w_ln).reshape(normal.shape) * rstd
-        return reference.from_slots(cell, dsums.reshape(dslots.shape))
+        return direction.from_slots(cell, dsums.reshape(dslots.shape))
 
-    return dict(norm_backward=norm_backward)
+    return direction, dict(norm_backward=norm_backward)
 
 
 def norm_less():
-    return dict(NORM_EPS=1e-3)
+    return direction, dict(NORM_EPS=1e-3)
 
 
 def change_factors(change):
@@ -132,7 +132,7 @@ def change_factors(change):
         factors = sound(packed, masks, k, T, dtype)
         return replace(factors, **change(factors))
 
-    return dict(factors_of=factors_of)
+    return reference, dict(factors_of=factors_of)
 
 
 def forget_recurrent_dropout():
@@ -153,8 +153,8 @@ def multiply_before_the_reset():
         _, r = sound(weights, xw, hw, fed)
         return hw, r
 
-    sound = reference.reset_forward
-    return dict(reset_forward=reset_forward)
+    sound = direction.reset_forward
+    return direction, dict(reset_forward=reset_forward)
 
 
 def forget_what_r_lets_through():
@@ -163,8 +163,8 @@ def forget_what_r_lets_through():
         H = fed.shape[1]
         return dgates, dfed - r * (dgates[:, 2 * H :] @ w_hh[2 * H :])
 
-    sound = reference.reset_backward
-    return dict(reset_backward=reset_backward)
+    sound = direction.reset_backward
+    return direction, dict(reset_backward=reset_backward)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -175,8 +175,9 @@ def test_a_defective_reset_is_caught(engine, monkeypatch, defect, dtype):
     case = Case("gru_reset_before", **SIZES)
     got = run(engine, make(case, dtype))
     check(got, truth(case), case, dtype)
-    for name, wrong in defect().items():
-        monkeypatch.setattr(reference, name, wrong)
+    module, wrong = defect()
+    for name, value in wrong.items():
+        monkeypatch.setattr(module, name, value)
     with pytest.raises(AssertionError, match="elements off"):
         check(got, run(reference, make(case)), case, dtype)
 
@@ -198,8 +199,9 @@ def test_a_defective_option_is_caught(engine, monkeypatch, cell, defect):
         pytest.skip(f"{cell} takes no layer normalisation")
     got = run(engine, make(case, np.float32))
     check(got, truth(case), case, np.float32)
-    for name, wrong in defect().items():
-        monkeypatch.setattr(reference, name, wrong)
+    module, wrong = defect()
+    for name, value in wrong.items():
+        monkeypatch.setattr(module, name, value)
     with pytest.raises(AssertionError, match="elements off"):
         check(got, run(reference, make(case)), case, np.float32)
 

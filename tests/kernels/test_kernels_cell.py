@@ -12,7 +12,8 @@ from cases import CELLS
 from contract import cells, packed, pitch, random
 from contract import kernels as kernels
 
-from rnnfast.reference import recurrent as reference
+from rnnfast.reference import cells as reference
+from rnnfast.reference import direction
 from rnnfast.weights import Weights
 
 ROWS = (1, 2, 3, 7)
@@ -62,11 +63,11 @@ def make_step(name, rows, H, inputs, drop):
     b_ih, b_hh = random(G * H, seed=5), random(G * H, seed=6)
     fed = h * drop if drop is not None else h
     step = Step(random(B, inputs), fed, h, c, w_ih * scale, w_hh * scale, b_ih, b_hh)
-    xw = reference.affine(step.x, step.w_ih, b_ih)
-    hw = reference.affine(step.h, step.w_hh, b_hh)
+    xw = direction.affine(step.x, step.w_ih, b_ih)
+    hw = direction.affine(step.h, step.w_hh, b_hh)
     if cell.reset_before:
         weights = Weights(step.w_ih, step.w_hh, b_ih, b_hh)
-        hw, step.r = reference.reset_forward(weights, xw, hw, step.h)
+        hw, step.r = direction.reset_forward(weights, xw, hw, step.h)
     step.h_next, step.c_next, step.saved = cell.forward(xw, hw, h, c)
     return step
 

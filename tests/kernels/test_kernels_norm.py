@@ -11,8 +11,9 @@ from contract import cells, pitch, random
 from contract import kernels as kernels
 from run_cases import run_dense
 
+from rnnfast.reference import cells as reference
 from rnnfast.reference import dense
-from rnnfast.reference import recurrent as reference
+from rnnfast.reference.direction import NORM_EPS
 
 B0 = 1
 ROWS = (1, 4, 7)
@@ -23,7 +24,7 @@ each_cell = pytest.mark.parametrize("name", [name for name, row in CELLS.items()
 def statistics(sums):
     """Return the normalised sums (B, S, H), their means and 1 / deviations (B, S, 1)."""
     mean = sums.mean(axis=2, keepdims=True)
-    rstd = 1 / np.sqrt(((sums - mean) ** 2).mean(axis=2, keepdims=True) + reference.NORM_EPS)
+    rstd = 1 / np.sqrt(((sums - mean) ** 2).mean(axis=2, keepdims=True) + NORM_EPS)
     return (sums - mean) * rstd, mean, rstd
 
 

@@ -8,7 +8,7 @@ import tolerances
 from contract import kernels as kernels
 from contract import random
 
-from rnnfast.reference.recurrent import sigmoid
+from rnnfast.reference.cells import sigmoid
 
 FUNCTIONS = [sigmoid, np.tanh]
 

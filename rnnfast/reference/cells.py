@@ -1,0 +1,130 @@
+"""The cells' equations, as plainly as NumPy says them: the step forward above the step backward.
+
+`CELLS` names the pairs. Letters: B batch, H hidden size, Ho output size (H, or P
+with a projection), G gates; a leading d is a gradient. Gate order: LSTM i, f, g, o; GRU r, z, n.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["CELLS"]
+
+Array = NDArray[Any]
+Saved = tuple[Array, ...]
+
+
+def sigmoid(x: Array) -> Array:
+    # exp of a negative number cannot overflow, and the small tail keeps its relative accuracy
+    e = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1.0, e) / (1.0 + e)
+
+
+# forward:  xw = x @ w_ih.T + b_ih and hw = h @ w_hh.T + b_hh, both (B, G*H); the state before the
+#           step, h (B, Ho) and c (B, H) or None  ->  new h (B, H), new c, what backward needs
+# backward: gradients of the new h and the new c, what forward saved
+#           ->  dxw, dhw (B, G*H), the part of dh that does not pass through hw, dc
+
+
+def rnn_tanh_forward(xw: Array, hw: Array, h: Array, c: Any) -> tuple[Array, Any, Saved]:
+    h = np.tanh(xw + hw)
+    return h, None, (h,)
+
+
+def rnn_tanh_backward(dh: Array, dc: Any, saved: Saved) -> tuple[Array, Array, Any, Any]:
+    (h,) = saved
+    dgates = dh * (1.0 - h**2)
+    return dgates, dgates, 0.0, None
+
+
+def rnn_relu_forward(xw: Array, hw: Array, h: Array, c: Any) -> tuple[Array, Any, Saved]:
+    h = np.maximum(xw + hw, 0.0)
+    return h, None, (h,)
+
+
+def rnn_relu_backward(dh: Array, dc: Any, saved: Saved) -> tuple[Array, Array, Any, Any]:
+    (h,) = saved
+    dgates = np.where(h <= 0.0, 0.0, dh)  # a NaN goes on, as in PyTorch
+    return dgates, dgates, 0.0, None
+
+
+def lstm_forward(xw: Array, hw: Array, h: Array, c: Any) -> tuple[Array, Any, Saved]:
+    i, f, g, o = np.split(xw + hw, 4, axis=1)
+    i, f, g, o = sigmoid(i), sigmoid(f), np.tanh(g), sigmoid(o)
+    c_next = f * c + i * g
+    tanh_c = np.tanh(c_next)
+    return o * tanh_c, c_next, (i, f, g, o, c, tanh_c)
+
+
+def lstm_backward(dh: Array, dc: Any, saved: Saved) -> tuple[Array, Array, Any, Any]:
+    i, f, g, o, c, tanh_c = saved
+    dc = dc + dh * o * (1.0 - tanh_c**2)
+    di = dc * g * i * (1.0 - i)
+    df = dc * c * f * (1.0 - f)
+    dg = dc * i * (1.0 - g**2)
+    do = dh * tanh_c * o * (1.0 - o)
+    dgates = np.concatenate([di, df, dg, do], axis=1)
+    return dgates, dgates, 0.0, dc * f
+
+
+def gru_forward(xw: Array, hw: Array, h: Array, c: Any) -> tuple[Array, Any, Saved]:
+    xr, xz, xn = np.split(xw, 3, axis=1)
+    hr, hz, hn = np.split(hw, 3, axis=1)
+    r, z = sigmoid(xr + hr), sigmoid(xz + hz)
+    n = np.tanh(xn + r * hn)
+    return (1.0 - z) * n + z * h, None, (r, z, n, hn, h)
+
+
+def gru_backward(dh: Array, dc: Any, saved: Saved) -> tuple[Array, Array, Any, Any]:
+    r, z, n, hn, h = saved
+    dn = dh * (1.0 - z) * (1.0 - n**2)
+    dz = dh * (h - n) * z * (1.0 - z)
+    dr = dn * hn * r * (1.0 - r)
+    dxw = np.concatenate([dr, dz, dn], axis=1)
+    dhw = np.concatenate([dr, dz, dn * r], axis=1)
+    return dxw, dhw, dh * z, None
+
+
+# Cho et al. (2014): hw of n is the product of r * h, and the driver sees to r's gradient
+
+
+def gru_reset_before_forward(xw: Array, hw: Array, h: Array, c: Any) -> tuple[Array, Any, Saved]:
+    r, z, n = np.split(xw + hw, 3, axis=1)
+    r, z, n = sigmoid(r), sigmoid(z), np.tanh(n)
+    return (1.0 - z) * n + z * h, None, (r, z, n, h)
+
+
+def gru_reset_before_backward(dh: Array, dc: Any, saved: Saved) -> tuple[Array, Array, Any, Any]:
+    r, z, n, h = saved
+    dn = dh * (1.0 - z) * (1.0 - n**2)
+    dz = dh * (h - n) * z * (1.0 - z)
+    dgates = np.concatenate([np.zeros_like(r), dz, dn], axis=1)
+    return dgates, dgates, dh * z, None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What the drivers know of a cell."""
+
+    gates: int
+    has_c: bool
+    apart: int  # of the gates, the last ones, where x @ w_ih.T and h @ w_hh.T are not just added
+    forward: Callable[[Array, Array, Array, Any], tuple[Array, Any, Saved]]
+    backward: Callable[[Array, Any, Saved], tuple[Array, Array, Any, Any]]
+    reset_before: bool = False  # whether w_hh of the last gate multiplies h times the first gate
+
+
+CELLS = {
+    "rnn_tanh": Cell(1, False, 0, rnn_tanh_forward, rnn_tanh_backward),
+    "rnn_relu": Cell(1, False, 0, rnn_relu_forward, rnn_relu_backward),
+    "lstm": Cell(4, True, 0, lstm_forward, lstm_backward),
+    "gru": Cell(3, False, 1, gru_forward, gru_backward),
+    "gru_reset_before": Cell(
+        3, False, 0, gru_reset_before_forward, gru_reset_before_backward, reset_before=True
+    ),
+}

@@ -1,0 +1,272 @@
+"""One layer in one direction, through time and back, whatever its cell.
+
+Letters: B batch, T time steps, F input size, H hidden size, P projection size (0 without), Ho
+output size (P or H), G gates; a leading d is a gradient. S slots are what layer normalisation takes
+one by one: the gates, but for a GRU r, z, n_x, n_h: its n keeps the products of x and h apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..weights import Weights
+from .cells import Array, Cell, Saved, sigmoid
+
+__all__ = ["direction_backward", "direction_forward"]
+
+
+# ---- a reset gate before the product -----------------------------------------------------------
+
+
+def reset_forward(weights: Weights, xw: Array, hw: Array, fed: Array) -> tuple[Array, Array]:
+    # hw (B, 3*H), the product of fed (B, H) -> the same with n's product of r * fed, and r
+    H, b_hh = fed.shape[1], weights.b_hh
+    r = sigmoid(xw[:, :H] + hw[:, :H])
+    hn = affine(r * fed, weights.w_hh[2 * H :], None if b_hh is None else b_hh[2 * H :])
+    return np.concatenate([hw[:, : 2 * H], hn], axis=1), r
+
+
+def reset_backward(w_hh: Array, dgates: Array, r: Array, fed: Array) -> tuple[Array, Array]:
+    # dgates (B, 3*H) -> the same with r's, and the gradient of fed
+    H = fed.shape[1]
+    dreset = dgates[:, 2 * H :] @ w_hh[2 * H :]  # of r * fed
+    dgates = np.concatenate([dreset * fed * r * (1.0 - r), dgates[:, H:]], axis=1)
+    return dgates, dreset * r + dgates[:, : 2 * H] @ w_hh[: 2 * H]
+
+
+# ---- layer normalisation: Ba, Kiros and Hinton (2016) ------------------------------------------
+
+NORM_EPS = 1e-5
+
+
+def to_slots(cell: Cell, xw: Array, hw: Array, join: Callable[[Array, Array], Array]) -> Array:
+    # products of x and h, (..., G*H) -> slots (..., S*H); `join` makes one of two that share a slot
+    joint = xw.shape[-1] // cell.gates * (cell.gates - cell.apart)
+    shared = join(xw[..., :joint], hw[..., :joint])
+    return np.concatenate([shared, xw[..., joint:], hw[..., joint:]], axis=-1)
+
+
+def from_slots(cell: Cell, slots: Array) -> tuple[Array, Array]:
+    # (..., S*H) -> what reaches the products of x and of h, (..., G*H) each
+    GH = slots.shape[-1] // (cell.gates + cell.apart) * cell.gates
+    joint = GH // cell.gates * (cell.gates - cell.apart)
+    return slots[..., :GH], np.concatenate([slots[..., :joint], slots[..., GH:]], axis=-1)
+
+
+def norm_forward(cell: Cell, weights: Weights, xw: Array, hw: Array) -> tuple[Array, Array, Saved]:
+    # xw, hw (B, G*H) -> such that the cell finds each slot normalised, then scaled and shifted;
+    # normalised sums (B, S, H) and 1 / deviation (B, S, 1)
+    w_ln, b_ln = weights.w_ln, weights.b_ln
+    H = xw.shape[1] // cell.gates
+    sums = to_slots(cell, xw, hw, np.add).reshape(len(xw), cell.gates + cell.apart, H)
+    centred = sums - sums.mean(axis=2, keepdims=True)
+    rstd = 1.0 / np.sqrt((centred**2).mean(axis=2, keepdims=True) + NORM_EPS)
+    normal = centred * rstd
+    slots = w_ln * normal.reshape(len(xw), len(w_ln))
+    xw, hw = from_slots(cell, slots if b_ln is None else slots + b_ln)
+    hw[:, : (cell.gates - cell.apart) * H] = 0.0  # these xw has
+    return xw, hw, (normal, rstd)
+
+
+def norm_backward(cell: Cell, w_ln: Array, dslots: Array, saved: Saved) -> tuple[Array, Array]:
+    # dslots (B, S*H) -> gradients of x @ w_ih.T and h @ w_hh.T
+    normal, rstd = saved
+    dnormal = (dslots * w_ln).reshape(normal.shape)
+    share = dnormal.mean(axis=2, keepdims=True)
+    share = share + normal * (dnormal * normal).mean(axis=2, keepdims=True)
+    return from_slots(cell, ((dnormal - share) * rstd).reshape(dslots.shape))
+
+
+# ---- one layer in one direction ----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Factors:
+    """What changes a direction's recurrence: dropout of h, and zoneout of h and of c."""
+
+    recurrent: Array | None  # (B, Ho)
+    zone_h: Array | None  # (T, B, Ho) or (T, 1, 1)
+    zone_c: Array | None  # (T, B, H) or (T, 1, 1)
+
+
+@dataclass(frozen=True)
+class Record:
+    """What one direction of one layer leaves for its backward pass."""
+
+    h: Array  # (T, B, Ho) what w_hh, or the gate before it, multiplied at each step
+    u: Array | None  # (T, B, H) the cell's output before the projection
+    saved: list[Saved]  # T entries
+    norms: list[Saved]  # T entries, with layer normalisation
+    r: Array | None  # (T, B, H) the gate that n's h passed before the product
+
+
+def affine(x: Array, weight: Array, bias: Array | None) -> Array:
+    # (N, K), (M, K), (M,) -> (N, M)
+    y: Array = x @ weight.T
+    if bias is not None:
+        y += bias
+    return y
+
+
+def steps(T: int, reverse: bool) -> range:
+    return range(T - 1, -1, -1) if reverse else range(T)
+
+
+def direction_forward(
+    cell: Cell,
+    weights: Weights,
+    x: Array,
+    h: Array,
+    c: Any,
+    active: Array | None,
+    factors: Factors,
+    reverse: bool,
+    y: Array,
+    training: bool,
+) -> tuple[Array, Any, Record | None]:
+    """Run one layer in one direction; return the final h and c, and a record for training.
+
+    x (T, B, F), h (B, Ho), c (B, H) or None, active (T, B, 1) or None, y (T, B, Ho) written.
+    """
+    T, B, F = x.shape
+    w_ih, w_hr = weights.w_ih, weights.w_hr
+    xw_all = affine(x.reshape(T * B, F), w_ih, weights.b_ih).reshape(T, B, len(w_ih))
+
+    h_fed = np.empty(y.shape, x.dtype) if training else None
+    norms: list[Saved] = [()] * T
+    r_all = np.empty_like(h_fed) if h_fed is not None and cell.reset_before else None
+    u_all = np.empty((T, B, w_hr.shape[1]), x.dtype) if training and w_hr is not None else None
+    saved_all: list[Saved] = [()] * T
+    for t in steps(T, reverse):
+        fed = h if factors.recurrent is None else h * factors.recurrent
+        xw, hw = xw_all[t], affine(fed, weights.w_hh, weights.b_hh)
+        if cell.reset_before:
+            hw, r = reset_forward(weights, xw, hw, fed)
+            if r_all is not None:
+                r_all[t] = r
+        if weights.w_ln is not None:
+            xw, hw, norms[t] = norm_forward(cell, weights, xw, hw)
+        u, c_next, saved = cell.forward(xw, hw, h, c)
+        h_next = u if w_hr is None else u @ w_hr.T
+        if factors.zone_h is not None:
+            h_next = factors.zone_h[t] * h + (1.0 - factors.zone_h[t]) * h_next
+        if factors.zone_c is not None:
+            c_next = factors.zone_c[t] * c + (1.0 - factors.zone_c[t]) * c_next
+        if h_fed is not None:
+            h_fed[t] = fed
+            saved_all[t] = saved
+        if u_all is not None:
+            u_all[t] = u
+        if active is None:
+            y[t] = h_next
+        else:
+            # outside its length a sample's state stands still: a reverse pass thus starts at the
+            # sample's own last step, and a forward pass ends there
+            y[t] = np.where(active[t], h_next, 0.0)
+            h_next = np.where(active[t], h_next, h)
+            c_next = np.where(active[t], c_next, c) if cell.has_c else None
+        h, c = h_next, c_next
+
+    return h, c, None if h_fed is None else Record(h_fed, u_all, saved_all, norms, r_all)
+
+
+def direction_backward(
+    cell: Cell,
+    weights: Weights,
+    x: Array,
+    record: Record,
+    dy: Array | None,
+    dh: Array,
+    dc: Any,
+    active: Array | None,
+    factors: Factors,
+    reverse: bool,
+    grads: Weights | None,
+    want_dx: bool,
+) -> tuple[Array | None, Array, Any]:
+    """Carry gradients back; return dx, and dh, dc before the first step.
+
+    x (T, B, F), dy (T, B, Ho) or None, dh (B, Ho), dc (B, H) or None; grads are added into;
+    dx (T, B, F), or None where it is not wanted.
+    """
+    w_hh, w_hr, w_ln = weights.w_hh, weights.w_hr, weights.w_ln
+    T, B, F = x.shape
+    GH, Ho = w_hh.shape
+    dxw_all = np.empty((T, B, GH), x.dtype)
+    dhw_all = np.empty((T, B, GH), x.dtype)
+    dslots_all = None if w_ln is None else np.empty((T, B, len(w_ln)), x.dtype)
+    dh_all = np.empty((T, B, Ho), x.dtype) if w_hr is not None else None
+    for t in steps(T, not reverse):
+        dh_t, dc_t = dh if dy is None else dh + dy[t], dc
+        dh_kept = dc_kept = 0.0
+        if factors.zone_h is not None:
+            dh_t, dh_kept = (1.0 - factors.zone_h[t]) * dh_t, factors.zone_h[t] * dh_t
+        if factors.zone_c is not None:
+            dc_t, dc_kept = (1.0 - factors.zone_c[t]) * dc_t, factors.zone_c[t] * dc_t
+        du = dh_t if w_hr is None else dh_t @ w_hr
+        dxw, dhw, dh_past, dc_past = cell.backward(du, dc_t, record.saved[t])
+        if dslots_all is not None and w_ln is not None:
+            dslots = to_slots(cell, dxw, dhw, lambda a, _: a)
+            dslots_all[t] = dslots if active is None else np.where(active[t], dslots, 0.0)
+            dxw, dhw = norm_backward(cell, w_ln, dslots, record.norms[t])
+        if record.r is None:
+            dfed = dhw @ w_hh
+        else:
+            dxw, dfed = reset_backward(w_hh, dxw, record.r[t], record.h[t])
+            dhw = dxw
+        dh_past = dh_past + (dfed if factors.recurrent is None else dfed * factors.recurrent)
+        dh_past = dh_past + dh_kept
+        dc_past = dc_past + dc_kept if cell.has_c else None
+        if active is not None:
+            dxw = np.where(active[t], dxw, 0.0)
+            dhw = np.where(active[t], dhw, 0.0)
+            dh_t = np.where(active[t], dh_t, 0.0)
+            dh_past = np.where(active[t], dh_past, dh)
+            dc_past = None if dc_past is None else np.where(active[t], dc_past, dc)
+        dxw_all[t], dhw_all[t] = dxw, dhw
+        if dh_all is not None:
+            dh_all[t] = dh_t
+        dh, dc = dh_past, dc_past
+
+    dxw_rows = dxw_all.reshape(T * B, GH)
+    dhw_rows = dhw_all.reshape(T * B, GH)
+    if grads is not None:
+        add_gradients(grads, x, record, dxw_rows, dhw_rows, dslots_all, dh_all)
+    dx = (dxw_rows @ weights.w_ih).reshape(T, B, F) if want_dx else None
+    return dx, dh, dc
+
+
+def add_gradients(
+    grads: Weights,
+    x: Array,
+    record: Record,
+    dxw: Array,
+    dhw: Array,
+    dslots_all: Array | None,
+    dh_all: Array | None,
+) -> None:
+    # x (T, B, F), dxw and dhw (T*B, G*H), dslots_all (T, B, S*H), dh_all (T, B, Ho)
+    TB, GH = dxw.shape
+    Ho = record.h.shape[2]
+    if grads.w_ih is not None:
+        grads.w_ih[...] += dxw.T @ x.reshape(TB, x.shape[2])
+    if grads.w_hh is not None:
+        n = 0 if record.r is None else Ho  # columns of dhw whose h passed r first
+        grads.w_hh[: GH - n] += dhw[:, : GH - n].T @ record.h.reshape(TB, Ho)
+        if record.r is not None:
+            grads.w_hh[-n:] += dhw[:, -n:].T @ (record.r * record.h).reshape(TB, Ho)
+    if grads.b_ih is not None:
+        grads.b_ih[...] += dxw.sum(axis=0)
+    if grads.b_hh is not None:
+        grads.b_hh[...] += dhw.sum(axis=0)
+    if grads.w_hr is not None and dh_all is not None and record.u is not None:
+        grads.w_hr[...] += dh_all.reshape(TB, Ho).T @ record.u.reshape(TB, record.u.shape[2])
+    if grads.w_ln is not None and dslots_all is not None:
+        for dslots, (normal, _) in zip(dslots_all, record.norms, strict=True):
+            grads.w_ln[...] += (dslots * normal.reshape(dslots.shape)).sum(axis=0)
+    if grads.b_ln is not None and dslots_all is not None:
+        grads.b_ln[...] += dslots_all.sum(axis=(0, 1))
