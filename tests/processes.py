@@ -1,0 +1,32 @@
+"""Runs the programs of tests/programs, each in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import rnnfast
+
+PROGRAMS = Path(__file__).parent / "programs"
+needs_proc = pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="no /proc here")
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+
+
+def run_program(name, *arguments, under=(), timeout=120, **changes):
+    """Run a program; what it printed, by words. `changes`: to the environment."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("RNNFAST_", "OMP_"))}
+    # where other processes have the processors too, threads that spin make a test ten times as long
+    kept |= {"OMP_WAIT_POLICY": "passive", "PYTHONPATH": str(Path(rnnfast.__file__).parents[1])}
+    result = subprocess.run(
+        [*under, sys.executable, PROGRAMS / f"{name}.py", *map(str, arguments)],
+        env=kept | changes,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+    assert result.returncode == 0, f"{result.returncode}: {result.stdout}{result.stderr[-4000:]}"
+    return result.stdout.split()

@@ -1,0 +1,123 @@
+"""Damaged files are refused in words, at no cost of memory."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from processes import needs_proc
+
+import rnnfast
+from rnnfast import io
+
+NUMBERS = [b"0", b"-1", b"7", b"99999", b"1e9", b"123456789012345678901", b"null", b"[]", b"{}"]
+
+
+def damaged(rng, data):
+    """Return bytes with a fault of some kind."""
+    data, kind = bytearray(data), rng.integers(6)
+    first, last = sorted(rng.integers(0, len(data) + 1, 2))
+    last = min(last, first + 40)
+    if kind == 0:  # bits turn over
+        for i in rng.integers(0, len(data), rng.integers(1, 4)):
+            data[i] ^= 1 << rng.integers(8)
+    elif kind == 1:  # some of it is lost
+        del data[first:last]
+    elif kind == 2:  # is there twice
+        data[first:first] = data[first:last]
+    elif kind == 3:  # is something else
+        data[first:last] = rng.bytes(last - first)
+    elif kind == 4:  # its end is missing
+        del data[first:]
+    else:  # a number is another one
+        digits = [i for i, byte in enumerate(data) if byte in b"0123456789"]
+        i = digits[rng.integers(len(digits))]
+        data[i : i + 1] = NUMBERS[rng.integers(len(NUMBERS))]
+    return bytes(data)
+
+
+def damaged_inside(rng, arrays, text, write):
+    """Return a file that is whole, but its contents are not."""
+    name = list(arrays)[rng.integers(len(arrays))]
+    array, kind = arrays[name], rng.integers(5)
+    if kind == 0:
+        text = damaged(rng, text.encode()).decode(errors="replace")
+    elif kind == 1:
+        arrays = {other: value for other, value in arrays.items() if other != name}
+    elif kind == 2:
+        arrays = {damaged(rng, name.encode() + b"0").decode("ascii", "replace"): array, **arrays}
+    elif kind == 3:
+        shape = rng.permutation([*array.shape, 1, rng.integers(3)])
+        arrays = {**arrays, name: np.resize(array, shape)}
+    else:
+        arrays = {**arrays, name: array.astype(rng.choice(["f2", "f8", "i8", "u1", "?"]))}
+    file = BytesIO()
+    write(file, arrays, text)
+    return file.getvalue()
+
+
+def with_damaged_header(rng, whole):
+    """Return a safetensors file whose header is damaged and has the length that it says."""
+    size = int.from_bytes(whole[:8], "little")
+    header = damaged(rng, whole[8 : 8 + size])
+    return len(header).to_bytes(8, "little") + header + whole[8 + size :]
+
+
+@contextmanager
+def memory_limit(more):
+    """Let this process take `more` bytes than it has, not more; the next one is a MemoryError."""
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + more, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+@needs_proc
+@pytest.mark.parametrize("what", ["model", "state", "file of arrays"])
+@pytest.mark.parametrize("ending", [".npz", ".safetensors"])
+def test_damaged_files_are_refused_or_harmless(tmp_path, ending, what):
+    """P14: 15,000 in all. Nothing but ValueError, and no memory for what they claim to be."""
+    path = tmp_path / f"file{ending}"
+    write = io._write_npz
+    if ending == ".safetensors":
+        pytest.importorskip("safetensors", reason="safetensors is not installed")
+        write = io._write_safetensors
+    model = rnnfast.Sequential(
+        rnnfast.GRU(1, 2, seed=1), rnnfast.LayerNorm(2), rnnfast.Linear(2, 1)
+    )
+    if what == "state":
+        io.save_state(rnnfast.SGD(model, momentum=0.5).state_dict(), path)
+    else:
+        rnnfast.save(model, path)
+    read = {"model": rnnfast.load, "state": io.load_state}.get(what, rnnfast.load_arrays)
+    with io._opened(path, what) as (_, file, size):
+        text, arrays = file.text, dict(io._read_all(file, size))
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    refused = 0
+    with memory_limit(32 << 20):
+        for i in range(2500):
+            if i % 3 == 0:
+                data = damaged(rng, whole)
+            elif i % 3 == 1 or ending == ".npz":
+                data = damaged_inside(rng, arrays, text, write)
+            else:
+                data = with_damaged_header(rng, whole)
+            path.write_bytes(data)
+            try:
+                read(path)
+            except ValueError as error:
+                message = f"{path} is not a {what} that rnnfast can load: "
+                assert str(error).startswith(message)
+                assert len(str(error)) > len(message)
+                refused += 1
+    least = 500 if what == "file of arrays" else 1000  # damage to a description that nobody reads
+    assert least < refused < 2500
