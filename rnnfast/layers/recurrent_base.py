@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import sys
 import warnings
@@ -40,8 +39,9 @@ if TYPE_CHECKING:
 
 def arguments(constructor: Callable[..., None]) -> tuple[str, ...]:
     """Return the names of a constructor's arguments but dtype, which `Layer.config` adds."""
-    names = inspect.signature(constructor).parameters
-    return tuple(name for name in names if name not in ("self", "dtype"))
+    code = constructor.__code__  # `inspect` would be a good part of an import's time
+    names = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
+    return tuple(name for name in names if name != "dtype")
 
 
 class Recurrent(Layer):
@@ -489,6 +489,8 @@ class Recurrent(Layer):
         return Masks(self._sources, shapes, call, *sizes)
 
     def _describe(self) -> str:
+        import inspect
+
         known = inspect.signature(type(self)).parameters
         options = [
             f", {name}={getattr(self, name)!r}"
