@@ -112,6 +112,7 @@ setup(
         extension("forward"),
         extension("backward"),
         extension("recurrent"),
+        extension("optim"),
         extension("dense"),
     ],
     cmdclass={"build_ext": BuildEngine},

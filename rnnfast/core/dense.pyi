@@ -3,6 +3,12 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from .optim import adam as adam
+from .optim import nadam as nadam
+from .optim import rmsprop as rmsprop
+from .optim import sgd as sgd
+from .optim import sum_squares as sum_squares
+
 Array: TypeAlias = NDArray[Any]
 
 def linear(x: Array, weight: Array, bias: Array | None, y: Array) -> None: ...
@@ -59,55 +65,6 @@ def layer_norm_backward(
     dgamma: Array,
     dbeta: Array,
 ) -> None: ...
-def sgd(
-    param: Array,
-    grad: Array,
-    velocity: Array | None,
-    lr: float,
-    momentum: float,
-    weight_decay: float,
-    nesterov: bool,
-) -> None: ...
-def adam(
-    param: Array,
-    grad: Array,
-    m: Array,
-    v: Array,
-    lr: float,
-    beta1: float,
-    beta2: float,
-    eps: float,
-    weight_decay: float,
-    decoupled: bool,
-    step: int,
-) -> None: ...
-def nadam(
-    param: Array,
-    grad: Array,
-    m: Array,
-    v: Array,
-    lr: float,
-    beta1: float,
-    beta2: float,
-    eps: float,
-    weight_decay: float,
-    mu: float,
-    next_mu: float,
-    product: float,
-    step: int,
-) -> None: ...
-def rmsprop(
-    param: Array,
-    grad: Array,
-    square_avg: Array,
-    velocity: Array | None,
-    lr: float,
-    alpha: float,
-    eps: float,
-    momentum: float,
-    weight_decay: float,
-) -> None: ...
-def sum_squares(grad: Array) -> float: ...
 
 # Of the engine alone: for measuring the processor's peak.
 def fma_loop(dtype: DTypeLike, loops: int) -> float: ...

@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # cython: initializedcheck=False
-"""Products, convolutions, lookups, normalisation, optimiser updates: arrays in, arrays out.
+"""Products, convolutions, lookups, normalisation: arrays in, arrays out.
 
 The same functions as rnnfast.reference.dense, which is their specification. Threads own rows or
 columns of what is written, so results do not depend on their number.
@@ -14,6 +14,7 @@ from cython.parallel cimport parallel, prange
 from libc.string cimport memcpy, memset
 
 from rnnfast.core cimport kernels as k
+from rnnfast.core.arrays cimport data_of, real_type, share_of, table_of, team_for
 from rnnfast.core.gradient cimport Rows, SUMS_BYTES, sum_tiles, tiles_end, tiles_of
 from rnnfast.core.kernels cimport (
     RNNFAST_BLOCK_ROWS, RNNFAST_MASK_GROUP, RNNFAST_VECTORS, omp_get_num_threads,
@@ -21,44 +22,9 @@ from rnnfast.core.kernels cimport (
     rnnfast_matmul, rnnfast_outer, rnnfast_panels, rnnfast_run,
 )
 
+from rnnfast.core.optim import adam, nadam, rmsprop, sgd, sum_squares
+
 cnp.import_array()
-
-cdef enum:
-    SERIAL_WORK = 1_000_000  # operations below which one thread does it all
-
-
-cdef char* _data(object array, int typenum, Py_ssize_t size, str name) except? NULL:
-    # The data of a C-contiguous array of `size` elements; None gives NULL.
-    if array is None:
-        return NULL
-    if not isinstance(array, np.ndarray) or cnp.PyArray_TYPE(array) != typenum:
-        raise TypeError(f"{name} must have dtype {cnp.PyArray_DescrFromType(typenum)}, "
-                        f"got {getattr(array, 'dtype', type(array).__name__)}")
-    if cnp.PyArray_SIZE(array) != size or not cnp.PyArray_IS_C_CONTIGUOUS(array):
-        raise ValueError(f"{name} must be C-contiguous with {size} elements, "
-                         f"got shape {(<object>array).shape}")
-    return <char*>cnp.PyArray_DATA(array)
-
-
-cdef int _real(object array, str name) except -1:
-    if not isinstance(array, np.ndarray):
-        raise TypeError(f"{name} must be an array, got {type(array).__name__}")
-    cdef int typenum = cnp.PyArray_TYPE(array)
-    if typenum != cnp.NPY_FLOAT32 and typenum != cnp.NPY_FLOAT64:
-        raise TypeError(f"{name} must be float32 or float64, got {array.dtype}")
-    return typenum
-
-
-cdef inline int _team(double work) noexcept nogil:
-    return 1 if work < SERIAL_WORK else k.team_size()
-
-
-cdef inline Py_ssize_t _share(Py_ssize_t n, int i, int parts) noexcept nogil:
-    return n * i // parts
-
-
-cdef const rnnfast_kernels* _table(int typenum) noexcept nogil:
-    return k.table(k.current_isa(), 4 if typenum == cnp.NPY_FLOAT32 else 8)
 
 
 # ---- linear
@@ -67,7 +33,7 @@ cdef void _matmul_share(const rnnfast_kernels* kn, const rnnfast_matmul* m, Py_s
                         Py_ssize_t panels) noexcept nogil:
     cdef int i = omp_get_thread_num(), n = omp_get_num_threads()
     cdef unsigned long long fp = k.fp_enter()
-    kn.matmul(m, _share(rows, i, n), _share(rows, i + 1, n), 0, panels)
+    kn.matmul(m, share_of(rows, i, n), share_of(rows, i + 1, n), 0, panels)
     k.fp_leave(fp)
 
 
@@ -78,7 +44,7 @@ cdef int _matmul(const rnnfast_kernels* kn, char* a, char* weight, Py_ssize_t ro
     cdef rnnfast_matmul m
     cdef Py_ssize_t panels = rnnfast_panels(M, 1, kn.lanes), size = kn.itemsize
     cdef Py_ssize_t width = panels * RNNFAST_VECTORS * kn.lanes
-    cdef int team = _team(<double>N * K * M)
+    cdef int team = team_for(<double>N * K * M)
     cdef char* packed = <char*>k.take(k.product(width * size, K + 1))
     memset(&m, 0, sizeof(m))
     m.a, m.lda, m.n_runs, m.run_length = a, K, 1, K
@@ -103,7 +69,8 @@ cdef void _outer_share(const rnnfast_kernels* kn, const rnnfast_outer* whole, co
                        char* sums) noexcept nogil:
     cdef int i = omp_get_thread_num(), n = omp_get_num_threads()
     cdef rnnfast_outer o = whole[0]
-    cdef Py_ssize_t q = _share(tiles_of(kn, &o), i, n), last = _share(tiles_of(kn, &o), i + 1, n), end
+    cdef Py_ssize_t tiles = tiles_of(kn, &o), q = share_of(tiles, i, n)
+    cdef Py_ssize_t last = share_of(tiles, i + 1, n), end
     cdef unsigned long long fp = k.fp_enter()
     o.sums = sums + i * SUMS_BYTES
     while q < last:
@@ -140,11 +107,11 @@ cdef void _column_sums(const rnnfast_kernels* kn, char* a, Py_ssize_t N, Py_ssiz
 
 def linear(x, weight, bias, y):
     """y (N, M) = x (N, K) weight^T + bias; weight (M, K), bias (M,) or None; y is written."""
-    cdef int typenum = _real(x, "x")
+    cdef int typenum = real_type(x, "x")
     cdef Py_ssize_t N = x.shape[0], K = x.shape[1], M = weight.shape[0]
-    _matmul(_table(typenum), _data(x, typenum, N * K, "x"),
-            _data(weight, typenum, M * K, "weight"), K, 1, _data(bias, typenum, M, "bias"),
-            _data(y, typenum, N * M, "y"), N, K, M)
+    _matmul(table_of(typenum), data_of(x, typenum, N * K, "x"),
+            data_of(weight, typenum, M * K, "weight"), K, 1, data_of(bias, typenum, M, "bias"),
+            data_of(y, typenum, N * M, "y"), N, K, M)
 
 
 def linear_backward(x, weight, dy, dx, dweight, dbias):
@@ -152,18 +119,18 @@ def linear_backward(x, weight, dy, dx, dweight, dbias):
 
     Each of the three may be None: not wanted.
     """
-    cdef int typenum = _real(x, "x")
-    cdef const rnnfast_kernels* kn = _table(typenum)
+    cdef int typenum = real_type(x, "x")
+    cdef const rnnfast_kernels* kn = table_of(typenum)
     cdef Py_ssize_t N = x.shape[0], K = x.shape[1], M = weight.shape[0]
-    cdef int team = _team(<double>N * K * M)
+    cdef int team = team_for(<double>N * K * M)
     cdef rnnfast_outer o
     cdef Rows rows
     cdef char* sums
-    cdef char* x_data = _data(x, typenum, N * K, "x")
-    cdef char* dy_data = _data(dy, typenum, N * M, "dy")
-    cdef char* dx_data = _data(dx, typenum, N * K, "dx")
-    cdef char* dweight_data = _data(dweight, typenum, M * K, "dweight")
-    cdef char* dbias_data = _data(dbias, typenum, M, "dbias")
+    cdef char* x_data = data_of(x, typenum, N * K, "x")
+    cdef char* dy_data = data_of(dy, typenum, N * M, "dy")
+    cdef char* dx_data = data_of(dx, typenum, N * K, "dx")
+    cdef char* dweight_data = data_of(dweight, typenum, M * K, "dweight")
+    cdef char* dbias_data = data_of(dbias, typenum, M, "dbias")
     rows.T, rows.B, rows.active = 1, N, &N
     memset(&o, 0, sizeof(o))
     o.a, o.lda, o.n_a = x_data, K, K
@@ -171,7 +138,8 @@ def linear_backward(x, weight, dy, dx, dweight, dbias):
     sums = <char*>k.take(<size_t>team * SUMS_BYTES)
     try:
         if dx_data != NULL:
-            _matmul(kn, dy_data, _data(weight, typenum, M * K, "weight"), 1, K, NULL, dx_data, N, M, K)
+            _matmul(kn, dy_data, data_of(weight, typenum, M * K, "weight"), 1, K, NULL, dx_data,
+                    N, M, K)
         if dweight_data != NULL:
             _outer(kn, &o, &rows, sums, team)
         if dbias_data != NULL:
@@ -211,7 +179,7 @@ cdef void _conv_share(const rnnfast_kernels* kn, const Conv* c, const rnnfast_ma
                       Py_ssize_t panels) noexcept nogil:
     # Threads share the outputs.
     cdef int i = omp_get_thread_num(), n = omp_get_num_threads()
-    cdef Py_ssize_t row = _share(c.B * c.N, i, n), last = _share(c.B * c.N, i + 1, n)
+    cdef Py_ssize_t row = share_of(c.B * c.N, i, n), last = share_of(c.B * c.N, i + 1, n)
     cdef Py_ssize_t b, t, j, rows, size = kn.itemsize
     cdef rnnfast_matmul m = whole[0]
     cdef unsigned long long fp = k.fp_enter()
@@ -238,19 +206,19 @@ def conv1d(x, weight, bias, Py_ssize_t stride, Py_ssize_t dilation, y):
 
     x (B, T, K); weight (M, K, taps); bias (M,) or None; y is written. The caller has padded x.
     """
-    cdef int typenum = _real(x, "x")
-    cdef const rnnfast_kernels* kn = _table(typenum)
+    cdef int typenum = real_type(x, "x")
+    cdef const rnnfast_kernels* kn = table_of(typenum)
     cdef Conv c = _conv(x, weight, y, stride, dilation)
     cdef Py_ssize_t panels = rnnfast_panels(c.M, 1, kn.lanes), size = kn.itemsize, j, at, n
     cdef Py_ssize_t width = panels * RNNFAST_VECTORS * kn.lanes
-    cdef char* weight_data = _data(weight, typenum, c.M * c.K * c.taps, "weight")
-    cdef char* bias_data = _data(bias, typenum, c.M, "bias")
+    cdef char* weight_data = data_of(weight, typenum, c.M * c.K * c.taps, "weight")
+    cdef char* bias_data = data_of(bias, typenum, c.M, "bias")
     cdef char* packed
     cdef rnnfast_matmul m
     memset(&m, 0, sizeof(m))
-    m.a, m.lda = _data(x, typenum, c.B * c.T * c.K, "x"), c.stride * c.K
+    m.a, m.lda = data_of(x, typenum, c.B * c.T * c.K, "x"), c.stride * c.K
     m.run_length, m.run_pitch = c.width, c.dilation * c.K
-    m.out, m.ldo, m.n_out = _data(y, typenum, c.B * c.N * c.M, "y"), c.M, c.M
+    m.out, m.ldo, m.n_out = data_of(y, typenum, c.B * c.N * c.M, "y"), c.M, c.M
     packed = <char*>k.take(k.product(width * size, c.taps * c.K + 1))
     m.weight = packed
     if bias_data != NULL:
@@ -262,7 +230,7 @@ def conv1d(x, weight, bias, Py_ssize_t stride, Py_ssize_t dilation, y):
         n = min(c.together, c.taps - (j - at))
         kn.pack(packed + (j - at) * c.K * width * size, weight_data + j * size, c.K * c.taps,
                 c.taps, c.M, c.K, at * c.K, n * c.K, 1, NULL, 0, panels)
-    with nogil, parallel(num_threads=_team(<double>c.B * c.N * c.M * c.taps * c.K)):
+    with nogil, parallel(num_threads=team_for(<double>c.B * c.N * c.M * c.taps * c.K)):
         _conv_share(kn, &c, &m, panels)
     k.give(packed)
 
@@ -277,7 +245,7 @@ cdef void _conv_dx_share(const rnnfast_kernels* kn, const Conv* c, const rnnfast
                          Py_ssize_t panels) noexcept nogil:
     # Threads share the steps of x. Each tap adds the rows of dy that reach these steps, times W_j.
     cdef int i = omp_get_thread_num(), n = omp_get_num_threads()
-    cdef Py_ssize_t row = _share(c.B * c.T, i, n), last = _share(c.B * c.T, i + 1, n)
+    cdef Py_ssize_t row = share_of(c.B * c.T, i, n), last = share_of(c.B * c.T, i + 1, n)
     cdef Py_ssize_t b, t, j, rows, size = kn.itemsize
     cdef rnnfast_matmul m = whole[0]
     cdef unsigned long long fp = k.fp_enter()
@@ -316,15 +284,15 @@ cdef void _conv_dweight_share(const rnnfast_kernels* kn, const Conv* c, const rn
                               char* sums) noexcept nogil:
     # Threads share the tiles. Sums grow sample by sample, in blocks of rows as in `sum_tiles`.
     cdef int i = omp_get_thread_num(), n = omp_get_num_threads(), fresh
-    cdef Py_ssize_t tiles = tiles_of(kn, whole), last = _share(tiles, i + 1, n), size = kn.itemsize
-    cdef Py_ssize_t window, q, end, b
+    cdef Py_ssize_t tiles = tiles_of(kn, whole), last = share_of(tiles, i + 1, n)
+    cdef Py_ssize_t window, q, end, b, size = kn.itemsize
     cdef rnnfast_outer o = whole[0]
     cdef rnnfast_run run
     cdef unsigned long long fp = k.fp_enter()
     o.sums = sums + i * SUMS_BYTES
     for window in range(c.windows):
         o.out = <char*>whole.out + window * c.M * c.width * size
-        q = _share(tiles, i, n)
+        q = share_of(tiles, i, n)
         while q < last:
             end = tiles_end(kn, &o, q, last)
             fresh = 1
@@ -365,16 +333,16 @@ def conv1d_backward(x, weight, dy, Py_ssize_t stride, Py_ssize_t dilation, dx, d
 
     Each of the three may be None: not wanted.
     """
-    cdef int typenum = _real(x, "x")
-    cdef const rnnfast_kernels* kn = _table(typenum)
+    cdef int typenum = real_type(x, "x")
+    cdef const rnnfast_kernels* kn = table_of(typenum)
     cdef Conv c = _conv(x, weight, dy, stride, dilation)
-    cdef char* x_data = _data(x, typenum, c.B * c.T * c.K, "x")
-    cdef char* weight_data = _data(weight, typenum, c.M * c.K * c.taps, "weight")
-    cdef char* dy_data = _data(dy, typenum, c.B * c.N * c.M, "dy")
-    cdef char* dx_data = _data(dx, typenum, c.B * c.T * c.K, "dx")
-    cdef char* dweight_data = _data(dweight, typenum, c.M * c.K * c.taps, "dweight")
-    cdef char* dbias_data = _data(dbias, typenum, c.M, "dbias")
-    cdef int team = _team(<double>c.B * c.N * c.M * c.taps * c.K)
+    cdef char* x_data = data_of(x, typenum, c.B * c.T * c.K, "x")
+    cdef char* weight_data = data_of(weight, typenum, c.M * c.K * c.taps, "weight")
+    cdef char* dy_data = data_of(dy, typenum, c.B * c.N * c.M, "dy")
+    cdef char* dx_data = data_of(dx, typenum, c.B * c.T * c.K, "dx")
+    cdef char* dweight_data = data_of(dweight, typenum, c.M * c.K * c.taps, "dweight")
+    cdef char* dbias_data = data_of(dbias, typenum, c.M, "dbias")
+    cdef int team = team_for(<double>c.B * c.N * c.M * c.taps * c.K)
     cdef char* sums = <char*>k.take(<size_t>team * SUMS_BYTES + c.M * c.taps * c.K * kn.itemsize)
     try:
         if dx_data != NULL:
@@ -392,20 +360,20 @@ def conv1d_backward(x, weight, dy, Py_ssize_t stride, Py_ssize_t dilation, dx, d
 
 def activate(str name, x, y):
     """y (n,) = the sigmoid or tanh of x (n,); y is written."""
-    cdef int typenum = _real(x, "x"), f = {"sigmoid": 0, "tanh": 1}[name]
-    cdef const rnnfast_kernels* kn = _table(typenum)
+    cdef int typenum = real_type(x, "x"), f = {"sigmoid": 0, "tanh": 1}[name]
+    cdef const rnnfast_kernels* kn = table_of(typenum)
     cdef Py_ssize_t n = x.size
-    cdef char* xd = _data(x, typenum, n, "x")
-    cdef char* yd = _data(y, typenum, n, "y")
-    with nogil, parallel(num_threads=_team(8.0 * n)):
+    cdef char* xd = data_of(x, typenum, n, "x")
+    cdef char* yd = data_of(y, typenum, n, "y")
+    with nogil, parallel(num_threads=team_for(8.0 * n)):
         _activate_share(kn, f, xd, yd, n)
 
 
 cdef void _activate_share(const rnnfast_kernels* kn, int f, const char* x, char* y,
                           Py_ssize_t n) noexcept nogil:
     cdef int i = omp_get_thread_num(), parts = omp_get_num_threads()
-    cdef Py_ssize_t at = _share(n, i, parts), size = kn.itemsize
-    kn.activate(f, x + at * size, y + at * size, _share(n, i + 1, parts) - at)
+    cdef Py_ssize_t at = share_of(n, i, parts), size = kn.itemsize
+    kn.activate(f, x + at * size, y + at * size, share_of(n, i + 1, parts) - at)
 
 
 # ---- large arrays
@@ -442,8 +410,8 @@ def fill_mask(key, call, index, first, Py_ssize_t kept, double value, out):
     The numbers depend on `key`, a tuple of four 32-bit words, on `call`, index + entry, first + row,
     each modulo 2**32, and on the place in the row: Threefry-4x32, 13 rounds, Salmon et al. (2011).
     """
-    cdef int typenum = _real(out, "out"), i
-    cdef const rnnfast_kernels* kn = _table(typenum)
+    cdef int typenum = real_type(out, "out"), i
+    cdef const rnnfast_kernels* kn = table_of(typenum)
     cdef rnnfast_mask m
     cdef Py_ssize_t entries = out.shape[0], groups
     m.rows, m.size = out.shape[1], out.shape[2]
@@ -451,12 +419,12 @@ def fill_mask(key, call, index, first, Py_ssize_t kept, double value, out):
         m.key[i] = key[i]
     m.call, m.index, m.first = call % 2**32, index, first
     m.kept, m.value = kept, value
-    m.out = _data(out, typenum, entries * m.rows * m.size, "out")
+    m.out = data_of(out, typenum, entries * m.rows * m.size, "out")
     groups = entries * m.rows * rnnfast_mask_groups(m.size)
     if groups:
-        with nogil, parallel(num_threads=_team(4.0 * groups * RNNFAST_MASK_GROUP)):
-            kn.fill_mask(&m, _share(groups, omp_get_thread_num(), omp_get_num_threads()),
-                         _share(groups, omp_get_thread_num() + 1, omp_get_num_threads()))
+        with nogil, parallel(num_threads=team_for(4.0 * groups * RNNFAST_MASK_GROUP)):
+            kn.fill_mask(&m, share_of(groups, omp_get_thread_num(), omp_get_num_threads()),
+                         share_of(groups, omp_get_thread_num() + 1, omp_get_num_threads()))
 
 
 # ---- embedding
@@ -468,12 +436,12 @@ def embedding(ids, weight, y):
 
 def embedding_backward(ids, dy, dweight):
     """Add each row of dy (N, E) into row ids[n] of dweight (V, E)."""
-    cdef int typenum = _real(dy, "dy")
+    cdef int typenum = real_type(dy, "dy")
     cdef Py_ssize_t N = dy.shape[0], E = dy.shape[1]
-    cdef const cnp.int64_t* index = <const cnp.int64_t*>_data(ids, cnp.NPY_INT64, N, "ids")
-    cdef char* dy_data = _data(dy, typenum, N * E, "dy")
-    cdef char* out = _data(dweight, typenum, dweight.shape[0] * E, "dweight")
-    cdef int team = _team(<double>N * E)
+    cdef const cnp.int64_t* index = <const cnp.int64_t*>data_of(ids, cnp.NPY_INT64, N, "ids")
+    cdef char* dy_data = data_of(dy, typenum, N * E, "dy")
+    cdef char* out = data_of(dweight, typenum, dweight.shape[0] * E, "dweight")
+    cdef int team = team_for(<double>N * E)
     if typenum == cnp.NPY_FLOAT32:
         with nogil, parallel(num_threads=team):
             _scatter(index, <float*>dy_data, <float*>out, N, E)
@@ -486,7 +454,7 @@ cdef void _scatter(const cnp.int64_t* index, const cython.floating* dy, cython.f
                    Py_ssize_t N, Py_ssize_t E) noexcept nogil:
     # Threads own columns.
     cdef int i = omp_get_thread_num(), parts = omp_get_num_threads()
-    cdef Py_ssize_t n, e, e0 = _share(E, i, parts), e1 = _share(E, i + 1, parts)
+    cdef Py_ssize_t n, e, e0 = share_of(E, i, parts), e1 = share_of(E, i + 1, parts)
     cdef unsigned long long fp = k.fp_enter()
     for n in range(N):
         for e in range(e0, e1):
@@ -500,7 +468,7 @@ cdef void _layer_norm_share(const rnnfast_kernels* kn, const rnnfast_layer_norm*
                             Py_ssize_t N) noexcept nogil:
     cdef int i = omp_get_thread_num(), parts = omp_get_num_threads()
     cdef unsigned long long fp = k.fp_enter()
-    kn.layer_norm(m, _share(N, i, parts), _share(N, i + 1, parts))
+    kn.layer_norm(m, share_of(N, i, parts), share_of(N, i + 1, parts))
     k.fp_leave(fp)
 
 
@@ -509,18 +477,18 @@ def layer_norm(x, gamma, beta, double eps, y, mean, rstd):
 
     y (N, K), mean (N,) and rstd (N,) = 1 / sqrt(variance + eps) are written. Ba et al. (2016).
     """
-    cdef int typenum = _real(x, "x")
+    cdef int typenum = real_type(x, "x")
     cdef Py_ssize_t N = x.shape[0], K = x.shape[1]
     cdef rnnfast_layer_norm m
     m.columns, m.eps = K, eps
-    m.x = _data(x, typenum, N * K, "x")
-    m.gamma = _data(gamma, typenum, K, "gamma")
-    m.beta = _data(beta, typenum, K, "beta")
-    m.y = _data(y, typenum, N * K, "y")
-    m.mean = _data(mean, typenum, N, "mean")
-    m.rstd = _data(rstd, typenum, N, "rstd")
-    with nogil, parallel(num_threads=_team(8.0 * N * K)):
-        _layer_norm_share(_table(typenum), &m, N)
+    m.x = data_of(x, typenum, N * K, "x")
+    m.gamma = data_of(gamma, typenum, K, "gamma")
+    m.beta = data_of(beta, typenum, K, "beta")
+    m.y = data_of(y, typenum, N * K, "y")
+    m.mean = data_of(mean, typenum, N, "mean")
+    m.rstd = data_of(rstd, typenum, N, "rstd")
+    with nogil, parallel(num_threads=team_for(8.0 * N * K)):
+        _layer_norm_share(table_of(typenum), &m, N)
 
 
 cdef void _layer_norm_backward_share(const rnnfast_kernels* kn, const rnnfast_layer_norm* m,
@@ -530,121 +498,28 @@ cdef void _layer_norm_backward_share(const rnnfast_kernels* kn, const rnnfast_la
     cdef Py_ssize_t vectors = (m.columns + kn.lanes - 1) // kn.lanes
     cdef unsigned long long fp = k.fp_enter()
     if m.dx != NULL:
-        kn.layer_norm_backward(m, _share(N, i, parts), _share(N, i + 1, parts))
-    kn.layer_norm_columns(m, N, _share(vectors, i, parts) * kn.lanes,
-                          min(m.columns, _share(vectors, i + 1, parts) * kn.lanes))
+        kn.layer_norm_backward(m, share_of(N, i, parts), share_of(N, i + 1, parts))
+    kn.layer_norm_columns(m, N, share_of(vectors, i, parts) * kn.lanes,
+                          min(m.columns, share_of(vectors, i + 1, parts) * kn.lanes))
     k.fp_leave(fp)
 
 
 def layer_norm_backward(x, gamma, mean, rstd, dy, dx, dgamma, dbeta):
     """Gradients of `layer_norm`: dx (N, K) written unless None, dgamma, dbeta (K,) added into."""
-    cdef int typenum = _real(x, "x")
+    cdef int typenum = real_type(x, "x")
     cdef Py_ssize_t N = x.shape[0], K = x.shape[1]
     cdef rnnfast_layer_norm m
     m.columns = K
-    m.x = _data(x, typenum, N * K, "x")
-    m.gamma = _data(gamma, typenum, K, "gamma")
-    m.mean = _data(mean, typenum, N, "mean")
-    m.rstd = _data(rstd, typenum, N, "rstd")
-    m.dy = _data(dy, typenum, N * K, "dy")
-    m.dx = _data(dx, typenum, N * K, "dx")
-    m.dgamma = _data(dgamma, typenum, K, "dgamma")
-    m.dbeta = _data(dbeta, typenum, K, "dbeta")
-    with nogil, parallel(num_threads=_team(12.0 * N * K)):
-        _layer_norm_backward_share(_table(typenum), &m, N)
-
-
-# ---- optimisers, for arrays of any shape: csrc/optim.h has the formulas, those of torch.optim
-
-def sgd(param, grad, velocity, double lr, double momentum, double weight_decay, bint nesterov):
-    """Update `param` and `velocity`, None without momentum, in place."""
-    cdef int typenum = _real(param, "param")
-    cdef const rnnfast_kernels* kn = _table(typenum)
-    cdef Py_ssize_t n = param.size
-    cdef unsigned long long fp
-    cdef char* p = _data(param, typenum, n, "param")
-    cdef char* g = _data(grad, typenum, n, "grad")
-    cdef char* v = _data(velocity, typenum, n, "velocity")
-    with nogil, parallel(num_threads=_team(4.0 * n)):
-        fp = k.fp_enter()
-        kn.sgd(p, g, v, _share(n, omp_get_thread_num(), omp_get_num_threads()),
-               _share(n, omp_get_thread_num() + 1, omp_get_num_threads()), lr, momentum,
-               weight_decay, nesterov)
-        k.fp_leave(fp)
-
-
-def adam(param, grad, m, v, double lr, double beta1, double beta2, double eps,
-         double weight_decay, bint decoupled, double step):
-    """Update `param` and its moments `m`, `v` in place; `step` counts from 1.
-
-    `decoupled`: weight decay acts on the parameter and not on the gradient (AdamW).
-    """
-    cdef int typenum = _real(param, "param")
-    cdef const rnnfast_kernels* kn = _table(typenum)
-    cdef Py_ssize_t n = param.size
-    cdef unsigned long long fp
-    cdef char* pd = _data(param, typenum, n, "param")
-    cdef char* gd = _data(grad, typenum, n, "grad")
-    cdef char* md = _data(m, typenum, n, "m")
-    cdef char* vd = _data(v, typenum, n, "v")
-    with nogil, parallel(num_threads=_team(8.0 * n)):
-        fp = k.fp_enter()
-        kn.adam(pd, gd, md, vd, _share(n, omp_get_thread_num(), omp_get_num_threads()),
-                _share(n, omp_get_thread_num() + 1, omp_get_num_threads()), lr, beta1, beta2, eps,
-                weight_decay, decoupled, step)
-        k.fp_leave(fp)
-
-
-def nadam(param, grad, m, v, double lr, double beta1, double beta2, double eps,
-          double weight_decay, double mu, double next_mu, double product, double step):
-    """Update `param` and its moments `m`, `v` in place; `step` counts from 1.
-
-    `mu`, `next_mu`: momentum of this step and of the next; `product`: of all steps so far.
-    """
-    cdef int typenum = _real(param, "param")
-    cdef const rnnfast_kernels* kn = _table(typenum)
-    cdef Py_ssize_t n = param.size
-    cdef unsigned long long fp
-    cdef char* pd = _data(param, typenum, n, "param")
-    cdef char* gd = _data(grad, typenum, n, "grad")
-    cdef char* md = _data(m, typenum, n, "m")
-    cdef char* vd = _data(v, typenum, n, "v")
-    with nogil, parallel(num_threads=_team(8.0 * n)):
-        fp = k.fp_enter()
-        kn.nadam(pd, gd, md, vd, _share(n, omp_get_thread_num(), omp_get_num_threads()),
-                 _share(n, omp_get_thread_num() + 1, omp_get_num_threads()), lr, beta1, beta2, eps,
-                 weight_decay, mu, next_mu, product, step)
-        k.fp_leave(fp)
-
-
-def rmsprop(param, grad, square_avg, velocity, double lr, double alpha, double eps,
-            double momentum, double weight_decay):
-    """Update `param`, `square_avg` and `velocity`, None without momentum, in place."""
-    cdef int typenum = _real(param, "param")
-    cdef const rnnfast_kernels* kn = _table(typenum)
-    cdef Py_ssize_t n = param.size
-    cdef unsigned long long fp
-    cdef char* pd = _data(param, typenum, n, "param")
-    cdef char* gd = _data(grad, typenum, n, "grad")
-    cdef char* sd = _data(square_avg, typenum, n, "square_avg")
-    cdef char* vd = _data(velocity, typenum, n, "velocity")
-    with nogil, parallel(num_threads=_team(8.0 * n)):
-        fp = k.fp_enter()
-        kn.rmsprop(pd, gd, sd, vd, _share(n, omp_get_thread_num(), omp_get_num_threads()),
-                   _share(n, omp_get_thread_num() + 1, omp_get_num_threads()), lr, alpha, eps,
-                   momentum, weight_decay)
-        k.fp_leave(fp)
-
-
-def sum_squares(grad):
-    """Sum of squares, in double precision."""
-    cdef int typenum = _real(grad, "grad")
-    cdef Py_ssize_t n = grad.size
-    cdef char* g = _data(grad, typenum, n, "grad")
-    cdef double total
-    with nogil:
-        total = _table(typenum).sum_squares(g, n)
-    return total
+    m.x = data_of(x, typenum, N * K, "x")
+    m.gamma = data_of(gamma, typenum, K, "gamma")
+    m.mean = data_of(mean, typenum, N, "mean")
+    m.rstd = data_of(rstd, typenum, N, "rstd")
+    m.dy = data_of(dy, typenum, N * K, "dy")
+    m.dx = data_of(dx, typenum, N * K, "dx")
+    m.dgamma = data_of(dgamma, typenum, K, "dgamma")
+    m.dbeta = data_of(dbeta, typenum, K, "dbeta")
+    with nogil, parallel(num_threads=team_for(12.0 * N * K)):
+        _layer_norm_backward_share(table_of(typenum), &m, N)
 
 
 # ---- for tests and benchmarks
@@ -667,10 +542,10 @@ def read_loop(x, Py_ssize_t loops):
 
     Returns the bytes read: over the seconds it took, the bandwidth of what holds x.
     """
-    cdef int typenum = _real(x, "x"), i, team = x.shape[0]
+    cdef int typenum = real_type(x, "x"), i, team = x.shape[0]
     cdef Py_ssize_t n = x.shape[1]
-    cdef const rnnfast_kernels* kn = _table(typenum)
-    cdef char* data = _data(x, typenum, team * n, "x")
+    cdef const rnnfast_kernels* kn = table_of(typenum)
+    cdef char* data = data_of(x, typenum, team * n, "x")
     cdef double total = 0
     for i in prange(team, num_threads=team, schedule="static", nogil=True):
         total += kn.read_loop(data + i * n * kn.itemsize, n, loops)
