@@ -1,4 +1,4 @@
-"""What tests feed in: arrays in odd layouts, a small model, damaged files."""
+"""What tests feed in: arrays in odd layouts, small models, classes to tell, damaged files."""
 
 from __future__ import annotations
 
@@ -40,6 +40,21 @@ def small_model(**options: Any) -> Any:
         rnnfast.LSTM(3, 4, seed=2, **options),
         rnnfast.LayerNorm(4, dtype=options["dtype"]),
         rnnfast.Linear(4, 7, dtype=options["dtype"], seed=3),
+    )
+
+
+def sums(n: int = 64, steps: int = 6, seed: int = 0) -> Any:
+    """Return series and the sign of their sum, as two classes; (B, T, 1) and (B,)."""
+    x = np.random.default_rng(seed).standard_normal((n, steps, 1))
+    return x, (x.sum(axis=(1, 2)) > 0).astype(int)
+
+
+def classifier(batch_first: bool = True) -> Any:
+    """Return a small network for these classes."""
+    return rnnfast.Sequential(
+        rnnfast.GRU(1, 8, batch_first=batch_first, dtype=np.float64, seed=1),
+        rnnfast.Last(batch_first),
+        rnnfast.Linear(8, 2, dtype=np.float64, seed=2),
     )
 
 

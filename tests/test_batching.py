@@ -1,17 +1,24 @@
-"""Batches: weights of samples and steps, of arrays and of iterables."""
+"""Batches: weights of samples and steps, of arrays and of iterables; shuffled, bucketed, split."""
 
 from __future__ import annotations
 
 import re
 import tracemalloc
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import pytest
+from samples import classifier, sums
 
 from rnnfast import (
     GRU,
+    RNN,
     SGD,
+    Adam,
+    BatchNorm1d,
+    Callback,
+    Conv1d,
     Last,
     Linear,
     RepeatVector,
@@ -235,3 +242,170 @@ def test_refuses():
     ]:
         with pytest.raises(error, match=re.escape(message)):
             fit(model, data, loss=CE, optimizer=SGD(model), **options)
+
+
+# ---- which samples are in which batch
+
+
+def test_shuffling_is_seeded():
+    x, _ = sums(20)
+    orders = []
+    for seed, shuffle in [(1, True), (1, True), (2, True), (None, False)]:
+        seen = []
+        model = classifier()
+
+        def loss(prediction, target, seen=seen):
+            seen.extend(target)
+            return 0.0, np.zeros_like(prediction)
+
+        fit(
+            model,
+            (x, np.arange(20)),
+            loss=loss,
+            optimizer=SGD(model),
+            epochs=2,
+            batch_size=7,
+            seed=seed,
+            shuffle=shuffle,
+        )
+        assert sorted(seen[:20]) == sorted(seen[20:]) == list(range(20))
+        orders.append(seen)
+    assert orders[0] == orders[1] != orders[2]
+    assert orders[0][:20] != orders[0][20:]
+    assert orders[3] == [*range(20)] * 2
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_validation_split_takes_the_last_samples(batch_first):
+    x, y = sums(21)
+    lengths = np.random.default_rng(5).integers(1, 7, 21)
+    if not batch_first:
+        x = x.swapaxes(0, 1)
+    parts = [
+        (x[s] if batch_first else x[:, s], y[s], lengths[s])
+        for s in (slice(0, 14), slice(14, 21))  # floor(21 * (1 - 0.3))
+    ]
+    results = []
+    for data, options in [
+        ((x, y, lengths), {"validation_split": 0.3}),
+        (parts[0], {"validation": parts[1]}),
+    ]:
+        model = classifier(batch_first)
+        options |= dict(loss=CE, optimizer=Adam(model), epochs=2, batch_size=4, seed=1)
+        history = fit(model, data, **options)
+        del history["seconds"]
+        results.append((history, model.state_dict()))
+    np.testing.assert_equal(results[0], results[1])
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize("last", [True, False])
+def test_buckets(batch_first, last):
+    rng = np.random.default_rng(4)
+    lengths = rng.integers(0, 12, 50)
+    x = np.arange(600.0).reshape(50, 12, 1)  # an element says which sample and step it is
+    y = np.arange(50) if last else x[..., 0].astype(int)
+    if not batch_first:
+        x, y = x.swapaxes(0, 1), y if last else y.T
+    layers = [RNN(1, 2, batch_first=batch_first, seed=1, dtype=np.float64)]
+    model = Sequential(*layers, *[Last(batch_first)] * last)
+    forward, seen = model.forward, []
+
+    def spy(x, state, n):
+        seen.append((x, n))
+        return forward(x, state, n)
+
+    def loss(prediction, target, **keywords):
+        x, n = seen[-1]
+        steps = x if batch_first else x.swapaxes(0, 1)
+        samples = steps[:, 0, 0].astype(int) // 12
+        np.testing.assert_array_equal(n, lengths[samples])
+        assert steps.shape[1] == max(1, n.max())
+        np.testing.assert_array_equal(
+            steps, np.arange(600.0).reshape(50, 12, 1)[samples, : n.max() or 1]
+        )
+        np.testing.assert_array_equal(target, samples if last else x[..., 0])
+        epochs[-1].append(samples)
+        return 0.0, np.zeros_like(prediction)
+
+    model.forward = spy
+    options = dict(loss=loss, optimizer=SGD(model), batch_size=8, bucket=True, progress=False)
+    for shuffle in (True, False):
+        epochs = []
+
+        class Epochs(Callback):
+            def on_epoch_begin(self, epoch, epochs=epochs):
+                epochs.append([])
+
+        fit(
+            model,
+            (x, y, lengths),
+            shuffle=shuffle,
+            seed=1,
+            epochs=2,
+            callbacks=[Epochs()],
+            **options,
+        )
+        for batches in epochs:
+            assert sorted(np.concatenate(batches)) == list(range(50))
+            ranges = sorted((lengths[b].min(), lengths[b].max()) for b in batches)
+            assert all(a[1] <= b[0] for a, b in pairwise(ranges))
+        first, second = ([b.tolist() for b in batches] for batches in epochs)
+        longest = [lengths[b].max() for b in first]
+        assert (first != second) == (sorted(longest) != longest) == shuffle
+
+
+@pytest.mark.parametrize("padding", ["causal", "valid"])
+def test_buckets_of_networks_that_shorten_time(padding):
+    rng = np.random.default_rng(5)
+    conv = Conv1d(2, 4, 3, stride=2, padding=padding, batch_first=True, seed=0)
+    model = Sequential(conv, GRU(4, 5, batch_first=True, seed=1), Linear(5, 3, seed=2))
+    start = model.state_dict()
+    x, lengths = rng.standard_normal((40, 20, 2), np.float32), rng.integers(1, 15, 40)
+    y = rng.standard_normal((40, model.out_lengths(20), 3))
+    losses_seen = []
+    for bucket in (True, False):
+        model.load_state_dict(start)
+        options = dict(loss=losses.squared_error, optimizer=SGD(model, lr=0.0), bucket=bucket)
+        history = fit(model, (x, y, lengths), batch_size=1, progress=False, **options)
+        losses_seen.append(sorted(history.batch_losses))
+    np.testing.assert_allclose(*losses_seen, rtol=1e-5)
+
+
+def test_a_bucket_too_short_for_a_convolution():
+    rng = np.random.default_rng(5)
+    conv = Conv1d(2, 4, 5, batch_first=True, seed=0)
+    model = Sequential(conv, Last(batch_first=True), Linear(4, 3, seed=2))
+    x, lengths = rng.standard_normal((8, 9, 2), np.float32), np.array([1, 2, 3, 4, 9, 8, 7, 6])
+    options = dict(loss=CE, optimizer=SGD(model, lr=0.0), batch_size=4, progress=False)
+    one, other = (
+        fit(model, (x, np.arange(8) % 3, lengths), shuffle=False, bucket=bucket, **options)
+        for bucket in (True, False)
+    )
+    np.testing.assert_allclose(sorted(one.batch_losses), sorted(other.batch_losses), rtol=1e-5)
+
+
+@pytest.mark.parametrize("bucket", [True, False])
+def test_drop_last(bucket):
+    rng = np.random.default_rng(5)
+    x, lengths = rng.standard_normal((9, 6, 1), np.float32), np.arange(1, 10) % 6 + 1
+    model = Sequential(Last(batch_first=True), BatchNorm1d(1), Linear(1, 3, seed=2))
+    data, seen = (x, np.arange(9), lengths), []
+
+    def loss(prediction, target):
+        if len(prediction) > 1:  # else of validation
+            seen.append(target)
+        return 0.0, np.zeros_like(prediction)
+
+    options = dict(loss=loss, optimizer=SGD(model), batch_size=4, bucket=bucket, progress=False)
+    with pytest.raises(ValueError, match="more than one row in a training batch, got 1"):
+        fit(model, data, seed=0, **options)
+    seen.clear()
+    last = tuple(a[:1] for a in data)
+    fit(model, data, epochs=20, seed=0, drop_last=True, validation=last, **options)
+    assert {len(batch) for batch in seen} == {4}
+    assert len(seen) == 40
+    epochs = [set(np.concatenate(pair)) for pair in zip(seen[::2], seen[1::2], strict=True)]
+    assert {len(epoch) for epoch in epochs} == {8}
+    left_out = {min(set(range(9)) - epoch) for epoch in epochs}
+    assert len(left_out) > 4  # not the longest ones alone, nor the last

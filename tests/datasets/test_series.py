@@ -14,6 +14,15 @@ def test_sine_waves_ten_steps_ahead_are_the_published_ones():
     assert naive == pytest.approx(0.256974, abs=5e-7)
 
 
+def test_sine_waves_are_the_published_ones():
+    series = sine_waves(10_000, 51, seed=42)
+    assert series.shape == (10_000, 51, 1)
+    assert series.dtype == np.float32
+    held_out = series[7000:9000]
+    naive = np.mean((held_out[:, -2] - held_out[:, -1]) ** 2)
+    assert naive == pytest.approx(0.020211, abs=5e-7)
+
+
 def belief(x, n_classes):
     """Return for each step the score of each class, by what two_signals says of the posterior."""
     speeds = np.linspace(-np.pi / 6, np.pi / 6, n_classes)

@@ -1,4 +1,4 @@
-"""Generated text: dates and reviews."""
+"""Text: batches of it, that of pydoc, generated dates and reviews."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import datetime
 import numpy as np
 import pytest
 
-from rnnfast.datasets import date_pairs, reviews
+from rnnfast.datasets import date_pairs, pydoc_text, reviews, text_batches
 from rnnfast.datasets.text import ASIDES, BLAME, PRAISE
 
 PARSERS = ("%B %d, %Y", "%d %B %Y", "%b %d, %Y", "%d %b %Y", "%m/%d/%Y", "%d.%m.%Y")
@@ -92,3 +92,38 @@ def test_reviews_bad_arguments():
     assert reviews(0)[0] == []
     with pytest.raises(ValueError, match="n_samples >= 0"):
         reviews(-1)
+
+
+def test_batches_of_several_voices():
+    ids = np.arange(26).reshape(13, 2)
+    (x, y), (x2, _) = text_batches(ids, 3, 3)
+    np.testing.assert_array_equal(x[:, 1], ids[4:7])
+    np.testing.assert_array_equal(y[:, 1], ids[5:8])
+    np.testing.assert_array_equal(x2[:, 1], ids[7:8])
+    (x_first, _), _ = text_batches(ids, 3, 3, batch_first=True)
+    np.testing.assert_array_equal(x_first.swapaxes(0, 1), x)
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_text_batches(batch_first):
+    ids = np.arange(101)
+    batches = text_batches(ids, 4, 10, batch_first)
+    for _ in range(2):
+        got = list(batches)
+        assert len(got) == len(batches) == 3
+        xs, ys = ([b[i] if batch_first else b[i].T for b in got] for i in (0, 1))
+        assert [x.shape for x in xs] == [(4, 10), (4, 10), (4, 5)]
+        np.testing.assert_array_equal(np.concatenate(xs, axis=1), ids[:100].reshape(4, 25))
+        np.testing.assert_array_equal(np.concatenate(ys, axis=1), ids[1:].reshape(4, 25))
+    with pytest.raises(ValueError, match="at least 5 symbols for 4 streams, got 4"):
+        text_batches(ids[:4], 4, 10)
+    with pytest.raises(ValueError, match="batch_size and steps >= 1"):
+        text_batches(ids, 0, 10)
+    with pytest.raises(TypeError, match="ids as integers on one axis"):
+        text_batches(ids * 1.0, 1, 10)
+
+
+def test_pydoc_text():
+    text = pydoc_text()
+    assert 300_000 < len(text) < 900_000
+    assert text == pydoc_text()
