@@ -1,4 +1,4 @@
-"""Linear, Embedding, norms, activations, Dropout, Last, Pool and RepeatVector."""
+"""Linear, norms, activations, Last, Pool and RepeatVector, and any call of layers without state."""
 
 from __future__ import annotations
 
@@ -32,7 +32,6 @@ from rnnfast import (
     Softmax,
     Tanh,
 )
-from rnnfast.layers.dropout import MaskSource
 
 SHAPES = [(5,), (4, 5), (3, 4, 5), (2, 0, 5)]
 FLOATS = [
@@ -201,164 +200,6 @@ def test_constructors_refuse():
     ]:
         with pytest.raises(error, match=re.escape(message)):
             call()
-
-
-# ---- embedding ---------------------------------------------------------------------------------
-
-
-def test_embedding_gradients():
-    layer = Embedding(6, 2, dtype=np.float64, seed=1)
-    ids = np.array([[0, 5, 0], [3, 3, 3]])
-    y, tape = layer.forward(ids)
-    np.testing.assert_array_equal(y, layer.params["weight"][ids])
-    dy = np.random.default_rng(5).standard_normal(y.shape)
-    assert layer.backward(tape, dy) is None
-    same_slopes(layer, lambda: np.vdot(layer(ids), dy))
-
-
-def test_embedding_padding():
-    layer = Embedding(4, 2, padding_idx=1, seed=1)
-    assert not layer.params["weight"][1].any()
-    assert layer.params["weight"][[0, 2, 3]].all()
-    y, tape = layer.forward(np.array([1, 2, 1]))
-    layer.backward(tape, np.ones_like(y))
-    np.testing.assert_array_equal(layer.grads["weight"], [[0, 0], [0, 0], [1, 1], [0, 0]])
-
-
-@pytest.mark.parametrize("dtype", ["i1", "u1", ">i2", "u4", "i8", "u8"])
-def test_embedding_takes_integers_of_any_kind(dtype):
-    layer = Embedding(6, 2, seed=1)
-    ids = np.array([[5, 0], [3, 2]], dtype)
-    for odd in odd_layouts(ids).values():
-        np.testing.assert_array_equal(layer(odd), layer.params["weight"][ids.astype(int)])
-    assert layer(ids[:0]).shape == (0, 2, 2)
-    assert layer(ids[0, 0, ...]).shape == (2,)
-
-
-def test_embedding_refuses():
-    layer = Embedding(6, 2)
-    for ids, error, message in [
-        ([1, 2], TypeError, "input as a NumPy array of integers, got list"),
-        (np.array([1.0]), TypeError, "input as a NumPy array of integers, got float64"),
-        (np.array([True]), TypeError, "input as a NumPy array of integers, got bool"),
-        (np.array([6]), ValueError, "ids from 0 to 5, got 6 to 6"),
-        (np.array([-1, 3]), ValueError, "ids from 0 to 5, got -1 to 3"),
-        (np.array([2**64 - 1], np.uint64), ValueError, "ids from 0 to 5"),
-    ]:
-        with pytest.raises(error, match=f"Embedding expected {message}"):
-            layer(ids)
-
-
-def test_joined_embedding():
-    layer = JoinedEmbedding(6, 2, 3, padding_idx=4, dtype=np.float64, seed=1)
-    ids = np.array([[[0, 5, 0], [3, 4, 3]]])
-    y, tape = layer.forward(ids)
-    np.testing.assert_array_equal(y, layer.params["weight"][ids].reshape(1, 2, 6))
-    dy = np.random.default_rng(5).standard_normal(y.shape)
-    layer.backward(tape, dy)
-    kept = layer.grads["weight"].copy()
-    one = Embedding(6, 2, padding_idx=4, dtype=np.float64, seed=1)
-    _, tape = one.forward(ids)
-    one.backward(tape, dy.reshape(1, 2, 3, 2))
-    np.testing.assert_array_equal(kept, one.grads["weight"])
-    assert layer(ids[:, :0]).shape == (1, 0, 6)
-    with pytest.raises(ValueError, match="JoinedEmbedding expected input of size 3 on the last"):
-        layer(ids[..., :2])
-    _, tape = layer.forward(ids)
-    with pytest.raises(ValueError, match=r"JoinedEmbedding expected dy of shape \(1, 2, 6\)"):
-        layer.backward(tape, dy[..., :2])
-    np.testing.assert_array_equal(layer.grads["weight"], kept)
-
-
-# ---- dropout -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("p", [0.0, 0.1, 0.5, 1.0])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_dropout(p, dtype):
-    layer = Dropout(p, seed=1)
-    x = np.full((50, 40, 30), 2.0, dtype)
-    assert layer(x) is x
-    y, tape = layer.forward(x)
-    dx = layer.backward(tape, x)
-    assert y.dtype == dx.dtype == dtype
-    np.testing.assert_array_equal(dx, y)
-    kept = 2 / (1 - p) if p < 1 else 0
-    assert set(np.unique(y)) <= {0, dtype(2**24 / max(round((1 - p) * 2**24), 1)) * dtype(2)}
-    np.testing.assert_allclose(y.max(), kept, rtol=1e-6)
-    assert abs((y == 0).mean() - p) <= 5 * np.sqrt(p * (1 - p) / x.size) + 1e-5
-    assert np.array_equal(layer.forward(x)[0], y) is (p in (0.0, 1.0))
-    np.testing.assert_array_equal(Dropout(p, seed=1).forward(x)[0], y)
-
-
-def draw(seed=0, call=1, index=0, rows=(0, 200), p=0.3):
-    """One mask, 1 where something is kept: rows of a size that fills no group of words."""
-    out = np.empty((1, rows[1] - rows[0], 333))
-    MaskSource(seed, p, 1.0).fill(call, index, rows[0], out)
-    return out[0]
-
-
-def test_masks_do_not_depend_on_what_is_drawn_beside_them():
-    whole = draw()
-    np.testing.assert_array_equal(draw(rows=(50, 117)), whole[50:117])
-    several = np.empty((3, 200, 9, 37))
-    MaskSource(0, 0.3, 1.0).fill(1, 0, 0, several)
-    for index in range(3):
-        np.testing.assert_array_equal(several[index].reshape(200, 333), draw(index=index))
-    again = MaskSource(5, 0.3, 1.0)
-    again.load_state_dict(MaskSource(0, 0.3).state_dict())
-    again.fill(1, 0, 0, out := np.empty((1, 200, 333)))
-    np.testing.assert_array_equal(out[0], whole)
-
-
-def test_masks_are_as_random_as_they_should_be():
-    """Means and covariances of masks, rows and places within five standard deviations."""
-    p = 0.3
-    deviation = np.sqrt(p * (1 - p))
-    masks = {
-        "first": draw(),
-        "seed": draw(seed=1),
-        "call": draw(call=2),
-        "call and 2**31": draw(call=1 + 2**31),
-        "index": draw(index=1),
-        "row": draw(rows=(1, 201)),
-        "later rows": draw(rows=(2**20, 2**20 + 200)),
-    }
-    for name, mask in masks.items():
-        n, scaled = mask.size, (mask - (1 - p)) / deviation
-        assert abs(scaled.mean()) < 5 / np.sqrt(n), name
-        for axis in (0, 1):
-            parts = scaled.mean(axis) * np.sqrt(mask.shape[axis])
-            assert abs(parts).max() < 5, name
-            # sums of squares of independent standard numbers: chi-squared
-            assert abs((parts**2).sum() - parts.size) < 5 * np.sqrt(2 * parts.size), name
-        for lag in (1, 2, 4, 8, 16, 32, 64, 128):  # the layout of the words
-            assert abs((scaled[:, lag:] * scaled[:, :-lag]).mean()) < 5 / np.sqrt(n / 2), name
-        assert abs((scaled[1:] * scaled[:-1]).mean()) < 5 / np.sqrt(n / 2), name
-        if name != "first":
-            first = (masks["first"] - (1 - p)) / deviation
-            assert abs((scaled * first).mean()) < 5 / np.sqrt(n), name
-
-
-def test_probabilities_are_rounded_finely():
-    source = MaskSource(0, 1e-6)
-    assert source.kept == 2**24 - 17
-    source.fill(1, 0, 0, out := np.empty((1, 300, 10_000)))
-    assert 0 < (out == 0).sum() < 12  # of 3 expected
-    assert np.unique(out[out > 0]) == 2**24 / source.kept
-
-
-def test_dropout_odd_arrays_and_errors():
-    x = np.random.default_rng(1).standard_normal((4, 5, 3)).astype(np.float32)
-    want = Dropout(seed=1).forward(x)[0]
-    for kind, odd in odd_layouts(x).items():
-        np.testing.assert_array_equal(Dropout(seed=1).forward(odd)[0], want, err_msg=kind)
-    assert Dropout().forward(np.array(1.0))[0].shape == ()
-    with pytest.raises(TypeError, match="Dropout expected input as a NumPy array of floats"):
-        Dropout().forward(np.arange(3))
-    y, tape = Dropout().forward(x)
-    with pytest.raises(ValueError, match="Dropout expected dy of shape"):
-        Dropout.backward(tape._owner, tape, y[1:])
 
 
 # ---- the last step -----------------------------------------------------------------------------

@@ -1,0 +1,483 @@
+"""`rnnfast.torch` as modules: their weights, whole models, other kernels, processes and threads."""
+
+from __future__ import annotations
+
+import copy
+import io
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from typing import Any
+
+import pytest
+from engines import each_engine as each_engine
+from torch_pairs import (
+    LAYERS,
+    SINGLE,
+    B,
+    H,
+    I,
+    T,
+    agree,
+    case_of,
+    error_of,
+    everything,
+    on_engine,
+    pair,
+)
+from torch_pairs import pytestmark as pytestmark
+
+import rnnfast
+from rnnfast.core import runtime
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
+from torch.nn.utils import parametrizations, parametrize  # noqa: E402
+from torch.nn.utils.rnn import pack_padded_sequence  # noqa: E402
+
+import rnnfast.torch as ours  # noqa: E402
+
+# ---- weights
+
+
+def test_every_change_of_the_weights_is_seen():
+    theirs, mine = pair("RNN")
+    x = torch.randn(T, B, I)
+
+    def check() -> None:
+        for grad in (torch.inference_mode(), torch.enable_grad()):
+            with grad:
+                torch.testing.assert_close(mine(x)[0], theirs(x)[0])
+
+    def each(change: Any) -> None:
+        before = mine(x)[0].detach()
+        for module in (mine, theirs):
+            change(module)
+        check()
+        assert not torch.allclose(before, mine(x)[0].detach())
+
+    def step(module: Any, **options: Any) -> None:
+        optimizer = torch.optim.Adam(module.parameters(), lr=0.1, **options)
+        module(x)[0].square().sum().backward()
+        optimizer.step()
+
+    def in_no_grad(module: Any) -> None:
+        with torch.no_grad():
+            module.weight_hh_l0.mul_(0.5)
+
+    def in_no_grad_then_in_data(module: Any) -> None:
+        in_no_grad(module)
+        module(x)
+        module.weight_hh_l0.data.mul_(-3)
+
+    def in_numpy(module: Any) -> None:
+        module.bias_ih_l0.detach().numpy()[0] += 1.0
+
+    def transposed(module: Any) -> None:  # the same memory
+        module.weight_hh_l0.data = module.weight_hh_l0.data.t()
+
+    def replaced(module: Any) -> None:
+        torch.manual_seed(3)
+        module.weight_ih_l0 = torch.nn.Parameter(torch.randn(H, I))
+
+    def loaded(module: Any) -> None:
+        torch.manual_seed(5)
+        module.load_state_dict({n: torch.randn_like(p) for n, p in module.named_parameters()})
+
+    check()
+    each(step)
+    each(lambda module: step(module, fused=True))
+    each(lambda module: step(module, foreach=True))
+    each(in_no_grad)
+    each(in_no_grad_then_in_data)
+    each(lambda module: module.weight_hh_l0.data.add_(0.25))
+    each(lambda module: module.weight_ih_l0.data[1].zero_())
+    each(in_numpy)
+    each(transposed)
+    each(replaced)
+    each(loaded)
+    each(lambda module: module.share_memory().bias_hh_l0.data.neg_())
+    doubled = {name: 2 * p.detach() for name, p in theirs.named_parameters()}
+    got, want = (torch.func.functional_call(m, doubled, (x,))[0] for m in (mine, theirs))
+    torch.testing.assert_close(got, want)
+    check()
+    each(lambda module: module.weight_hh_l0.data.mul_(3))
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_the_weights_are_those_that_torchs_kernels_take(name):
+    class Drop(torch.nn.Module):
+        def forward(self, weight: torch.Tensor):
+            return torch.nn.functional.dropout(weight, 0.5)
+
+    x = torch.randn(T, B, I)
+    theirs, mine = pair(name)
+    before = mine(x)[0]
+    for module in (theirs, mine):
+        module._flat_weights[1] = torch.nn.Parameter(2 * module.weight_hh_l0)
+    torch.testing.assert_close(mine(x)[0], theirs(x)[0])
+    assert not torch.allclose(mine(x)[0], before)
+    theirs, mine = pair(name)
+    for module in (theirs, mine):  # as many draws as torch's
+        parametrize.register_parametrization(module, "weight_hh_l0", Drop())
+    assert on_engine(mine(x)[0])
+    agree(everything(mine, x), everything(theirs, x), case_of(name, {}))
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_cells_go_by_their_weights_and_not_by_their_flag(name):
+    theirs, mine = pair(name)
+    x = torch.randn(B, I)
+    for bias in (False, True):
+        theirs.bias = mine.bias = bias
+        agree(everything(mine, x), everything(theirs, x), case_of(name, {}))
+        theirs.bias_ih = theirs.bias_hh = mine.bias_ih = mine.bias_hh = None
+
+
+def test_shared_weights():
+    theirs, mine = pair("LSTM", bidirectional=True)
+    for module in (theirs, mine):
+        for name in ("weight_ih_l0", "weight_hh_l0"):
+            setattr(module, f"{name}_reverse", getattr(module, name))
+    x = torch.randn(T, B, I)
+    agree(everything(mine, x), everything(theirs, x), case_of("LSTM", {"bidirectional": True}))
+    twins = ours.GRU(I, H), ours.GRU(I, H)
+    twins[1].weight_hh_l0 = twins[0].weight_hh_l0
+    sum(m(x)[0].sum() for m in twins).backward()
+    alone = [copy.deepcopy(m) for m in twins]
+    for module in alone:
+        module.zero_grad()
+        module(x)[0].sum().backward()
+    torch.testing.assert_close(
+        twins[0].weight_hh_l0.grad, sum(m.weight_hh_l0.grad for m in alone), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_weights_of_other_shapes_are_torchs_business():
+    theirs, mine = pair("RNN")
+    x = torch.randn(T, B, I)
+    for module in (mine, theirs):
+        module.weight_hh_l0.data = module.weight_hh_l0.data[:, :-1]
+    assert error_of(lambda: mine(x)) == error_of(lambda: theirs(x))
+
+
+@pytest.mark.parametrize("norm", ["parametrization", "hook"])
+@pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated:FutureWarning")
+def test_weight_norm(norm):
+    theirs, mine = pair("GRU")
+    for module in (theirs, mine):
+        kind = parametrizations if norm == "parametrization" else torch.nn.utils
+        kind.weight_norm(module, "weight_hh_l0")
+    x = torch.randn(T, B, I)
+    assert on_engine(mine(x)[0])
+    agree(everything(mine, x), everything(theirs, x), case_of("GRU", {}))
+    with torch.no_grad():
+        for module in (theirs, mine):
+            next(p for n, p in module.named_parameters() if p.shape == (3 * H, 1)).mul_(2)
+        torch.testing.assert_close(mine(x)[0], theirs(x)[0])
+
+
+# ---- models
+
+
+class Model(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = torch.nn.Embedding(9, I)
+        self.encoder = torch.nn.Sequential(torch.nn.LSTM(I, H, num_layers=2, batch_first=True))
+        self.cell = torch.nn.GRUCell(H, H)
+        self.out = torch.nn.Linear(H, 3)
+
+    def forward(self, ids: torch.Tensor):
+        y = self.encoder(self.embedding(ids))[0]
+        return self.out(self.cell(y[:, -1], y[:, 0]))
+
+
+class Packs(torch.nn.Module):
+    def __init__(self, layer: Any) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: torch.Tensor):
+        lengths = torch.tensor([1, 6, 4, 6, 1])
+        packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        return self.layer(packed)[0].data
+
+
+def models() -> tuple[Any, Any, Any]:
+    torch.manual_seed(0)
+    theirs = Model()
+    mine = copy.deepcopy(theirs)
+    ours.accelerate(mine)
+    return theirs, mine, torch.randint(0, 9, (B, T))
+
+
+def kinds(model: Any) -> list[str]:
+    return [type(m).__module__ for m in model.modules() if type(m).__name__ in ("LSTM", "GRUCell")]
+
+
+def test_accelerate_trains_as_before_and_restore_undoes_it():
+    theirs, _, ids = models()
+    mine = copy.deepcopy(theirs)
+    optimizers = [torch.optim.Adam(m.parameters(), lr=0.05) for m in (theirs, mine)]
+    before = [id(p) for p in mine.parameters()]
+    report = ours.accelerate(mine)  # the optimiser is there already
+    assert report.model is mine
+    assert report.swapped == {"encoder.0": "LSTM", "cell": "GRUCell"} and report.left == {}
+    assert "encoder.0: LSTM" in repr(report)
+    assert [id(p) for p in mine.parameters()] == before
+    assert repr(mine) == repr(theirs)
+    assert list(mine.state_dict()) == list(theirs.state_dict())
+    assert kinds(mine) == ["rnnfast.torch.modules"] * 2
+    for _ in range(5):
+        losses = []
+        for model, optimizer in zip((theirs, mine), optimizers, strict=True):
+            optimizer.zero_grad()
+            loss = torch.nn.functional.cross_entropy(model(ids), ids[:, 0] % 3)
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.detach())
+        torch.testing.assert_close(*losses, rtol=1e-4, atol=1e-5)
+    again = ours.accelerate(mine)
+    assert again.swapped == {} and set(again.left) == {"encoder.0", "cell"}
+    assert ours.restore(mine) is mine
+    assert kinds(mine) == kinds(theirs) == ["torch.nn.modules.rnn"] * 2
+
+
+def test_accelerate_says_what_it_leaves():
+    class Custom(torch.nn.LSTM):
+        def forward(self, input: Any, hx: Any = None) -> Any:
+            return super().forward(input * 2, hx)
+
+    patched = torch.nn.GRU(I, H)
+    patched.forward = lambda x: x
+    shared = torch.nn.RNN(I, H)
+    model = torch.nn.ModuleDict({"a": shared, "b": shared, "custom": Custom(I, H), "p": patched})
+    report = ours.accelerate(model)
+    assert report.swapped == {"a": "RNN"}
+    assert report.left == {"custom": "Custom is a subclass", "p": "its forward was replaced"}
+    assert type(model["b"]) is ours.RNN and type(model["custom"]) is Custom
+    heir = type("Heir", (ours.GRU,), {})(I, H)
+    assert ours.accelerate(heir).left == {"": "runs on rnnfast already"}
+    alone = torch.nn.LSTMCell(I, H)
+    assert "(the model): LSTMCell" in repr(ours.accelerate(alone))
+    assert type(alone) is ours.LSTMCell
+    for function in (ours.accelerate, ours.restore):
+        with pytest.raises(TypeError, match=r"expected model as a torch\.nn\.Module, got list"):
+            function([])
+
+
+def test_accelerate_below_parametrizations():
+    theirs = torch.nn.LSTM(I, H)
+    parametrizations.weight_norm(theirs, "weight_hh_l0")
+    mine = copy.deepcopy(theirs)
+    ours.accelerate(mine)
+    x = torch.randn(T, B, I)
+    assert on_engine(mine(x)[0]) and not on_engine(theirs(x)[0])
+    torch.testing.assert_close(mine(x)[0], theirs(x)[0])
+    ours.restore(mine)
+    assert not on_engine(mine(x)[0])
+    parametrize.remove_parametrizations(mine, "weight_hh_l0")
+    assert type(mine) is torch.nn.LSTM
+
+
+def test_copies():
+    theirs, mine, ids = models()
+    want = mine(ids)
+    file = io.BytesIO()
+    torch.save(mine, file)
+    file.seek(0)
+    loaded = torch.load(file, weights_only=False)
+    for twin in (copy.deepcopy(mine), pickle.loads(pickle.dumps(mine)), loaded):
+        assert kinds(twin) == ["rnnfast.torch.modules"] * 2
+        assert torch.equal(twin(ids), want)
+        with torch.no_grad():
+            twin.cell.weight_hh.zero_()
+        assert not torch.equal(twin(ids), want) and torch.equal(mine(ids), want)
+    theirs.load_state_dict(mine.state_dict())
+    torch.testing.assert_close(theirs(ids), want)
+
+
+# ---- what goes to torch's own kernels
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch, about its own tracers
+def test_scripted():
+    theirs, mine, ids = models()
+    scripted = torch.jit.script(mine)
+    assert torch.equal(scripted(ids), theirs(ids))
+    assert kinds(mine) == ["torch.nn.modules.rnn"] * 2  # torch puts there what it compiled
+    ours.accelerate(mine)
+    with torch.no_grad():  # the same parameters
+        mine.out.bias.add_(1)
+    torch.testing.assert_close(scripted(ids), mine(ids))
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch, about its own tracers
+def test_traced_and_exported():
+    theirs, mine, ids = models()
+    want = theirs(ids)
+    traced = torch.jit.trace(mine, (ids,))
+    assert torch.equal(traced(ids), want)
+    assert "aten::lstm" in str(traced.inlined_graph)
+    packs = [Packs(layer) for layer in pair("LSTM")]
+    x = torch.randn(B, T, I)
+    assert torch.equal(torch.jit.trace(packs[1], (x,))(x), packs[0](x))
+    exported = torch.export.export(mine, (ids,))
+    assert torch.equal(exported.module()(ids), want)
+    graph = torch.fx.symbolic_trace(mine)
+    assert [n.target for n in graph.graph.nodes if n.op == "call_module"] == [
+        n.target for n in torch.fx.symbolic_trace(theirs).graph.nodes if n.op == "call_module"
+    ]
+    torch.testing.assert_close(graph(ids), want)
+
+
+@pytest.mark.parametrize("compiler", ["eager", "aot_eager"])
+@pytest.mark.filterwarnings("ignore")  # of torch, about its own tracers
+def test_compiled(compiler):
+    theirs, mine, ids = models()
+    torch._dynamo.reset()
+    compiled = torch.compile(mine, backend=compiler)
+    torch.testing.assert_close(compiled(ids), theirs(ids))
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(ids), theirs(ids))
+    compiled(ids).sum().backward()
+    theirs(ids).sum().backward()
+    for got, want in zip(mine.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(got.grad, want.grad, rtol=1e-4, atol=1e-5)
+
+
+def test_other_dtypes_devices_and_modes():
+    from torch.autograd import forward_ad
+    from torch.utils.flop_counter import FlopCounterMode
+
+    theirs, mine = pair("GRU", torch.float64)
+    x = torch.randn(T, B, I, dtype=torch.float64)
+
+    def derivative(module: Any) -> Any:
+        with forward_ad.dual_level():
+            y = module(forward_ad.make_dual(x, torch.ones_like(x)))[0]
+            return forward_ad.unpack_dual(y).tangent
+
+    def gradient(module: Any) -> Any:
+        return torch.func.grad(lambda x: module(x)[0].sum())(x)
+
+    def lower(module: Any) -> Any:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return module(x)[0]
+
+    def flops(module: Any) -> Any:
+        with FlopCounterMode(display=False) as counter:
+            module(x)
+        return torch.tensor(counter.get_total_flops())
+
+    class Subclass(torch.Tensor):
+        pass
+
+    for function in (
+        derivative,
+        gradient,
+        lower,
+        flops,
+        lambda m: m(x.as_subclass(Subclass))[0],
+        lambda m: copy.deepcopy(m).bfloat16()(x.bfloat16())[0],
+    ):
+        got, want = function(mine), function(theirs)
+        assert torch.equal(got, want) and type(got) is type(want)
+    assert copy.deepcopy(mine).to("meta")(x.to("meta"))[0].is_meta
+
+
+# ---- processes and threads
+
+PARALLEL = """
+import os
+import sys
+import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+import rnnfast.torch
+
+rank, file = int(sys.argv[1]), sys.argv[2]
+dist.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
+torch.manual_seed(0)
+plain, x = torch.nn.LSTM(4, 7, num_layers=2), torch.randn(6, 8, 4)
+model = torch.nn.LSTM(4, 7, num_layers=2)
+model.load_state_dict(plain.state_dict())
+rnnfast.torch.accelerate(model)
+parallel = DistributedDataParallel(model)
+adam, reference = (torch.optim.Adam(m.parameters(), lr=0.1) for m in (model, plain))
+for _ in range(3):
+    adam.zero_grad(), reference.zero_grad()
+    parallel(x[:, 4 * rank : 4 * rank + 4])[0].square().mean().backward()
+    plain(x)[0].square().mean().backward()
+    adam.step(), reference.step()
+for got, want in zip(model.parameters(), plain.parameters()):
+    torch.testing.assert_close(got, want, rtol=1e-3, atol=1e-4)
+dist.barrier()
+os._exit(0)  # a process that ends with gloo's threads still there is aborted now and then
+"""
+
+
+def test_distributed_data_parallel(each_engine, tmp_path):
+    environment = {**os.environ, "RNNFAST_BACKEND": each_engine, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", PARALLEL]
+    processes = [
+        subprocess.Popen(
+            [*command, str(rank), str(tmp_path / "meet")],
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        for process in processes:
+            _, errors = process.communicate(timeout=120)
+            assert process.returncode == 0, errors
+    finally:
+        for process in processes:
+            process.kill()
+
+
+def test_one_module_serves_many_threads():
+    _, mine = pair("GRU", num_layers=2)
+    xs = [torch.randn(T, B, I) for _ in range(4)]
+
+    def gradients(x: Any) -> Any:
+        return torch.autograd.grad(mine(x)[0].square().sum(), list(mine.parameters()))
+
+    want, got = [gradients(x) for x in xs], [[] for _ in xs]
+    engine = rnnfast.backend.active().name
+
+    def work(i: int) -> None:
+        with rnnfast.backend.use(engine):
+            got[i] = [gradients(xs[i]) for _ in range(20)]
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(len(xs))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for ours_, theirs in zip(got, want, strict=True):
+        assert len(ours_) == 20
+        for found in ours_:
+            assert all(torch.equal(a, b) for a, b in zip(found, theirs, strict=True))
+
+
+def test_torchs_number_of_threads_holds_for_the_engine():
+    _, mine = pair("LSTM")
+    x, before, limit = torch.randn(T, B, I), torch.get_num_threads(), runtime._limit
+    try:
+        for count in (1, 3, 2):
+            torch.set_num_threads(count)
+            mine(x)
+            assert rnnfast.get_num_threads() == count
+        rnnfast.set_num_threads(4)
+        mine(x)
+        assert rnnfast.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(before)
+        mine(x)
+        rnnfast.set_num_threads(limit or None)
