@@ -116,8 +116,9 @@ class Add(Composite):
         for (name, layer), weight in zip(self.parts.items(), self.weights, strict=True):
             if not weight:
                 continue
-            y = calls(name, *layer._inputs(x, None, lengths, None))
-            y = y[0] if layer.stateful else y
+            y, _, tape = layer._call(x, None, lengths, training)
+            if training:
+                calls.tapes[name] = tape
             if total is not None and y.shape != total.shape:
                 raise ValueError(
                     f"Add expected outputs of the same shape, got {total.shape} and {y.shape}"
@@ -148,8 +149,8 @@ class Add(Composite):
         dx: Array | None = None
         for (name, layer), weight in zip(self.parts.items(), weights, strict=True):
             if weight:
-                part = calls.backward(name, dy * dy.dtype.type(weight), input_grad=input_grad)
-                part = part[0] if layer.stateful else part
+                dpart = dy * dy.dtype.type(weight)
+                part, _ = layer._call_back(calls.tapes[name], dpart, None, input_grad)
                 if input_grad:
                     dx = part if dx is None else dx + part
         return dx
@@ -163,8 +164,8 @@ class Add(Composite):
         """Return the steps that outputs have where inputs have `lengths`, None or (B,) integers."""
         return self.layers[0].out_lengths(lengths)
 
-    def _out_steps(self, steps: str) -> str:
-        return self.layers[0]._out_steps(steps)
+    def _out_steps(self, steps: str, given: str) -> str:
+        return self.layers[0]._out_steps(steps, given)
 
     def _describe(self) -> str:
         lines = [

@@ -115,12 +115,14 @@ class Layer:
     in_size: int | None = None  # of the last axis; None: any
     out_size: int | None = None  # None: as the input
     dtype: np.dtype[Any] | None = None
+    _step_axes = 1  # of what one sample has at one step: features
 
     params: Any
     buffers: Any
     __call__: Callable[..., Any]
     forward: Callable[..., Any]
     backward: Callable[..., Any]
+    step: Callable[..., Any]  # where the layer is stateful
     _arguments: tuple[str, ...] = ()  # of the constructor, without dtype
     _changeable: tuple[str, ...] = ()  # those of them that every call reads anew
 
@@ -290,6 +292,15 @@ class Layer:
             return dx, dstate
         return self.backward(tape, dy, input_grad=input_grad), dstate
 
+    def _step(self, x_t: Any, state: Any) -> tuple[Any, Any]:
+        # y of a single time step, and the state behind it as `_call` gives it
+        if not self.stepwise:
+            raise ValueError(
+                f"Sequential cannot run step by step: {type(self).__name__} takes or makes "
+                "several steps at once"
+            )
+        return self.step(x_t, state) if self.stateful else (self(x_t), state)
+
     def _lengths_behind(self, lengths: Any, origin: Origin, every: bool = False) -> Any:
         # The lengths behind this layer in a chain, None where all steps of all samples count;
         # with `every` also where a `RepeatVector` has made them count.
@@ -301,8 +312,8 @@ class Layer:
         """Return the steps that outputs have where inputs have `lengths`, None or (B,) integers."""
         return lengths if self.keeps_time else None
 
-    def _out_steps(self, steps: str) -> str:
-        # the same as a formula, for `Sequential.summary`; "" without a time axis
+    def _out_steps(self, steps: str, given: str) -> str:
+        # the same as a formula; "" without a time axis. given: the steps of the network's input
         return steps if self.keeps_time else ""
 
     # ---- layouts

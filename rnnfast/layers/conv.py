@@ -135,7 +135,7 @@ class Conv1d(Layer):
         fitting = given + self._left + self._right - self._reach + self.stride - 1
         return np.where(given > 0, np.maximum(fitting // self.stride, 0), 0)
 
-    def _out_steps(self, steps: str) -> str:
+    def _out_steps(self, steps: str, given: str) -> str:
         more = self._left + self._right - self._reach + self.stride - 1
         shifted = f"{steps} {'-+'[more > 0]} {abs(more)}" if more else steps
         if self.stride == 1:

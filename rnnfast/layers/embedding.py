@@ -29,6 +29,7 @@ class Embedding(Layer):
         Weights are drawn from the standard normal distribution.
     """
 
+    _step_axes = 0  # a symbol
     _arguments: tuple[str, ...] = ("num_embeddings", "embedding_dim", "padding_idx", "seed")
     dtype: np.dtype[Any]
     out_size: int
@@ -144,6 +145,7 @@ class JoinedEmbedding(Embedding):
         As for `Embedding`.
     """
 
+    _step_axes = 1
     _arguments = ("num_embeddings", "embedding_dim", "symbols", "padding_idx", "seed")
 
     def __init__(

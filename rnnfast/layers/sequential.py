@@ -11,8 +11,6 @@ from ..arrays import past_end
 from ..checks import check_lengths
 from .base import Layer, Origin, Tape
 from .composite import Composite
-from .embedding import Embedding, JoinedEmbedding
-from .time_axis import RepeatVector
 
 if TYPE_CHECKING:
     from ..arrays import Array
@@ -54,7 +52,7 @@ class Sequential(Composite):
         self.in_size = next((x.in_size for x in layers if x.in_size or x.out_size), None)
         self.out_size = next((x.out_size for x in reversed(layers) if x.out_size), None)
         self.keeps_time, self.makes_time = (_has_time(layers, first) for first in (True, False))
-        self._repeats = any(isinstance(leaf, RepeatVector) for leaf in _leaves(self))
+        self._repeats = any(leaf.makes_time for leaf in _leaves(self))
         self._join({str(i): layer for i, layer in enumerate(self.layers)})
 
     def __len__(self) -> int:
@@ -130,8 +128,7 @@ class Sequential(Composite):
         if not isinstance(x, np.ndarray) or not takes_time(self):
             return x, Origin(None, lengths)
         first = next(_leaves(self))
-        symbols = isinstance(first, Embedding) and not isinstance(first, JoinedEmbedding)
-        single = x.ndim == 2 - symbols
+        single = x.ndim == 1 + first._step_axes
         axis = int(bool(self.batch_first) and not single)
         if x.ndim <= axis:
             return x, Origin(None, lengths)  # the layers say what is wrong
@@ -200,15 +197,7 @@ class Sequential(Composite):
         """
         out = []
         for layer, s in zip(self.layers, self._states("state", state), strict=True):
-            if not layer.stepwise:
-                raise ValueError(
-                    f"Sequential cannot run step by step: {type(layer).__name__} takes or makes "
-                    "several steps at once"
-                )
-            if layer.stateful:
-                x_t, s = layer.step(x_t, s)
-            elif layer.keeps_time:
-                x_t = layer(x_t)
+            x_t, s = layer._step(x_t, s)
             out.append(s)
         return x_t, out
 
@@ -237,11 +226,9 @@ class Sequential(Composite):
             lengths = layer._lengths_behind(lengths, origin, every)
         return lengths
 
-    def _out_steps(self, steps: str) -> str:
-        given = steps
+    def _out_steps(self, steps: str, given: str) -> str:
         for layer in self.layers:
-            taken = isinstance(layer, RepeatVector) and layer.n is None
-            steps = (given or "T") if taken else layer._out_steps(steps)
+            steps = layer._out_steps(steps, given)
         return steps
 
     # ---- views
@@ -250,12 +237,12 @@ class Sequential(Composite):
         """Return a table of the layers, their output shapes and numbers of parameters."""
         # a vector that is repeated over time has none before
         cut = next((layer for layer in self.layers if not layer.keeps_time), None)
-        steps = "" if isinstance(cut, RepeatVector) else "T"
+        steps = "" if cut is not None and cut.makes_time else "T"
         rows = [("", "layer", "output", "parameters")]
         size = self.in_size
         for i, layer in enumerate(self.layers):
             size = layer.out_size or size
-            steps = layer._out_steps(steps)
+            steps = layer._out_steps(steps, "T")
             axes = ["B", steps] if self.batch_first else [steps, "B"]
             if self.batch_first is None:
                 axes = ["..."]
@@ -317,7 +304,7 @@ def _leaves(layer: Layer) -> Iterator[Layer]:
 def takes_time(layer: Layer) -> bool:
     """Whether the input has an axis of time that some layer knows."""
     knowing = next((leaf for leaf in _leaves(layer) if leaf.batch_first is not None), None)
-    return knowing is not None and not isinstance(knowing, RepeatVector)
+    return knowing is not None and not knowing.makes_time
 
 
 def lengths_behind(model: Layer, lengths: Any, steps: int | None) -> Any:

@@ -86,6 +86,10 @@ class Last(Layer):
             y[real, F // 2 :] = steps[0, real, F // 2 :]
         return (y if x.ndim == 3 else y[0]), last
 
+    def _step(self, x_t: Any, state: Any) -> tuple[Any, Any]:
+        # every step is the last one so far
+        return (x_t, state) if self.stepwise else super()._step(x_t, state)
+
     def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> Array | None:
         """Return the gradient of x, zero but at the steps taken.
 
@@ -217,5 +221,5 @@ class RepeatVector(Layer):
         # of time in y, for x with so many axes
         return int(self.batch_first and ndim == 2)
 
-    def _out_steps(self, steps: str) -> str:
-        return "T" if self.n is None else str(self.n)
+    def _out_steps(self, steps: str, given: str) -> str:
+        return given or "T" if self.n is None else str(self.n)

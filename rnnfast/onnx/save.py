@@ -119,7 +119,8 @@ def _chain(g: Graph, model: Any, lengths: bool, time: bool) -> None:
     if time:
         g.origin = x, int(bool(model.batch_first)), given
     y = _layer(g, model, "", x, given)
-    steps: Any = model._out_steps("time" if time else "")
+    taken = "time" if time else ""
+    steps: Any = model._out_steps(taken, taken)
     axes = ["batch"]
     if steps:
         axes = axes_of(model.batch_first, int(steps) if steps.isdigit() else steps)
