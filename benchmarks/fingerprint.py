@@ -37,9 +37,10 @@ import numpy as np
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 sys.path.append(str(Path(__file__).parents[1]))  # without rnnfast installed, its sources do
 
-from cases import CELLS, CORRECTNESS, THREADS, Case
+from cases import CORRECTNESS, THREADS, Case
 
 import rnnfast as rf
+from rnnfast.cells import CELLS
 
 NUMPY = "reference"
 TYPES = ("float32", "float64")
@@ -115,7 +116,7 @@ def run_recurrent(case: Case, dtype: str, **more: Any) -> Any:
 
     def state(given: bool) -> Any:
         h, c = draw(case.L * case.D, case.B, case.Ho), draw(case.L * case.D, case.B, case.H)
-        return None if not given else (h, c) if case.row.has_c else h
+        return None if not given else (h, c) if case.row.has_cell_state else h
 
     before, dafter, lengths = state(case.state), state(True), lengths_of(case, draw)
     out = [layer(x, before, lengths), layer.gates(x, before, lengths)]

@@ -139,8 +139,8 @@ def onnx_model(case: Case, states: bool = False) -> bytes:
     weights = {"W": w_ih[None], "R": w_hh[None], "B": np.concatenate([b_ih, b_hh])[None]}
     given, returned = [], []
     if states:
-        given = ["h0", "c0"][: 1 + case.row.has_c]
-        returned = ["h_n", "c_n"][: 1 + case.row.has_c]
+        given = ["h0", "c0"][: 1 + case.row.has_cell_state]
+        returned = ["h_n", "c_n"][: 1 + case.row.has_cell_state]
 
     def info(name: str, *shape: int) -> Any:
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
@@ -220,7 +220,7 @@ def jax(case: Case, training: bool, threads: int) -> Side:
         return (jnp.tanh(xw + hw),)
 
     cell = {"lstm": lstm, "gru": gru, "rnn_tanh": rnn_tanh}[case.cell]
-    zeros = (jnp.zeros((case.B, case.H), jnp.float32),) * (1 + case.row.has_c)
+    zeros = (jnp.zeros((case.B, case.H), jnp.float32),) * (1 + case.row.has_cell_state)
 
     def network(x: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any) -> Any:
         def step(state: Any, xw: Any) -> Any:

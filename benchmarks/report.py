@@ -13,10 +13,10 @@ from statistics import geometric_mean
 from typing import Any
 
 import numpy as np
-from cases import CELLS
 from peers import PEERS
 
 import rnnfast
+from rnnfast.cells import CELLS
 from rnnfast.core import runtime
 
 RESULTS = Path(__file__).parent / "results"

@@ -17,13 +17,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from . import backend
+from . import backend, layers
+from .cells import CELLS
 from .core import runtime
-from .layers import GRU, LSTM, RNN
 
 Call = Callable[[], object]
 
-LAYERS = {"lstm": LSTM, "gru": GRU, "rnn_tanh": RNN}
+# every class once, with its default cell
+LAYERS = {name: getattr(layers, cell.layer) for name, cell in CELLS.items() if not cell.options}
 SHAPES = [(1, 1, 32, 64), (32, 50, 32, 64), (64, 100, 64, 128), (64, 50, 512, 512)]
 
 
@@ -32,7 +33,7 @@ def tasks(layer: Any, B: int, T: int) -> dict[str, Call]:
 
     Parameters
     ----------
-    layer : RNN, LSTM or GRU
+    layer : recurrent layer
     B, T : int
         Batch and time steps.
 

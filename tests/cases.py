@@ -1,6 +1,7 @@
 """Every shape that tests and benchmarks run, listed once.
 
-A new cell is a row of `CELLS`: all cases, and with them all tests and benchmarks, pick it up.
+A new cell is a row of `rnnfast.cells.CELLS`: all cases, and with them all tests and benchmarks,
+pick it up.
 
 Letters: B batch, T time steps, I input size, H hidden size, P projection size (0 without), Ho
 output size (P or H), F input size of a layer, G gates, L layers, D directions; a leading d is a
@@ -10,40 +11,16 @@ gradient.
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from rnnfast.cells import CELLS, Cell
 from rnnfast.weights import Masks, Weights
 
 Array = NDArray[Any]
-
-
-@dataclass(frozen=True)
-class CellRow:
-    """What the tests must know of a cell."""
-
-    layer: str  # its class in rnnfast and in torch.nn
-    gates: int
-    slots: int  # what layer normalisation takes one by one
-    has_c: bool = False
-    projects: bool = False
-    norms: bool = True  # whether it takes layer normalisation
-    options: dict[str, Any] = field(default_factory=dict)  # of the class
-    torch: bool = True  # whether torch.nn has it
-
-
-CELLS = {
-    "rnn_tanh": CellRow("RNN", 1, 1, options={"nonlinearity": "tanh"}),
-    "rnn_relu": CellRow("RNN", 1, 1, options={"nonlinearity": "relu"}),
-    "lstm": CellRow("LSTM", 4, 4, has_c=True, projects=True),
-    "gru": CellRow("GRU", 3, 4),
-    "gru_reset_before": CellRow(
-        "GRU", 3, 3, norms=False, options={"reset_after": False}, torch=False
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -68,7 +45,7 @@ class Case:
     draw: bool = True  # whether zoneout draws masks; else its expectation
 
     @property
-    def row(self) -> CellRow:
+    def row(self) -> Cell:
         return CELLS[self.cell]
 
     @property
@@ -82,18 +59,18 @@ class Case:
 
     @property
     def zones(self) -> tuple[float, float]:
-        return self.zone, self.zone / 2 * self.row.has_c
+        return self.zone, self.zone / 2 * self.row.has_cell_state
 
     @property
     def options(self) -> dict[str, Any]:
         """Those of the layer's arguments that act inside the recurrence."""
-        zoneout = self.zones if self.row.has_c and self.zone else self.zone
+        zoneout = self.zones if self.row.has_cell_state and self.zone else self.zone
         chosen = dict(layer_norm=self.norm, recurrent_dropout=self.recurrent, zoneout=zoneout)
         return {name: value for name, value in chosen.items() if value}
 
     def possible(self) -> Case:
         """Return the case without what its cell does not take."""
-        return replace(self, norm=self.norm and self.row.norms)
+        return replace(self, norm=self.norm and self.row.has_norm)
 
     def F(self, layer: int) -> int:
         return self.I if layer == 0 else self.D * self.Ho
@@ -203,12 +180,12 @@ def make(case: Case, dtype: DTypeLike = np.float64, seed: int = 0) -> Problem:
         weights=weights,
         x=normal(T, B, case.I),
         h0=cast(rng.uniform(-1.0, 1.0, (L * D, B, Ho))) if case.state else None,
-        c0=normal(L * D, B, H) if case.state and case.row.has_c else None,
+        c0=normal(L * D, B, H) if case.state and case.row.has_cell_state else None,
         lengths=lengths,
         masks=None if all(mask is None for mask in masks) else masks,
         dy=normal(T, B, D * Ho),
         dh_n=normal(L * D, B, Ho),
-        dc_n=normal(L * D, B, H) if case.row.has_c else None,
+        dc_n=normal(L * D, B, H) if case.row.has_cell_state else None,
     )
 
 
@@ -221,7 +198,7 @@ def grid(*rows: dict[str, Any]) -> list[Case]:
         Case(cell=cell, **row).possible()
         for cell in CELLS
         for row in rows
-        if CELLS[cell].projects or not row.get("P")
+        if CELLS[cell].has_projection or not row.get("P")
     ]
 
 

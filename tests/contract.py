@@ -1,7 +1,7 @@
 """csrc/rnnfast.h as Python sees it: structs and kernels by the names that they have there.
 
 The header itself is read, so that no second copy of it can go stale. The compiled package is asked
-for nothing that it does not export anyway: `table` and `cell`, which its own modules import.
+for nothing that it does not export anyway: `cells`, and `table`, which its own modules import.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -92,11 +93,10 @@ def exported(module: Any, name: str, result: Any, *arguments: Any) -> Any:
     return ctypes.CFUNCTYPE(result, *arguments)(address)
 
 
-def cells() -> list[Any]:
-    """Return what C knows of each cell, in the order of its tables."""
-    kernels = import_module("rnnfast.core.kernels")
-    found = exported(kernels, "cell", ctypes.POINTER(STRUCTS["rnnfast_cell"]), ctypes.c_int)
-    return [found(i).contents for i in range(CONSTANTS["RNNFAST_CELLS"])]
+def cell_of(name: str) -> tuple[int, Any]:
+    """Return the index of a cell in C's tables, and what C knows of it."""
+    known = import_module("rnnfast.core.kernels").cells()
+    return list(known).index(name), SimpleNamespace(**known[name])
 
 
 class Kernels:

@@ -1,24 +1,35 @@
-"""What the tests of RNN, LSTM and GRU share: small layers, and random inputs and states of them."""
+"""What the tests of recurrent layers share: small layers, and random inputs and states of them."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from rnnfast import GRU, LSTM, RNN
+import rnnfast
+from rnnfast.cells import CELLS
 
 B, T, I, H = 4, 6, 5, 7  # noqa: E741
-TORCH_CELLS = [(RNN, {}), (RNN, {"nonlinearity": "relu"}), (LSTM, {}), (GRU, {})]
-CELLS = [*TORCH_CELLS, (GRU, {"reset_after": False})]
-NAMES = ["rnn", "relu", "lstm", "gru", "gru_reset_before"]
 EVERYTHING = {"layer_norm": True, "recurrent_dropout": 0.4, "zoneout": 0.3}
-each_cell = pytest.mark.parametrize(("cls", "extra"), CELLS, ids=NAMES)
-each_torch_cell = pytest.mark.parametrize(("cls", "extra"), TORCH_CELLS, ids=NAMES[:-1])
 
 
-def possible(extra, options):
-    """The options, without layer normalisation for the cell that does not take it."""
-    return {n: v for n, v in options.items() if n != "layer_norm" or "reset_after" not in extra}
+def each(cells):
+    """Parametrise a test over the classes of cells and what their constructors are given."""
+    rows = [(getattr(rnnfast, cell.layer), cell.options) for cell in cells]
+    return pytest.mark.parametrize(("cls", "extra"), rows, ids=[cell.name for cell in cells])
+
+
+each_cell = each(CELLS.values())
+each_torch_cell = each([cell for cell in CELLS.values() if cell.in_torch])
+
+
+def cell_of(cls, extra):
+    return next(c for c in CELLS.values() if c.layer == cls.__name__ and c.options == extra)
+
+
+def possible(cls, extra, options):
+    """The options, without layer normalisation for a cell that does not take it."""
+    norms = cell_of(cls, extra).has_norm
+    return {n: v for n, v in options.items() if n != "layer_norm" or norms}
 
 
 def make(cls, **options):
@@ -37,7 +48,7 @@ def same(got, want):
 def random_state(layer, rng, batch=(B,)):
     stack = layer.num_layers * (2 if layer.bidirectional else 1)
     h = rng.standard_normal((stack, *batch, layer._step_size)).astype(layer.dtype)
-    if not isinstance(layer, LSTM):
+    if not layer._cell.has_cell_state:
         return h
     return h, rng.standard_normal((stack, *batch, layer.hidden_size)).astype(layer.dtype)
 

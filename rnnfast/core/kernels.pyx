@@ -111,6 +111,11 @@ cdef const rnnfast_kernels* table(int isa, Py_ssize_t itemsize) noexcept nogil:
 cdef const rnnfast_cell* cell(int index) noexcept nogil:
     return &rnnfast_cells[index]
 
+def cells():
+    """The engine's facts of each cell by its name: the fields of rnnfast_cell, which rnnfast.h has."""
+    facts = [rnnfast_cells[i] for i in range(RNNFAST_CELLS)]
+    return {cell["name"].decode(): cell for cell in facts}
+
 cdef int current_isa() noexcept nogil:
     return _isa
 

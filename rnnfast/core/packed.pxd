@@ -62,7 +62,7 @@ cdef inline char* bump(char** at, size_t bytes) noexcept nogil:
 
 cdef inline int abreast(const rnnfast_cell* info) noexcept nogil:
     # Gates side by side in a panel of weight_x and weight_h.
-    return 1 if info.reset_before else info.gates
+    return info.panel_gates
 
 
 cdef inline int norm_slot(const rnnfast_cell* info, int slot) noexcept nogil:

@@ -35,7 +35,7 @@ cdef void _pack_bias(char* to, char* b_ih, char* b_hh, Packed net) noexcept nogi
         n = min(lanes, H - u)
         for s in range(cell.slots):
             at = u * RNNFAST_VECTORS + s * lanes
-            if abreast(cell) == 1:
+            if cell.panel_gates == 1:
                 at = s * rnnfast_padded(H, size) + u
             if b_ih != NULL and cell.x_slot <= s < cell.x_slot + cell.gates:
                 net.kernels.add(to + at * size, 1, b_ih + (cell.order[s] * H + u) * size, n)
@@ -97,7 +97,7 @@ cdef int _place(Packed net, list weights, char** at) except -1:
     # The size of every array, and its address from at[0] on.
     cdef Py_ssize_t H = net.hidden, K = net.recurrent, P = net.projection, I
     cdef Py_ssize_t slot = rnnfast_padded(H, net.itemsize), G = net.info.gates
-    cdef int together = abreast(net.info), before = net.info.reset_before, index
+    cdef int together = net.info.panel_gates, before = net.info.reset_before, index
     cdef Part* part
     for index in range(net.layers * net.directions):
         part = net.parts + index
@@ -199,7 +199,7 @@ cdef Packed _network(str cell, list weights, int num_layers, int num_directions,
     if net.projection > net.hidden:
         raise ValueError(f"a projection must not be larger than the {net.hidden} units, "
                          f"got {net.projection}")
-    if net.info.reset_before and first.w_ln is not None:
+    if first.w_ln is not None and not net.info.has_norm:
         raise ValueError(f"{cell} takes no layer normalisation")
     return net
 
@@ -209,7 +209,8 @@ def pack(str cell, list weights, int num_layers, int num_directions, bint traini
 
     Parameters
     ----------
-    cell : {"rnn_tanh", "rnn_relu", "lstm", "gru", "gru_reset_before"}
+    cell : str
+        Its name in `rnnfast.cells.CELLS`.
     weights : list of L*D `Weights`
         Of one dtype, C-contiguous; all but ``w_ih`` and ``w_hh`` may be None. With ``w_ln`` the
         sums are layer normalised, slot by slot: the cell's gates, for a GRU r, z and the two of n,

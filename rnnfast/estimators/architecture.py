@@ -27,7 +27,7 @@ from ..layers import (
     ReLU,
     Sequential,
 )
-from ..layers.seq2seq import CELLS
+from ..layers.recurrent import RECURRENT_LAYERS
 from ..schedules import Schedule
 from . import readout
 from .base import NetworkEstimator
@@ -146,7 +146,9 @@ def recurrent_reader(owner: Any, steps: int) -> list[Layer]:
             break
         channels, stride = MOST_CHANNELS, 2 if steps > LEFT else 1
     choice = {name: owner._chosen(name) for name in ("hidden_size", "num_layers", "bidirectional")}
-    cell = CELLS[owner._chosen("cell")](size, batch_first=True, seed=owner._seed(), **choice)
+    cell = RECURRENT_LAYERS[owner._chosen("cell")](
+        size, batch_first=True, seed=owner._seed(), **choice
+    )
     layers += [cell, Pool(owner._chosen("pooling"), batch_first=True)]
     if owner._chosen("dropout"):
         layers.append(Dropout(owner._chosen("dropout"), seed=owner._seed()))

@@ -19,7 +19,7 @@ from .. import init, training
 from ..callbacks import Callback, EarlyStopping, History
 from ..layers import Dropout, Sequential
 from ..layers.base import Layer
-from ..layers.seq2seq import CELLS
+from ..layers.recurrent import RECURRENT_LAYERS
 from ..layers.sequential import steps_left
 from ..optim import SGD, Adam, AdamW, Nadam, Optimizer, RMSprop
 from . import constraints as may_be
@@ -147,7 +147,7 @@ class NetworkEstimator(Parameters, BaseEstimator):
         Epochs and updates so far.
     """
 
-    cell: str = parameter("lstm", may_be.one_of(*CELLS), fixed=True)
+    cell: str = parameter("lstm", may_be.one_of(*RECURRENT_LAYERS), fixed=True)
     hidden_size: int | Sequence[int] = parameter(32, may_be.size(1), may_be.sizes, fixed=True)
     num_layers: int = parameter(1, may_be.size(1), fixed=True)
     dropout: float = parameter(
@@ -228,7 +228,7 @@ class NetworkEstimator(Parameters, BaseEstimator):
         cell = self._chosen("cell")
         layers: list[Layer] = []
         for size in layout:
-            layer = CELLS[cell](
+            layer = RECURRENT_LAYERS[cell](
                 in_size,
                 size,
                 num_layers=depth,

@@ -12,7 +12,7 @@ from sklearn.utils.validation import validate_data
 
 from ..generation import Vocabulary
 from ..layers import Embedding, Last, Linear, Pool, Sequential
-from ..layers.seq2seq import CELLS
+from ..layers.recurrent import RECURRENT_LAYERS
 from . import architecture
 from . import constraints as may_be
 from .arguments import check_order
@@ -98,7 +98,7 @@ class SequenceEstimator(architecture.DefaultNetwork):
 
     # None is more than the base accepts: mypy takes fields for attributes that anyone may set
     cell: str | None = parameter(  # type: ignore[assignment]
-        None, may_be.one_of(*CELLS), may_be.none, fixed=True
+        None, may_be.one_of(*RECURRENT_LAYERS), may_be.none, fixed=True
     )
     hidden_size: int | Sequence[int] | None = parameter(  # type: ignore[assignment]
         None, may_be.size(1), may_be.sizes, may_be.none, fixed=True

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..cells import CELLS
 from ..checks import check_flag
 from .recurrent_base import Recurrent, arguments
 
@@ -44,6 +45,8 @@ class RNN(Recurrent):
         call takes the expectation (Krueger et al. 2017).
     """
 
+    _cell = CELLS["rnn_tanh"]
+
     def __init__(
         self,
         input_size: int,
@@ -65,7 +68,7 @@ class RNN(Recurrent):
         if not isinstance(nonlinearity, str) or nonlinearity not in ("tanh", "relu"):
             raise ValueError(f"RNN expected nonlinearity 'tanh' or 'relu', got {nonlinearity!r}")
         self.nonlinearity = nonlinearity
-        self._cell = f"rnn_{nonlinearity}"
+        self._cell = CELLS[f"rnn_{nonlinearity}"]
         self._setup(locals())
 
     _arguments = arguments(__init__)
@@ -106,11 +109,7 @@ class LSTM(Recurrent):
         plain call takes the expectation (Krueger et al. 2017). A pair is that of h and that of c.
     """
 
-    _cell = "lstm"
-    _gates = 4
-    _slots = 4
-    _gate_names = ("input", "forget", "cell", "output")
-    _has_c = True
+    _cell = CELLS["lstm"]
 
     def __init__(
         self,
@@ -176,10 +175,7 @@ class GRU(Recurrent):
         False does not go with `layer_norm`.
     """
 
-    _cell = "gru"
-    _gates = 3
-    _slots = 4
-    _gate_names = ("reset", "update", "new")
+    _cell = CELLS["gru"]
 
     def __init__(
         self,
@@ -201,9 +197,11 @@ class GRU(Recurrent):
     ) -> None:
         self.reset_after = check_flag("GRU", "reset_after", reset_after)
         if not self.reset_after:
-            self._cell = "gru_reset_before"
-            if check_flag("GRU", "layer_norm", layer_norm):
-                raise ValueError("GRU expected layer_norm=False with reset_after=False, got True")
+            self._cell = CELLS["gru_reset_before"]
         self._setup(locals())
 
     _arguments = arguments(__init__)
+
+
+# by the names that `cell=` of estimators and of layers made of them takes
+RECURRENT_LAYERS: dict[str, Any] = {kind.__name__.lower(): kind for kind in (RNN, LSTM, GRU)}

@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import backend
 from ..arrays import contiguous, ready
+from ..cells import Cell
 from ..checks import (
     check_array,
     check_dtype,
@@ -45,7 +46,7 @@ def arguments(constructor: Callable[..., None]) -> tuple[str, ...]:
 
 
 class Recurrent(Layer):
-    """What RNN, LSTM and GRU share; a class of a cell has its facts, its options and their checks.
+    """What RNN, LSTM and GRU share; a class of a cell has its options and their checks.
 
     Letters: B batch, T time steps, I input size, H hidden size, P projection size, Ho output size
     of a direction (P or H), L layers, D directions.
@@ -53,12 +54,7 @@ class Recurrent(Layer):
 
     stateful = True
     _changeable = ("checkpoint",)
-    # the facts of a cell
-    _cell: str  # its name in the engine
-    _gates = 1
-    _slots = 1  # what layer normalisation takes one by one
-    _gate_names: tuple[str, ...] = ()  # as `gates` calls them
-    _has_c = False
+    _cell: Cell  # of the class its default, of a layer its own
     # version, backend, instruction set, whether for training, packed weights
     _pack: tuple[int, Any, str, bool, Any] | None = None
     dtype: np.dtype[Any]
@@ -81,7 +77,7 @@ class Recurrent(Layer):
         self._step_size = self.proj_size or self.hidden_size  # Ho
         self.out_size = self._directions * self._step_size
         pair = self.zoneout if isinstance(self.zoneout, tuple) else (self.zoneout, self.zoneout)
-        self._zones = pair if self._has_c else (self.zoneout, 0.0)  # of h and of c
+        self._zones = pair if self._cell.has_cell_state else (self.zoneout, 0.0)  # of h and of c
         self._calls = MaskSource(self.seed, self.dropout)  # also counts the calls
         self._sources = (
             self._calls if self.dropout and self.num_layers > 1 else None,
@@ -111,6 +107,9 @@ class Recurrent(Layer):
             checkpoint = check_size(name, "checkpoint", checkpoint, 1)
         self.checkpoint: int | None = checkpoint
         self.layer_norm = check_flag(name, "layer_norm", options["layer_norm"])
+        if self.layer_norm and not self._cell.has_norm:
+            chosen = ", ".join(f"{option}={v!r}" for option, v in self._cell.options.items())
+            raise ValueError(f"{name} expected layer_norm=False with {chosen}, got True")
         recurrent_dropout = options["recurrent_dropout"]
         self.recurrent_dropout = check_probability(name, "recurrent_dropout", recurrent_dropout)
         self.zoneout = self._check_zoneout(options["zoneout"])
@@ -131,7 +130,7 @@ class Recurrent(Layer):
 
     def _check_zoneout(self, zoneout: Any) -> Any:
         name = type(self).__name__
-        if not self._has_c or not isinstance(zoneout, (tuple, list)):
+        if not self._cell.has_cell_state or not isinstance(zoneout, (tuple, list)):
             return check_probability(name, "zoneout", zoneout)
         if len(zoneout) != 2:
             raise ValueError(f"{name} expected zoneout as a number or a pair, got {zoneout!r}")
@@ -140,8 +139,8 @@ class Recurrent(Layer):
 
     def _entries(self) -> list[Weights]:
         # for each layer and direction name ("" for none) and shape of the engine's weights
-        P, H, GH = self.proj_size, self.hidden_size, self._gates * self.hidden_size
-        SH = self._slots * H
+        P, H, GH = self.proj_size, self.hidden_size, self._cell.gates * self.hidden_size
+        SH = self._cell.slots * H
         entries = []
         for k in range(self._stack):
             layer, d = divmod(k, self._directions)
@@ -212,7 +211,7 @@ class Recurrent(Layer):
     ) -> tuple[Array, State] | None:
         # The short way, which takes microseconds off a call; None: something needs the long way's
         # checks or copies.
-        if not self._has_c:
+        if not self._cell.has_cell_state:
             h, c = state, None
         elif state is None:
             h = c = None
@@ -249,8 +248,7 @@ class Recurrent(Layer):
             raise MemoryError(f"{name}: outputs of shape {shape} exceed the address space")
 
         y = np.empty(shape, self.dtype)
-        h_n = np.empty((self._stack, B, self._step_size), self.dtype)
-        c_n = np.empty((self._stack, B, self.hidden_size), self.dtype) if self._has_c else None
+        h_n, c_n = self._blank_state(B)
         engine = backend.active()
         arrays = self._time_major(self._rows(x)), h0, c0, lengths
         results = self._time_major(y), h_n, c_n
@@ -322,8 +320,7 @@ class Recurrent(Layer):
         tape.close()
 
         dx = np.empty((*shape[:-1], self.input_size), self.dtype) if input_grad else None
-        dh0 = np.empty((self._stack, B, self._step_size), self.dtype)
-        dc0 = np.empty((self._stack, B, self.hidden_size), self.dtype) if self._has_c else None
+        dh0, dc0 = self._blank_state(B)
         with self._lock:  # threads that share the layer add into the same gradients
             backward(dy, dh_n, dc_n, None if dx is None else self._time_major(dx), dh0, dc0, grads)
         return dx, self._join_state(dh0, dc0, batched)
@@ -364,8 +361,7 @@ class Recurrent(Layer):
         h0, c0 = self._split_state("state", state, B, batched)
         x = contiguous(x_t, self.dtype).reshape(1, B, self.input_size)
         y = np.empty((1, B, self.out_size), self.dtype)
-        h_n = np.empty((self._stack, B, self._step_size), self.dtype)
-        c_n = np.empty((self._stack, B, self.hidden_size), self.dtype) if self._has_c else None
+        h_n, c_n = self._blank_state(B)
         engine = backend.active()
         packed = self._packed(engine, False)
         engine.recurrent.forward(packed, x, h0, c0, None, None, y, h_n, c_n, False)
@@ -393,10 +389,10 @@ class Recurrent(Layer):
             As a call.
         """
         values: list[Array] = []
-        self._run(x, state, lengths, False, values if self._gate_names else None)
+        self._run(x, state, lengths, False, values if self._cell.gate_names else None)
         return {
             name: np.stack([self._as_given(part, x) for part in values[0][:, g]])
-            for g, name in enumerate(self._gate_names)
+            for g, name in enumerate(self._cell.gate_names)
         }
 
     # ---- layouts and states
@@ -417,7 +413,7 @@ class Recurrent(Layer):
         # h (L*D, B, Ho) and c (L*D, B, H) as the engine reads them
         if state is None:
             return None, None
-        if not self._has_c:
+        if not self._cell.has_cell_state:
             return self._state_part(name, state, self._step_size, B, batched), None
         if not isinstance(state, (tuple, list)) or len(state) != 2:
             raise TypeError(
@@ -439,6 +435,13 @@ class Recurrent(Layer):
             check_array(type(self).__name__, name, part, self.dtype, shape)
             part = contiguous(part, self.dtype)
         return part if batched else part[:, None]
+
+    def _blank_state(self, B: int) -> tuple[Array, Array | None]:
+        # h and c for the engine to write
+        h = np.empty((self._stack, B, self._step_size), self.dtype)
+        if not self._cell.has_cell_state:
+            return h, None
+        return h, np.empty((self._stack, B, self.hidden_size), self.dtype)
 
     def _join_state(self, h: Array, c: Array | None, batched: bool) -> State:
         if not batched:
@@ -466,7 +469,7 @@ class Recurrent(Layer):
         ):
             weights = self._weights(self.params._arrays)
             packed = engine.recurrent.pack(
-                self._cell, weights, self.num_layers, self._directions, training, self._zones
+                self._cell.name, weights, self.num_layers, self._directions, training, self._zones
             )
             self._pack = cached = (version, engine, isa, training, packed)
         return cached[4]
@@ -477,7 +480,7 @@ class Recurrent(Layer):
             return [self._packed(engine, True)]
         weights = self._weights(self.params._arrays)
         pack = engine.recurrent.pack
-        return [pack(self._cell, [entry], 1, 1, True, self._zones) for entry in weights]
+        return [pack(self._cell.name, [entry], 1, 1, True, self._zones) for entry in weights]
 
     def _draw_masks(self, B: int) -> Masks | None:
         if not any(self._sources):

@@ -25,13 +25,11 @@ from .composite import Calls, Composite
 from .dropout import Dropout
 from .embedding import Embedding
 from .linear import Linear
-from .recurrent import GRU, LSTM, RNN
+from .recurrent import RECURRENT_LAYERS
 from .sequential import without_padding
 
 if TYPE_CHECKING:
     from ..arrays import Array
-
-CELLS = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
 
 
 class EncoderDecoder(Composite):
@@ -112,7 +110,7 @@ class EncoderDecoder(Composite):
         self.hidden_size = check_size(name, "hidden_size", hidden_size, 1)
         self.num_layers = check_size(name, "num_layers", num_layers, 1)
         for what, value, known in (
-            ("cell", cell, tuple(CELLS)),
+            ("cell", cell, tuple(RECURRENT_LAYERS)),
             ("attention", attention, (None, *SCORES)),
             ("source", source, ("symbols", "vector")),
         ):
@@ -138,15 +136,16 @@ class EncoderDecoder(Composite):
             return kind(*sizes, dtype=self.dtype, seed=seeds.pop(), **options)
 
         between = {"num_layers": L, "dropout": self.dropout if L > 1 else 0.0}
+        kind = RECURRENT_LAYERS[cell]
         parts: dict[str, Any] = {}
         if source == "symbols":
             parts["source"] = make(Embedding, source_size, E)
-            parts["encoder"] = make(CELLS[cell], E, H, bidirectional=bidirectional, **between)
+            parts["encoder"] = make(kind, E, H, bidirectional=bidirectional, **between)
         else:
-            self._state_parts = 2 if cell == "lstm" else 1
+            self._state_parts = 1 + kind._cell.has_cell_state
             parts["encoder"] = make(Linear, source_size, self._state_parts * L * H)
         parts["target"] = make(Embedding, target_size, E)
-        parts["decoder"] = make(CELLS[cell], E, size, **between)
+        parts["decoder"] = make(kind, E, size, **between)
         if attention:
             parts["attention"] = make(LuongAttention, size, size, attention)
             parts["combine"] = make(Linear, 2 * size, size)

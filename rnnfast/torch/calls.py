@@ -13,6 +13,7 @@ from torch import _VF
 from torch.autograd import forward_ad
 
 from .. import backend
+from ..cells import CELLS
 from ..core import runtime
 from ..weights import Masks, Weights
 
@@ -23,7 +24,6 @@ _DTYPES: dict[Any, np.dtype[Any]] = {
     torch.float32: np.dtype(np.float32),
     torch.float64: np.dtype(np.float64),
 }
-GATES = {"rnn_tanh": 1, "rnn_relu": 1, "lstm": 4, "gru": 3}
 # With fewer rows (samples times steps) than this the engine gains less than its calls cost: of
 # cells, of training an RNN, and of a GRU or RNN with more weights a gate, which are compared.
 FEW_ROWS, _LARGE = 4, 1 << 16
@@ -60,8 +60,9 @@ def gains(cell: str, rows: int, weights: int) -> bool:
     """Return whether a layer gains on the engine, by its rows and its weights of a gate."""
     if rows >= FEW_ROWS:
         return True
-    most = 0 if torch.is_grad_enabled() and cell != "gru" else _LARGE
-    return rows > 0 and (cell == "lstm" or weights <= most)
+    facts = CELLS[cell]
+    most = 0 if torch.is_grad_enabled() and facts.gates == 1 else _LARGE
+    return rows > 0 and (facts.has_cell_state or weights <= most)
 
 
 # ---- threads
@@ -112,7 +113,7 @@ class Network(NamedTuple):
     @property
     def has_c(self) -> bool:
         """Whether the state has a c."""
-        return self.cell == "lstm"
+        return CELLS[self.cell].has_cell_state
 
     def entries(self, flat: Sequence[Any]) -> list[Weights]:
         """Return weights, or their gradients, by layer and direction, as the engine takes them."""
@@ -124,7 +125,7 @@ class Network(NamedTuple):
 
     def shapes(self, input_size: int) -> list[tuple[int, ...]]:
         """Return those of the weights."""
-        H, GH = self.hidden_size, GATES[self.cell] * self.hidden_size
+        H, GH = self.hidden_size, CELLS[self.cell].gates * self.hidden_size
         shapes: list[tuple[int, ...]] = []
         for layer in range(self.num_layers):
             width = self.directions * self.step_size if layer else input_size

@@ -8,9 +8,9 @@ import torch
 from torch.nn.utils import parametrize
 from torch.nn.utils.rnn import PackedSequence
 
+from ..cells import CELLS
 from .calls import (
     FEW_ROWS,
-    GATES,
     TENSORS,
     Network,
     Padded,
@@ -56,7 +56,7 @@ class _Layer(_Module):
         cell, inputs, units = self.mode.lower(), self.input_size, self.hidden_size
         if type(x) not in TENSORS or not gains(cell, x.numel() // inputs, units * (inputs + units)):
             return None  # first of all, since a single step hardly lasts longer than these checks
-        h, c = _split(hx, cell == "lstm")
+        h, c = _split(hx, CELLS[cell].has_cell_state)
         given = [t for t in (x, h, c) if t is not None]
         if not are_plain(given, x.dtype) or x.shape[-1:] != (inputs,):
             return None
@@ -127,13 +127,11 @@ class _Cell(_Module):
         if type(input) not in TENSORS or input.dim() != 2 or len(input) < FEW_ROWS:
             return None
         cell = self._engine_cell()
-        h, c = _split(hx, cell == "lstm")
+        if cell not in CELLS:  # a nonlinearity that torch is to refuse
+            return None
+        h, c = _split(hx, CELLS[cell].has_cell_state)
         given = [t for t in (input, h, c) if t is not None]
-        if (
-            cell not in GATES
-            or not are_plain(given, input.dtype)
-            or input.shape[1] != self.input_size
-        ):
+        if not are_plain(given, input.dtype) or input.shape[1] != self.input_size:
             return None
         axes = input.shape[:-1]
         if any(t.shape != (*axes, self.hidden_size) for t in given[1:]):

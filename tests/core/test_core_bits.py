@@ -10,10 +10,12 @@ from itertools import product
 
 import numpy as np
 import pytest
-from cases import CELLS, CORRECTNESS, THREADS, Case, make, named
+from cases import CORRECTNESS, THREADS, Case, make, named
 from comparisons import same_bits
 from engines import fused_sets
 from run_cases import run
+
+from rnnfast.cells import CELLS
 
 both_types = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 

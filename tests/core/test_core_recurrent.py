@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import tolerances
-from cases import CELLS, CORRECTNESS, THREADS, Case, make, named
+from cases import CORRECTNESS, THREADS, Case, make, named
 from comparisons import check, check_packed_rows, check_projection_is_bounded, close, same_bits
 from run_cases import (
     copy_of,
@@ -22,6 +22,7 @@ from run_cases import (
     weight_grads,
 )
 
+from rnnfast.cells import CELLS
 from rnnfast.reference import recurrent as reference
 from rnnfast.weights import Masks, Weights
 
@@ -34,7 +35,7 @@ def small(cell, **changes):
     """A case with every option at once, and with each of its sizes different."""
     sizes = dict(B=7, T=6, I=5, H=19, L=2, D=2, lengths="ragged", dropout=0.4)
     sizes |= dict(norm=True, recurrent=0.3, zone=0.3)
-    sizes["P"] = 11 if CELLS[cell].projects else 0
+    sizes["P"] = 11 if CELLS[cell].has_projection else 0
     return Case(cell, **{**sizes, **changes}).possible()
 
 
@@ -351,18 +352,16 @@ def test_engine_and_python_name_weights_alike(core, field):
 
 @pytest.mark.parametrize("I", [0, 3, 40])
 @pytest.mark.parametrize("missing", ["b_ih", "b_hh"])
-@pytest.mark.parametrize(
-    "cell, gates", [("lstm", 4), ("gru", 3), ("gru_reset_before", 3), ("rnn_tanh", 1)]
-)
-def test_either_bias_may_be_missing_alone(core, cell, gates, missing, I):  # noqa: E741
-    rng, H = np.random.default_rng(0), 5
+@every_cell
+def test_either_bias_may_be_missing_alone(core, cell, missing, I):  # noqa: E741
+    rng, H, gates = np.random.default_rng(0), 5, CELLS[cell].gates
     shapes = [(gates * H, I), (gates * H, H), (gates * H,), (gates * H,)]
     weights = Weights(*[rng.standard_normal(shape) for shape in shapes])._replace(**{missing: None})
     x, dy = rng.standard_normal((4, 3, I)), rng.standard_normal((4, 3, H))
 
     def gradients(recurrent):
         packed = recurrent.pack(cell, [weights], 1, 1, True, (0.0, 0.0))
-        c_n = np.empty((1, 3, H)) if cell == "lstm" else None
+        c_n = np.empty((1, 3, H)) if CELLS[cell].has_cell_state else None
         y, h_n = np.empty((4, 3, H)), np.empty((1, 3, H))
         tape = recurrent.forward(packed, x, None, None, None, None, y, h_n, c_n, True)
         grads = Weights(*[None if w is None else np.zeros_like(w) for w in weights])

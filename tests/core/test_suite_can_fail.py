@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from cases import CELLS, DENSE, Case, make
+from cases import DENSE, Case, make
 from comparisons import check, check_dense
 from run_cases import run, run_dense, truth
 
+from rnnfast.cells import CELLS
 from rnnfast.reference import cells, dense, direction
 from rnnfast.reference import recurrent as reference
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import tolerances
-from cases import CELLS
-from contract import cells, packed, pitch, random
+from contract import cell_of, packed, pitch, random
 from contract import kernels as kernels
 
+from rnnfast.cells import CELLS
 from rnnfast.reference import cells as reference
 from rnnfast.reference import direction
 from rnnfast.weights import Weights
@@ -20,19 +20,6 @@ ROWS = (1, 2, 3, 7)
 MANY_ROWS = 101
 B0 = 1  # the row that calls start at; there is one more behind the last, too
 each_cell = pytest.mark.parametrize("name", CELLS)
-
-
-def of_c(name):
-    """Return the index of a cell in C's tables, and what C knows of it."""
-    return next((i, cell) for i, cell in enumerate(cells()) if cell.name.decode() == name)
-
-
-def test_c_has_the_cells_of_the_tests():
-    pytest.importorskip("rnnfast.core.kernels", reason="the compiled core is not built")
-    assert {cell.name.decode() for cell in cells()} == set(CELLS)
-    for name, row in CELLS.items():
-        _, cell = of_c(name)
-        assert (cell.gates, cell.slots, cell.has_cell_state) == (row.gates, row.slots, row.has_c)
 
 
 @dataclass
@@ -96,7 +83,7 @@ def wide(kernels, rows, H):
 
 def run_forward(kernels, memory, name, step, rows, H, training):
     """Call a cell's step; return h, c and the row of gates as the backward step takes it."""
-    index, info = of_c(name)
+    index, info = cell_of(name)
     order = list(info.order)
     write, B = slice(B0, B0 + rows), rows + 2
     gates = memory.rows("gates", (B, info.slots, H), write)
@@ -260,7 +247,7 @@ def backstep(kernels, memory, rows, H, back, options, weights, write):
 
 
 def check_backward(kernels, name, rows, H, options):
-    index, info = of_c(name)
+    index, info = cell_of(name)
     options = Options(**vars(options) | dict(zone_c=options.zone_c and bool(info.has_cell_state)))
     order, cell = list(info.order), reference.CELLS[name]
     runs = info.gates - info.reset_before  # of dgates that W_hh takes to h itself

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tolerances
-from cases import CELLS, DenseCase
+from cases import DenseCase
 from comparisons import check_dense
-from contract import cells, pitch, random
+from contract import cell_of, pitch, random
 from contract import kernels as kernels
 from run_cases import run_dense
 
+from rnnfast.cells import CELLS
 from rnnfast.reference import cells as reference
 from rnnfast.reference import dense
 from rnnfast.reference.direction import NORM_EPS
@@ -18,7 +19,7 @@ from rnnfast.reference.direction import NORM_EPS
 B0 = 1
 ROWS = (1, 4, 7)
 MANY_ROWS = 70  # more than are added up together
-each_cell = pytest.mark.parametrize("name", [name for name, row in CELLS.items() if row.norms])
+each_cell = pytest.mark.parametrize("name", [name for name, row in CELLS.items() if row.has_norm])
 
 
 def statistics(sums):
@@ -44,7 +45,7 @@ def gates_of(info, slots):
 
 
 def check_norm_forward(kernels, name, rows, H):
-    index, info = next((i, c) for i, c in enumerate(cells()) if c.name.decode() == name)
+    index, info = cell_of(name)
     B, S, write = rows + 2, info.slots, slice(B0, B0 + rows)
     sums, h_prev = random(B, S, H) + 0.5, random(B, H, seed=1)
     c = random(B, H, seed=2) if info.has_cell_state else None
@@ -81,7 +82,7 @@ def check_norm_forward(kernels, name, rows, H):
 
 
 def check_norm_backward(kernels, name, rows, H, parameters):
-    _, info = next((i, c) for i, c in enumerate(cells()) if c.name.decode() == name)
+    _, info = cell_of(name)
     B, S, write = rows + 2, info.slots, slice(B0, B0 + rows)
     normal, _, rstd = statistics(random(B, S, H))
     normal = normal.astype(np.float32).astype(np.float64)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import tracemalloc
-from functools import partial
 
 import numpy as np
 import pytest
 from engines import each_engine as each_engine
+from layer_cases import each_cell, possible
 
-from rnnfast import GRU, LSTM, RNN, backend
+from rnnfast import LSTM, backend
 
 T, B, I, H = 11, 3, 4, 5  # noqa: E741
-CELLS = [RNN, LSTM, GRU, partial(GRU, reset_after=False)]
 
 
 def run(layer, ragged, whole=True):
@@ -21,7 +20,7 @@ def run(layer, ragged, whole=True):
     x = rng.standard_normal(shape)
     stack = layer.num_layers * (2 if layer.bidirectional else 1)
     state = [rng.standard_normal((stack, B, layer._step_size))]
-    if isinstance(layer, LSTM):
+    if layer._cell.has_cell_state:
         state.append(rng.standard_normal((stack, B, H)))
     h = tuple(state) if len(state) == 2 else state[0]
     lengths = [T, 0, 5] if ragged else None
@@ -32,7 +31,7 @@ def run(layer, ragged, whole=True):
     return [y, *flat, *([dx] if whole else []), *layer.grads.values()]
 
 
-@pytest.mark.parametrize("cls", CELLS)
+@each_cell
 @pytest.mark.parametrize("ragged", [False, True])
 @pytest.mark.parametrize(
     "options",
@@ -48,10 +47,8 @@ def run(layer, ragged, whole=True):
     ],
     ids=str,
 )
-def test_same_results(cls, ragged, options):
-    options = {"dtype": np.float64, "seed": 1, **options}
-    if isinstance(cls, partial):  # takes no layer normalisation
-        options.pop("layer_norm", None)
+def test_same_results(cls, extra, ragged, options):
+    options = {"dtype": np.float64, "seed": 1, **extra, **possible(cls, extra, options)}
     want = run(cls(I, H, **options), ragged)
     for k in (1, 4, T, T + 5):
         got = run(cls(I, H, checkpoint=k, **options), ragged)

@@ -88,9 +88,8 @@ def compare(torch, ours, theirs, x, state, lengths=None):
         want |= {"c_n": tn[1], "dc0": ts[1].grad}
     got |= ours.grads
     want |= {name: p.grad for name, p in theirs.named_parameters()}
-    cell = {RNN: f"rnn_{getattr(ours, 'nonlinearity', '')}", LSTM: "lstm", GRU: "gru"}[type(ours)]
     directions = 2 if ours.bidirectional else 1
-    case = Case(cell, B, T, I, H, ours.num_layers, directions, ours.proj_size)
+    case = Case(ours._cell.name, B, T, I, H, ours.num_layers, directions, ours.proj_size)
     assert got.keys() == want.keys()
     for name, value in got.items():
         truth = want[name].detach().numpy()
@@ -304,7 +303,7 @@ def test_ragged_batch_equals_each_sample_alone(cls, extra):
     got = {name: grad.copy() for name, grad in layer.grads.items()}
     layer.zero_grad()
     for b, length in enumerate(lengths):
-        start = tuple(s[:, b] for s in state) if cls is LSTM else state[:, b]
+        start = tuple(s[:, b] for s in state) if isinstance(state, tuple) else state[:, b]
         y1, n1, tape = layer.forward(x[:length, b], start)
         dx1, d1 = layer.backward(tape, dy[:length, b])
         np.testing.assert_allclose(y[:length, b], y1, rtol=1e-12)
@@ -564,7 +563,7 @@ def test_copies_are_equal_and_independent(duplicate):
 
 @each_cell
 def test_config_rebuilds(cls, extra):
-    options = {**extra, **possible(extra, EVERYTHING)}
+    options = {**extra, **possible(cls, extra, EVERYTHING)}
     layer = make(cls, num_layers=2, dropout=0.25, checkpoint=4, **options)
     twin = cls(**layer.config())
     assert twin.config() == layer.config()

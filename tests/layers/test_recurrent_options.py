@@ -14,6 +14,7 @@ from layer_cases import (
     H,
     I,
     T,
+    cell_of,
     each_cell,
     each_torch_cell,
     make,
@@ -44,8 +45,8 @@ def twins(layer):
 @each_cell
 @each_option
 def test_options_finite_differences(cls, extra, options):
-    size = {"proj_size": 3} if cls is LSTM else {}
-    options = {**extra, **possible(extra, options), **size}
+    size = {"proj_size": 3} if cell_of(cls, extra).has_projection else {}
+    options = {**extra, **possible(cls, extra, options), **size}
     layer = cls(2, 5, 2, bidirectional=True, dtype=np.float64, seed=5, **options)
     rng = np.random.default_rng(1)
     for name, param in layer.params.items():
@@ -84,8 +85,8 @@ def test_layer_norm_in_torch_operations(cls, extra, bias):
         if "_ln_" in name:
             layer.params[name] = rng.uniform(0.5, 1.5, param.shape)
     p = {name[:-3]: torch.tensor(a, requires_grad=True) for name, a in layer.state_dict().items()}
-    gamma = p["weight_ln"].chunk(layer._slots)
-    beta = p["bias_ln"].chunk(layer._slots) if bias else [None] * layer._slots
+    gamma = p["weight_ln"].chunk(layer._cell.slots)
+    beta = p["bias_ln"].chunk(layer._cell.slots) if bias else [None] * layer._cell.slots
 
     def norm(u, slot):
         return torch.nn.functional.layer_norm(u, (H,), gamma[slot], beta[slot], eps=1e-5)
@@ -96,8 +97,8 @@ def test_layer_norm_in_torch_operations(cls, extra, bias):
     for x_t in torch.tensor(x):
         us = torch.nn.functional.linear(x_t, p["weight_ih"], p.get("bias_ih"))
         vs = torch.nn.functional.linear(h, p["weight_hh"], p.get("bias_hh"))
-        u, v = (a.tensor_split(layer._gates, -1) for a in (us, vs))
-        sums = [norm(u[g] + v[g], g) for g in range(layer._gates)]
+        u, v = (a.tensor_split(layer._cell.gates, -1) for a in (us, vs))
+        sums = [norm(u[g] + v[g], g) for g in range(layer._cell.gates)]
         if cls is RNN:
             h = torch.relu(*sums) if extra else torch.tanh(*sums)
         elif cls is LSTM:
@@ -199,7 +200,7 @@ def test_zoneout_of_h_and_of_c_draw_masks_of_their_own():
 @each_cell
 @each_option
 def test_options_step_by_step(cls, extra, options):
-    layer = make(cls, num_layers=2, **extra, **possible(extra, options))
+    layer = make(cls, num_layers=2, **extra, **possible(cls, extra, options))
     x = random_x(layer, np.random.default_rng(9))
     y, n = layer(x)
     state = None

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tolerances
-from cases import CELLS, CORRECTNESS, GRADIENTS, THREADS, Case, make, named
+from cases import CORRECTNESS, GRADIENTS, THREADS, Case, make, named
 from comparisons import check, check_packed_rows, check_projection_is_bounded, close
 from run_cases import inputs, masks_alone, name_grads, run, run_forward, truth
 
+from rnnfast.cells import CELLS
 from rnnfast.reference import recurrent
 from rnnfast.reference.cells import sigmoid
 
@@ -71,7 +72,7 @@ def torch_results(torch, problem):
     x = variable(p.x)
     h0 = variable(np.zeros((c.L * c.D, c.B, c.Ho)) if p.h0 is None else p.h0)
     c0 = None
-    if c.row.has_c:
+    if c.row.has_cell_state:
         c0 = variable(np.zeros((c.L * c.D, c.B, c.H)) if p.c0 is None else p.c0)
     sequence = x
     if p.lengths is not None:
@@ -105,7 +106,7 @@ def torch_results(torch, problem):
 TORCH_CASES = [
     case
     for case in CORRECTNESS + THREADS
-    if case.row.torch
+    if case.row.in_torch
     and case.B * case.T * case.I
     and not (case.dropout or case.norm or case.recurrent or case.zone)
 ]

@@ -1,0 +1,40 @@
+"""The table of cells: the engine's own, and the layers, know the same facts."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+import rnnfast
+from rnnfast.cells import CELLS
+from rnnfast.layers.recurrent import RECURRENT_LAYERS
+
+each_cell = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
+
+
+def test_the_engine_has_the_same_facts():
+    kernels = pytest.importorskip("rnnfast.core.kernels", reason="the engine is not built")
+    known = kernels.cells()
+    shared = ["gates", "slots", "has_cell_state", "has_norm", "reset_before"]
+    assert {name: [facts[f] for f in shared] for name, facts in known.items()} == {
+        name: [getattr(cell, f) for f in shared] for name, cell in CELLS.items()
+    }
+
+
+@each_cell
+def test_a_layer_has_its_cell(cell):
+    kind = getattr(rnnfast, cell.layer)
+    assert kind(2, 3, **cell.options)._cell is cell
+    assert ("proj_size" in inspect.signature(kind).parameters) == cell.has_projection
+    assert RECURRENT_LAYERS[cell.layer.lower()] is kind
+
+
+@each_cell
+def test_orders_of_gates_name_each_once(cell):
+    assert len(cell.gate_names) in (0, cell.gates)
+    for bridge in (cell.onnx, cell.keras):
+        assert bridge is None or sorted(bridge.order) == list(range(cell.gates))
+    if cell.keras is not None:  # read both ways
+        order = cell.keras.order
+        assert [order[g] for g in order] == list(range(cell.gates))
