@@ -13,6 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..cells import CELLS as FACTS
+from ..cells import Cell as Facts
+
 __all__ = ["CELLS"]
 
 Array = NDArray[Any]
@@ -111,20 +114,23 @@ def gru_reset_before_backward(dh: Array, dc: Any, saved: Saved) -> tuple[Array, 
 class Cell:
     """What the drivers know of a cell."""
 
-    gates: int
-    has_c: bool
-    apart: int  # of the gates, the last ones, where x @ w_ih.T and h @ w_hh.T are not just added
+    facts: Facts
     forward: Callable[[Array, Array, Array, Any], tuple[Array, Any, Saved]]
     backward: Callable[[Array, Any, Saved], tuple[Array, Array, Any, Any]]
-    reset_before: bool = False  # whether w_hh of the last gate multiplies h times the first gate
+
+    @property
+    def apart(self) -> int:
+        """How many gates, the last ones, do not just add x @ w_ih.T and h @ w_hh.T."""
+        return self.facts.slots - self.facts.gates
 
 
 CELLS = {
-    "rnn_tanh": Cell(1, False, 0, rnn_tanh_forward, rnn_tanh_backward),
-    "rnn_relu": Cell(1, False, 0, rnn_relu_forward, rnn_relu_backward),
-    "lstm": Cell(4, True, 0, lstm_forward, lstm_backward),
-    "gru": Cell(3, False, 1, gru_forward, gru_backward),
-    "gru_reset_before": Cell(
-        3, False, 0, gru_reset_before_forward, gru_reset_before_backward, reset_before=True
-    ),
+    name: Cell(FACTS[name], forward, backward)
+    for name, forward, backward in (
+        ("rnn_tanh", rnn_tanh_forward, rnn_tanh_backward),
+        ("rnn_relu", rnn_relu_forward, rnn_relu_backward),
+        ("lstm", lstm_forward, lstm_backward),
+        ("gru", gru_forward, gru_backward),
+        ("gru_reset_before", gru_reset_before_forward, gru_reset_before_backward),
+    )
 }

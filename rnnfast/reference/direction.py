@@ -45,15 +45,15 @@ NORM_EPS = 1e-5
 
 def to_slots(cell: Cell, xw: Array, hw: Array, join: Callable[[Array, Array], Array]) -> Array:
     # products of x and h, (..., G*H) -> slots (..., S*H); `join` makes one of two that share a slot
-    joint = xw.shape[-1] // cell.gates * (cell.gates - cell.apart)
+    joint = xw.shape[-1] // cell.facts.gates * (cell.facts.gates - cell.apart)
     shared = join(xw[..., :joint], hw[..., :joint])
     return np.concatenate([shared, xw[..., joint:], hw[..., joint:]], axis=-1)
 
 
 def from_slots(cell: Cell, slots: Array) -> tuple[Array, Array]:
     # (..., S*H) -> what reaches the products of x and of h, (..., G*H) each
-    GH = slots.shape[-1] // (cell.gates + cell.apart) * cell.gates
-    joint = GH // cell.gates * (cell.gates - cell.apart)
+    GH = slots.shape[-1] // cell.facts.slots * cell.facts.gates
+    joint = GH // cell.facts.gates * (cell.facts.gates - cell.apart)
     return slots[..., :GH], np.concatenate([slots[..., :joint], slots[..., GH:]], axis=-1)
 
 
@@ -61,14 +61,14 @@ def norm_forward(cell: Cell, weights: Weights, xw: Array, hw: Array) -> tuple[Ar
     # xw, hw (B, G*H) -> such that the cell finds each slot normalised, then scaled and shifted;
     # normalised sums (B, S, H) and 1 / deviation (B, S, 1)
     w_ln, b_ln = weights.w_ln, weights.b_ln
-    H = xw.shape[1] // cell.gates
-    sums = to_slots(cell, xw, hw, np.add).reshape(len(xw), cell.gates + cell.apart, H)
+    H = xw.shape[1] // cell.facts.gates
+    sums = to_slots(cell, xw, hw, np.add).reshape(len(xw), cell.facts.slots, H)
     centred = sums - sums.mean(axis=2, keepdims=True)
     rstd = 1.0 / np.sqrt((centred**2).mean(axis=2, keepdims=True) + NORM_EPS)
     normal = centred * rstd
     slots = w_ln * normal.reshape(len(xw), len(w_ln))
     xw, hw = from_slots(cell, slots if b_ln is None else slots + b_ln)
-    hw[:, : (cell.gates - cell.apart) * H] = 0.0  # these xw has
+    hw[:, : (cell.facts.gates - cell.apart) * H] = 0.0  # these xw has
     return xw, hw, (normal, rstd)
 
 
@@ -138,13 +138,13 @@ def direction_forward(
 
     h_fed = np.empty(y.shape, x.dtype) if training else None
     norms: list[Saved] = [()] * T
-    r_all = np.empty_like(h_fed) if h_fed is not None and cell.reset_before else None
+    r_all = np.empty_like(h_fed) if h_fed is not None and cell.facts.reset_before else None
     u_all = np.empty((T, B, w_hr.shape[1]), x.dtype) if training and w_hr is not None else None
     saved_all: list[Saved] = [()] * T
     for t in steps(T, reverse):
         fed = h if factors.recurrent is None else h * factors.recurrent
         xw, hw = xw_all[t], affine(fed, weights.w_hh, weights.b_hh)
-        if cell.reset_before:
+        if cell.facts.reset_before:
             hw, r = reset_forward(weights, xw, hw, fed)
             if r_all is not None:
                 r_all[t] = r
@@ -168,7 +168,7 @@ def direction_forward(
             # sample's own last step, and a forward pass ends there
             y[t] = np.where(active[t], h_next, 0.0)
             h_next = np.where(active[t], h_next, h)
-            c_next = np.where(active[t], c_next, c) if cell.has_c else None
+            c_next = np.where(active[t], c_next, c) if cell.facts.has_cell_state else None
         h, c = h_next, c_next
 
     return h, c, None if h_fed is None else Record(h_fed, u_all, saved_all, norms, r_all)
@@ -220,7 +220,7 @@ def direction_backward(
             dhw = dxw
         dh_past = dh_past + (dfed if factors.recurrent is None else dfed * factors.recurrent)
         dh_past = dh_past + dh_kept
-        dc_past = dc_past + dc_kept if cell.has_c else None
+        dc_past = dc_past + dc_kept if cell.facts.has_cell_state else None
         if active is not None:
             dxw = np.where(active[t], dxw, 0.0)
             dhw = np.where(active[t], dhw, 0.0)

@@ -62,7 +62,8 @@ def pack(
 
     Parameters
     ----------
-    cell : {"rnn_tanh", "rnn_relu", "lstm", "gru", "gru_reset_before"}
+    cell : str
+        Its name in `rnnfast.cells.CELLS`.
     weights : sequence of L * D `Weights`, entry ``layer * D + direction``
         All float32 or all float64; all but ``w_ih`` and ``w_hh`` may be None. With ``w_ln`` the
         sums are layer normalised, slot by slot.
@@ -95,10 +96,10 @@ def pack(
         Weights(*[None if w is None else np.array(w, order="C") for w in entry])
         for entry in weights
     )
-    if CELLS[cell].reset_before and snapshot[0].w_ln is not None:
+    if snapshot[0].w_ln is not None and not CELLS[cell].facts.has_norm:
         raise ValueError(f"{cell} takes no layer normalisation")
     GH, Ho = snapshot[0].w_hh.shape
-    H = GH // CELLS[cell].gates
+    H = GH // CELLS[cell].facts.gates
     if Ho > H:
         raise ValueError(f"a projection must not be larger than the {H} units, got {Ho}")
     return Packed(cell, snapshot, num_layers, num_directions, H, Ho, zoneout)
@@ -190,7 +191,7 @@ def forward(
             k = layer * D + d
             h = np.zeros((B, Ho), x.dtype) if h0 is None else h0[k].copy()
             c: Any = None
-            if cell.has_c:
+            if cell.facts.has_cell_state:
                 c = np.zeros((B, H), x.dtype) if c0 is None else c0[k].copy()
             h_n[k], c, record = direction_forward(
                 cell,
@@ -235,7 +236,7 @@ def gates(packed: Packed, tape: Tape) -> Array:
     (L*D, G, T, B, H) array
         In PyTorch's order of gates; zero at ``t >= lengths[b]``.
     """
-    G, H = CELLS[packed.cell].gates, packed.hidden_size
+    G, H = CELLS[packed.cell].facts.gates, packed.hidden_size
     T, B, _ = tape.inputs[0].shape
     out = np.zeros((len(tape.records), G, T, B, H), tape.inputs[0].dtype)
     for k, record in enumerate(tape.records):
@@ -292,7 +293,7 @@ def backward(
             k = layer * D + d
             dh = np.zeros((B, Ho), dtype) if dh_n is None else dh_n[k]
             dc: Any = None
-            if cell.has_c:
+            if cell.facts.has_cell_state:
                 dc = np.zeros((B, H), dtype) if dc_n is None else dc_n[k]
             dinput_d, dh, dc = direction_backward(
                 cell,

@@ -23,7 +23,7 @@ SIZES = dict(B=5, T=6, I=7, H=18, L=2, D=2, lengths="ragged")
 def swap_the_first_and_last_gate(cell):
     def forward(xw, hw, h, c):
         def swap(a):
-            first, *middle, last = np.split(a, cell.gates, axis=1)
+            first, *middle, last = np.split(a, cell.facts.gates, axis=1)
             return np.concatenate([last, *middle, first], axis=1)
 
         return cell.forward(swap(xw), swap(hw), h, c)
@@ -42,7 +42,7 @@ def shift_the_output_slightly(cell):
 def drop_a_gate_from_the_derivative(cell):
     def backward(dh, dc, saved):
         dxw, dhw, dh_past, dc_past = cell.backward(dh, dc, saved)
-        H = dxw.shape[1] // cell.gates
+        H = dxw.shape[1] // cell.facts.gates
         dxw, dhw = dxw.copy(), dhw.copy()
         dxw[:, -H:] = dhw[:, -H:] = 0
         return dxw, dhw, dh_past, dc_past

@@ -42,9 +42,9 @@ class Step:
 
 def make_step(name, rows, H, inputs, drop):
     cell = reference.CELLS[name]
-    G, B = cell.gates, rows + 2
+    G, B = cell.facts.gates, rows + 2
     h = random(B, H, seed=1)
-    c = random(B, H, seed=2) if cell.has_c else None
+    c = random(B, H, seed=2) if cell.facts.has_cell_state else None
     w_ih, w_hh = random(G * H, inputs, seed=3), random(G * H, H, seed=4)
     scale = np.float64(np.float32(1 / np.sqrt(H + inputs)))
     b_ih, b_hh = random(G * H, seed=5), random(G * H, seed=6)
@@ -52,7 +52,7 @@ def make_step(name, rows, H, inputs, drop):
     step = Step(random(B, inputs), fed, h, c, w_ih * scale, w_hh * scale, b_ih, b_hh)
     xw = direction.affine(step.x, step.w_ih, b_ih)
     hw = direction.affine(step.h, step.w_hh, b_hh)
-    if cell.reset_before:
+    if cell.facts.reset_before:
         weights = Weights(step.w_ih, step.w_hh, b_ih, b_hh)
         hw, step.r = direction.reset_forward(weights, xw, hw, step.h)
     step.h_next, step.c_next, step.saved = cell.forward(xw, hw, h, c)
