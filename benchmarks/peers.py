@@ -10,7 +10,7 @@ the weights do not change between calls.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import metadata, util
 from typing import Any
@@ -130,12 +130,9 @@ def onnx_model(case: Case, states: bool = False) -> bytes:
     from onnx import TensorProto, helper, numpy_helper
 
     T, B, I, H = case.T, case.B, case.I, case.H  # noqa: E741
-    kind, order, options = {
-        "lstm": ("LSTM", (0, 3, 1, 2), {}),  # i, o, f, g
-        "gru": ("GRU", (1, 0, 2), {"linear_before_reset": 1}),  # z, r, n
-        "rnn_tanh": ("RNN", (0,), {}),
-    }[case.cell]
-    w_ih, w_hh, b_ih, b_hh = (gates_of(w, order, H) for w in weights_of(case))
+    twin = case.row.onnx
+    assert twin is not None
+    w_ih, w_hh, b_ih, b_hh = (gates_of(w, twin.order, H) for w in weights_of(case))
     weights = {"W": w_ih[None], "R": w_hh[None], "B": np.concatenate([b_ih, b_hh])[None]}
     given, returned = [], []
     if states:
@@ -145,9 +142,8 @@ def onnx_model(case: Case, states: bool = False) -> bytes:
     def info(name: str, *shape: int) -> Any:
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
 
-    node = helper.make_node(
-        kind, ["x", "W", "R", "B", "", *given], ["y", *returned], hidden_size=H, **options
-    )
+    names = ["x", "W", "R", "B", "", *given]
+    node = helper.make_node(twin.op, names, ["y", *returned], hidden_size=H, **twin.attributes)
     graph = helper.make_graph(
         [node],
         case.cell,
@@ -267,19 +263,15 @@ def keras(case: Case, training: bool, threads: int) -> Side:
     layers = import_keras(threads).layers
     import tensorflow as tf
 
-    H, problem = case.H, make(case, np.float32)
-    order: Sequence[int] = range(case.row.gates)
-    layer = {"lstm": layers.LSTM, "gru": layers.GRU, "rnn_tanh": layers.SimpleRNN}[case.cell](
-        H, return_sequences=True, **({"reset_after": True} if case.cell == "gru" else {})
-    )
-    if case.cell == "gru":
-        order = (1, 0, 2)  # z, r, n
+    H, problem, twin = case.H, make(case, np.float32), case.row.keras
+    assert twin is not None
+    layer = getattr(layers, twin.layer)(H, return_sequences=True, **twin.options)
 
-    w_ih, w_hh, b_ih, b_hh = (gates_of(w, order, H) for w in weights_of(case))
+    w_ih, w_hh, b_ih, b_hh = (gates_of(w, twin.order, H) for w in weights_of(case))
     x = tf.constant(problem.x.swapaxes(0, 1))
     dy = tf.constant(problem.dy.swapaxes(0, 1))
     layer.build(x.shape)
-    two_biases = case.cell == "gru"
+    two_biases = twin.biases == 2
     layer.set_weights([w_ih.T, w_hh.T, np.stack([b_ih, b_hh]) if two_biases else b_ih + b_hh])
 
     @tf.function
@@ -300,10 +292,8 @@ def keras(case: Case, training: bool, threads: int) -> Side:
         y, gradients = result
         dx, dw_ih, dw_hh, db = (gradient.numpy() for gradient in gradients)
         back = (dw_ih.T, dw_hh.T, *(db if two_biases else (db, db)))
-        inverse = np.argsort(order)
-        return named(
-            y.numpy().swapaxes(0, 1), dx.swapaxes(0, 1), (gates_of(d, inverse, H) for d in back)
-        )
+        gradients = (gates_of(d, twin.order, H) for d in back)
+        return named(y.numpy().swapaxes(0, 1), dx.swapaxes(0, 1), gradients)
 
     return (lambda: forward_backward(x, dy)) if training else (lambda: forward(x)), arrays
 

@@ -33,6 +33,7 @@ from rnnfast import (
     Tanh,
     WaveNet,
 )
+from rnnfast.cells import CELLS
 from rnnfast.keras import from_keras, mask_lengths, to_keras
 
 for name in ("torch", "tensorflow"):
@@ -303,21 +304,23 @@ def test_mask_lengths():
 # ---- to Keras ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", [RNN, LSTM, GRU])
+@pytest.mark.parametrize("cell", [c for c in CELLS.values() if c.keras], ids=lambda c: c.name)
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("last", [False, True])
-def test_networks_become_a_layer_for_each_of_theirs(kind, bidirectional, last):
+def test_networks_become_a_layer_for_each_of_theirs(cell, bidirectional, last):
     options = dict(num_layers=2, dropout=0.5, recurrent_dropout=0.25, bidirectional=bidirectional)
-    recurrent = kind(F, 4, **options, seed=1)
+    recurrent = getattr(rnnfast, cell.layer)(F, 4, **options, **cell.options, seed=1)
     layers = [recurrent, *([Last(bidirectional=bidirectional)] if last else [])]
     ours = Sequential(*layers, Linear(recurrent.out_size, 2, seed=2))
     theirs = to_keras(ours)
-    wanted = {RNN: "SimpleRNN", LSTM: "LSTM", GRU: "GRU"}[kind]
-    names = ["Bidirectional" if bidirectional else wanted] * 2
+    names = ["Bidirectional" if bidirectional else cell.keras.layer] * 2
     assert [type(x).__name__ for x in theirs.layers] == [names[0], "Dropout", names[1], "Dense"]
     y, _ = ours(np.ascontiguousarray(inputs().swapaxes(0, 1)))
     want = y if last else y.swapaxes(0, 1)
     np.testing.assert_allclose(theirs.predict(inputs(), verbose=0), want, atol=1e-6)
+    again = from_keras(theirs)
+    assert again[0]._cell is cell
+    np.testing.assert_allclose(again.predict(inputs()), want, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -390,7 +393,7 @@ REFUSED = [
     ),
     (
         lambda: L.Bidirectional(L.LSTM(4), backward_layer=L.LSTM(3, go_backwards=True)),
-        "has hidden_size=3; supported: 4, as in the other direction",
+        "has units=3; supported: 4, as in the other direction",
     ),
     (
         lambda: L.Bidirectional(L.LSTM(4), backward_layer=L.GRU(4, go_backwards=True)),

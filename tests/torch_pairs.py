@@ -14,14 +14,15 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 from torch.nn.utils.rnn import PackedSequence  # noqa: E402
 
 import rnnfast.torch as ours  # noqa: E402
+from rnnfast.cells import CELLS as TABLE  # noqa: E402
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN"),
     pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning"),  # torch's own use
 ]
 
-CELLS = {"RNN": "rnn_tanh", "LSTM": "lstm", "GRU": "gru"}
-LAYERS, SINGLE = tuple(CELLS), ("RNNCell", "LSTMCell", "GRUCell")
+CELLS = {c.layer: c.name for c in TABLE.values() if c.in_torch and not c.options}
+LAYERS, SINGLE = tuple(CELLS), tuple(f"{name}Cell" for name in CELLS)
 B, T, I, H = 5, 6, 4, 7  # noqa: E741
 OPTIONS: list[dict[str, Any]] = [
     {},

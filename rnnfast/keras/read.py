@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import layers
+from ..cells import CELLS
 from ..checks import check_flag
 from ..layers import (
     BatchNorm1d,
@@ -25,11 +27,13 @@ from ..layers import (
 )
 from ..layers.base import Layer
 from ..layers.recurrent_base import Recurrent
-from .shared import ACTIVATIONS, CELLS, by_gates, keras_library
+from .shared import ACTIVATIONS, RECURRENT, by_gates, keras_library
 
 if TYPE_CHECKING:
     from ..arrays import Array
     from .shared import KerasLayer
+
+RECURRENT_NAMES = tuple(dict.fromkeys(kind.layer for kind in RECURRENT.values()))
 
 
 def from_keras(model: Any, *, masks_as_lengths: bool = False) -> Sequential:
@@ -245,24 +249,18 @@ def _last_axis(layer: KerasLayer) -> None:
         raise _refusal(layer, "axis", layer.axis, "-1, the last one")
 
 
-def _recurrent_options(keras: Any, layer: KerasLayer) -> dict[str, Any]:
-    kind = type(layer).__name__
+def _cell_options(keras: Any, layer: KerasLayer) -> dict[str, Any]:
+    # those that choose a cell, once there is one for their values
     _require(layer, stateful=False)
-    options = {
-        "hidden_size": layer.units,
-        "bias": layer.use_bias,
-        "recurrent_dropout": layer.recurrent_dropout,
-    }
-    known = ("tanh", "relu") if kind == "SimpleRNN" else ("tanh",)
-    name = _activation(keras, layer)
-    if name not in known:
-        raise _refusal(layer, "activation", name, ", ".join(known))
-    if kind == "SimpleRNN":
-        return {**options, "nonlinearity": name}
-    gate = _activation(keras, layer, "recurrent_activation")
-    if gate != "sigmoid":
-        raise _refusal(layer, "recurrent_activation", gate, "sigmoid")
-    return {**options, "reset_after": layer.reset_after} if kind == "GRU" else options
+    rows = [kind.options for kind in RECURRENT.values() if kind.layer == type(layer).__name__]
+    found = {}
+    for option in rows[0]:
+        is_function = option.endswith("activation")
+        found[option] = _activation(keras, layer, option) if is_function else getattr(layer, option)
+        known = list(dict.fromkeys(row[option] for row in rows))
+        if found[option] not in known:
+            raise _refusal(layer, option, found[option], ", ".join(map(str, known)))
+    return found
 
 
 def _recurrent(keras: Any, layer: KerasLayer) -> list[Layer]:
@@ -274,13 +272,15 @@ def _bidirectional(keras: Any, layer: KerasLayer) -> list[Layer]:
     _require(layer, merge_mode="concat")
     ahead, back = layer.forward_layer, layer.backward_layer
     for direction in (ahead, back):
-        if type(direction) not in [getattr(keras.layers, kind) for kind in CELLS]:
-            raise _refusal(layer, "layer", type(direction).__name__, ", ".join(CELLS))
+        if type(direction) not in [getattr(keras.layers, name) for name in RECURRENT_NAMES]:
+            raise _refusal(layer, "layer", type(direction).__name__, ", ".join(RECURRENT_NAMES))
     _require(ahead, go_backwards=False)
     if type(ahead) is not type(back):
         raise _refusal(layer, "backward_layer", type(back).__name__, type(ahead).__name__)
+    same = ("units", "use_bias", "recurrent_dropout", "dropout")
     pair = [
-        {**_recurrent_options(keras, d), "dropout": d.dropout, "dtype": d.dtype_policy.name}
+        {option: getattr(d, option) for option in same}
+        | {**_cell_options(keras, d), "dtype": d.dtype_policy.name}
         for d in (ahead, back)
     ]
     for option, value in pair[0].items():
@@ -291,25 +291,28 @@ def _bidirectional(keras: Any, layer: KerasLayer) -> list[Layer]:
 
 def _recurrent_parts(keras: Any, directions: list[KerasLayer]) -> list[Layer]:
     ahead = directions[0]
-    kind, options = type(ahead).__name__, _recurrent_options(keras, ahead)
+    chosen = type(ahead).__name__, _cell_options(keras, ahead)
+    name, kind = next((n, k) for n, k in RECURRENT.items() if (k.layer, k.options) == chosen)
     dtype = _built_dtype(ahead)  # a wrapper may have another one
     state = {}
     for direction, suffix in zip(directions, ("", "_reverse"), strict=False):
         cell = direction.cell
         kernels = {"ih": cell.kernel, "hh": cell.recurrent_kernel}
-        for name, kernel in kernels.items():
-            state[f"weight_{name}_l0{suffix}"] = by_gates(kind, _array(keras, kernel)).T
+        for part, kernel in kernels.items():
+            state[f"weight_{part}_l0{suffix}"] = by_gates(kind, _array(keras, kernel)).T
         if ahead.use_bias:
             bias = by_gates(kind, _array(keras, cell.bias))
             pair = bias if bias.ndim == 2 else (bias, np.zeros_like(bias))
             state[f"bias_ih_l0{suffix}"], state[f"bias_hh_l0{suffix}"] = pair
-    cell_type: Any = CELLS[kind]
-    recurrent: Recurrent = cell_type(
+    recurrent: Recurrent = getattr(layers, CELLS[name].layer)(
         state["weight_ih_l0"].shape[1],
+        ahead.units,
+        bias=ahead.use_bias,
         batch_first=True,
         bidirectional=len(directions) == 2,
+        recurrent_dropout=ahead.recurrent_dropout,
         dtype=dtype,
-        **options,
+        **CELLS[name].options,
     )
     recurrent.load_state_dict(state)
     parts: list[Layer] = [Dropout(ahead.dropout)] if ahead.dropout else []
@@ -424,7 +427,7 @@ def _pool(kind: str) -> Callable[[Any, KerasLayer], list[Layer]]:
 
 
 _FROM: dict[str, Callable[[Any, KerasLayer], list[Layer]]] = {
-    **dict.fromkeys(CELLS, _recurrent),
+    **dict.fromkeys(RECURRENT_NAMES, _recurrent),
     "Bidirectional": _bidirectional,
     "Embedding": _embedding,
     "Dense": _dense,

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..layers import GRU, LSTM, RNN, ReLU, Sigmoid, Softmax, Tanh
+from ..cells import CELLS, Keras
+from ..layers import ReLU, Sigmoid, Softmax, Tanh
 from ..layers.base import Layer
-from ..layers.recurrent_base import Recurrent
 
 if TYPE_CHECKING:
     from ..arrays import Array
@@ -21,9 +21,8 @@ ACTIVATIONS: dict[str, type[Layer]] = {
     "softmax": Softmax,
     "tanh": Tanh,
 }
-CELLS: dict[str, type[Recurrent]] = {"SimpleRNN": RNN, "LSTM": LSTM, "GRU": GRU}
-# Keras's gate at each place of our order (i, f, g, o and r, z, n), and ours at each place of its
-GATES = {"SimpleRNN": (0,), "LSTM": (0, 1, 2, 3), "GRU": (1, 0, 2)}
+# the cells as Keras has them, by our names
+RECURRENT = {name: cell.keras for name, cell in CELLS.items() if cell.keras is not None}
 
 
 def keras_library() -> Any:
@@ -39,7 +38,7 @@ def keras_library() -> Any:
     return keras
 
 
-def by_gates(kind: str, array: Array) -> Array:
+def by_gates(kind: Keras, array: Array) -> Array:
     """Return gates of the last axis in our order from Keras's, or back."""
-    gates = np.split(array, len(GATES[kind]), axis=-1)
-    return np.concatenate([gates[g] for g in GATES[kind]], axis=-1)
+    gates = np.split(array, len(kind.order), axis=-1)
+    return np.concatenate([gates[g] for g in kind.order], axis=-1)

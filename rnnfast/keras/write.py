@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..cells import Keras
 from ..layers import (
-    GRU,
-    RNN,
     BatchNorm1d,
     Conv1d,
     Dropout,
@@ -22,8 +21,9 @@ from ..layers import (
     Sequential,
 )
 from ..layers.base import Layer
+from ..layers.recurrent import RECURRENT_LAYERS
 from ..layers.recurrent_base import Recurrent
-from .shared import ACTIVATIONS, CELLS, by_gates, keras_library
+from .shared import ACTIVATIONS, RECURRENT, by_gates, keras_library
 
 if TYPE_CHECKING:
     from ..arrays import Array
@@ -67,7 +67,7 @@ def to_keras(model: Layer) -> Any:
     for before, layer, behind in zip([None, *layers], layers, [*layers[1:], None], strict=False):
         if isinstance(layer, Last):
             _check_last(layer, before)
-        elif type(layer) in CELLS.values():
+        elif type(layer) in RECURRENT_LAYERS.values():
             converted += _to_recurrent(keras, layer, not isinstance(behind, Last))
         elif type(layer) in _TO:
             name, options, weights = _TO[type(layer)](layer)
@@ -121,23 +121,22 @@ def _to_recurrent(keras: Any, layer: Any, sequences: bool) -> list[tuple[KerasLa
             raise _no_equal(layer, option)
     if np.any(layer.zoneout):
         raise _no_equal(layer, "zoneout")
-    kind = next(kind for kind, cell in CELLS.items() if type(layer) is cell)
+    kind = RECURRENT.get(layer._cell.name)
+    if kind is None:
+        raise ValueError(f"to_keras: {layer!r} has no equal in Keras")
     options = {
+        **kind.options,
         "units": layer.hidden_size,
         "use_bias": layer.bias,
         "recurrent_dropout": layer.recurrent_dropout,
         "dtype": layer.dtype.name,
     }
-    if isinstance(layer, RNN):
-        options["activation"] = layer.nonlinearity
-    if isinstance(layer, GRU):
-        options["reset_after"] = layer.reset_after
     converted: list[tuple[KerasLayer, list[Array]]] = []
     for i in range(layer.num_layers):
         if i and layer.dropout:
             converted.append((keras.layers.Dropout(layer.dropout, dtype=layer.dtype.name), []))
         options["return_sequences"] = sequences or i < layer.num_layers - 1
-        made = getattr(keras.layers, kind)(**options)
+        made = getattr(keras.layers, kind.layer)(**options)
         weights = _recurrent_weights(kind, layer, f"_l{i}")
         if layer.bidirectional:
             made = keras.layers.Bidirectional(made, dtype=layer.dtype.name)
@@ -146,13 +145,12 @@ def _to_recurrent(keras: Any, layer: Any, sequences: bool) -> list[tuple[KerasLa
     return converted
 
 
-def _recurrent_weights(kind: str, layer: Recurrent, suffix: str) -> list[Array]:
+def _recurrent_weights(kind: Keras, layer: Recurrent, suffix: str) -> list[Array]:
     names = ["weight_ih", "weight_hh", *(("bias_ih", "bias_hh") if layer.bias else ())]
     ih, hh, *biases = (by_gates(kind, layer.params[f"{name}{suffix}"].T) for name in names)
     if not biases:
         return [ih, hh]
-    two = isinstance(layer, GRU) and layer.reset_after
-    return [ih, hh, np.stack(biases) if two else biases[0] + biases[1]]
+    return [ih, hh, np.stack(biases) if kind.biases == 2 else biases[0] + biases[1]]
 
 
 def _to_conv(layer: Any) -> tuple[str, dict[str, Any], list[Array]]:

@@ -12,9 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..layers import (
-    GRU,
-    LSTM,
-    RNN,
     BatchNorm1d,
     Conv1d,
     Dropout,
@@ -34,6 +31,7 @@ from ..layers import (
     Tanh,
     WaveNet,
 )
+from ..layers.recurrent import RECURRENT_LAYERS
 from ..layers.rocket import KERNELS, TAPS
 from .graph import Graph, cleared, not_empty, real_steps, swapped
 
@@ -42,8 +40,6 @@ if TYPE_CHECKING:
     from ..weights import Weights
 
 __all__ = ["LEAVES"]
-
-GATES = {"RNN": [0], "LSTM": [0, 3, 1, 2], "GRU": [1, 0, 2]}  # i o f c, z r h: of our gates
 
 
 def named(layer: Any, at: str) -> str:
@@ -95,7 +91,7 @@ def input_steps(g: Graph) -> str:
 
 def recurrent(g: Graph, layer: Any, at: str, x: str, lengths: str) -> str:
     sizes = {"h": layer._step_size, "c": layer.hidden_size}
-    letters = ("h", "c") if layer._has_c else ("h",)
+    letters = ("h", "c") if layer._cell.has_cell_state else ("h",)
     axes = {s: [layer._stack, "batch", sizes[s]] for s in letters}
     initial = [g.input(f"{at}{s}_0", axes[s]) for s in letters] if g.states else []
     x = swapped(g, x, layer.batch_first, 3)
@@ -121,22 +117,21 @@ def recurrence(
                 f"{named(layer, at)} cannot be exported to ONNX with {option}="
                 f"{getattr(layer, option)!r}: {why}"
             )
-    kind = type(layer).__name__
+    cell, kind = layer._cell, layer._cell.onnx
+    if kind is None:
+        raise ValueError(f"{named(layer, at)} cannot be exported to ONNX: no operator computes it")
     D, H, L = layer._directions, layer.hidden_size, layer.num_layers
     attributes: dict[str, Any] = {
         "hidden_size": H,
         "direction": "bidirectional" if D == 2 else "forward",
+        **{n: v * D if isinstance(v, tuple) else v for n, v in kind.attributes.items()},
     }
-    if isinstance(layer, GRU):
-        attributes["linear_before_reset"] = int(layer.reset_after)
-    elif isinstance(layer, RNN):
-        attributes["activations"] = [layer.nonlinearity.capitalize()] * D
     each_initial = [per_layer(g, part, L, D) for part in initial]
     each_final: list[list[str]] = []
     weights = layer._weights(layer.params)
     for k in range(L):
         here = weights[k * D : k * D + D]
-        W, R, B = zip(*(matrices(kind, H, w) for w in here), strict=True)
+        W, R, B = zip(*(matrices(kind.order, H, w) for w in here), strict=True)
         end = f"{at}%s_l{k}"
         start = [parts[k] for parts in each_initial]
         inputs = (
@@ -147,7 +142,7 @@ def recurrence(
             lengths,
             *start,
         )
-        y, *final = g.add_many(kind, inputs, 3 if layer._has_c else 2, **attributes)
+        y, *final = g.add_many(kind.op, inputs, 2 + cell.has_cell_state, **attributes)
         if lengths and start:
             final = [
                 not_empty(g, after, lengths, before)
@@ -168,10 +163,10 @@ def per_layer(g: Graph, state: str, L: int, D: int) -> list[str]:
     return g.add_many("Split", (state, g.shape(*[D] * L)), L, axis=0)
 
 
-def matrices(kind: str, H: int, weights: Weights) -> tuple[Array, Array, Array | None]:
+def matrices(order: tuple[int, ...], H: int, weights: Weights) -> tuple[Array, Array, Array | None]:
     # W, R and B of one layer and direction; with a projection h = W_hr u, W_hh h = (W_hh W_hr) u
     def ordered(rows: Array) -> Array:
-        return rows.reshape(len(rows) // H, H, *rows.shape[1:])[GATES[kind]].reshape(rows.shape)
+        return rows.reshape(len(order), H, *rows.shape[1:])[list(order)].reshape(rows.shape)
 
     w_hh = weights.w_hh
     if weights.w_hr is not None:
@@ -391,9 +386,7 @@ def attention(
 
 
 LEAVES: dict[type, Callable[[Graph, Any, str, str, str], str]] = {
-    RNN: recurrent,
-    LSTM: recurrent,
-    GRU: recurrent,
+    **dict.fromkeys(RECURRENT_LAYERS.values(), recurrent),
     Linear: linear,
     Embedding: embedding,
     JoinedEmbedding: embedding,

@@ -13,7 +13,7 @@ import numpy as np
 from ..checks import check_dtype
 from .library import onnx_library
 from .operators import DTYPES, NEWEST, OLDEST, OPERATORS, Product, find
-from .recurrent import KINDS, RecurrentNode
+from .recurrent import USUAL, RecurrentNode
 
 if TYPE_CHECKING:
     from ..arrays import Array
@@ -223,10 +223,10 @@ def _read(library: Any, path: str) -> Any:
                 f"{_describe(node, place)} is of the domain {node.domain!r}; rnnfast runs "
                 "operators of ONNX alone"
             )
-        if node.op_type not in OPERATORS and node.op_type not in KINDS:
+        if node.op_type not in OPERATORS and node.op_type not in USUAL:
             raise NotImplementedError(
                 f"{_describe(node, place)} is not supported; supported operators: "
-                f"{', '.join(sorted([*OPERATORS, *KINDS]))}"
+                f"{', '.join(sorted([*OPERATORS, *USUAL]))}"
             )
     if version < OLDEST:
         raise NotImplementedError(
@@ -369,7 +369,7 @@ class _Graph:
                 raise NotImplementedError(
                     f"version {schema.since_version} of it is newer than {NEWEST}, rnnfast's last"
                 )
-            if node.op_type in KINDS:
+            if node.op_type in USUAL:
                 function = self._recurrent(node, inputs)
             else:
                 function = (

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import layers
+from ..cells import CELLS, Cell
 from ..checks import check_array, check_lengths
-from ..layers import GRU, LSTM, RNN
 from ..layers.recurrent_base import Recurrent
 from .operators import OPERATORS, reverse
 
@@ -23,18 +24,11 @@ if TYPE_CHECKING:
     Weights = tuple[Array, Array, Array | None, Array | None]  # W, R, B, P
 
 
-class Kind(NamedTuple):
-    """What the three operators differ in."""
-
-    layer: type
-    activations: tuple[str, ...]  # the usual ones
-    order: tuple[int, ...]  # ONNX's gates in the layer's order
-
-
-KINDS = {
-    "RNN": Kind(RNN, ("tanh",), (0,)),
-    "LSTM": Kind(LSTM, ("sigmoid", "tanh", "tanh"), (0, 2, 3, 1)),  # i o f c, of i f c o
-    "GRU": Kind(GRU, ("sigmoid", "tanh"), (1, 0, 2)),  # z r h, of r z h
+# what the operators take for `activations` where a node names none
+USUAL = {
+    "RNN": ("tanh",),
+    "LSTM": ("sigmoid", "tanh", "tanh"),
+    "GRU": ("sigmoid", "tanh"),
 }
 
 
@@ -100,6 +94,7 @@ class RecurrentNode:
         if clip is not None and not clip > 0:
             raise ValueError(f"clip expected to be > 0, got {clip}")
         self.kind = kind
+        self.facts = next(c for c in CELLS.values() if c.onnx is not None and c.onnx.op == kind)
         self.direction = direction
         self.layout = layout
         self.hidden_size = hidden_size
@@ -107,7 +102,7 @@ class RecurrentNode:
         self.input_forget = input_forget
         self.linear_before_reset = linear_before_reset
         directions = 2 if direction == "bidirectional" else 1
-        usual = KINDS[kind].activations
+        usual = USUAL[kind]
         names = [n.lower() for n in activations or usual * directions]
         if len(names) != len(usual) * directions:
             raise ValueError(f"{len(usual) * directions} activations are needed, got {names}")
@@ -129,7 +124,7 @@ class RecurrentNode:
     def _build(self, W: Array, R: Array, B: Array | None, P: Array | None) -> list[Any]:
         # one for each direction, or one layer for both; they go forward in time
         D = len(self.names)
-        gates = len(KINDS[self.kind].order)
+        gates = self.facts.gates
         H = R.shape[-1]
         if self.hidden_size not in (None, H):
             raise ValueError(f"R expected of {self.hidden_size} hidden units, got {R.shape}")
@@ -141,8 +136,9 @@ class RecurrentNode:
         ):
             if array is not None and array.shape != wanted:
                 raise ValueError(f"{name} expected of shape {wanted}, got {array.shape}")
-        if self._covered(P):
-            return [self._layer(W, R, B)]
+        cell = self._covered(P)
+        if cell is not None:
+            return [self._layer(cell, W, R, B)]
         return [
             _Steps(
                 self,
@@ -155,34 +151,35 @@ class RecurrentNode:
             for d in range(D)
         ]
 
-    def _covered(self, P: Array | None) -> bool:
-        # whether a layer computes this
+    def _covered(self, P: Array | None) -> Cell | None:
+        # the cell that computes this, if one does
         if P is not None or self.clip is not None or self.input_forget:
-            return False
-        if self.kind == "RNN":
-            return self.names[0] == self.names[-1] and self.names[0][0] in ("tanh", "relu")
-        return all(names == KINDS[self.kind].activations for names in self.names)
+            return None
+        if self.names[0] != self.names[-1]:
+            return None
+        given = {"linear_before_reset": int(bool(self.linear_before_reset))}
+        for cell in CELLS.values():
+            if cell.onnx is not None and cell.onnx.op == self.kind:
+                wanted = dict(cell.onnx.attributes)
+                names = tuple(n.lower() for n in wanted.pop("activations", USUAL[self.kind]))
+                if names == self.names[0] and wanted.items() <= given.items():
+                    return cell
+        return None
 
-    def _layer(self, W: Array, R: Array, B: Array | None) -> Any:
-        kind = KINDS[self.kind]
-        H = R.shape[-1]
-        options: dict[str, Any] = {}
-        if self.kind == "RNN":
-            options["nonlinearity"] = self.names[0][0]
-        elif self.kind == "GRU":
-            options["reset_after"] = bool(self.linear_before_reset)
-        layer = kind.layer(
+    def _layer(self, cell: Cell, W: Array, R: Array, B: Array | None) -> Any:
+        assert cell.onnx is not None
+        H, places = R.shape[-1], np.argsort(cell.onnx.order)
+        layer = getattr(layers, cell.layer)(
             W.shape[-1],
             H,
             bias=B is not None,
             bidirectional=len(W) == 2,
             dtype=W.dtype,
-            **options,
+            **cell.options,
         )
 
         def reordered(array: Array) -> Array:
-            blocks = array.reshape(len(kind.order), H, *array.shape[1:])
-            return blocks[list(kind.order)].reshape(array.shape)
+            return array.reshape(cell.gates, H, *array.shape[1:])[places].reshape(array.shape)
 
         state = {}
         for d, suffix in enumerate(("", "_reverse")[: len(W)]):
@@ -204,7 +201,7 @@ class RecurrentNode:
         [layer] = self.networks
         turned = not X.flags.c_contiguous
         x = X.swapaxes(0, 1) if turned else X
-        done = layer._infer(x, (h, c) if self.kind == "LSTM" else h, 3, turned)
+        done = layer._infer(x, (h, c) if self.facts.has_cell_state else h, 3, turned)
         if done is None:
             return None
         y, last = done
@@ -213,7 +210,7 @@ class RecurrentNode:
             Y = y.reshape(*y.shape[:2], 2, layer.hidden_size).swapaxes(1, 2)
         else:
             Y = y[:, None]
-        return (Y, *last) if self.kind == "LSTM" else (Y, last)
+        return (Y, *last) if self.facts.has_cell_state else (Y, last)
 
     def __call__(
         self,
@@ -230,7 +227,8 @@ class RecurrentNode:
         if self.short and sequence_lens is None and (done := self._infer(X, initial_h, initial_c)):
             return done
         networks = self._build(W, R, B, P) if self.networks is None else self.networks
-        states = [initial_h, initial_c] if self.kind == "LSTM" else [initial_h]
+        pair = self.facts.has_cell_state
+        states = [initial_h, initial_c] if pair else [initial_h]
         if self.layout:
             X = X.swapaxes(0, 1)
             states = [None if s is None else s.swapaxes(0, 1) for s in states]
@@ -240,15 +238,15 @@ class RecurrentNode:
         for name, part in zip(("initial_h", "initial_c"), states, strict=False):
             if part is not None:
                 check_array(self.kind, name, part, X.dtype, (D, N, H))
-        lstm, size = self.kind == "LSTM", D // len(networks)
+        size = D // len(networks)
         ys, ends = [], []
         for d, network in enumerate(networks):
             backward = d == 1 or self.direction == "reverse"
             x = reverse(X, lengths) if backward else X
             own = [s if s is None else s[d * size : (d + 1) * size] for s in states]
-            y, end = network(x, tuple(own) if lstm else own[0], lengths)
+            y, end = network(x, tuple(own) if pair else own[0], lengths)
             ys.append(reverse(y, lengths) if backward else y)
-            ends.append(end if lstm else (end,))
+            ends.append(end if pair else (end,))
         Y = (ys[0] if len(ys) == 1 else np.concatenate(ys, -1)).reshape(T, N, D, H)
         last = ends[0] if len(ends) == 1 else map(np.concatenate, zip(*ends, strict=True))
         if self.layout:

@@ -11,10 +11,12 @@ from engines import each_engine as each_engine
 from onnx_graphs import agree, graph, helper, onnx, run_ort
 
 import rnnfast.onnx
+from rnnfast.cells import CELLS
 from rnnfast.onnx.recurrent import ACTIVATIONS, RecurrentNode, _Steps
 
 T, B, F, H = 5, 3, 4, 6
-GATES = {"RNN": 1, "LSTM": 4, "GRU": 3}
+NODES = [(cell, cell.onnx) for cell in CELLS.values() if cell.onnx is not None]
+GATES = {node.op: cell.gates for cell, node in NODES}
 USUAL = {"RNN": ["Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"]}
 DIRECTIONS = ["forward", "reverse", "bidirectional"]
 NAMES = ["Relu", "Tanh", "Sigmoid", "Affine", "LeakyRelu", "ThresholdedRelu", "ScaledTanh"]
@@ -71,8 +73,7 @@ def network(model):
     return model._steps[0].function.networks[0]
 
 
-VARIANTS = [("RNN", {}), ("RNN", {"activations": "Relu"}), ("LSTM", {})]
-VARIANTS += [("GRU", {"linear_before_reset": lbr}) for lbr in (0, 1)]
+VARIANTS = [(node.op, node.attributes) for _, node in NODES] + [("RNN", {}), ("GRU", {})]
 
 
 @pytest.mark.parametrize("lengths, state, bias", [*product([False, True], repeat=3)])
@@ -80,7 +81,7 @@ VARIANTS += [("GRU", {"linear_before_reset": lbr}) for lbr in (0, 1)]
 @pytest.mark.parametrize("kind, attributes", VARIANTS)
 def test_on_the_engine(kind, attributes, direction, lengths, state, bias, tmp_path):
     D = 1 + (direction == "bidirectional")
-    attributes = {n: [v] * D if n == "activations" else v for n, v in attributes.items()}
+    attributes = {n: v * D if n == "activations" else v for n, v in attributes.items()}
     model = same_as_ort(tmp_path, kind, direction, lengths, state, bias, **attributes)
     assert isinstance(network(model), getattr(rnnfast, kind))
 

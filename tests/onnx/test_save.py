@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -45,18 +46,15 @@ from rnnfast import (
     Tanh,
     WaveNet,
 )
+from rnnfast.cells import CELLS as TABLE
 
 BOUND = 1e-5
 T, B, F, H = 7, 4, 3, 5
 LENGTHS = [T, 3, 0, 1]
 CELLS = {
-    "RNN": RNN,
-    "RNN relu": lambda *sizes, **options: RNN(*sizes, nonlinearity="relu", **options),
-    "LSTM": LSTM,
-    "LSTM projection": lambda *sizes, **options: LSTM(*sizes, proj_size=2, **options),
-    "GRU": GRU,
-    "GRU reset before": lambda *sizes, **options: GRU(*sizes, reset_after=False, **options),
+    name: partial(getattr(rnnfast, c.layer), **c.options) for name, c in TABLE.items() if c.onnx
 }
+CELLS["lstm, projection"] = partial(LSTM, proj_size=2)
 
 
 def exported(tmp_path: Any, model: Any, **options: Any) -> Any:
@@ -131,7 +129,7 @@ def test_recurrent_ragged(cell, options, batch_first, tmp_path):
         same(y, model(x, None, lengths)[0])
 
 
-@pytest.mark.parametrize("cell", [name for name in CELLS if name != "LSTM projection"])
+@pytest.mark.parametrize("cell", [name for name in CELLS if name != "lstm, projection"])
 @pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["whole", "ragged"])
 @pytest.mark.parametrize(
     "options", [{}, {"bidirectional": True, "num_layers": 2, "batch_first": True}], ids=str
@@ -142,17 +140,18 @@ def test_states(cell, lengths, options, tmp_path):
     x = laid_out(padded(lengths), model.batch_first)
     stack = model.num_layers * (2 if model.bidirectional else 1)
     parts = numbers(2, stack, B, H)
-    state = tuple(parts) if model._has_c else parts[0]
-    given = dict(zip(["h_0", "c_0"], parts, strict=True)) if model._has_c else {"h_0": parts[0]}
+    names = ["h_0", "c_0"][: 1 + model._cell.has_cell_state]
+    state = tuple(parts) if len(names) == 2 else parts[0]
+    given = dict(zip(names, parts, strict=False))
     if lengths:
         given["lengths"] = np.array(lengths, np.int32)
     y, *final = run(graph, input=x, **given)
     want, want_final = model(x, state, lengths)
     same(y, want)
-    for got, part in zip(final, want_final if model._has_c else [want_final], strict=True):
+    for got, part in zip(final, want_final if len(names) == 2 else [want_final], strict=True):
         same(got, part)
-    names = [value.name for value in graph.graph.output]
-    assert names == ["output", "h_n", "c_n"][: len(names)]
+    outputs = [value.name for value in graph.graph.output]
+    assert outputs == ["output", "h_n", "c_n"][: 1 + len(names)]
 
 
 def test_states_of_a_chain_carry_on(tmp_path):
@@ -442,21 +441,21 @@ def test_chain_and_back(name, lengths, tmp_path):
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_recurrence_and_back(cell, dtype, tmp_path):
-    states = cell != "LSTM projection"
+    states = cell != "lstm, projection"
     model = CELLS[cell](F, H, 2, bidirectional=True, batch_first=True, seed=1, dtype=dtype)
     x = laid_out(padded(LENGTHS), True).astype(dtype)
     inputs = {"input": x, "lengths": np.array(LENGTHS, np.int32)}
     parts = numbers(2, 4, B, H, dtype=dtype)
-    state = (tuple(parts) if model._has_c else parts[0]) if states else None
-    if states:
-        inputs |= dict(zip(["h_0", "c_0"][: 1 + model._has_c], parts, strict=False))
+    names = ["h_0", "c_0"][: 1 + model._cell.has_cell_state] if states else []
+    state = tuple(parts) if len(names) == 2 else parts[0] if names else None
+    inputs |= dict(zip(names, parts, strict=False))
     y, *final = reloaded(tmp_path, model, inputs, lengths=True, states=states)
     want, want_final = model(x, state, LENGTHS)
     bound = BOUND if dtype is np.float32 else 1e-12
     np.testing.assert_allclose(y, want, rtol=bound, atol=bound)
-    if states:
-        for got, part in zip(final, want_final if model._has_c else [want_final], strict=True):
-            np.testing.assert_allclose(got, part, rtol=bound, atol=bound)
+    want_final = want_final if len(names) == 2 else [want_final]
+    for got, part in zip(final, want_final[: len(names)], strict=True):
+        np.testing.assert_allclose(got, part, rtol=bound, atol=bound)
 
 
 def test_attention_and_back(tmp_path):
