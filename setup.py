@@ -109,6 +109,7 @@ setup(
         extension("kernels", *sorted(glob("csrc/*.c"))),
         extension("packed"),
         extension("job"),
+        extension("phases"),
         extension("forward"),
         extension("backward"),
         extension("recurrent"),

@@ -70,7 +70,9 @@ typedef struct {
     ptrdiff_t ldh_out;
     void *gates; /* (B, S, padded H) written: activated gates. NULL at inference, except with
                     `reset_before`, whose reset_forward leaves z here for `forward` */
+    void *sums;  /* (B, S, padded H) written by slot_sums: the gates before their activations */
     ptrdiff_t ldg;
+    void *product_out; /* (B, panels, 4, LANES) written by input_product: a later `product` */
 } rnnfast_step;
 
 /* Zoneout: to = mask old + (1 - mask) fresh. Dropout, where `old` is NULL: to = mask fresh. `to`
@@ -199,11 +201,11 @@ typedef struct {
                           ptrdiff_t p1);
     void (*reset_backward)(const rnnfast_backstep *, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t p0,
                            ptrdiff_t p1);
-    /* gates[row] = x[row] W_x + bias, in the layout of rnnfast_step.product, with ldp between rows.
-     * The argument `gates` is the cell's panel_gates. Reads neither h nor c. */
+    /* product_out[row] = x[row] W_x + bias. The argument `gates` is the cell's panel_gates. Reads
+     * neither h nor c. */
     void (*input_product)(const rnnfast_step *, int gates, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t p0,
                           ptrdiff_t p1);
-    /* gates[row] = x[row] W_x + h[row] W_h + bias: a gate row before the activations. */
+    /* sums[row] = x[row] W_x + h[row] W_h + bias. */
     void (*slot_sums)(const rnnfast_step *, int gates, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t p0,
                       ptrdiff_t p1);
     /* dh = dh_in + next W_h with masks as for `backward`, but no cell; the same for every cell. */

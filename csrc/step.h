@@ -94,14 +94,14 @@ INLINE void gate_sums(const rnnfast_step *s, const int gates, const int recurren
 INLINE void store_units(const rnnfast_step *s, const int n, const group *g, const vec *acc,
                         ptrdiff_t next)
 {
-    EACH(e) store(where(s->gates, s->ldp, g, e), acc[e * next]);
+    EACH(e) store(where(s->product_out, s->ldp, g, e), acc[e * next]);
 }
 
 INLINE void store_gates(const rnnfast_step *s, const int n, const group *g, const vec *acc,
                         ptrdiff_t next)
 {
     EACH(e) {
-        real *product = (real *)s->gates + (g->b + e * g->rows) * s->ldp +
+        real *product = (real *)s->product_out + (g->b + e * g->rows) * s->ldp +
                         (g->u + e * g->units) * RNNFAST_VECTORS;
         for (int v = 0; v < RNNFAST_VECTORS; v++) store(product + v * LANES, acc[e * next + v]);
     }
@@ -121,7 +121,7 @@ static void input_product(const rnnfast_step *s, int gates, ptrdiff_t b0, ptrdif
 INLINE void store_slot(const rnnfast_step *s, const int n, const group *g, const vec *acc,
                        ptrdiff_t next)
 {
-    EACH(e) store(where(s->gates, s->ldg, g, e), acc[e * next]);
+    EACH(e) store(where(s->sums, s->ldg, g, e), acc[e * next]);
 }
 
 INLINE void store_slots(const rnnfast_step *s, const int n, const group *g, const vec *acc,
@@ -130,7 +130,7 @@ INLINE void store_slots(const rnnfast_step *s, const int n, const group *g, cons
     const ptrdiff_t H = rnnfast_padded(s->hidden, sizeof(real));
     EACH(e)
         for (int v = 0; v < RNNFAST_VECTORS; v++)
-            store(where(s->gates, s->ldg, g, e) + v * H, acc[e * next + v]);
+            store(where(s->sums, s->ldg, g, e) + v * H, acc[e * next + v]);
 }
 
 static void slot_sums(const rnnfast_step *s, int gates, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t p0,

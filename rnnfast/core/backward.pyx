@@ -7,198 +7,72 @@ from libc.string cimport memset
 from rnnfast.core cimport kernels as k
 from rnnfast.core.gradient cimport Rows, sum_narrow, sum_tiles, tiles_end, tiles_of
 from rnnfast.core.job cimport (
-    Job, Member, State, barrier_wait, copy_row, drops_of, flag_raised, mask_of, member_of,
-    narrow, products, row_at, sample_of, share, stopped, thresholds, wait, zone_of,
+    Job, Member, State, barrier_wait, copy_row, flag_raised, member_of, narrow, products, row_at,
+    sample_of, share, stopped, thresholds, wait,
 )
 from rnnfast.core.kernels cimport (
-    RNNFAST_VECTORS, rnnfast_backstep, rnnfast_cell, rnnfast_kernels, rnnfast_matmul, rnnfast_norm,
-    rnnfast_outer, rnnfast_panels,
+    RNNFAST_VECTORS, rnnfast_cell, rnnfast_kernels, rnnfast_matmul, rnnfast_outer, rnnfast_panels,
 )
 from rnnfast.core.packed cimport (
     B_HH, B_IH, B_LN, W_HH, W_HR, W_IH, W_LN, WEIGHTS, Packed, Part, norm_slot,
+)
+from rnnfast.core.phases cimport (
+    AFTER, BEFORE, NEXT, STEP, Walk, begin, plan_backward, take_step,
 )
 
 cdef enum:
     ROWS_AT_ONCE = 4096
 
 
-cdef void _add_outside(Job* job, Packed net, int layer, int direction, const char* dy_below,
-                       Py_ssize_t t, Py_ssize_t b0, Py_ssize_t b1, Py_ssize_t starting,
-                       Py_ssize_t u0, Py_ssize_t u1, char* to) noexcept nogil:
-    # Columns [u0, u1) of the gradient of h at step t from the layer above, or the caller, plus that of
-    # the final state for rows from `starting` on, whose last step this is.
-    cdef Py_ssize_t r, K = net.recurrent, size = net.itemsize, bytes = (u1 - u0) * size
-    cdef int top = layer == net.layers - 1, index = layer * net.directions + direction
-    cdef char* row
-    cdef const char* source
-    for r in range(b0, b1):
-        row = to + (r * job.ldh + u0) * size
-        if top:
-            source = NULL if job.dy == NULL else job.dy + (
-                row_at(job, t, r, job.dy_time, job.dy_row) + direction * K + u0) * size
-        else:
-            source = dy_below + ((t * job.B + r) * job.ldy + direction * K + u0) * size
-        copy_row(row, source, bytes)
-        if not top and job.masks != NULL:
-            net.kernels.multiply(row, mask_of(job, net, layer, t, r, direction) + u0 * size, u1 - u0)
-        if r >= starting and job.dhn != NULL:
-            net.kernels.add(row, 1, job.dhn + ((index * job.B + sample_of(job, r)) * K + u0) * size,
-                            u1 - u0)
-
-
-cdef void _two_parts(void (*run)(const rnnfast_backstep*, Py_ssize_t, Py_ssize_t, Py_ssize_t,
-                                 Py_ssize_t) noexcept nogil,
-                     rnnfast_backstep* step, const char* next, Py_ssize_t b0, Py_ssize_t starting,
-                     Py_ssize_t b1, Py_ssize_t p0, Py_ssize_t p1) noexcept nogil:
-    # Runs rows [b0, starting) with `next`, the gradients of the following step, the others without.
-    step.next = next
-    if starting > b0:
-        run(step, b0, starting, p0, p1)
-    step.next = NULL
-    run(step, starting, b1, p0, p1)
-
-
-cdef void _backward_layer(Job* job, Packed net, Member* me, int layer, int direction) noexcept nogil:
-    cdef const rnnfast_kernels* kn = net.kernels
-    cdef Py_ssize_t H = net.hidden, K = net.recurrent, size = net.itemsize, T = job.T, B = job.B
-    cdef int index = layer * net.directions + direction, gates = net.info.gates
-    cdef int reverse = direction
-    cdef Part* part = net.parts + index
-    cdef State* state = job.states + index
-    cdef rnnfast_backstep step, recurrence, reset
-    cdef rnnfast_backstep* zoned = &recurrence if net.projection else &step
-    cdef Py_ssize_t panels = rnnfast_panels(H, 1, kn.lanes), p0, p1, q0, q1, u0, u1, v0, v1
-    cdef Py_ssize_t unit = kn.lanes * RNNFAST_VECTORS
-    cdef Py_ssize_t i, t, r, n, starting, ending, before, after, follower
-    cdef int runs = gates - net.info.reset_before  # of dgates in the product for h itself
-    cdef char* recurrent = state.gates + (net.info.h_slot + gates - runs) * job.slot * size
-    cdef char* outside = job.outside
-    cdef char* dh0
-    cdef const char* next
-    cdef rnnfast_norm norm
-    cdef double work = <double>gates * H * K * (me.b1 - me.b0)
-    p0, p1 = share(panels, me.i, me.n), share(panels, me.i + 1, me.n)
-    u0, u1 = min(p0 * unit, H), min(p1 * unit, H)
-    panels = rnnfast_panels(K, 1, kn.lanes)
-    q0, q1 = share(panels, me.i, me.n), share(panels, me.i + 1, me.n)
-    v0, v1 = min(q0 * unit, K), min(q1 * unit, K)
-
-    # dh through the recurrence: dgates of the following step times W_hh. Without a projection the
-    # kernel of the cell forms it.
-    memset(&recurrence, 0, sizeof(recurrence))
-    recurrence.hidden, recurrence.carries_dh = K, net.info.carries_dh
-    recurrence.fetch = gates * H * K * size // me.n >= thresholds.cached_weights
-    recurrence.ldh, recurrence.ldc, recurrence.ldg, recurrence.ldk = job.ldh, job.ldc, job.ldg, job.ldc
-    recurrence.dh_in, recurrence.ldd, recurrence.carry = outside, job.ldh, job.carry
-    recurrence.ldn, recurrence.n_runs, recurrence.run_length = job.ldg, runs, H
-    recurrence.run_pitch, recurrence.weight_h = job.slot, part.weight_ht.data
-    recurrence.mask_row, recurrence.kept_h, recurrence.kept_c = job.sample, job.kept_h, job.kept_c
-    recurrence.ld_zone_h, recurrence.ld_zone_c = job.zone_h.row, job.zone_c.row
-    if job.drops != NULL:
-        recurrence.drop, recurrence.ld_drop = drops_of(job, net, index), K
-    step = recurrence
-    step.hidden = H
-    if net.projection:
-        step.dh_in, step.ldd, step.drop = job.zeros, 0, NULL
-        step.ldn, step.n_runs, step.run_length = job.ldh, 1, K
-        step.weight_h = part.weight_rt.data
-    reset = step  # the gradient of r h, through the part of W_hh for n
-    reset.dh_in, reset.ldd, reset.n_runs, reset.weight_h = job.zeros, 0, 1, part.reset_ht.data
-    memset(&norm, 0, sizeof(norm))
-    norm.hidden, norm.gamma, norm.ld = H, part.gamma, job.ldg
-    norm.dgamma, norm.dbeta = state.dgamma, state.dbeta
-
-    for r in range(me.o0, me.o1):
+cdef void _start_gradients(Walk* w, Packed net) noexcept nogil:
+    # The carry, which is dc of the final state, and arrays that the steps add to.
+    cdef Job* job = w.job
+    cdef State* state = w.state
+    cdef Py_ssize_t r, at, H = net.hidden, K = net.recurrent, size = net.itemsize
+    for r in range(w.me.o0, w.me.o1):
+        at = w.index * job.B + sample_of(job, r)
         if job.kept_h != NULL:
             copy_row(job.kept_h + r * job.ldh * size, NULL, K * size)
         if state.dgamma != NULL:
             copy_row(state.dgamma + r * job.ldg * size, NULL, job.ldg * size)
             copy_row(state.dbeta + r * job.ldg * size, NULL, job.ldg * size)
         copy_row(job.carry + r * job.ldc * size,
-                  NULL if job.dcn == NULL
-                  else job.dcn + (index * B + sample_of(job, r)) * H * size, H * size)
+                 NULL if job.dcn == NULL else job.dcn + at * H * size, H * size)
         if job.length[r] == 0 and job.dh0 != NULL:  # no steps: the state passes through
-            copy_row(job.dh0 + (index * B + sample_of(job, r)) * K * size,
-                      NULL if job.dhn == NULL
-                      else job.dhn + (index * B + sample_of(job, r)) * K * size, K * size)
-    wait(job, me)
+            copy_row(job.dh0 + at * K * size,
+                     NULL if job.dhn == NULL else job.dhn + at * K * size, K * size)
 
+
+cdef void _backward_layer(Job* job, Packed net, Member* me, int layer, int direction) noexcept nogil:
+    cdef Walk w
+    cdef Py_ssize_t T = job.T, H = net.hidden, size = net.itemsize, i, t, n, r
+    cdef double work = <double>net.info.gates * H * net.recurrent * (me.b1 - me.b0)
+    begin(&w, job, net, me, layer, direction)
+    plan_backward(&w, net)
+    _start_gradients(&w, net)
+    wait(job, me)
     for i in range(T):
-        t = i if reverse else T - 1 - i
+        t = i if direction else T - 1 - i
         n = min(me.b1, job.active[t])
         if n <= me.b0:
             continue
-        before, after = t + reverse, t + 1 - reverse
-        follower = t - 1 if reverse else t + 1
-        # Rows from `starting` on have their last step here, rows from `ending` on their first, in the
-        # order of the forward pass.
-        if reverse:
-            starting = me.b0 if t == 0 else n
-            ending = max(me.b0, min(n, job.active[t + 1]))
+        w.t = w.clock[STEP] = t
+        w.clock[BEFORE], w.clock[AFTER] = t + direction, t + 1 - direction
+        w.clock[NEXT] = t - 1 if direction else t + 1
+        w.b1 = n
+        if direction:
+            w.starting = me.b0 if t == 0 else n
+            w.ending = max(me.b0, min(n, job.active[t + 1]))
         else:
-            starting = max(me.b0, min(n, job.active[t + 1]))
-            ending = me.b0 if t == 0 else n
-        step.gates = state.gates + t * B * job.ldg * size
-        step.h_prev = state.h + before * B * job.ldh * size
-        step.h = state.h + after * B * job.ldh * size
-        if job.zone_h.share != NULL:
-            step.h = state.fresh_h + t * B * job.ldh * size
-        if net.info.has_cell_state:
-            step.c_prev = state.c + before * B * job.ldc * size
-            step.c = state.c + after * B * job.ldc * size
-        if job.zone_c.share != NULL:
-            step.c = state.fresh_c + t * B * job.ldc * size
-            step.zone_c = zone_of(net, &job.zone_c, index, t)
-        if job.zone_h.share != NULL:
-            zoned.zone_h = zone_of(net, &job.zone_h, index, t)
-        if net.projection:
-            outside = state.dh + t * B * job.ldh * size
-        _add_outside(job, net, layer, direction, job.between[(layer + 1) & 1], t, me.b0, n, starting,
-                     v0 if net.projection else u0, v1 if net.projection else u1, outside)
-        next = recurrent + follower * B * job.ldg * size
-        if net.projection:
-            recurrence.dh_in = recurrence.dh = outside
-            recurrence.ldd = job.ldh
-            _two_parts(kn.recurrent_gradient, &recurrence, next, me.b0, starting, n, q0, q1)
-            wait(job, me)
-        if not stopped(job, me, work):
-            if net.projection:
-                step.next = outside
-                kn.cell[net.cell].backward(&step, me.b0, n, p0, p1)
-            else:
-                _two_parts(kn.cell[net.cell].backward, &step, next, me.b0, starting, n, p0, p1)
-        wait(job, me)
-        if net.info.reset_before:
-            reset.next = reset.gates = step.gates
-            reset.h_prev = step.h_prev
-            if not flag_raised(&job.stop):
-                kn.reset_backward(&reset, me.b0, n, p0, p1)
-            wait(job, me)
-        if part.gamma != NULL:
-            norm.normal = state.normal + t * B * job.ldg * size
-            norm.rstd = state.rstd + t * B * net.info.slots * size
-            norm.gates = step.gates
-            kn.norm_backward(&norm, net.info.slots, me.b0 + share(n - me.b0, me.i, me.n),
-                             me.b0 + share(n - me.b0, me.i + 1, me.n))
-            wait(job, me)
-        if ending < n and job.dh0 != NULL:
-            # dh0 = dgates W_hh, plus for a GRU the part that bypasses the gates, plus that of zoneout.
-            recurrence.dh_in, recurrence.ldd = job.zeros, 0
-            if net.info.carries_dh:
-                recurrence.dh_in, recurrence.ldd = job.carry, job.ldc
-            recurrence.dh, recurrence.zone_h = job.outside, NULL
-            recurrence.next = recurrent + t * B * job.ldg * size
-            kn.recurrent_gradient(&recurrence, ending, n, q0, q1)
-            for r in range(ending, n):
-                dh0 = job.dh0 + ((index * B + sample_of(job, r)) * K + v0) * size
-                copy_row(dh0, job.outside + (r * job.ldh + v0) * size, (v1 - v0) * size)
-                if job.kept_h != NULL:
-                    kn.add(dh0, 1, job.kept_h + (r * job.ldh + v0) * size, v1 - v0)
+            w.starting = max(me.b0, min(n, job.active[t + 1]))
+            w.ending = me.b0 if t == 0 else n
+        w.stopped = stopped(job, me, work)
+        take_step(&w, net)
     wait(job, me)
     if job.dc0 != NULL:
         for r in range(me.o0, me.o1):
-            copy_row(job.dc0 + (index * B + sample_of(job, r)) * H * size,
-                      job.carry + r * job.ldc * size, H * size)
+            copy_row(job.dc0 + (w.index * job.B + sample_of(job, r)) * H * size,
+                     job.carry + r * job.ldc * size, H * size)
     wait(job, me)
 
 

@@ -199,6 +199,11 @@ cdef inline int products(Packed net) noexcept nogil:
     return 3 if net.projection or net.info.reset_before else 2
 
 
+cdef inline int in_place(const Job* job, Packed net, int layer) noexcept nogil:
+    # Whether a layer, not the first, reads the history of the one below where it is.
+    return job.training and net.directions == 1 and job.masks == NULL
+
+
 cdef inline const char* mask_of(const Job* job, Packed net, int layer, Py_ssize_t t,
                               Py_ssize_t row, int direction) noexcept nogil:
     # The dropout mask for a row of the output of `layer`, in (L - 1, T, B, D K).

@@ -137,8 +137,7 @@ cdef void place_forward(Job* job, Packed net, char** at) noexcept nogil:
             job.inputs[0], job.input_row[0], job.input_time[0] = job.x, job.x_row, job.x_time
         elif layer == 0:
             job.inputs[0] = bump(at, (job.T if job.training else job.chunk) * B * n * size)
-        elif job.training and net.directions == 1 and job.masks == NULL:
-            # The layer reads the history of the one below in place.
+        elif in_place(job, net, layer):
             job.inputs[layer] = job.states[layer - 1].h + B * job.ldh * size
             job.input_row[layer], job.input_time[layer] = job.ldh, B * job.ldh
         elif layer >= 3 and not job.training:

@@ -34,7 +34,9 @@ cdef extern from "rnnfast.h" nogil:
         void* h_out
         Py_ssize_t ldh_out
         void* gates
+        void* sums
         Py_ssize_t ldg
+        void* product_out
 
     ctypedef struct rnnfast_masked:
         Py_ssize_t columns

@@ -127,7 +127,7 @@ def check_input_product(kernels, gates, rows, H, inputs):
         slots = LAYOUTS[gates][0]
         width = len(packed_bias(kernels, bias))
         out = memory.rows("gates", (rows + 3, width), slice(b0, b1))
-        struct = memory.struct("rnnfast_step", **fields, gates=out, ldp=pitch(out))
+        struct = memory.struct("rnnfast_step", **fields, product_out=out, ldp=pitch(out))
         for p0, p1 in ((0, panels // 2), (panels // 2, panels)):
             kernels.run("input_product", struct, gates, b0, b1, p0, p1)
         vectors = out[b0:b1].reshape(rows, -1, slots, kernels.lanes)
@@ -152,7 +152,7 @@ def check_slot_sums(kernels, gates, rows, H, inputs, recurrent, product):
             fields["ldp"] = pitch(fields["product"])
             fields["x"] = fields["bias"] = None
         out = memory.rows("gates", (rows + 3, slots, H), slice(b0, b1))
-        struct = memory.struct("rnnfast_step", **fields, gates=out, ldg=pitch(out))
+        struct = memory.struct("rnnfast_step", **fields, sums=out, ldg=pitch(out))
         for p0, p1 in ((0, panels // 2), (panels // 2, panels)):
             kernels.run("slot_sums", struct, gates, b0, b1, p0, p1)
         given = gates, H, x[b0:b1], h[b0:b1], w_x, w_h, bias
