@@ -127,32 +127,34 @@ class EncoderDecoder(Composite):
         self.batch_first = check_flag(name, "batch_first", batch_first)
         self.dtype = check_float_dtype(name, dtype)
         self.seed = check_seed(name, seed)
+        self._join(self._make_parts())
 
+    def _make_parts(self) -> dict[str, Any]:
         L, E, H = self.num_layers, self.embedding_size, self.hidden_size
-        size = 2 * H if bidirectional else H  # of the decoder
+        size = 2 * H if self.bidirectional else H  # of the decoder
         seeds = np.random.SeedSequence(self.seed).generate_state(8).tolist()
 
         def make(kind: Callable[..., Any], *sizes: Any, **options: Any) -> Any:
             return kind(*sizes, dtype=self.dtype, seed=seeds.pop(), **options)
 
         between = {"num_layers": L, "dropout": self.dropout if L > 1 else 0.0}
-        kind = RECURRENT_LAYERS[cell]
+        kind = RECURRENT_LAYERS[self.cell]
         parts: dict[str, Any] = {}
-        if source == "symbols":
-            parts["source"] = make(Embedding, source_size, E)
-            parts["encoder"] = make(kind, E, H, bidirectional=bidirectional, **between)
+        if self.source == "symbols":
+            parts["source"] = make(Embedding, self.source_size, E)
+            parts["encoder"] = make(kind, E, H, bidirectional=self.bidirectional, **between)
         else:
             self._state_parts = 1 + kind._cell.has_cell_state
-            parts["encoder"] = make(Linear, source_size, self._state_parts * L * H)
-        parts["target"] = make(Embedding, target_size, E)
+            parts["encoder"] = make(Linear, self.source_size, self._state_parts * L * H)
+        parts["target"] = make(Embedding, self.target_size, E)
         parts["decoder"] = make(kind, E, size, **between)
-        if attention:
-            parts["attention"] = make(LuongAttention, size, size, attention)
+        if self.attention:
+            parts["attention"] = make(LuongAttention, size, size, self.attention)
             parts["combine"] = make(Linear, 2 * size, size)
             parts["tanh"] = Tanh()
         parts["dropout"] = Dropout(self.dropout, seed=seeds.pop())
-        parts["output"] = make(Linear, size, target_size)
-        self._join(parts)
+        parts["output"] = make(Linear, size, self.target_size)
+        return parts
 
     # ---- calls
 

@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -260,6 +260,9 @@ def _describe(node: Any, place: int) -> str:
     return f"node {node.name or place!r} ({node.op_type})"
 
 
+Served: TypeAlias = tuple[Callable[..., Any], list[str]]  # what computes a node, and its inputs
+
+
 class _Step(NamedTuple):
     """A node, ready to run."""
 
@@ -361,22 +364,14 @@ class _Graph:
     # ---- nodes
 
     def _step(self, node: Any, title: str) -> _Step:
-        inputs, outputs = list(node.input), list(node.output)
+        outputs = list(node.output)
         schema = self.library.defs.get_schema(node.op_type, self.version, "")
-        function: Callable[..., Any]
         try:
             if schema.since_version > NEWEST:
                 raise NotImplementedError(
                     f"version {schema.since_version} of it is newer than {NEWEST}, rnnfast's last"
                 )
-            if node.op_type in USUAL:
-                function = self._recurrent(node, inputs)
-            else:
-                function = (
-                    self._product(node, inputs)
-                    or self._biased(node, inputs)
-                    or self._plain(node, schema)
-                )
+            function, inputs = self._on_engine(node) or self._in_numpy(node, schema)
         except NotImplementedError as error:
             raise NotImplementedError(f"{title}: {error}") from None
         except ValueError as error:
@@ -393,26 +388,34 @@ class _Graph:
             for name in (node.input if node.op_type == "Concat" else node.input[:1])
         )
 
-    def _recurrent(self, node: Any, inputs: list[str]) -> RecurrentNode:
+    # ---- nodes on the engine, whose functions keep the weights
+
+    def _on_engine(self, node: Any) -> Served | None:
+        if node.op_type in USUAL:
+            return self._recurrent(node)
+        if node.op_type in ("MatMul", "Gemm"):
+            return self._product(node)
+        return self._biased(node) if node.op_type == "Add" else None
+
+    def _recurrent(self, node: Any) -> Served:
+        inputs = list(node.input)
         # states of zeros are what a node starts from without them
         inputs[5:7] = ["" if name in self.zeros else name for name in inputs[5:7]]
         places = [place for place in (1, 2, 3, 7) if place < len(inputs)]  # of W, R, B, P
         names = [inputs[place] for place in places]
         attributes = self._attributes(node.attribute)
         if not all(name in self.constants for name in names if name):
-            return RecurrentNode(node.op_type, None, **attributes)
+            return RecurrentNode(node.op_type, None, **attributes), inputs
         for place in places:
-            inputs[place] = ""  # the node keeps them
+            inputs[place] = ""
         arrays = [self.constants.get(name) for name in names]
         weights: Any = (*arrays, *[None] * (4 - len(arrays)))
-        return RecurrentNode(node.op_type, weights, **attributes)
+        return RecurrentNode(node.op_type, weights, **attributes), inputs
 
-    def _product(self, node: Any, inputs: list[str]) -> Product | None:
+    def _product(self, node: Any) -> Served | None:
         # where a linear layer serves
-        if node.op_type not in ("MatMul", "Gemm"):
-            return None
         attributes = self._attributes(node.attribute)
-        weight, *bias = [self.constants.get(name) for name in inputs[1:]]
+        weight, *bias = [self.constants.get(name) for name in node.input[1:]]
         if weight is None or weight.ndim != 2 or not weight.size or weight.dtype.kind != "f":
             return None
         weight = weight.T if attributes.pop("transB", 0) else weight
@@ -420,26 +423,24 @@ class _Graph:
             return None
         if attributes.pop("transA", 0) or any(factor != 1 for factor in attributes.values()):
             return None
-        del inputs[1:]  # the product keeps them
         product = Product(weight, *bias)
-        self.products[node.output[0]] = inputs[0], product
-        return product
+        self.products[node.output[0]] = node.input[0], product
+        return product, [node.input[0]]
 
-    def _biased(self, node: Any, inputs: list[str]) -> Product | None:
+    def _biased(self, node: Any) -> Served | None:
         # a sum of a product that nobody else needs, and of a bias
-        if node.op_type != "Add":
-            return None
-        for name, other in (inputs, inputs[::-1]):
+        for name, other in (node.input, node.input[::-1]):
             x, product = self.products.get(name, ("", None))
             bias = self.constants.get(other)
             if product is None or bias is None or product.bias is not None:
                 continue
             if bias.shape == product.weight.shape[1:] and self.uses[name] == 1:
-                inputs[:] = [x]
-                return Product(product.weight, bias)
+                return Product(product.weight, bias), [x]
         return None
 
-    def _plain(self, node: Any, schema: Any) -> Callable[..., Any]:
+    # ---- nodes in NumPy
+
+    def _in_numpy(self, node: Any, schema: Any) -> Served:
         operator = find(node.op_type, schema.since_version)
         defaults = [attribute.default_value for attribute in schema.attributes.values()]
         attributes = self._attributes([default for default in defaults if default.type])
@@ -457,7 +458,7 @@ class _Graph:
                 raise NotImplementedError(f"{name} is supported as {wanted} only")
         if any(name for place, name in enumerate(node.output) if place >= operator.outputs):
             raise NotImplementedError(f"no more than {operator.outputs} outputs are supported")
-        return partial(operator.function, **attributes)
+        return partial(operator.function, **attributes), list(node.input)
 
     def _attributes(self, attributes: Iterable[Any]) -> dict[str, Any]:
         def plain(value: Any) -> Any:
