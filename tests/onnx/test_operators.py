@@ -11,7 +11,7 @@ from onnx_graphs import agree, graph, helper, onnx, run_ort
 
 import rnnfast.onnx
 from rnnfast.onnx.operators import DTYPES, OPERATORS, Product
-from rnnfast.onnx.recurrent import KINDS
+from rnnfast.onnx.recurrent import USUAL
 
 # Tests of the standard that ask for what is not supported, and what is said then.
 REFUSED = {
@@ -46,7 +46,7 @@ def standard_tests():
     found = {}
     for case in cases:
         kinds = [node.op_type for node in case.model.graph.node]
-        if OPERATORS.keys() | KINDS.keys() >= set(kinds):
+        if OPERATORS.keys() | USUAL.keys() >= set(kinds):
             found.setdefault(kinds[0] if len(kinds) == 1 else MANY, []).append(case)
     return found
 
@@ -66,7 +66,7 @@ def refusal(case):
     return "is of type" if kinds - DTYPES.keys() else REFUSED.get(case.name)
 
 
-@pytest.mark.parametrize("operator", sorted({*OPERATORS, *KINDS, MANY}))
+@pytest.mark.parametrize("operator", sorted({*OPERATORS, *USUAL, MANY}))
 def test_standard(operator, tmp_path):
     served = 0
     for case in standard_tests().get(operator, ()):
