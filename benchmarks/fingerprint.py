@@ -112,10 +112,10 @@ def run_recurrent(case: Case, dtype: str, **more: Any) -> Any:
     draw = Draw(str(case), dtype)
     layer = recurrent_layer(case, dtype, **more)
     axes = (case.B, case.T) if more.get("batch_first") else (case.T, case.B)
-    x, dy = draw(*axes, case.I), draw(*axes, case.D * case.Ho)
+    x, dy = draw(*axes, case.I), draw(*axes, case.D * case.K)
 
     def state(given: bool) -> Any:
-        h, c = draw(case.L * case.D, case.B, case.Ho), draw(case.L * case.D, case.B, case.H)
+        h, c = draw(case.L * case.D, case.B, case.K), draw(case.L * case.D, case.B, case.H)
         return None if not given else (h, c) if case.row.has_cell_state else h
 
     before, dafter, lengths = state(case.state), state(True), lengths_of(case, draw)

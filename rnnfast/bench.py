@@ -29,7 +29,7 @@ SHAPES = [(1, 1, 32, 64), (32, 50, 32, 64), (64, 100, 64, 128), (64, 50, 512, 51
 
 
 def tasks(layer: Any, B: int, T: int) -> dict[str, Call]:
-    """Return what is timed, with random x (T, B, I) and dy (T, B, Ho).
+    """Return what is timed, with random x (T, B, I) and dy (T, B, K).
 
     Parameters
     ----------

@@ -3,8 +3,8 @@
 A new cell is a row of `rnnfast.cells.CELLS`: all cases, and with them all tests and benchmarks,
 pick it up.
 
-Letters: B batch, T time steps, I input size, H hidden size, P projection size (0 without), Ho
-output size (P or H), F input size of a layer, G gates, L layers, D directions; a leading d is a
+Letters: B batch, T time steps, I input size, H hidden size, P projection size (0 without), K
+size of h (P or H), F input size of a layer, G gates, L layers, D directions; a leading d is a
 gradient.
 """
 
@@ -49,13 +49,13 @@ class Case:
         return CELLS[self.cell]
 
     @property
-    def Ho(self) -> int:
+    def K(self) -> int:
         return self.P or self.H
 
     @property
-    def K(self) -> int:
+    def products(self) -> int:
         """Longest sum that makes one preactivation: inputs, state and two biases."""
-        return max(self.F(layer) for layer in range(self.L)) + self.Ho + 2
+        return max(self.F(layer) for layer in range(self.L)) + self.K + 2
 
     @property
     def zones(self) -> tuple[float, float]:
@@ -73,7 +73,7 @@ class Case:
         return replace(self, norm=self.norm and self.row.has_norm)
 
     def F(self, layer: int) -> int:
-        return self.I if layer == 0 else self.D * self.Ho
+        return self.I if layer == 0 else self.D * self.K
 
     def flops(self, training: bool = False, input_grad: bool = True) -> int:
         """Floating-point operations of the matrix products of one call, padding included.
@@ -84,7 +84,7 @@ class Case:
         for layer in range(self.L):
             gates = self.D * self.row.gates * self.H
             layer_input = 2 * self.B * self.T * gates * self.F(layer)
-            forward += layer_input + 2 * self.B * self.T * gates * self.Ho
+            forward += layer_input + 2 * self.B * self.T * gates * self.K
             forward += 2 * self.B * self.T * self.D * self.H * self.P
             dx = layer_input if layer == 0 else dx
         if not training:
@@ -125,7 +125,7 @@ def make(case: Case, dtype: DTypeLike = np.float64, seed: int = 0) -> Problem:
     Every number is a float32, so that float32 and float64 runs of a case get the same problem.
     """
     rng = np.random.default_rng([seed, zlib.crc32(str(case).encode())])
-    B, T, H, L, D, P, Ho = case.B, case.T, case.H, case.L, case.D, case.P, case.Ho
+    B, T, H, L, D, P, K = case.B, case.T, case.H, case.L, case.D, case.P, case.K
     GH = case.row.gates * H
 
     def cast(values: Any) -> Array:
@@ -141,7 +141,7 @@ def make(case: Case, dtype: DTypeLike = np.float64, seed: int = 0) -> Problem:
     weights = []
     for layer in range(L):
         for _ in range(D):
-            w_ih, w_hh = uniform(GH, case.F(layer)), uniform(GH, Ho)
+            w_ih, w_hh = uniform(GH, case.F(layer)), uniform(GH, K)
             b_ih, b_hh = (uniform(GH), uniform(GH)) if case.bias else (None, None)
             w_hr = uniform(P, H) if P else None
             w_ln = cast(rng.uniform(0.5, 1.5, case.row.slots * H)) if case.norm else None
@@ -168,9 +168,9 @@ def make(case: Case, dtype: DTypeLike = np.float64, seed: int = 0) -> Problem:
         return cast(rng.random((L * D, T, B, size)) < p) if p and case.draw else None
 
     masks = Masks(
-        between=keep(case.dropout, L - 1, T, B, D * Ho),
-        recurrent=keep(case.recurrent, L * D, B, Ho),
-        zone_h=zone(case.zones[0], Ho),
+        between=keep(case.dropout, L - 1, T, B, D * K),
+        recurrent=keep(case.recurrent, L * D, B, K),
+        zone_h=zone(case.zones[0], K),
         zone_c=zone(case.zones[1], H),
     )
 
@@ -179,12 +179,12 @@ def make(case: Case, dtype: DTypeLike = np.float64, seed: int = 0) -> Problem:
         dtype=np.dtype(dtype),
         weights=weights,
         x=normal(T, B, case.I),
-        h0=cast(rng.uniform(-1.0, 1.0, (L * D, B, Ho))) if case.state else None,
+        h0=cast(rng.uniform(-1.0, 1.0, (L * D, B, K))) if case.state else None,
         c0=normal(L * D, B, H) if case.state and case.row.has_cell_state else None,
         lengths=lengths,
         masks=None if all(mask is None for mask in masks) else masks,
-        dy=normal(T, B, D * Ho),
-        dh_n=normal(L * D, B, Ho),
+        dy=normal(T, B, D * K),
+        dh_n=normal(L * D, B, K),
         dc_n=normal(L * D, B, H) if case.row.has_cell_state else None,
     )
 

@@ -41,8 +41,8 @@ def run_forward(module: Any, p: Problem, training: bool = False, y: Any = None) 
     """Call ``module.pack`` and ``module.forward``; results by name, the pack and the tape."""
     c = p.case
     packed = module.pack(c.cell, p.weights, c.L, c.D, training, c.zones)
-    y = poisoned((*p.x.shape[:-1], c.D * c.Ho), p.dtype) if y is None else y
-    h_n = poisoned((c.L * c.D, c.B, c.Ho), p.dtype)
+    y = poisoned((*p.x.shape[:-1], c.D * c.K), p.dtype) if y is None else y
+    h_n = poisoned((c.L * c.D, c.B, c.K), p.dtype)
     c_n = poisoned((c.L * c.D, c.B, c.H), p.dtype) if c.row.has_cell_state else None
     tape = module.forward(packed, p.x, p.h0, p.c0, p.lengths, p.masks, y, h_n, c_n, training)
     out = {"y": y, "h_n": h_n}
@@ -57,7 +57,7 @@ def run(module: Any, p: Problem) -> dict[str, Array]:
     out: dict[str, Array]
     out, packed, tape = run_forward(module, p, training=True)
     dx = poisoned(p.x.shape, p.dtype)
-    dh0 = poisoned((c.L * c.D, c.B, c.Ho), p.dtype)
+    dh0 = poisoned((c.L * c.D, c.B, c.K), p.dtype)
     dc0 = poisoned((c.L * c.D, c.B, c.H), p.dtype) if c.row.has_cell_state else None
     grads = weight_grads(p)
     module.backward(packed, tape, p.dy, p.dh_n, p.dc_n, dx, dh0, dc0, grads)

@@ -15,7 +15,7 @@ cancel. The exponentials' own error, 4 ulp, is that of a sum of 16 products, and
 
 n is the length of the chain of sums behind a result:
 
-* a state is made of K = F + Ho + 2 products (inputs, state, two biases), an activation and, with
+* a state is made of F + K + 2 products (inputs, state, two biases), an activation and, with
   a projection, H products more, in each layer. Errors made at one step reach the next through the
   state; with weights drawn as PyTorch draws them the recurrence contracts, so the sum over steps
   stays of the order of its last `MEMORY` terms.
@@ -42,7 +42,7 @@ FLOOR = 0.1
 
 # Length of the chain of sums behind each result of a recurrent network.
 RECURRENT = {
-    "state": lambda c: MEMORY * c.L * (c.K + (c.H if c.P else 0) + ACTIVATION),
+    "state": lambda c: MEMORY * c.L * (c.products + (c.H if c.P else 0) + ACTIVATION),
     "gradient": lambda c: RECURRENT["state"](c) + MEMORY * c.L * c.D * c.row.gates * c.H,
     "parameter": lambda c: RECURRENT["gradient"](c) + c.T * c.B,
 }

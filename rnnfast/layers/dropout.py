@@ -94,7 +94,7 @@ class Masks(NamedTuple):
         return out
 
     def between(self, layers: range, start: int, stop: int) -> Array | None:
-        """Return the factors on the outputs of `layers`, (layers, steps, B, D*Ho)."""
+        """Return the factors on the outputs of `layers`, (layers, steps, B, D*K)."""
         return self._draw(0, layers, start, stop)
 
     def _recurrence(self, parts: range, start: int, stop: int) -> weights.Masks:

@@ -48,8 +48,8 @@ def arguments(constructor: Callable[..., None]) -> tuple[str, ...]:
 class Recurrent(Layer):
     """What RNN, LSTM and GRU share; a class of a cell has its options and their checks.
 
-    Letters: B batch, T time steps, I input size, H hidden size, P projection size, Ho output size
-    of a direction (P or H), L layers, D directions.
+    Letters: B batch, T time steps, I input size, H hidden size, P projection size, K size of h
+    (P or H), L layers, D directions.
     """
 
     stateful = True
@@ -74,7 +74,7 @@ class Recurrent(Layer):
 
         self._directions = 2 if self.bidirectional else 1
         self._stack = self.num_layers * self._directions  # L*D
-        self._step_size = self.proj_size or self.hidden_size  # Ho
+        self._step_size = self.proj_size or self.hidden_size  # K
         self.out_size = self._directions * self._step_size
         pair = self.zoneout if isinstance(self.zoneout, tuple) else (self.zoneout, self.zoneout)
         self._zones = pair if self._cell.has_cell_state else (self.zoneout, 0.0)  # of h and of c
@@ -176,7 +176,7 @@ class Recurrent(Layer):
         x : (T, B, I) array, (B, T, I) with ``batch_first``, or (T, I) for one sequence
             Of the layer's dtype (not converted) and any memory layout.
         state : array or pair of arrays, optional
-            Initial h (L*D, B, Ho), for an LSTM (h, c) with c (L*D, B, H); without B for one
+            Initial h (L*D, B, K), for an LSTM (h, c) with c (L*D, B, H); without B for one
             sequence. Default zeros.
         lengths : (B,) array_like of int, optional
             Steps of each sample, 0 to T. What x holds past them is ignored; outputs there are
@@ -184,7 +184,7 @@ class Recurrent(Layer):
 
         Returns
         -------
-        y : (T, B, D*Ho) array, in the layout of x
+        y : (T, B, D*K) array, in the layout of x
         state : like `state`
             After each sample's last step.
 
@@ -336,7 +336,7 @@ class Recurrent(Layer):
 
         Returns
         -------
-        y_t : (B, Ho) or (Ho,) array
+        y_t : (B, K) or (K,) array
         state : like `state`
 
         Raises
@@ -410,7 +410,7 @@ class Recurrent(Layer):
     def _split_state(
         self, name: str, state: State, B: int, batched: bool
     ) -> tuple[Array | None, Array | None]:
-        # h (L*D, B, Ho) and c (L*D, B, H) as the engine reads them
+        # h (L*D, B, K) and c (L*D, B, H) as the engine reads them
         if state is None:
             return None, None
         if not self._cell.has_cell_state:

@@ -105,7 +105,7 @@ def recurrent(g: Graph, layer: Any, at: str, x: str, lengths: str) -> str:
 def recurrence(
     g: Graph, layer: Any, at: str, x: str, initial: list[str], lengths: str
 ) -> tuple[str, list[tuple[str, ...]]]:
-    # x (T, B, I) -> y (T, B, D*Ho), and for the final h, and c, each layer's (D, B, H)
+    # x (T, B, I) -> y (T, B, D*K), and for the final h, and c, each layer's (D, B, H)
     for option, used, why in (
         ("input_size", not layer.input_size, "ONNX Runtime aborts without features"),
         ("layer_norm", layer.layer_norm, "its operators have no normalisation within a step"),
@@ -151,7 +151,7 @@ def recurrence(
         if layer.proj_size:  # the states stay as they are: nobody reads them
             y = g.add("MatMul", y, g.constant(np.stack([w[4].T for w in here]), name=end % "P"))
         each_final.append(final)
-        x = g.add("Transpose", y, perm=[0, 2, 1, 3])  # (T, D, B, Ho) -> (T, B, D, Ho)
+        x = g.add("Transpose", y, perm=[0, 2, 1, 3])  # (T, D, B, K) -> (T, B, D, K)
         x = g.add("Reshape", x, g.shape(0, 0, layer.out_size))
     return x, list(zip(*each_final, strict=True))
 

@@ -1,7 +1,7 @@
 """The cells' equations, as plainly as NumPy says them: the step forward above the step backward.
 
-`CELLS` names the pairs. Letters: B batch, H hidden size, Ho output size (H, or P
-with a projection), G gates; a leading d is a gradient. Gate order: LSTM i, f, g, o; GRU r, z, n.
+`CELLS` names the pairs. Letters: B batch, H hidden size, K size of h (H, or P with a
+projection), G gates; a leading d is a gradient. Gate order: LSTM i, f, g, o; GRU r, z, n.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def sigmoid(x: Array) -> Array:
 
 
 # forward:  xw = x @ w_ih.T + b_ih and hw = h @ w_hh.T + b_hh, both (B, G*H); the state before the
-#           step, h (B, Ho) and c (B, H) or None  ->  new h (B, H), new c, what backward needs
+#           step, h (B, K) and c (B, H) or None  ->  new h (B, H), new c, what backward needs
 # backward: gradients of the new h and the new c, what forward saved
 #           ->  dxw, dhw (B, G*H), the part of dh that does not pass through hw, dc
 

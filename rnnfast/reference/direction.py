@@ -1,7 +1,7 @@
 """One layer in one direction, through time and back, whatever its cell.
 
-Letters: B batch, T time steps, F input size, H hidden size, P projection size (0 without), Ho
-output size (P or H), G gates; a leading d is a gradient. S slots are what layer normalisation takes
+Letters: B batch, T time steps, F input size, H hidden size, P projection size (0 without), K
+size of h (P or H), G gates; a leading d is a gradient. S slots are what layer normalisation takes
 one by one: the gates, but for a GRU r, z, n_x, n_h: its n keeps the products of x and h apart.
 """
 
@@ -88,8 +88,8 @@ def norm_backward(cell: Cell, w_ln: Array, dslots: Array, saved: Saved) -> tuple
 class Factors:
     """What changes a direction's recurrence: dropout of h, and zoneout of h and of c."""
 
-    recurrent: Array | None  # (B, Ho)
-    zone_h: Array | None  # (T, B, Ho) or (T, 1, 1)
+    recurrent: Array | None  # (B, K)
+    zone_h: Array | None  # (T, B, K) or (T, 1, 1)
     zone_c: Array | None  # (T, B, H) or (T, 1, 1)
 
 
@@ -97,7 +97,7 @@ class Factors:
 class Record:
     """What one direction of one layer leaves for its backward pass."""
 
-    h: Array  # (T, B, Ho) what w_hh, or the gate before it, multiplied at each step
+    h: Array  # (T, B, K) what w_hh, or the gate before it, multiplied at each step
     u: Array | None  # (T, B, H) the cell's output before the projection
     saved: list[Saved]  # T entries
     norms: list[Saved]  # T entries, with layer normalisation
@@ -105,7 +105,7 @@ class Record:
 
 
 def affine(x: Array, weight: Array, bias: Array | None) -> Array:
-    # (N, K), (M, K), (M,) -> (N, M)
+    # (N, F), (M, F), (M,) -> (N, M)
     y: Array = x @ weight.T
     if bias is not None:
         y += bias
@@ -130,7 +130,7 @@ def direction_forward(
 ) -> tuple[Array, Any, Record | None]:
     """Run one layer in one direction; return the final h and c, and a record for training.
 
-    x (T, B, F), h (B, Ho), c (B, H) or None, active (T, B, 1) or None, y (T, B, Ho) written.
+    x (T, B, F), h (B, K), c (B, H) or None, active (T, B, 1) or None, y (T, B, K) written.
     """
     T, B, F = x.shape
     w_ih, w_hr = weights.w_ih, weights.w_hr
@@ -190,16 +190,16 @@ def direction_backward(
 ) -> tuple[Array | None, Array, Any]:
     """Carry gradients back; return dx, and dh, dc before the first step.
 
-    x (T, B, F), dy (T, B, Ho) or None, dh (B, Ho), dc (B, H) or None; grads are added into;
+    x (T, B, F), dy (T, B, K) or None, dh (B, K), dc (B, H) or None; grads are added into;
     dx (T, B, F), or None where it is not wanted.
     """
     w_hh, w_hr, w_ln = weights.w_hh, weights.w_hr, weights.w_ln
     T, B, F = x.shape
-    GH, Ho = w_hh.shape
+    GH, K = w_hh.shape
     dxw_all = np.empty((T, B, GH), x.dtype)
     dhw_all = np.empty((T, B, GH), x.dtype)
     dslots_all = None if w_ln is None else np.empty((T, B, len(w_ln)), x.dtype)
-    dh_all = np.empty((T, B, Ho), x.dtype) if w_hr is not None else None
+    dh_all = np.empty((T, B, K), x.dtype) if w_hr is not None else None
     for t in steps(T, not reverse):
         dh_t, dc_t = dh if dy is None else dh + dy[t], dc
         dh_kept = dc_kept = 0.0
@@ -249,22 +249,22 @@ def add_gradients(
     dslots_all: Array | None,
     dh_all: Array | None,
 ) -> None:
-    # x (T, B, F), dxw and dhw (T*B, G*H), dslots_all (T, B, S*H), dh_all (T, B, Ho)
+    # x (T, B, F), dxw and dhw (T*B, G*H), dslots_all (T, B, S*H), dh_all (T, B, K)
     TB, GH = dxw.shape
-    Ho = record.h.shape[2]
+    K = record.h.shape[2]
     if grads.w_ih is not None:
         grads.w_ih[...] += dxw.T @ x.reshape(TB, x.shape[2])
     if grads.w_hh is not None:
-        n = 0 if record.r is None else Ho  # columns of dhw whose h passed r first
-        grads.w_hh[: GH - n] += dhw[:, : GH - n].T @ record.h.reshape(TB, Ho)
+        n = 0 if record.r is None else K  # columns of dhw whose h passed r first
+        grads.w_hh[: GH - n] += dhw[:, : GH - n].T @ record.h.reshape(TB, K)
         if record.r is not None:
-            grads.w_hh[-n:] += dhw[:, -n:].T @ (record.r * record.h).reshape(TB, Ho)
+            grads.w_hh[-n:] += dhw[:, -n:].T @ (record.r * record.h).reshape(TB, K)
     if grads.b_ih is not None:
         grads.b_ih[...] += dxw.sum(axis=0)
     if grads.b_hh is not None:
         grads.b_hh[...] += dhw.sum(axis=0)
     if grads.w_hr is not None and dh_all is not None and record.u is not None:
-        grads.w_hr[...] += dh_all.reshape(TB, Ho).T @ record.u.reshape(TB, record.u.shape[2])
+        grads.w_hr[...] += dh_all.reshape(TB, K).T @ record.u.reshape(TB, record.u.shape[2])
     if grads.w_ln is not None and dslots_all is not None:
         for dslots, (normal, _) in zip(dslots_all, record.norms, strict=True):
             grads.w_ln[...] += (dslots * normal.reshape(dslots.shape)).sum(axis=0)

@@ -1,7 +1,7 @@
 """Recurrent networks forward and backward: layers, directions, packed rows, dropout in between.
 
 Letters: B batch, T time steps, I input size, F that of a layer, H hidden size, P projection size (0
-without), Ho output size (P or H), L layers, D directions; a leading d is a gradient.
+without), K size of h (P or H), L layers, D directions; a leading d is a gradient.
 """
 
 from __future__ import annotations
@@ -98,11 +98,11 @@ def pack(
     )
     if snapshot[0].w_ln is not None and not CELLS[cell].facts.has_norm:
         raise ValueError(f"{cell} takes no layer normalisation")
-    GH, Ho = snapshot[0].w_hh.shape
+    GH, K = snapshot[0].w_hh.shape
     H = GH // CELLS[cell].facts.gates
-    if Ho > H:
-        raise ValueError(f"a projection must not be larger than the {H} units, got {Ho}")
-    return Packed(cell, snapshot, num_layers, num_directions, H, Ho, zoneout)
+    if K > H:
+        raise ValueError(f"a projection must not be larger than the {H} units, got {K}")
+    return Packed(cell, snapshot, num_layers, num_directions, H, K, zoneout)
 
 
 def factors_of(packed: Packed, masks: Masks | None, k: int, T: int, dtype: Any) -> Factors:
@@ -144,7 +144,7 @@ def forward(
         Values at ``t >= lengths[b]`` are ignored, whatever they are. Or rows that are packed,
         (N, I), N the sum of `lengths`, which then must not grow: those of the first step, of as
         many samples as there are, then of the second step, and so on.
-    h0 : (L*D, B, Ho) array or None
+    h0 : (L*D, B, K) array or None
         Initial states; None means zeros.
     c0 : (L*D, B, H) array or None
         Initial cell states, LSTM only; None means zeros.
@@ -153,9 +153,9 @@ def forward(
         step ``lengths[b] - 1``.
     masks : Masks or None
         Of dropout, recurrent dropout and zoneout.
-    y : (T, B, D*Ho) array, or (N, D*Ho)
+    y : (T, B, D*K) array, or (N, D*K)
         Written: the outputs of the last layer, zero at ``t >= lengths[b]``.
-    h_n : (L*D, B, Ho) array
+    h_n : (L*D, B, K) array
         Written: the final states; the initial ones for a sample of length 0.
     c_n : (L*D, B, H) array or None
         Written for an LSTM; None otherwise.
@@ -168,7 +168,7 @@ def forward(
         What `backward` needs; None unless `training`.
     """
     cell = CELLS[packed.cell]
-    L, D, H, Ho = packed.num_layers, packed.num_directions, packed.hidden_size, packed.output_size
+    L, D, H, K = packed.num_layers, packed.num_directions, packed.hidden_size, packed.output_size
     T, B = x.shape[:2]
     active = places = None
     if lengths is not None:
@@ -185,11 +185,11 @@ def forward(
     inputs, records = [], []
     for layer in range(L):
         last = layer == L - 1
-        out = y if last and places is None else np.empty((T, B, D * Ho), x.dtype)
+        out = y if last and places is None else np.empty((T, B, D * K), x.dtype)
         inputs.append(layer_input)
         for d in range(D):
             k = layer * D + d
-            h = np.zeros((B, Ho), x.dtype) if h0 is None else h0[k].copy()
+            h = np.zeros((B, K), x.dtype) if h0 is None else h0[k].copy()
             c: Any = None
             if cell.facts.has_cell_state:
                 c = np.zeros((B, H), x.dtype) if c0 is None else c0[k].copy()
@@ -202,7 +202,7 @@ def forward(
                 active,
                 factors_of(packed, masks, k, T, x.dtype),
                 reverse=d == 1,
-                y=out[:, :, d * Ho : (d + 1) * Ho],
+                y=out[:, :, d * K : (d + 1) * K],
                 training=training,
             )
             if c_n is not None:
@@ -266,13 +266,13 @@ def backward(
         From `forward`; serves one backward pass.
     dy : array like `y`, or None
         Gradient of the outputs; None means zeros. Values at ``t >= lengths[b]`` are ignored.
-    dh_n : (L*D, B, Ho) array or None
+    dh_n : (L*D, B, K) array or None
         Gradient of the final states; None means zeros.
     dc_n : (L*D, B, H) array or None
         Gradient of the final cell states, LSTM only; None means zeros.
     dx : array like `x`, or None
         Written unless None; zero at ``t >= lengths[b]``.
-    dh0 : (L*D, B, Ho) array or None
+    dh0 : (L*D, B, K) array or None
         Written unless None.
     dc0 : (L*D, B, H) array or None
         Written unless None; LSTM only.
@@ -280,7 +280,7 @@ def backward(
         Each array is added into; None entries are not computed.
     """
     cell = CELLS[packed.cell]
-    L, D, H, Ho = packed.num_layers, packed.num_directions, packed.hidden_size, packed.output_size
+    L, D, H, K = packed.num_layers, packed.num_directions, packed.hidden_size, packed.output_size
     T, B, _ = tape.inputs[0].shape
     dtype = tape.inputs[0].dtype
     if dy is not None and tape.active is not None:
@@ -291,7 +291,7 @@ def backward(
         dinput = np.zeros(tape.inputs[layer].shape, dtype) if want_dx else None
         for d in range(D):
             k = layer * D + d
-            dh = np.zeros((B, Ho), dtype) if dh_n is None else dh_n[k]
+            dh = np.zeros((B, K), dtype) if dh_n is None else dh_n[k]
             dc: Any = None
             if cell.facts.has_cell_state:
                 dc = np.zeros((B, H), dtype) if dc_n is None else dc_n[k]
@@ -300,7 +300,7 @@ def backward(
                 packed.weights[k],
                 tape.inputs[layer],
                 tape.records[k],
-                None if dy is None else dy[:, :, d * Ho : (d + 1) * Ho],
+                None if dy is None else dy[:, :, d * K : (d + 1) * K],
                 dh,
                 dc,
                 tape.active,

@@ -70,7 +70,7 @@ def torch_results(torch, problem):
         return torch.from_numpy(array.copy()).requires_grad_()
 
     x = variable(p.x)
-    h0 = variable(np.zeros((c.L * c.D, c.B, c.Ho)) if p.h0 is None else p.h0)
+    h0 = variable(np.zeros((c.L * c.D, c.B, c.K)) if p.h0 is None else p.h0)
     c0 = None
     if c.row.has_cell_state:
         c0 = variable(np.zeros((c.L * c.D, c.B, c.H)) if p.c0 is None else p.c0)
