@@ -94,35 +94,39 @@ def read_static(
 
 
 def check_order(owner: Any, X: Any, **beside: Any) -> None:
-    """Raise ValueError where a Series names the samples of X, in another order.
+    """Raise ValueError where Series name the samples, in different orders.
 
     Parameters
     ----------
     owner : estimator
         For errors.
     X : sequences
-        A frame whose index names its samples, or a long one. An index that counts names nothing.
+        A frame or Series whose index names its samples, or a long frame. An index that counts names
+        nothing; then what is given beside X is compared with each other.
     **beside : object
         What is given for each sample, by the name of the argument.
     """
-    if not is_frame(X):
-        return
     labelled = {n: v for n, v in beside.items() if is_pandas(v) and not _counts(v.index)}
-    long = long_names(X) if labelled else None
-    ids: list[Any] = []
+    if not labelled:
+        return
+    long = long_names(X) if is_frame(X) else None
+    ids, order = [], "X.index"
     if long is not None:
-        ids = list(dict.fromkeys(listed(column(X, long.id))))
+        ids, order = list(dict.fromkeys(listed(column(X, long.id)))), "ids"
     elif is_pandas(X) and X.index.nlevels > 1:
         ids = list(dict.fromkeys(listed(X.index.droplevel(-1))))
     elif is_pandas(X) and not _counts(X.index):
         ids = listed(X.index)
+    else:
+        first = next(iter(labelled))
+        ids, order = listed(labelled[first].index), f"{first}.index"
     for name, values in labelled.items():
         own = listed(values.index)
         if len(own) == len(ids) and own != ids and set(own) == set(ids):
+            of = "X" if order in ("ids", "X.index") else order.removesuffix(".index")
             raise ValueError(
-                f"{owner_name(owner)} expected {name} in the order of the samples of X, "
-                f"{ids[:3]} first, got {own[:3]} first; {name}.loc[{'ids' if long else 'X.index'}] "
-                "has that order"
+                f"{owner_name(owner)} expected {name} in the order of the samples of {of}, "
+                f"{ids[:3]} first, got {own[:3]} first; {name}.loc[{order}] has that order"
             )
 
 
@@ -141,6 +145,8 @@ def second_argument(owner: Any, X: Any, y: Any, exogenous: Any) -> tuple[Any, An
             f"X, got {y!r}"
         )
     framed = is_frame(X) or is_column(X)
+    if owner.panel != "columns":
+        _refuse_target(owner, X, y)
     shape, of_y = _shape(X), _shape(y)
     targets = not framed and shape is not None and of_y is not None and len(shape) in (2, 3)
     if targets:
@@ -168,6 +174,25 @@ def second_argument(owner: Any, X: Any, y: Any, exogenous: Any) -> tuple[Any, An
             f"{name} expected y as exogenous values of the {shape[0]} steps of X, got {of_y[0]}"
         )
     return y, None
+
+
+def _refuse_target(owner: Any, X: Any, y: Any) -> None:
+    """Raise ValueError for several features X and one column y: what it is can be read two ways.
+
+    Libraries of forecasting have the series first and what is known beside it second, scikit-learn
+    the features first and the target second.
+    """
+    frames = isinstance(X, (list, tuple)) and all(map(is_frame, X))
+    table = owner.panel == "one" and len(_shape(X) or ()) == 2
+    if not (is_frame(X) or table or (frames and X)):
+        return
+    one = is_column(y) or len(_shape(y) or ()) == 1
+    if one if not frames else all(map(is_column, y)):
+        raise ValueError(
+            f"{owner_name(owner)} expected the series that are forecast first, got a column y "
+            "beside a table X: (y, X) forecasts y with X known beside it, of the future as well, "
+            "(X, exogenous=y) forecasts the columns of X with y known"
+        )
 
 
 def refuse_steps(owner: Any, X: Any, most: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +25,7 @@ from .numeric import is_missing, refuse_sparse, unmasked
 from .sequences import plain, unpad
 from .supervised import SequenceEstimator
 from .targets import Classes
+from .times import refuse_unsorted
 
 if TYPE_CHECKING:
     from ..arrays import Array
@@ -207,6 +209,14 @@ class SequenceClassifier(ClassifierMixin, ClassEstimator):
     ) -> Array:
         labels = _labels(type(self).__name__, y)
         check_consistent_length(x, labels)
+        if reset and labels.ndim == 2 and labels.shape[1] == x.shape[1] > 1:
+            warnings.warn(
+                f"{type(self).__name__}: y has a column for each of the {x.shape[1]} steps of X; "
+                "these are learnt as labels of the whole sequence. SequenceLabeler learns a label "
+                "of each step",
+                UserWarning,
+                stacklevel=4,
+            )
         return self._learn_classes(labels, reset, classes)
 
     def _strata(self, target: Array) -> Array | None:
@@ -251,9 +261,10 @@ class SequenceClassifier(ClassifierMixin, ClassEstimator):
         -------
         float
         """
-        check_order(self, X, y=y, sample_weight=sample_weight)
+        check_order(self, X, y=y, sample_weight=sample_weight, lengths=lengths)
         labels, predicted = _labels(type(self).__name__, y), self.predict(X, lengths=lengths)
         check_consistent_length(predicted, labels, sample_weight)
+        self._classes.check_types(labels)
         right = labels == predicted
         if right.ndim == 2:
             right = right.all(axis=1)
@@ -279,6 +290,7 @@ class SequenceClassifier(ClassifierMixin, ClassEstimator):
         """
         self._check_fitted()
         x, n = self._check_X(X, lengths, reset=False)
+        refuse_unsorted(self, self._unsorted)
         if self._reads_once():
             layers = [layer for layer in self.model_.layers if not isinstance(layer, Last)]
             scores = predict(Sequential(*layers), x, n, self._prepared)
@@ -314,7 +326,8 @@ def _labels(owner: str, y: Any) -> Array:
     if labels.dtype == object and labels.ndim == 1 and len(labels) and np.ndim(labels[0]):
         raise ValueError(
             f"{owner} expected y with a label for each sample, or a column for each label that may "
-            "hold (sklearn.preprocessing.MultiLabelBinarizer makes these), got lists of labels"
+            "hold (sklearn.preprocessing.MultiLabelBinarizer makes these), got lists of labels; "
+            "SequenceLabeler learns a label for each step"
         )
     if labels.ndim != 2 or labels.shape[1] == 1:
         labels = column_or_1d(labels, warn=True)

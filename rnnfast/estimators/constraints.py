@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
+from types import FunctionType
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -119,6 +120,15 @@ class Parameters:
     _fixed: dict[str, Any]  # what `fit` had for the parameters that shape the network
     _free: ClassVar[tuple[str, ...]] = ()  # which of these take effect in `predict` all the same
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Give inherited methods the name of the class, which Python's errors then speak of."""
+        super().__init_subclass__(**options)
+        for base in cls.__mro__[1:]:
+            for name, method in vars(base).items() if issubclass(base, Parameters) else ():
+                public = isinstance(method, FunctionType) and not name.startswith("_")
+                if public and getattr(cls, name) is method:
+                    setattr(cls, name, _named(method, f"{cls.__qualname__}.{name}"))
+
     def _check_parameters(self) -> None:
         """Raise InvalidParameter for the first parameter that is not as its field says."""
         for each in fields(self):
@@ -182,6 +192,17 @@ class Parameters:
                     f"{type(self).__name__} expected {each.name} left at {default!r}, as "
                     f"{reason}, got {value!r}"
                 )
+
+
+def _named(function: FunctionType, name: str) -> FunctionType:
+    """Return a copy of a function with another qualified name."""
+    code, space, closure = function.__code__, function.__globals__, function.__closure__
+    copy = FunctionType(code, space, function.__name__, function.__defaults__, closure)
+    copy.__kwdefaults__ = function.__kwdefaults__
+    copy.__dict__.update(function.__dict__)
+    copy.__module__, copy.__doc__ = function.__module__, function.__doc__
+    copy.__annotations__, copy.__qualname__ = function.__annotations__, name
+    return copy
 
 
 def _equal(a: Any, b: Any) -> bool:

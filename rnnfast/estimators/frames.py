@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -246,6 +247,7 @@ class _Reader:
                 f"{self.name}.to_numpy() each row"
             )
         values, times = self._one_frame(X, names, when, self.name)
+        self._warn_of_counts(X, names)
         series = SeriesSet([values], "frame", names, None, _known([times]), like=X, many=False)
         series.long = LongNames(None, when, names, None)
         return series
@@ -290,6 +292,22 @@ class _Reader:
                     f"{name}.set_index({one!r}) makes them the times of its rows"
                 )
 
+    def _warn_of_counts(self, X: Any, names: list[Any]) -> None:
+        """Say so where a column of `fit`, years for example, counts rows and is forecast."""
+        chosen = getattr(self.owner, "targets", None) is not None
+        if chosen or self.seen is not None or self.name != "X" or has_times(X):
+            return
+        counts = [n for n in names if _counts_rows(column(X, n))]
+        if counts and len(counts) < len(names):
+            makes = f"; X.set_index({counts[0]!r}) makes it the times of rows" * is_pandas(X)
+            warnings.warn(
+                f"{owner_name(self.owner)}: the column {counts[0]!r} of X counts its rows, and is "
+                f"taken for a feature that is forecast like the others{makes}; targets= names "
+                "what to forecast",
+                UserWarning,
+                stacklevel=8,
+            )
+
     def _refuse_ids(self, X: Any) -> None:
         ids = [n for n in names_of(X) if str(n).lower() in ID_NAMES]
         if not ids:
@@ -305,6 +323,7 @@ class _Reader:
         when = time_column(X)
         ids = [n for n in check_names(self.owner, X, self.name) if n != when]
         values, times = self._one_frame(X, ids, when, self.name)
+        self._warn_of_counts(X, ids)
         each = [values[:, i : i + 1] for i in range(len(ids))]
         series = SeriesSet(each, "wide", None, ids, _known([times] * len(ids)), like=X)
         series.long = LongNames(None, when, ids, None)
@@ -370,6 +389,7 @@ class _Reader:
             raise ValueError(f"{self.wanted} of at least one series, got none")
         if all(map(is_frame, X)):
             first = self._features(X[0], 0)
+            self._warn_of_counts(X[0], first)
             seen, self.seen = self.seen, (self.seen or SeriesForm(len(first)))._replace(names=first)
             each, times = [], []
             for i, frame in enumerate(X):
@@ -471,6 +491,15 @@ class _Reader:
             raise ValueError(
                 f"{self.wanted} in steps of {seen.step}, as in fit, got steps of {form.step}"
             )
+
+
+def _counts_rows(values: Any) -> bool:
+    """Whether a column holds integers of which each is as far from the one before."""
+    kind = str(getattr(values, "dtype", getattr(values, "type", ""))).lower()
+    if kind.rstrip("0123456789") not in ("int", "uint"):
+        return False
+    steps = np.diff(to_floats("X", values, "X"))
+    return len(steps) > 1 and bool(steps[0]) and bool((steps == steps[0]).all())
 
 
 def _known(times: list[Times | None]) -> list[Times] | None:

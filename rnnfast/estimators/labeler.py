@@ -10,11 +10,12 @@ import numpy as np
 from ..datasets.formats import pad
 from . import architecture
 from . import constraints as may_be
+from .arguments import check_order
 from .classifier import ClassEstimator
 from .constraints import parameter
 from .numeric import is_missing, unmasked
 from .sequences import is_ragged, plain, unpad
-from .times import TimesReader, has_times
+from .times import TimesReader, has_times, refuse_unsorted
 
 if TYPE_CHECKING:
     from ..arrays import Array
@@ -50,7 +51,6 @@ class SequenceLabeler(ClassEstimator):
     """
 
     _recurrent: ClassVar[dict[str, Any]] = architecture.LABELS
-    _answers_rows: ClassVar[bool] = True  # which have to be in order of time
 
     ignore_label: Any = parameter(None, may_be.Constraint("a label", lambda v: np.ndim(v) == 0))
 
@@ -113,10 +113,12 @@ class SequenceLabeler(ClassEstimator):
         -------
         float
         """
+        check_order(self, X, sample_weight=sample_weight, lengths=lengths)
         scores, n = self._outputs(X, lengths)
         ends = np.full(len(scores), scores.shape[1]) if n is None else n
         together, counted = self._together(y, ends)
         predicted = self._classes.decode(scores)[np.arange(scores.shape[1]) < ends[:, np.newaxis]]
+        self._classes.check_types(together[counted])
         right: Array = np.asarray(predicted == together)
         right = np.all(right.reshape(len(right), -1), axis=1)
         weights = None
@@ -132,9 +134,11 @@ class SequenceLabeler(ClassEstimator):
         if not hasattr(y, "__len__"):
             raise TypeError(f"{owner} expected y as the labels of each sequence, got {y!r}")
         ragged = is_ragged(y)
+        read_times = TimesReader(self, regular=False)
         for i, sample in enumerate(y if ragged else ()):
             if has_times(sample):
-                TimesReader(self, regular=False)(sample.index, f"y[{i}]")
+                read_times(sample.index, f"y[{i}]")
+        refuse_unsorted(self, read_times.unsorted)
         labels = [np.asarray(plain(unmasked(sample))) for sample in plain(y)]
         if len(labels) != len(ends):
             raise ValueError(

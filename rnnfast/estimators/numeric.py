@@ -19,8 +19,6 @@ _PLAIN = {float, bool, type(None), np.float64, np.float32, np.int64}  # None bec
 _INSTEAD = {
     "M": "dates ({0}); (dates - dates[0]) / np.timedelta64(1, 's') makes seconds of them",
     "m": "time spans ({0}); spans / np.timedelta64(1, 's') makes seconds of them",
-    "U": "strings ({0}); astype(float) reads numbers from text",
-    "S": "strings ({0}); astype(float) reads numbers from text",
     "V": "records ({0})",
 }
 
@@ -86,6 +84,8 @@ def to_floats(owner: Any, values: Any, name: str) -> Array:
         return _from_objects(array, name, wanted)
     if kind == "c":
         raise ValueError(f"{wanted}, got {array.dtype}: Complex data not supported")
+    if kind in "US" and array.size:
+        raise TypeError(f"{wanted}, got strings ({array.dtype}){read_text_by(array.flat[0])}")
     raise TypeError(f"{wanted}, got {_INSTEAD.get(kind, '{0}').format(array.dtype)}")
 
 
@@ -155,6 +155,21 @@ def _from_extension(values: Any, dtype: Any, wanted: str) -> Array:
     return np.asarray(values.to_numpy() if hasattr(values, "to_numpy") else values)
 
 
+def read_text_by(text: Any) -> str:
+    """Return how to make numbers of text, as far as it holds numbers or dates."""
+    try:
+        float(text)
+    except ValueError:
+        pass
+    else:
+        return "; astype(float) reads numbers from text"
+    try:
+        datetime.datetime.fromisoformat(str(text))
+    except ValueError:
+        return ""
+    return "; pandas.to_datetime reads dates from text, set_index makes them the times of rows"
+
+
 def _from_objects(array: Array, name: str, wanted: str) -> Array:
     if set(map(type, array.flat)) <= _PLAIN:
         return array.astype(np.float64)
@@ -166,7 +181,7 @@ def _from_objects(array: Array, name: str, wanted: str) -> Array:
             continue
         got = f"got {value!r} at {name}[{', '.join(map(str, place))}]"
         if isinstance(value, (str, bytes)):
-            raise TypeError(f"{wanted}, {got}: a string; astype(float) reads numbers from text")
+            raise TypeError(f"{wanted}, {got}: a string{read_text_by(value)}")
         if isinstance(value, (datetime.date, datetime.time, np.datetime64)) or hasattr(
             value, "to_timestamp"
         ):

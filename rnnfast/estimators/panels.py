@@ -6,12 +6,13 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from .long_frames import refuse_other_names
-from .numeric import owner_name
+from .numeric import owner_name, read_text_by
 from .tables import (
     check_names,
     column,
     group,
     is_pandas,
+    listed,
     long_names,
     match_names,
     pick,
@@ -40,8 +41,10 @@ def in_order(read_times: TimesReader, sample: Any, values: Array, when: Any, lab
 
 def from_frame(
     owner: Any, X: Any, name: str, known: list[Any] | None
-) -> tuple[list[Any] | None, Any, list[Any] | None]:
+) -> tuple[list[Any] | None, Any, list[Any] | None, str | None]:
     """Return a frame's columns, and its rows, or the samples of a panel and their ids.
+
+    The last is the first sample whose rows are not in order of time.
 
     Raises
     ------
@@ -64,16 +67,17 @@ def from_frame(
         )
     for one in names:
         if holds_symbols(column(X, one)):
+            first = listed(column(X, one)[:1])[0]
+            advice = read_text_by(first) or f"; {name}[{one!r}] are texts, a sample each"
             raise TypeError(
-                f"{wanted} of real numbers, got text in the column {one!r}; {name}[{one!r}] are "
-                "texts, a sample each"
+                f"{wanted} of real numbers, got text in the column {one!r}, {first!r} first{advice}"
             )
-    return names, rows(owner, X, name, names), None
+    return names, rows(owner, X, name, names), None, None
 
 
 def _from_panel(
     owner: Any, X: Any, name: str, known: list[Any] | None
-) -> tuple[list[Any], list[Array], list[Any]]:
+) -> tuple[list[Any], list[Array], list[Any], str | None]:
     wanted = f"{owner_name(owner)} expected {name}"
     if is_pandas(X) and X.index.nlevels > 1:
         names, ids = check_names(owner, X, name), X.index.droplevel(-1)
@@ -106,7 +110,7 @@ def _from_panel(
         labels = pick(when, part)
         _, in_time, _places = read_times(labels, f"{name} of {one!r}")
         arrays.append(values[part][in_time])
-    return names, arrays, samples
+    return names, arrays, samples, read_times.unsorted
 
 
 def is_panel(X: Any) -> bool:

@@ -217,7 +217,7 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):
         -------
         float
         """
-        check_order(self, X, y=y, sample_weight=sample_weight)
+        check_order(self, X, y=y, sample_weight=sample_weight, lengths=lengths)
         outputs, n = self._outputs(X, lengths)
         predicted, target = self._y_scaler.inverse(outputs), self._numbers(y)
         check_consistent_length(predicted, target)

@@ -60,6 +60,8 @@ class Sequences(NamedTuple):
         Whether any value is NaN.
     ids : list, optional
         Of the samples of a long frame.
+    unsorted : str, optional
+        The first sample whose rows were not in order of time, which they are now.
     """
 
     values: Any
@@ -67,6 +69,7 @@ class Sequences(NamedTuple):
     form: SequenceForm
     has_missing: bool = False
     ids: list[Any] | None = None
+    unsorted: str | None = None
 
 
 # ---- what X is -------------------------------------------------------------------------------
@@ -162,11 +165,13 @@ def read_sequences(
             f"{wanted} of real numbers, got strings; astype(float) reads numbers from text"
         )
     if is_frame(X):
-        names, arrays, ids = from_frame(owner, X, name, None if seen is None else seen.names)
+        known = None if seen is None else seen.names
+        names, arrays, ids, unsorted = from_frame(owner, X, name, known)
     elif is_ragged(X) or _is_uneven(X):
-        names, arrays, ids = _from_list(owner, plain(X), name, seen)
+        names, arrays, unsorted = _from_list(owner, plain(X), name, seen)
+        ids = None
     else:
-        names, arrays, ids = None, _from_array(owner, X, name, seen), None
+        names, arrays, ids, unsorted = None, _from_array(owner, X, name, seen), None, None
     x: Any
     if isinstance(arrays, list):
         kind = "list"
@@ -194,7 +199,7 @@ def read_sequences(
     form = SequenceForm(kind, x.shape[2], steps, columns)
     if seen is not None:
         check_form(wanted, name, X, x, form, seen)
-    return Sequences(x, ends, form, has_missing, ids)
+    return Sequences(x, ends, form, has_missing, ids, unsorted)
 
 
 def check_lengths(owner: Any, lengths: Any, n: int, steps: int) -> Array | None:
@@ -361,7 +366,7 @@ def _from_array(owner: Any, X: Any, name: str, seen: SequenceForm | None) -> Arr
 
 def _from_list(
     owner: Any, X: Any, name: str, seen: SequenceForm | None
-) -> tuple[list[Any] | None, list[Array], None]:
+) -> tuple[list[Any] | None, list[Array], str | None]:
     names = seen.names if seen is not None else None
     arrays: list[Array] = []
     read_times = TimesReader(owner, regular=False)
@@ -393,7 +398,7 @@ def _from_list(
         arrays.append(array)
     if not arrays:
         raise ValueError(f"{owner_name(owner)} expected at least one sample, got none")
-    return names, arrays, None
+    return names, arrays, read_times.unsorted
 
 
 def _is_uneven(X: Any) -> bool:

@@ -102,7 +102,8 @@ class SeriesEstimator(Parameters, BaseEstimator):
             See the class.
         y : array_like, optional
             Second arguments as other libraries have them. Beside series: exogenous values, as in
-            sktime, where they have as many steps. Beside windows, a (samples, time) or (samples,
+            sktime, where they have as many steps; a column beside a frame is refused, as it may be
+            a target, as in scikit-learn. Beside windows, a (samples, time) or (samples,
             time, features) array: their targets, as in Keras, (samples,) with a horizon of 1 or
             (samples, horizon); these are then learnt from the windows, whatever they are. Default:
             the targets are steps of X.

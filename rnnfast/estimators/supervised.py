@@ -30,6 +30,7 @@ from .missing import MISSING, fill_missing
 from .scaling import Scaler
 from .sequences import check_ids, counts, read_sequences
 from .texts import holds_symbols, read_texts
+from .times import refuse_unsorted
 from .undo import unchanged_by_errors
 
 if TYPE_CHECKING:
@@ -190,9 +191,10 @@ class SequenceEstimator(architecture.DefaultNetwork):
     ) -> Any:
         goes_on = self._continues(partial)
         with unchanged_by_errors(self, goes_on):
-            check_order(self, X, y=y, sample_weight=sample_weight)
+            check_order(self, X, y=y, sample_weight=sample_weight, lengths=lengths)
             x, n = self._check_X(X, lengths, reset=not goes_on)
             target = self._check_y(y, x, n, not goes_on, classes)
+            self._refuse_unsorted()
             weight = self._check_weight(sample_weight, target, x, n)
             if not goes_on:
                 self._reset()
@@ -337,7 +339,9 @@ class SequenceEstimator(architecture.DefaultNetwork):
     def _outputs(self, X: Any, lengths: Any = None) -> tuple[Array, Array | None]:
         """Return the network's outputs, and the lengths of X."""
         self._check_fitted()
+        check_order(self, X, lengths=lengths)
         x, n = self._check_X(X, lengths, reset=False)
+        self._refuse_unsorted()
         self._check_steps(x, n)
         return self._finite(predict(self.model_, x, n, self._prepared)), n
 
@@ -391,6 +395,7 @@ class SequenceEstimator(architecture.DefaultNetwork):
             self._form: Any = None
             self._texts, self._vocabulary_size = holds_symbols(X), self.vocabulary_size
             self._check_used_with_symbols()
+        self._unsorted: str | None = None
         if self._texts or self._vocabulary_size is not None:
             return self._check_symbols(X, lengths, reset)
         read = read_sequences(
@@ -401,13 +406,18 @@ class SequenceEstimator(architecture.DefaultNetwork):
             self.n_features_in_ = self._channels = read.form.n_features
         if read.form.kind == self._form.kind == "columns":
             validate_data(self, X, reset=reset, skip_check_array=True)
-        x = read.values
+        x, self._unsorted = read.values, read.unsorted
         if read.has_missing and self.missing in ("linear", "ffill"):
             if isinstance(x, Ragged):
                 x = Ragged(fill_missing(x.arrays, None, self.missing, means=np.nan))
             else:
                 x = fill_missing(x, read.lengths, self.missing, means=np.nan)
         return x, read.lengths
+
+    def _refuse_unsorted(self) -> None:
+        """Raise ValueError where rows of the last X, with an answer each, were not in order."""
+        if self._per_step:
+            refuse_unsorted(self, self._unsorted)
 
     def _check_used_with_symbols(self) -> None:
         """Raise InvalidParameter for parameters that numbers, or symbols, leave unused."""
@@ -469,6 +479,7 @@ class SequenceEstimator(architecture.DefaultNetwork):
         check_order(self, X, y=y, sample_weight=sample_weight)
         x, lengths = self._check_X(X, None, reset=False)
         target = self._check_y(y, x, lengths, False)
+        self._refuse_unsorted()
         self._check_steps(x, lengths)
         return (
             x,

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     Loss = Callable[..., tuple[float, Array]]
 
+_KINDS = {**dict.fromkeys("biuf", "numbers"), "U": "text", "S": "bytes"}
+
 
 class Classes:
     """The classes of labels, and what a network's outputs say about them.
@@ -91,6 +93,17 @@ class Classes:
             return np.arange(len(self._each))
         return self._each[0] if self.kind == "one" else self._each
 
+    def check_types(self, labels: Array) -> None:
+        """Raise TypeError for labels of a type that no class is of, such as text beside numbers."""
+        for column, classes in zip(np.atleast_2d(labels.T), self._each, strict=False):
+            known, found = _types(classes), _types(column)
+            if not found <= known:
+                raise TypeError(
+                    f"{self._owner} expected y as {' or '.join(sorted(known))}, of the classes "
+                    f"{classes}, got {' and '.join(sorted(found - known))}, {column.tolist()[:3]} "
+                    "first"
+                )
+
     def encode(self, labels: Array) -> Array:
         """Return targets of `loss`: (N,) or (N, outputs) int, or (N, labels) float32."""
         columns = None if labels.ndim == 1 else labels.shape[1]
@@ -99,6 +112,7 @@ class Classes:
                 f"{self._owner} expected y of {_columns(self.columns)}, as in fit, got "
                 f"{_columns(columns)}"
             )
+        self.check_types(labels)
         codes = [
             self._codes(column, classes)
             for column, classes in zip(np.atleast_2d(labels.T), self._each, strict=True)
@@ -212,6 +226,13 @@ class Classes:
             for part, classes in zip(np.split(scores, self._ends, axis=-1), self._each, strict=True)
         ]
         return parts[0] if self.kind == "one" else np.stack(parts, axis=-1)
+
+
+def _types(labels: Array) -> set[str]:
+    """Return what labels are: numbers, text or others; only those of one kind are ever equal."""
+    if labels.dtype != object:
+        return {_KINDS.get(labels.dtype.kind, str(labels.dtype))}
+    return {_KINDS.get(np.dtype(t).kind, t.__name__) for t in set(map(type, labels))}
 
 
 def _columns(columns: int | None) -> str:

@@ -158,30 +158,38 @@ class TimesReader:
     """Reads the times of one series after the other; `read_times` with the same options.
 
     Series often share their times, which are then read once.
+
+    Attributes
+    ----------
+    unsorted : str or None
+        The first series whose rows were not in order of time.
     """
 
     def __init__(self, owner: Any, **options: Any) -> None:
         self._owner, self._options = owner, options
         self._last: Any = None
+        self.unsorted: str | None = None
 
     def __call__(self, labels: Any, name: str) -> tuple[Times, Array, Array | None]:
         """Return what `read_times` does."""
         if self._last is None or not _same(labels, self._last[0]):
             self._last = labels, read_times(self._owner, labels, name, **self._options)
         found: tuple[Times, Array, Array | None] = self._last[1]
-        refuse_unsorted(self._owner, name, found[1])
+        if self.unsorted is None and (np.diff(found[1]) < 0).any():
+            self.unsorted = name
         return found
 
 
-def refuse_unsorted(owner: Any, name: str, order: Array) -> None:
-    """Raise ValueError where rows that have a target each are not in order of time.
+def refuse_unsorted(owner: Any, unsorted: str | None) -> None:
+    """Raise ValueError where rows that have a target or an answer each are not in order of time.
 
     Targets and answers are in the order of the rows, and arrays of them say no other.
     """
-    if getattr(owner, "_answers_rows", False) and (np.diff(order) < 0).any():
+    if unsorted is not None:
         raise ValueError(
-            f"{owner_name(owner)} expected {name} with its rows, which have a target each, in "
-            f"order of time, got them in another; sort_index() or sort_values() sorts them"
+            f"{owner_name(owner)} expected {unsorted} with its rows, which have a target or an "
+            "answer each, in order of time, got them in another; sort_index() or sort_values() "
+            "sorts them"
         )
 
 

@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
-from rnnfast.estimators import Forecaster, LinearForecaster
+from rnnfast.estimators import Forecaster, LinearForecaster, SequenceClassifier
 
 pandas = pytest.importorskip("pandas", reason="pandas is not installed")
 RNG = np.random.default_rng(0)
@@ -90,3 +90,76 @@ def test_features_without_any_value_are_named(missing):
         Forecaster(missing=missing).fit(frame)
     with pytest.raises(ValueError, match="a value of each feature, got none of column 0"):
         Forecaster(missing=missing).fit(np.full(60, np.nan))
+
+
+@pytest.mark.parametrize(
+    ("X", "y", "options"),
+    [
+        (KNOWN, LOAD, {}),
+        (KNOWN, LOAD.to_numpy(), {}),
+        (KNOWN[["wind"]], LOAD, {}),
+        ([KNOWN, KNOWN], [LOAD, LOAD], {}),
+        (KNOWN.to_numpy(), LOAD.to_numpy(), {"panel": "one"}),
+    ],
+    ids=["frame", "array", "one column", "lists", "array of one series"],
+)
+def test_features_and_a_target_are_no_series_and_what_is_known(X, y, options):
+    model = LinearForecaster(window=4, **options)
+    with pytest.raises(ValueError, match=r"series that are forecast first.*\(y, X\) forecasts y"):
+        model.fit(X, y)
+    model.fit(X, exogenous=y)
+    with pytest.raises(ValueError, match="series that are forecast first"):
+        model.score(X, y)
+    assert model.n_features_in_ == np.shape(X)[-1]
+
+
+def test_forecasts_are_cross_validated_with_the_series_first():
+    validation = pytest.importorskip("sklearn.model_selection")
+    model, folds = LinearForecaster(horizon=2, window=4), validation.TimeSeriesSplit(3)
+    scores = validation.cross_val_score(model, LOAD, KNOWN, cv=folds)
+    np.testing.assert_allclose(scores, 1.0, rtol=1e-6)
+    with pytest.raises(ValueError, match="series that are forecast first"):
+        validation.cross_val_score(model, KNOWN, LOAD, cv=folds)
+
+
+def test_a_column_that_counts_rows_is_spoken_of():
+    years = pandas.DataFrame({"Year": np.arange(1900, 1960), "sales": RNG.standard_normal(60)})
+    model = LinearForecaster(horizon=2, window=4)
+    with pytest.warns(UserWarning, match=r"'Year' of X counts its rows.*X.set_index\('Year'\)"):
+        model.fit(years)
+    assert list(model.fit(years.set_index("Year")).predict().index) == [1960, 1961]
+    LinearForecaster(horizon=2, window=4, targets="sales").fit(years)
+    model.fit(years.assign(Year=years["Year"] // 2))  # counts no rows
+    model.fit(years.assign(Year=range(60), sales=range(60)))  # nor is there anything else
+
+
+IDS = [f"s{i}" for i in range(6)]
+
+
+@pytest.mark.parametrize("X", [pandas.Series(["ab", "ba"] * 3, IDS), ["ab", "ba"] * 3])
+def test_what_names_the_samples_has_one_order(X):
+    y = pandas.Series([0, 1] * 3, IDS)
+    weight = pandas.Series(np.ones(6), IDS)
+    model = SequenceClassifier(max_iter=1, hidden_size=4, random_state=0).fit(X, y, weight)
+    first = "X" if isinstance(X, pandas.Series) else "y"
+    for call in (model.fit, model.score):
+        with pytest.raises(ValueError, match=rf"sample_weight in the order of .*of {first}, .'s0'"):
+            call(X, y, weight[::-1])
+    if first == "X":
+        with pytest.raises(ValueError, match=r"y in the order of .*; y.loc\[X.index\] has that"):
+            model.fit(X, y[::-1])
+
+
+def test_lengths_are_in_the_order_of_the_samples():
+    lengths = pandas.Series([3, 4, 5] * 2, IDS)
+    y, padded = pandas.Series([0, 1] * 3, IDS), RNG.standard_normal((6, 5))
+    model = SequenceClassifier(max_iter=1, hidden_size=4, random_state=0)
+    model.fit(padded, y, lengths=lengths)
+    for call in (model.fit, model.partial_fit, model.score):
+        with pytest.raises(ValueError, match=r"lengths in the order of the samples of y"):
+            call(padded, y, lengths=lengths[::-1])
+    framed = pandas.DataFrame(padded, IDS, [f"t{k}" for k in range(5)])
+    with pytest.raises(ValueError, match=r"lengths in the order .*lengths.loc\[X.index\]"):
+        SequenceClassifier(max_iter=1).fit(framed, y, lengths=lengths).predict(
+            framed, lengths=lengths[::-1]
+        )

@@ -387,3 +387,26 @@ def test_short_series_need_a_step_whatever_comes_with_them():
     for batch in ([np.zeros((2, 2))], [np.zeros((2, 2)), np.zeros((5, 2))]):
         with pytest.raises(ValueError, match=r"X\[0\] of 2 steps"):
             model.predict(batch)
+
+
+def test_belief_of_frames_comes_in_order_of_time():
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    frames = [
+        pandas.DataFrame({"a": v}, pandas.date_range("2020", periods=5))
+        for v in np.random.default_rng(0).normal(size=(6, 5))
+    ]
+    mixed = [frames[0][::-1], *frames[1:]]
+    model = SequenceClassifier(max_iter=1, hidden_size=4, random_state=0).fit(mixed, [0, 1] * 3)
+    np.testing.assert_array_equal(model.predict_proba(mixed), model.predict_proba(frames))
+    with pytest.raises(ValueError, match=r"X\[0\] with its rows"):
+        model.predict_proba_steps(mixed)
+
+
+def test_labels_of_steps_belong_to_a_labeler():
+    X = np.random.default_rng(0).normal(size=(12, 5))
+    model = SequenceClassifier(max_iter=1, hidden_size=4, random_state=0)
+    with pytest.warns(UserWarning, match="column for each of the 5 steps.*SequenceLabeler learns"):
+        model.fit(X, (X > 0).astype(int))
+    model.fit(X, (X[:, :4] > 0).astype(int))  # several labels, as there are other steps
+    with pytest.raises(ValueError, match="lists of labels; SequenceLabeler learns"):
+        model.fit([X[0], X[1, :3]], [[0, 1, 1, 0, 1], [0, 0, 1]])

@@ -115,3 +115,18 @@ def test_wrong_parameters_are_named_before_any_work(kind):
                 ):
                     getattr(model, fit)(Untouched(), Untouched())
                 assert set(vars(model)) == {f.name for f in fields(kind)}
+
+
+@pytest.mark.parametrize(
+    "owner", [Forecaster, NaiveForecaster, SequenceClassifier, SequenceLabeler, Seq2Seq]
+)
+def test_errors_of_python_name_the_class(owner):
+    for name in ("fit", "predict", "score"):
+        with pytest.raises(TypeError, match=rf"^{owner.__name__}\.{name}\(\) got an unexpected"):
+            getattr(owner(), name)([], nonsense=1)
+
+    class Own(owner):
+        pass
+
+    with pytest.raises(TypeError, match=r"Own\.predict\(\) got an unexpected"):
+        Own().predict([], nonsense=1)

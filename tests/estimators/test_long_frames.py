@@ -10,7 +10,7 @@ import scipy.sparse
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
-from rnnfast.estimators import LinearForecaster, SequenceClassifier
+from rnnfast.estimators import Forecaster, LinearForecaster, SequenceClassifier
 
 pandas = pytest.importorskip("pandas", reason="pandas is not installed")
 DAYS = pandas.date_range("2024-01-01", periods=30)
@@ -73,3 +73,11 @@ def test_targets_that_name_samples_in_another_order():
     model.fit(wide.reset_index(drop=True), pandas.Series([0, 1, 0], [2, 0, 1]))  # a count of rows
     with pytest.raises(TypeError, match="y as a dense array, got sparse data"):
         model.fit(wide, scipy.sparse.csr_matrix([[0], [1], [0]]))
+
+
+def test_dates_as_text_are_spoken_of():
+    frame = pandas.DataFrame({"when": [f"2024-01-{d:02d}" for d in range(1, 13)], "v": range(12)})
+    with pytest.raises(TypeError, match=r"'when', '2024-01-01' first; pandas.to_datetime reads"):
+        SequenceClassifier().fit(frame, [0, 1] * 6)
+    with pytest.raises(TypeError, match=r"pandas.to_datetime reads dates from text, set_index"):
+        Forecaster().fit(frame)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from decimal import Decimal
 from fractions import Fraction
 
@@ -146,3 +147,24 @@ def test_columns_of_polars():
     ]:
         with pytest.raises(TypeError, match=message):
             to_floats("Owner", values, "X")
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("1.5", "astype(float) reads numbers from text"),
+        ("2024-01-31", "pandas.to_datetime reads dates from text"),
+        ("2024-01-31 10:00", "pandas.to_datetime reads dates from text"),
+    ],
+)
+def test_advice_is_for_what_text_holds(text, advice):
+    for values in (np.array([text]), np.array([text, 1.0], object), [text]):
+        with pytest.raises(TypeError, match=re.escape(advice)):
+            to_floats("Model", values, "X")
+
+
+def test_words_are_no_numbers_to_read():
+    for values in (["up"], np.array(["up", 1.0], object)):
+        with pytest.raises(TypeError) as told:
+            to_floats("Model", values, "X")
+        assert "from text" not in str(told.value)

@@ -72,3 +72,26 @@ def test_refuses_what_float32_cannot_hold():
     assert np.isfinite(model.fit(1e60 * X, 1e60 * y).predict(1e60 * X)).all()
     with pytest.raises(ValueError, match="too large"):
         model.predict(1e160 * X)
+
+
+def test_rows_that_have_a_target_each_come_in_order_of_time():
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    x = np.random.default_rng(0).normal(size=(6, 8))
+    times = pandas.date_range("2020", periods=8)
+    frames = [pandas.DataFrame({"a": v}, times) for v in x]
+    mixed = [*frames[:3], frames[3][::-1], *frames[4:]]
+    model = SequenceRegressor(max_iter=1, random_state=0, standardize=False, hidden_size=4)
+    model.fit(frames, x)
+    for call in (model.fit, model.score):
+        with pytest.raises(ValueError, match=r"X\[3\] with its rows.*in order of time"):
+            call(mixed, x)
+    with pytest.raises(ValueError, match=r"X\[3\] with its rows"):
+        model.predict(mixed)
+    with pytest.raises(ValueError, match=r"validation_data: .*X\[3\] with its rows"):
+        model.fit(frames, x, validation_data=(mixed, x))
+    # a target for each frame, or targets that say their times, stand beside rows in any order
+    totals = SequenceRegressor(max_iter=1, random_state=0, hidden_size=4).fit(frames, x.sum(axis=1))
+    np.testing.assert_array_equal(totals.predict(mixed), totals.predict(frames))
+    named = [pandas.Series(v, times) for v in x]
+    turned = [named[0][::-1], *named[1:]]
+    assert model.fit(frames, turned).score(frames, named) == model.score(frames, turned)

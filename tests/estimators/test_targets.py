@@ -239,3 +239,39 @@ def test_class_weight_of_steps():
     plain = SequenceLabeler(**quick).fit(ids, tags)
     found = [np.concatenate(model.predict(ids)) == "B" for model in (heavy, plain)]
     assert found[0].sum() > found[1].sum()
+
+
+@pytest.mark.parametrize(
+    ("labels", "wrong", "message"),
+    [
+        ([0, 1, 1, 0], ["0", "1", "1", "0"], "y as numbers, of the classes .*got text, .'0'"),
+        (["a", "b", "b", "a"], [0, 1, 1, 0], "y as text, .*got numbers, .0"),
+        ([True, False] * 2, ["True", "False"] * 2, "y as numbers, .*got text"),
+        (
+            np.array(["a", "b"] * 2, object),
+            np.array([0, 1] * 2, object),
+            "y as text, .*got numbers",
+        ),
+        (np.array(["a", "b"] * 2), np.array([b"a", b"b"] * 2), "y as text, .*got bytes"),
+    ],
+    ids=["text for ints", "ints for text", "text for booleans", "objects", "bytes"],
+)
+def test_labels_of_another_type_are_refused(labels, wrong, message):
+    X = np.random.default_rng(0).normal(size=(4, 3))
+    model = SequenceClassifier(max_iter=1, hidden_size=4, random_state=0).fit(X, labels)
+    for call in (model.score, model.partial_fit):
+        with pytest.raises(TypeError, match=f"SequenceClassifier expected {message}"):
+            call(X, wrong)
+    each = SequenceLabeler(max_iter=1, hidden_size=4, random_state=0)
+    each.fit(X, np.stack([labels] * 3, axis=1))
+    with pytest.raises(TypeError, match=f"SequenceLabeler expected {message}"):
+        each.score(X, np.stack([wrong] * 3, axis=1))
+
+
+def test_numbers_of_any_type_are_the_same_labels():
+    X = np.random.default_rng(0).normal(size=(4, 3))
+    y = np.array([0, 1, 1, 0])
+    model = SequenceClassifier(max_iter=1, hidden_size=4, random_state=0).fit(X, y)
+    for same in (y.astype(float), y.astype(bool), y.astype(object), y.astype(np.uint8)):
+        assert model.score(X, same) == model.score(X, y)
+    assert model.score(X, y + 2) == 0.0  # classes that fit has not seen are errors, no mistake
