@@ -14,7 +14,7 @@ from rnnfast.core.kernels cimport (
     RNNFAST_VECTORS, rnnfast_cell, rnnfast_kernels, rnnfast_matmul, rnnfast_outer, rnnfast_panels,
 )
 from rnnfast.core.packed cimport (
-    B_HH, B_IH, B_LN, W_HH, W_HR, W_IH, W_LN, WEIGHTS, Packed, Part, norm_slot,
+    B_HH, B_IH, FIRST_VECTOR, VECTORS, W_HH, W_HR, W_IH, WEIGHTS, Packed, Part, row_of,
 )
 from rnnfast.core.phases cimport (
     AFTER, BEFORE, NEXT, STEP, Walk, begin, plan_backward, take_step,
@@ -28,14 +28,15 @@ cdef void _start_gradients(Walk* w, Packed net) noexcept nogil:
     # The carry, which is dc of the final state, and arrays that the steps add to.
     cdef Job* job = w.job
     cdef State* state = w.state
+    cdef int v
     cdef Py_ssize_t r, at, H = net.hidden, K = net.recurrent, size = net.itemsize
     for r in range(w.me.o0, w.me.o1):
         at = w.index * job.B + sample_of(job, r)
         if job.kept_h != NULL:
             copy_row(job.kept_h + r * job.ldh * size, NULL, K * size)
-        if state.dgamma != NULL:
-            copy_row(state.dgamma + r * job.ldg * size, NULL, job.ldg * size)
-            copy_row(state.dbeta + r * job.ldg * size, NULL, job.ldg * size)
+        for v in range(VECTORS):
+            if state.dvectors[v] != NULL:
+                copy_row(state.dvectors[v] + r * job.ldg * size, NULL, job.ldg * size)
         copy_row(job.carry + r * job.ldc * size,
                  NULL if job.dcn == NULL else job.dcn + at * H * size, H * size)
         if job.length[r] == 0 and job.dh0 != NULL:  # no steps: the state passes through
@@ -175,7 +176,8 @@ cdef void _weight_gradients(Job* job, Packed net, Member* me, int form, int add)
 
 cdef void _narrow_gradients(Job* job, Packed net, Member* me, int index, const Rows* rows, int form,
                             int add) noexcept nogil:
-    # Gradients of the biases, as the product with a column of ones, and of W_ih for narrow inputs.
+    # Gradients of the biases, as the product with a column of ones, of W_ih for narrow inputs, and of the
+    # vectors.
     cdef const rnnfast_kernels* kn = net.kernels
     cdef const rnnfast_cell* info = net.info
     cdef Py_ssize_t size = net.itemsize, H = net.hidden, width = info.slots * job.slot
@@ -183,42 +185,39 @@ cdef void _narrow_gradients(Job* job, Packed net, Member* me, int index, const R
     cdef Py_ssize_t c0 = min(width, share(panels, me.index, me.count) * panel)
     cdef Py_ssize_t c1 = min(width, share(panels, me.index + 1, me.count) * panel)
     cdef Py_ssize_t I = narrow(net, index), c, n, i
-    cdef int layer = index // net.directions, s, row
+    cdef int layer = index // net.directions, s, v, row
     cdef char* sums = job.states[index].sums
+    cdef char* sums_x = sums + width * size
+    cdef char* sums_v = sums_x + I * width * size
     cdef char** grads = job.grads + WEIGHTS * index
     cdef State* state = job.states + index
     cdef const char* g = state.gates + c0 * size
-    cdef char* dgamma = sums + (I + 1) * width * size
-    cdef char* dbeta = sums + (I + 2) * width * size
-    cdef Rows one  # one step: the gradients of the normalisation are already sums over time
-    if not I and grads[B_IH] == NULL and grads[B_HH] == NULL and state.dgamma == NULL:
-        return
+    cdef Rows one  # one step: the gradients of the vectors are already sums over time
+    one.T, one.B, one.active = 1, job.B, &job.B
     if form:
-        for i in range(I + (1 if state.dgamma == NULL else 3)):
+        for i in range(1 + I + VECTORS):
             memset(sums + (i * width + c0) * size, 0, (c1 - c0) * size)
-        if state.dgamma != NULL:
-            one.T, one.B, one.active = 1, job.B, &job.B
-            sum_narrow(kn, NULL, 0, 1, state.dgamma + c0 * size, job.ldg, &one, c1 - c0,
-                       dgamma + c0 * size, width)
-            sum_narrow(kn, NULL, 0, 1, state.dbeta + c0 * size, job.ldg, &one, c1 - c0,
-                       dbeta + c0 * size, width)
-        sum_narrow(kn, NULL, 0, 1, g, job.ldg, rows, c1 - c0, sums + c0 * size, width)
+        for v in range(VECTORS):
+            if state.dvectors[v] != NULL:
+                sum_narrow(kn, NULL, 0, 1, state.dvectors[v] + c0 * size, job.ldg, &one, c1 - c0,
+                           sums_v + (v * width + c0) * size, width)
+        if grads[B_IH] != NULL or grads[B_HH] != NULL:
+            sum_narrow(kn, NULL, 0, 1, g, job.ldg, rows, c1 - c0, sums + c0 * size, width)
         sum_narrow(kn, job.inputs[layer], job.input_row[layer], I, g, job.ldg, rows, c1 - c0,
-                   sums + (width + c0) * size, width)
+                   sums_x + c0 * size, width)
     for s in range(info.slots if add else 0):
         c = max(c0, s * job.slot)
         n = min(c1, s * job.slot + H) - c
         if n <= 0:
             continue
-        row = norm_slot(info, s) * H + c - s * job.slot
-        if grads[W_LN] != NULL:
-            kn.add(grads[W_LN] + row * size, 1, dgamma + c * size, n)
-        if grads[B_LN] != NULL:
-            kn.add(grads[B_LN] + row * size, 1, dbeta + c * size, n)
+        for v in range(VECTORS):
+            row = row_of(info, v, s) * H + c - s * job.slot
+            if grads[FIRST_VECTOR + v] != NULL:
+                kn.add(grads[FIRST_VECTOR + v] + row * size, 1, sums_v + (v * width + c) * size, n)
         row = info.order[s] * H + c - s * job.slot
         if info.x_slot <= s < info.x_slot + info.gates:
             for i in range(I):
-                kn.add(grads[W_IH] + (row * I + i) * size, I, sums + ((i + 1) * width + c) * size, n)
+                kn.add(grads[W_IH] + (row * I + i) * size, I, sums_x + (i * width + c) * size, n)
             if grads[B_IH] != NULL:
                 kn.add(grads[B_IH] + row * size, 1, sums + c * size, n)
         if grads[B_HH] != NULL and info.h_slot <= s < info.h_slot + info.gates:

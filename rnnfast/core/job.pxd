@@ -4,7 +4,7 @@ cimport cython
 cimport numpy as cnp
 from libc.string cimport memcpy, memset
 
-from rnnfast.core.packed cimport Packed
+from rnnfast.core.packed cimport VECTORS, Packed
 
 cdef extern from *:
     """
@@ -65,8 +65,8 @@ cdef struct State:
     char* gates
     char* m      # (T or 1, B, ldc): the output before the projection; NULL without one
     char* dh     # (T, B, ldh): gradient of the projected h; only in backward with a projection
-    # (1 + narrow I, S, slot): sums of the gradients of the gates, and of these times each input; with
-    # layer normalisation two rows more, for gamma and beta
+    # (1 + narrow I + VECTORS, S, slot): sums of the gradients of the gates, of these times each input, and
+    # of the vectors
     char* sums
     char* reset  # (T or 1, B, ldh): r h, with the reset gate before the product; else NULL
     # for recurrent dropout, zoneout and layer normalisation; NULL without them
@@ -75,8 +75,7 @@ cdef struct State:
     char* fresh_c  # (T or 1, B, ldc)
     char* normal   # (T or 1, B, ldg): normalised sums
     char* rstd     # (T or 1, B, S)
-    char* dgamma   # (B, ldg), as dbeta: sums over time; only in backward
-    char* dbeta
+    char* dvectors[VECTORS]  # (B, ldg) each: sums over time; only in backward
 
 
 cdef struct Job:

@@ -10,7 +10,7 @@ from libc.string cimport memmove, memset
 
 from rnnfast.core cimport kernels as k
 from rnnfast.core.kernels cimport RNNFAST_LINE, rnnfast_stride
-from rnnfast.core.packed cimport WEIGHTS, Packed, bump
+from rnnfast.core.packed cimport GAMMA, VECTORS, WEIGHTS, Packed, bump
 
 cnp.import_array()
 
@@ -126,7 +126,7 @@ cdef void place_forward(Job* job, Packed net, char** at) noexcept nogil:
             state.fresh_h = bump(at, kept * B * job.ldh * size)
         if job.zone_c.share != NULL:
             state.fresh_c = bump(at, kept * B * job.ldc * size)
-        if net.parts[index].gamma != NULL:
+        if net.parts[index].vectors[GAMMA] != NULL:
             state.normal = bump(at, kept * B * job.ldg * size)
             state.rstd = bump(at, kept * B * net.info.slots * size)
     for layer in range(net.layers):
@@ -149,7 +149,7 @@ cdef void place_forward(Job* job, Packed net, char** at) noexcept nogil:
 
 cdef void place_backward(Job* job, Packed net, char** at) noexcept nogil:
     cdef Py_ssize_t size = net.itemsize, rows
-    cdef int index
+    cdef int index, v
     job.outside = bump(at, job.B * job.ldh * size)
     job.zeros = bump(at, job.ldc * size)
     job.carry = bump(at, job.B * job.ldc * size)
@@ -163,11 +163,11 @@ cdef void place_backward(Job* job, Packed net, char** at) noexcept nogil:
     job.kept_h = bump(at, job.B * job.ldh * size) if job.zone_h.share != NULL else NULL
     job.kept_c = bump(at, job.B * job.ldc * size) if job.zone_c.share != NULL else NULL
     for index in range(net.layers * net.directions if job.want_grads else 0):
-        rows = 1 + narrow(net, index) + (0 if net.parts[index].gamma == NULL else 2)
+        rows = 1 + narrow(net, index) + VECTORS
         job.states[index].sums = bump(at, rows * net.info.slots * job.slot * size)
-        if net.parts[index].gamma != NULL:
-            job.states[index].dgamma = bump(at, job.B * job.ldg * size)
-            job.states[index].dbeta = bump(at, job.B * job.ldg * size)
+        for v in range(VECTORS):
+            if net.parts[index].vectors[v] != NULL:
+                job.states[index].dvectors[v] = bump(at, job.B * job.ldg * size)
     job.sums = bump(at, job.sums_bytes)
 
 

@@ -9,6 +9,13 @@ cdef enum:
     # The weights of a layer and direction: the fields of `rnnfast.weights.Weights`, in its order.
     W_IH, W_HH, B_IH, B_HH, W_HR, W_LN, B_LN
     WEIGHTS  # how many there are
+    # From here on they are vectors: a number for each unit of some slots.
+    FIRST_VECTOR = W_LN
+    VECTORS = WEIGHTS - FIRST_VECTOR
+
+cdef enum:
+    # Each vector's index among the vectors.
+    GAMMA, BETA
 
 
 cdef struct Panels:
@@ -26,8 +33,7 @@ cdef struct Part:
     Panels weight_x   # (gates) I -> H
     Panels weight_h   # (gates) K -> H
     Panels bias       # with layer normalisation zero, as beta is the shift
-    char* gamma       # (S, padded H), as is beta; NULL without layer normalisation
-    char* beta
+    char* vectors[VECTORS]  # (S, padded H) each, 0 where its slot has none; NULL: it is not there
     Panels weight_r   # projection H -> P
     Panels weight_ht  # transposed: G H -> K
     Panels weight_xt  # transposed: G H -> I
@@ -65,8 +71,9 @@ cdef inline int abreast(const rnnfast_cell* info) noexcept nogil:
     return info.panel_gates
 
 
-cdef inline int norm_slot(const rnnfast_cell* info, int slot) noexcept nogil:
-    # The index of a slot in weight_ln: first the slots that x feeds, in PyTorch's order, then the rest.
+cdef inline int row_of(const rnnfast_cell* info, int vector, int slot) noexcept nogil:
+    # The row of a slot in a vector (rows, H) as the caller has it. Of layer normalisation: first the
+    # slots that x feeds, in PyTorch's order, then the rest.
     return info.order[slot] if slot < info.gates else slot
 
 

@@ -44,14 +44,14 @@ cdef void _pack_bias(char* to, char* b_ih, char* b_hh, Packed net) noexcept nogi
         u += lanes
 
 
-cdef void _pack_norm(char* to, char* values, Packed net) noexcept nogil:
-    # gamma or beta, one padded H after the other. NULL stands for zeros.
+cdef void _pack_vector(char* to, int vector, char* values, Packed net) noexcept nogil:
+    # One padded H after the other. NULL stands for zeros.
     cdef Py_ssize_t H = net.hidden, size = net.itemsize
     cdef int s
     memset(to, 0, net.info.slots * rnnfast_padded(H, size) * size)
     for s in range(net.info.slots if values != NULL else 0):
         net.kernels.add(to + s * rnnfast_padded(H, size) * size, 1,
-                        values + norm_slot(net.info, s) * H * size, H)
+                        values + row_of(net.info, vector, s) * H * size, H)
 
 
 cdef char* contiguous(object array, Packed net, Py_ssize_t size, str name) except? NULL:
@@ -97,7 +97,7 @@ cdef int _place(Packed net, list weights, char** at) except -1:
     # The size of every array, and its address from at[0] on.
     cdef Py_ssize_t H = net.hidden, K = net.recurrent, P = net.projection, I
     cdef Py_ssize_t slot = rnnfast_padded(H, net.itemsize), G = net.info.gates
-    cdef int together = net.info.panel_gates, before = net.info.reset_before, index
+    cdef int together = net.info.panel_gates, before = net.info.reset_before, index, v
     cdef Part* part
     for index in range(net.layers * net.directions):
         part = net.parts + index
@@ -110,9 +110,10 @@ cdef int _place(Packed net, list weights, char** at) except -1:
             _plan(net, &part.reset_h, 2 * slot, 1, K, at)
         else:
             _plan(net, &part.bias, H, 1 if G == 1 else RNNFAST_VECTORS, 1, at)
-        if weights[index].w_ln is not None:
-            part.gamma = bump(at, net.info.slots * slot * net.itemsize)
-            part.beta = bump(at, net.info.slots * slot * net.itemsize)
+        for v in range(VECTORS):
+            if weights[index][FIRST_VECTOR + v] is not None or (
+                    v == BETA and part.vectors[GAMMA] != NULL):
+                part.vectors[v] = bump(at, net.info.slots * slot * net.itemsize)
         if P:
             _plan(net, &part.weight_r, P, 1, H, at)
         if net.training:
@@ -148,15 +149,16 @@ cdef int _pack_reset(Packed net, Panels* to, object weight) except -1:
 
 cdef void _pack_forward(Packed net, Part* part, char** data) noexcept nogil:
     cdef const rnnfast_cell* cell = net.info
+    cdef int v
     # A gate that is packed alone is n, with the last rows.
     cdef Py_ssize_t alone = cell.order[0] * net.hidden * net.itemsize if cell.reset_before else 0
     _pack_rows(net, &part.weight_x, data[W_IH] + alone * part.input, cell.order + cell.x_slot)
     _pack_rows(net, &part.weight_h, data[W_HH] + alone * net.recurrent, cell.order + cell.h_slot)
     memset(part.bias.data, 0, part.bias.bytes)
     _pack_bias(part.bias.data, data[B_IH], data[B_HH], net)
-    if part.gamma != NULL:
-        _pack_norm(part.gamma, data[W_LN], net)
-        _pack_norm(part.beta, data[B_LN], net)
+    for v in range(VECTORS):
+        if part.vectors[v] != NULL:
+            _pack_vector(part.vectors[v], v, data[FIRST_VECTOR + v], net)
     if net.projection:
         _pack_rows(net, &part.weight_r, data[W_HR], NULL)
 

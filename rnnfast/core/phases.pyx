@@ -11,7 +11,7 @@ from rnnfast.core.job cimport (
     Job, State, Zone, copy_row, drops_of, flag_raised, in_place, mask_of, row_at, sample_of, share, thresholds,
 )
 from rnnfast.core.kernels cimport rnnfast_backstep, rnnfast_masked
-from rnnfast.core.packed cimport Packed, abreast
+from rnnfast.core.packed cimport BETA, GAMMA, Packed, abreast
 
 
 cdef void plan_forward(Walk* w, Packed net) noexcept nogil:
@@ -20,7 +20,7 @@ cdef void plan_forward(Walk* w, Packed net) noexcept nogil:
     _arrays_forward(w, net)
     if net.info.reset_before:
         _plan_reset_forward(w, net)
-    if w.part.gamma != NULL:
+    if w.part.vectors[GAMMA] != NULL:
         _plan_norm_forward(w, net)
     else:
         then(w, _cell_forward, 0)
@@ -50,7 +50,7 @@ cdef void plan_backward(Walk* w, Packed net) noexcept nogil:
         then(w, _cell_backward, 1)
     if net.info.reset_before:
         _plan_reset_backward(w, net)
-    if w.part.gamma != NULL:
+    if w.part.vectors[GAMMA] != NULL:
         _plan_norm_backward(w, net)
     if w.job.dh0 != NULL:
         _plan_initial_backward(w, net)
@@ -335,7 +335,7 @@ cdef void _plan_norm_forward(Walk* w, Packed net) noexcept nogil:
     cdef State* state = w.state
     memset(&w.norm, 0, sizeof(w.norm))
     w.norm.hidden, w.norm.ld = net.hidden, w.job.ldg
-    w.norm.gamma, w.norm.beta = w.part.gamma, w.part.beta
+    w.norm.gamma, w.norm.beta = w.part.vectors[GAMMA], w.part.vectors[BETA]
     follow(w, &w.step.sums, state.normal, STEP, _kept(w, net, w.job.ldg))
     follow(w, &w.norm.normal, state.normal, STEP, _kept(w, net, w.job.ldg))
     follow(w, &w.norm.rstd, state.rstd, STEP, _kept(w, net, net.info.slots))
@@ -358,8 +358,8 @@ cdef void _norm_forward(Walk* w, Packed net) noexcept nogil:
 cdef void _plan_norm_backward(Walk* w, Packed net) noexcept nogil:
     cdef State* state = w.state
     memset(&w.norm, 0, sizeof(w.norm))
-    w.norm.hidden, w.norm.ld, w.norm.gamma = net.hidden, w.job.ldg, w.part.gamma
-    w.norm.dgamma, w.norm.dbeta = state.dgamma, state.dbeta
+    w.norm.hidden, w.norm.ld, w.norm.gamma = net.hidden, w.job.ldg, w.part.vectors[GAMMA]
+    w.norm.dgamma, w.norm.dbeta = state.dvectors[GAMMA], state.dvectors[BETA]
     follow(w, &w.norm.normal, state.normal, STEP, _pitch(w, net, w.job.ldg))
     follow(w, &w.norm.rstd, state.rstd, STEP, _pitch(w, net, net.info.slots))
     follow(w, &w.norm.gates, state.gates, STEP, _pitch(w, net, w.job.ldg))
