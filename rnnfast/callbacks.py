@@ -163,6 +163,7 @@ class Checkpoint(Callback):
     That is the parameters, the optimiser's state, those of schedules and all other callbacks, the
     history and the positions of all random numbers that `fit` and the layers draw. The older file
     is replaced once the new one is complete, so that a kill at any moment leaves one of the two.
+    The argument ``checkpoint`` of recurrent layers is another thing: it saves memory in a call.
 
     Parameters
     ----------

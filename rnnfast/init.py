@@ -1,4 +1,8 @@
-"""Initial weights other than PyTorch's, which every layer draws for itself."""
+"""Initial weights other than PyTorch's, which every layer draws for itself.
+
+Functions have the name of the framework that starts so: `rnnfast.init.keras` is no part of
+`rnnfast.keras`, which converts models, and needs no Keras.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +30,8 @@ def keras(model: Layer, seed: int | None = None) -> None:
     Weights of inputs, dense layers and convolutions from the uniform distribution of Glorot and
     Bengio (2010), those of a recurrence as the orthogonal matrix of Saxe et al. (2014), embeddings
     from uniform(-0.05, 0.05), biases 0, but 1 for an LSTM's forget gate (Jozefowicz et al. 2015).
-    Scales and statistics of normalising layers stay.
+    Scales and statistics of normalising layers stay. The weights that a model of Keras has already
+    come with `rnnfast.keras.from_keras`.
 
     Parameters
     ----------

@@ -2,6 +2,7 @@
 
 ``pip install rnnfast[keras]`` and a backend of Keras; nothing of it is imported before one of the
 functions is called. docs/switching.md says what carries over and what differs.
+`rnnfast.init.keras`, which draws initial weights as Keras does, is no part of it.
 """
 
 from .read import from_keras, mask_lengths

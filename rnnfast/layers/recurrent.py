@@ -31,7 +31,8 @@ class RNN(Recurrent):
         Of the weights, drawn from uniform(-1/sqrt(H), 1/sqrt(H)), and of dropout.
     checkpoint : int or None
         With k, `forward` stores the state at every k-th step only and `backward` recomputes the
-        steps between: less memory for more time (docs/performance.md).
+        steps between: less memory for more time (docs/performance.md). Files to continue a
+        training from are `rnnfast.Checkpoint`.
     layer_norm : bool, default False
         Whether the H sums are layer normalised before the activation (Ba et al. 2016):
         ``gamma (u - mean) / sqrt(variance + 1e-5) + beta``, u the sums with their biases, gamma
@@ -95,7 +96,8 @@ class LSTM(Recurrent):
         Of the weights, drawn from uniform(-1/sqrt(H), 1/sqrt(H)), and of dropout.
     checkpoint : int or None
         With k, `forward` stores the state at every k-th step only and `backward` recomputes the
-        steps between: less memory for more time (docs/performance.md).
+        steps between: less memory for more time (docs/performance.md). Files to continue a
+        training from are `rnnfast.Checkpoint`.
     layer_norm : bool, default False
         Whether the H sums of each gate are layer normalised before the activation (Ba et al. 2016):
         ``gamma (u - mean) / sqrt(variance + 1e-5) + beta``, u the sums with their biases, gamma
@@ -157,7 +159,8 @@ class GRU(Recurrent):
         Of the weights, drawn from uniform(-1/sqrt(H), 1/sqrt(H)), and of dropout.
     checkpoint : int or None
         With k, `forward` stores the state at every k-th step only and `backward` recomputes the
-        steps between: less memory for more time (docs/performance.md).
+        steps between: less memory for more time (docs/performance.md). Files to continue a
+        training from are `rnnfast.Checkpoint`.
     layer_norm : bool, default False
         Whether the H sums of each gate are layer normalised before the activation (Ba et al. 2016):
         ``gamma (u - mean) / sqrt(variance + 1e-5) + beta``, u the sums with their biases, gamma
