@@ -89,7 +89,7 @@ class Run:
 
     def _call(self, batch: Batch, state: Any, training: bool) -> tuple[Array, Any, Any]:
         model, x, lengths = self.model, batch.x, batch.lengths
-        ignored = lengths is not None and not (model.stateful or model.takes_lengths)
+        ignored = lengths is not None and not model._leaves_padding_out
         if ignored and not isinstance(x, tuple) and x.ndim > 1:
             x = without_padding("fit", x, lengths, model.batch_first is not False)
         result: tuple[Array, Any, Any] = model._call(

@@ -264,6 +264,11 @@ class Layer:
 
     # ---- calls in the one form that layers made of layers and `fit` use
 
+    @property
+    def _leaves_padding_out(self) -> bool:
+        # whether calls take lengths, so that what lies past a sample's end never counts
+        return self.stateful or self.takes_lengths
+
     def _call(
         self, x: Any, state: Any, lengths: Any, training: bool, origin: Origin | None = None
     ) -> tuple[Any, Any, Any]:

@@ -132,7 +132,7 @@ class Sequential(Composite):
         axis = int(bool(self.batch_first) and not single)
         if x.ndim <= axis:
             return x, Origin(None, lengths)  # the layers say what is wrong
-        if lengths is not None and not single and not (first.stateful or first.takes_lengths):
+        if lengths is not None and not single and not first._leaves_padding_out:
             x = without_padding("Sequential", x, lengths, bool(self.batch_first))
         return x, Origin(x.shape[axis], lengths)
 
