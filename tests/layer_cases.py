@@ -47,7 +47,7 @@ def same(got, want):
 
 def random_state(layer, rng, batch=(B,)):
     stack = layer.num_layers * (2 if layer.bidirectional else 1)
-    h = rng.standard_normal((stack, *batch, layer._step_size)).astype(layer.dtype)
+    h = rng.standard_normal((stack, *batch, layer.network.step_size)).astype(layer.dtype)
     if not layer._cell.has_cell_state:
         return h
     return h, rng.standard_normal((stack, *batch, layer.hidden_size)).astype(layer.dtype)

@@ -121,7 +121,7 @@ def _to_recurrent(keras: Any, layer: Any, sequences: bool) -> list[tuple[KerasLa
             raise _no_equal(layer, option)
     if np.any(layer.zoneout):
         raise _no_equal(layer, "zoneout")
-    kind = RECURRENT.get(layer._cell.name)
+    kind = RECURRENT.get(layer.network.cell.name)
     if kind is None:
         raise ValueError(f"to_keras: {layer!r} has no equal in Keras")
     options = {

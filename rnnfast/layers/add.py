@@ -164,8 +164,9 @@ class Add(Composite):
         """Return the steps that outputs have where inputs have `lengths`, None or (B,) integers."""
         return self.layers[0].out_lengths(lengths)
 
-    def _out_steps(self, steps: str, given: str) -> str:
-        return self.layers[0]._out_steps(steps, given)
+    def out_steps(self, steps: str, given: str) -> str:
+        """Return the steps of outputs as a formula."""
+        return self.layers[0].out_steps(steps, given)
 
     def _describe(self) -> str:
         lines = [

@@ -317,8 +317,8 @@ class Layer:
         """Return the steps that outputs have where inputs have `lengths`, None or (B,) integers."""
         return lengths if self.keeps_time else None
 
-    def _out_steps(self, steps: str, given: str) -> str:
-        # the same as a formula; "" without a time axis. given: the steps of the network's input
+    def out_steps(self, steps: str, given: str) -> str:
+        """Return the same as a formula, "" without a time axis; `given`: steps of the input."""
         return steps if self.keeps_time else ""
 
     # ---- layouts

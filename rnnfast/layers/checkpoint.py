@@ -18,6 +18,7 @@ from ..weights import Weights
 
 if TYPE_CHECKING:
     from ..arrays import Array
+    from ..network import Packed
     from .dropout import Masks
 
 
@@ -26,8 +27,7 @@ class Run:
 
     def __init__(
         self,
-        core: Any,
-        packed: Any,
+        packed: Packed,
         x: Array,
         lengths: Array | None,
         masks: Callable[[int, int], Any] | None,
@@ -37,18 +37,18 @@ class Run:
         T, B, _ = x.shape
         if reverse and lengths is None:
             lengths = np.full(B, T)
-        self.core, self.packed, self.x, self.masks = core, packed, x, masks
+        self.packed, self.x, self.masks = packed, x, masks
         self.lengths, self.reverse = lengths, reverse
         self.chunks = [(start, min(start + k, T)) for start in range(0, T, k)]
         self.states: list[tuple[Array, Array | None]] = []  # before each chunk
         self.row: tuple[int, ...] = ()  # shape of one step of the outputs
 
-    def forward(
-        self, h0: Array | None, c0: Array | None, y: Array, h_n: Array, c_n: Array | None
-    ) -> None:
-        """As the engine's `forward`, but the states before each chunk are all that is kept."""
-        h = np.zeros_like(h_n) if h0 is None else h0.copy()
-        c = None if c_n is None else np.zeros_like(c_n) if c0 is None else c0.copy()
+    def forward(self, h0: Array | None, c0: Array | None, y: Array) -> tuple[Array, Array | None]:
+        """Write y, return the final states, and keep no more than the states before each chunk."""
+        h, c = self.packed.network.states(self.x.shape[1], self.x.dtype)
+        h[...] = 0.0 if h0 is None else h0
+        if c is not None:
+            c[...] = 0.0 if c0 is None else c0
         self.row = y.shape[1:]
         if self.reverse:
             y[...] = 0.0
@@ -59,9 +59,7 @@ class Run:
             if self.reverse:
                 time, valid = self._mirror(chunk)
                 y[time[valid], valid.nonzero()[1]] = out[valid]
-        h_n[...] = h
-        if c_n is not None:
-            c_n[...] = c
+        return h, c
 
     def backward(
         self,
@@ -85,7 +83,7 @@ class Run:
             if dx is not None:
                 dx_part = self._scratch(chunk, dx.shape[1:]) if self.reverse else dx[slice(*chunk)]
             dy_part = None if dy is None else self._read(chunk, dy)
-            self.core.backward(self.packed, tape, dy_part, dh_n, dc_n, dx_part, dh0, dc0, grads)
+            self.packed.backward(tape, dy_part, dh_n, dc_n, dx_part, dh0, dc0, grads)
             if self.reverse and dx_part is not None and dx is not None:
                 time, valid = self._mirror(chunk)
                 dx[time[valid], valid.nonzero()[1]] += dx_part[valid]
@@ -97,11 +95,7 @@ class Run:
         if lengths is not None:
             lengths = np.clip(lengths - start, 0, stop - start)
         masks = None if self.masks is None else self._draw(self.masks, *chunk)
-        h_n, c_n = np.empty_like(h), None if c is None else np.empty_like(c)
-        tape = self.core.forward(
-            self.packed, self._read(chunk, self.x), h, c, lengths, masks, y, h_n, c_n, training
-        )
-        return h_n, c_n, tape
+        return self.packed.forward(self._read(chunk, self.x), h, c, lengths, masks, y, training)
 
     def _draw(self, masks: Callable[[int, int], Any], start: int, stop: int) -> Any:
         if not self.reverse:
@@ -132,70 +126,62 @@ class Run:
         return np.empty((chunk[1] - chunk[0], *row), self.x.dtype)
 
 
-def forward_by_chunks(
-    core: Any,
-    packs: Sequence[Any],
-    x: Array,
-    h0: Array | None,
-    c0: Array | None,
-    lengths: Array | None,
-    masks: Masks | None,
-    y: Array,
-    h_n: Array,
-    c_n: Array | None,
-    k: int,
-) -> Callable[..., None]:
-    """Run a network forward; store its state at every k-th step.
+class Recomputed:
+    """A network that stores its state at every k-th step only; it is called as `Packed` is.
 
     Parameters
     ----------
-    core : module
-        ``rnnfast.core.recurrent`` or ``rnnfast.reference.recurrent``.
-    packs : sequence
-        The packed network, or, for a bidirectional one, a pack for each layer and direction.
-    x, h0, c0, lengths, y, h_n, c_n
-        As the engine's `forward` takes them.
-    masks : Masks or None
-        Of dropout and zoneout, drawn anew whenever steps are run.
+    packs : sequence of Packed
+        The network, or, of a bidirectional one, each layer and direction.
     k : int
-
-    Returns
-    -------
-    callable
-        ``backward(dy, dh_n, dc_n, dx, dh0, dc0, grads)``, arguments as the engine's `backward`
-        takes them.
     """
-    if len(packs) == 1:
-        run = Run(core, packs[0], x, lengths, None if masks is None else masks.whole, k)
-        run.forward(h0, c0, y, h_n, c_n)
-        return partial(backward_as_one, run.backward)
 
-    runs: list[Run] = []
-    below = x
-    for layer in range(len(packs) // 2):
-        last = layer == len(packs) // 2 - 1
-        out = y if last else np.empty(y.shape, y.dtype)
-        for d in range(2):
-            i = 2 * layer + d
-            drawn = None if masks is None else partial(masks.part, i)
-            run = Run(core, packs[i], below, lengths, drawn, k, reverse=d == 1)
-            run.forward(part(h0, i), part(c0, i), half(out, d), h_n[i : i + 1], part(c_n, i))
-            runs.append(run)
-        if masks is not None and not last:
-            mask_layer(masks, layer, run.chunks, out)
-        below = out
-    return partial(backward_as_one, partial(backward_by_layers, runs, masks))
+    def __init__(self, packs: Sequence[Packed], k: int) -> None:
+        self.packs, self.k = packs, k
 
+    def forward(
+        self,
+        x: Array,
+        h0: Array | None,
+        c0: Array | None,
+        lengths: Array | None,
+        masks: Masks | None,
+        y: Array,
+        training: bool,
+    ) -> tuple[Array, Array | None, Callable[..., None]]:
+        """As that of `Packed`; `masks` are drawn anew whenever steps are run."""
+        if len(self.packs) == 1:
+            run = Run(self.packs[0], x, lengths, None if masks is None else masks.whole, self.k)
+            return *run.forward(h0, c0, y), run.backward
 
-def backward_as_one(backward: Callable[..., None], *args: Any) -> None:
-    """Run `backward` with gradients of its own; add them in once it is complete."""
-    *rest, grads = args
-    sums = [Weights(*[g if g is None else np.zeros_like(g) for g in entry]) for entry in grads]
-    backward(*rest, sums)
-    for entry, added in zip(grads, sums, strict=True):
-        for grad, more in zip(entry, added, strict=True):
-            if grad is not None:
-                grad += more
+        runs: list[Run] = []
+        ends: list[tuple[Array, Array | None]] = []
+        below = x
+        for layer in range(len(self.packs) // 2):
+            last = layer == len(self.packs) // 2 - 1
+            out = y if last else np.empty(y.shape, y.dtype)
+            for d in range(2):
+                i = 2 * layer + d
+                drawn = None if masks is None else partial(masks.part, i)
+                run = Run(self.packs[i], below, lengths, drawn, self.k, reverse=d == 1)
+                ends.append(run.forward(part(h0, i), part(c0, i), half(out, d)))
+                runs.append(run)
+            if masks is not None and not last:
+                mask_layer(masks, layer, run.chunks, out)
+            below = out
+        h_n = np.concatenate([h for h, _ in ends])
+        c = [c for _, c in ends if c is not None]
+        return h_n, np.concatenate(c) if c else None, partial(backward_by_layers, runs, masks)
+
+    def backward(self, backward: Callable[..., None], *args: Any) -> None:
+        """Run `backward` with gradients of its own; add them in once it is complete."""
+        *rest, grads = args
+        sums = [Weights(*[g if g is None else np.zeros_like(g) for g in entry]) for entry in grads]
+        backward(*rest, sums)
+        for entry, added in zip(grads, sums, strict=True):
+            for grad, more in zip(entry, added, strict=True):
+                if grad is not None:
+                    grad += more
 
 
 def backward_by_layers(

@@ -94,10 +94,10 @@ class Conv1d(Layer):
         self.kernel_size = check_size("Conv1d", "kernel_size", kernel_size, 1)
         self.stride = check_size("Conv1d", "stride", stride, 1)
         self.dilation = check_size("Conv1d", "dilation", dilation, 1)
-        self._reach = (self.kernel_size - 1) * self.dilation  # steps from the first tap to the last
+        self.reach = (self.kernel_size - 1) * self.dilation  # steps from the first tap to the last
         self.padding = padding
-        self._left, self._right = self._check_padding(padding)
-        if max(self._left, self._reach, self.stride) > FARTHEST:
+        self.left, self.right = self._check_padding(padding)
+        if max(self.left, self.reach, self.stride) > FARTHEST:
             raise ValueError(f"Conv1d expected to reach over no more than {FARTHEST} steps")
         self.bias = check_flag("Conv1d", "bias", bias)
         self.batch_first = check_flag("Conv1d", "batch_first", batch_first)
@@ -122,8 +122,8 @@ class Conv1d(Layer):
             )
         if padding == "same" and self.stride > 1:
             raise ValueError(f"Conv1d expected stride 1 with padding 'same', got {self.stride}")
-        left = {"valid": 0, "same": self._reach // 2, "causal": self._reach}[padding]
-        return left, 0 if padding == "valid" else self._reach - left
+        left = {"valid": 0, "same": self.reach // 2, "causal": self.reach}[padding]
+        return left, 0 if padding == "valid" else self.reach - left
 
     # ---- steps
 
@@ -132,11 +132,12 @@ class Conv1d(Layer):
         if lengths is None:
             return None
         given = np.asarray(lengths, np.int64)
-        fitting = given + self._left + self._right - self._reach + self.stride - 1
+        fitting = given + self.left + self.right - self.reach + self.stride - 1
         return np.where(given > 0, np.maximum(fitting // self.stride, 0), 0)
 
-    def _out_steps(self, steps: str, given: str) -> str:
-        more = self._left + self._right - self._reach + self.stride - 1
+    def out_steps(self, steps: str, given: str) -> str:
+        """Return the steps of outputs as a formula."""
+        more = self.left + self.right - self.reach + self.stride - 1
         shifted = f"{steps} {'-+'[more > 0]} {abs(more)}" if more else steps
         if self.stride == 1:
             return shifted
@@ -180,8 +181,8 @@ class Conv1d(Layer):
         steps = int(self.out_lengths(T))
         if T and not steps:
             raise ValueError(
-                f"Conv1d expected input of at least {self._reach + 1} steps with its padding, "
-                f"got {T + self._left + self._right}"
+                f"Conv1d expected input of at least {self.reach + 1} steps with its padding, "
+                f"got {T + self.left + self.right}"
             )
         padded = self._pad(samples, past_end(given, T))
         y = np.empty((B, steps, self.out_channels), self.dtype)
@@ -234,7 +235,7 @@ class Conv1d(Layer):
             )
         if dpadded is None:
             return None
-        dx = dpadded[:, self._left : padded.shape[1] - self._right]
+        dx = dpadded[:, self.left : padded.shape[1] - self.right]
         past = past_end(lengths, dx.shape[1])
         if past is not None:
             dx[past] = 0
@@ -248,11 +249,11 @@ class Conv1d(Layer):
 
     def _pad(self, samples: Array, past: Array | None) -> Array:
         # (B, left + T + right, F), which is `samples` itself where nothing is in the way
-        if not self._left and not self._right and past is None:
+        if not self.left and not self.right and past is None:
             return contiguous(samples, self.dtype)
         B, T, F = samples.shape
-        padded = np.zeros((B, self._left + T + self._right, F), self.dtype)
-        inner = padded[:, self._left : self._left + T]
+        padded = np.zeros((B, self.left + T + self.right, F), self.dtype)
+        inner = padded[:, self.left : self.left + T]
         inner[...] = samples
         if past is not None:
             inner[past] = 0
@@ -262,7 +263,7 @@ class Conv1d(Layer):
         text = f"{self.in_channels}, {self.out_channels}, kernel_size=({self.kernel_size},)"
         text += f", stride=({self.stride},)"
         if self.padding not in ("valid", 0):
-            given = self.padding if isinstance(self.padding, str) else (self._left,)
+            given = self.padding if isinstance(self.padding, str) else (self.left,)
             text += f", padding={given}"
         if self.dilation > 1:
             text += f", dilation=({self.dilation},)"

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -27,15 +26,19 @@ from ..checks import (
     check_size,
 )
 from ..core import runtime
+from ..network import Network, Packed
 from ..weights import Weights
 from .base import Layer, Tape, blank
-from .checkpoint import forward_by_chunks
+from .checkpoint import Recomputed
 from .dropout import Masks, MaskSource
 
 if TYPE_CHECKING:
     from ..arrays import Array
 
     State = Any  # (h, c) for an LSTM, h for the others
+
+# of parameters, by the first letter of a field of `Weights`
+WORDS = {"w": "weight", "b": "bias"}
 
 
 def arguments(constructor: Callable[..., None]) -> tuple[str, ...]:
@@ -55,8 +58,9 @@ class Recurrent(Layer):
     stateful = True
     _changeable = ("checkpoint",)
     _cell: Cell  # of the class its default, of a layer its own
+    network: Network
     # version, backend, instruction set, whether for training, packed weights
-    _pack: tuple[int, Any, str, bool, Any] | None = None
+    _pack: tuple[int, Any, str, bool, Packed] | None = None
     dtype: np.dtype[Any]
     batch_first: bool
     in_size: int
@@ -72,17 +76,21 @@ class Recurrent(Layer):
                 stacklevel=3,
             )
 
-        self._directions = 2 if self.bidirectional else 1
-        self._stack = self.num_layers * self._directions  # L*D
-        self._step_size = self.proj_size or self.hidden_size  # K
-        self.out_size = self._directions * self._step_size
         pair = self.zoneout if isinstance(self.zoneout, tuple) else (self.zoneout, self.zoneout)
-        self._zones = pair if self._cell.has_cell_state else (self.zoneout, 0.0)  # of h and of c
+        self.network = Network(
+            self._cell,
+            self.num_layers,
+            2 if self.bidirectional else 1,
+            self.hidden_size,
+            self.proj_size,
+            pair if self._cell.has_cell_state else (self.zoneout, 0.0),
+        )
+        self.out_size = self.network.out_size
         self._calls = MaskSource(self.seed, self.dropout)  # also counts the calls
         self._sources = (
             self._calls if self.dropout and self.num_layers > 1 else None,
             MaskSource(self.seed, self.recurrent_dropout) if self.recurrent_dropout else None,
-            *(MaskSource(self.seed, 1.0 - zone, 1.0) if zone else None for zone in self._zones),
+            *(MaskSource(self.seed, 1.0 - z, 1.0) if z else None for z in self.network.zoneout),
         )
         self._create_weights()
 
@@ -117,9 +125,14 @@ class Recurrent(Layer):
     def _create_weights(self) -> None:
         bound = 1.0 / math.sqrt(self.hidden_size)
         rng = np.random.default_rng(self.seed)
-        entries = self._entries()
-        self._names = [[name for name, _ in entry] for entry in entries]
-        shapes = {n: s for entry in entries for n, s in entry if n}
+        shapes: dict[str, tuple[int, ...]] = {}
+        self._names: list[list[str]] = []  # of the weights of each layer and direction; "": none
+        for k, entry in enumerate(self.network.shapes(self.input_size, self.bias, self.layer_norm)):
+            layer, d = divmod(k, self.network.directions)
+            suffix = f"_l{layer}" + ("_reverse" if d else "")
+            own = {WORDS[field[0]] + field[1:] + suffix: s for field, s in entry._asdict().items()}
+            self._names.append([name if shape else "" for name, shape in own.items()])
+            shapes |= {name: shape for name, shape in own.items() if shape}
 
         def draw(name: str, shape: tuple[int, ...]) -> Array:
             if "_ln_" in name:
@@ -137,34 +150,10 @@ class Recurrent(Layer):
         h, c = (check_probability(name, "zoneout", zone) for zone in zoneout)
         return h, c
 
-    def _entries(self) -> list[Weights]:
-        # for each layer and direction name ("" for none) and shape of the engine's weights
-        P, H, GH = self.proj_size, self.hidden_size, self._cell.gates * self.hidden_size
-        SH = self._cell.slots * H
-        entries = []
-        for k in range(self._stack):
-            layer, d = divmod(k, self._directions)
-            suffix = f"_l{layer}" + ("_reverse" if d else "")
-            entries.append(
-                Weights(
-                    w_ih=(f"weight_ih{suffix}", (GH, self.out_size if layer else self.input_size)),
-                    w_hh=(f"weight_hh{suffix}", (GH, self._step_size)),
-                    b_ih=(f"bias_ih{suffix}" if self.bias else "", (GH,)),
-                    b_hh=(f"bias_hh{suffix}" if self.bias else "", (GH,)),
-                    w_hr=(f"weight_hr{suffix}" if P else "", (P, H)),
-                    w_ln=(f"weight_ln{suffix}" if self.layer_norm else "", (SH,)),
-                    b_ln=(f"bias_ln{suffix}" if self.layer_norm and self.bias else "", (SH,)),
-                )
-            )
-        return entries
-
-    def _mask_sources(self) -> Iterator[MaskSource]:
-        yield self._calls
-        yield from filter(None, self._sources)
-
-    def _weights(self, arrays: Mapping[str, Array]) -> list[Weights]:
-        # parameters or gradients as the engine takes them
-        return [Weights._make([arrays[n] if n else None for n in names]) for names in self._names]
+    def by_part(self, arrays: Mapping[str, Array]) -> list[Weights]:
+        """Return parameters, or gradients, of each layer and direction, as backends take them."""
+        get = arrays.get
+        return [Weights._make(map(get, names)) for names in self._names]  # "": None
 
     # ---- calls
 
@@ -195,16 +184,26 @@ class Recurrent(Layer):
         """
         if lengths is None and (done := self._infer(x, state, 3, self.batch_first)):
             return done
-        y, state, _ = self._run(x, state, lengths, training=False)
-        return y, state
+        arrays, y = self._checked(x, state, lengths)
+        h, c, _ = self.packed(False).forward(*arrays, None, self._time_major(y), False)
+        return y, self._join_state(h, c, x.ndim == 3)
 
     def forward(
         self, x: Array, state: State = None, lengths: Any = None
     ) -> tuple[Array, State, Tape]:
         """Run the layer for training, with dropout and zoneout; also returns the tape."""
-        y, state, tape = self._run(x, state, lengths, training=True)
-        assert tape is not None
-        return y, state, tape
+        arrays, y = self._checked(x, state, lengths)
+        T, B, _ = arrays[0].shape
+        masks: Any = self._draw_masks(B)
+        network: Packed | Recomputed
+        if self.checkpoint is None:
+            network = self.packed(True)
+            masks = None if masks is None else masks.whole(0, T)
+        else:
+            network = Recomputed(self._packs(), self.checkpoint)
+        h, c, saved = network.forward(*arrays, masks, self._time_major(y), True)
+        tape = Tape(self, (partial(network.backward, saved), y.shape, B))
+        return y, self._join_state(h, c, x.ndim == 3), tape
 
     def _infer(
         self, x: Any, state: Any, axes: int, batch_first: bool
@@ -219,62 +218,31 @@ class Recurrent(Layer):
             h, c = state
         else:
             return None
-        engine = backend.active()
-        done = engine.recurrent.infer(self._packed(engine, False), x, h, c, axes, batch_first)
+        done = self.packed(False).infer(x, h, c, axes, batch_first)
         if done is None:
             return None
         y, h, c = done
         return y, (h if c is None else (h, c))
 
-    def _run(
-        self,
-        x: Array,
-        state: State,
-        lengths: Any,
-        training: bool,
-        gates: list[Array] | None = None,
-    ) -> tuple[Array, State, Tape | None]:
-        # `gates`, a list, is given their values
+    def _checked(
+        self, x: Array, state: State, lengths: Any
+    ) -> tuple[tuple[Array, Array | None, Array | None, Array | None], Array]:
+        # x, h0, c0 and lengths as backends take them, and y in the layout of x, to be written
         name = type(self).__name__
         check_dtype(name, "input", x, self.dtype)
         check_sequence(name, x)
         check_features(name, x, self.input_size)
-        batched = x.ndim == 3
-        T, B, _ = self._time_major(x).shape
-        h0, c0 = self._split_state("state", state, B, batched)
+        rows = self._time_major(self._rows(x))
+        T, B, _ = rows.shape
+        h0, c0 = self._split_state("state", state, B, x.ndim == 3)
         lengths = check_lengths(name, lengths, T, B)
         shape = (*x.shape[:-1], self.out_size)
-        if math.prod(shape) * self.dtype.itemsize > sys.maxsize:
-            raise MemoryError(f"{name}: outputs of shape {shape} exceed the address space")
-
-        y = np.empty(shape, self.dtype)
-        h_n, c_n = self._blank_state(B)
-        engine = backend.active()
-        arrays = self._time_major(self._rows(x)), h0, c0, lengths
-        results = self._time_major(y), h_n, c_n
-        if not training:
-            packed = self._packed(engine, gates is not None)
-            saved = engine.recurrent.forward(packed, *arrays, None, *results, gates is not None)
-            if gates is not None:
-                gates.append(engine.recurrent.gates(packed, saved))
-            return y, self._join_state(h_n, c_n, batched), None
-        backward: Callable[..., None]
-        if self.checkpoint is None:
-            packed = self._packed(engine, training)
-            masks = self._draw_masks(B)
-            drawn = None if masks is None else masks.whole(0, T)
-            saved = engine.recurrent.forward(packed, *arrays, drawn, *results, True)
-            backward = partial(engine.recurrent.backward, packed, saved)
-        else:
-            backward = forward_by_chunks(
-                engine.recurrent,
-                self._packs(engine),
-                *arrays,
-                self._draw_masks(B),
-                *results,
-                self.checkpoint,
-            )
-        return y, self._join_state(h_n, c_n, batched), Tape(self, (backward, y.shape, B))
+        try:
+            y = np.empty(shape, self.dtype)
+        except ValueError:  # more bytes than a size can tell
+            text = f"{name}: outputs of shape {shape} exceed the address space"
+            raise MemoryError(text) from None
+        return (rows, h0, c0, lengths), y
 
     def backward(
         self, tape: Tape, dy: Array | None, dstate: State = None, input_grad: bool = True
@@ -312,15 +280,17 @@ class Recurrent(Layer):
         batched = len(shape) == 3
         dh_n, dc_n = self._split_state("dstate", dstate, B, batched)
         if dy is not None:
-            check_array(name, "dy", dy, self.dtype, shape)
-            dy = self._time_major(self._rows(dy))
+            if not ready(dy, self.dtype, shape):
+                check_array(name, "dy", dy, self.dtype, shape)
+                dy = self._rows(dy)
+            dy = self._time_major(dy)
         elif dh_n is None and dc_n is None:
             raise ValueError(f"{name} expected dy or dstate, got neither")
-        grads = self._weights(self._checked_grads())
+        grads = self.by_part(self._checked_grads())
         tape.close()
 
         dx = np.empty((*shape[:-1], self.input_size), self.dtype) if input_grad else None
-        dh0, dc0 = self._blank_state(B)
+        dh0, dc0 = self.network.states(B, self.dtype)
         with self._lock:  # threads that share the layer add into the same gradients
             backward(dy, dh_n, dc_n, None if dx is None else self._time_major(dx), dh0, dc0, grads)
         return dx, self._join_state(dh0, dc0, batched)
@@ -361,11 +331,8 @@ class Recurrent(Layer):
         h0, c0 = self._split_state("state", state, B, batched)
         x = contiguous(x_t, self.dtype).reshape(1, B, self.input_size)
         y = np.empty((1, B, self.out_size), self.dtype)
-        h_n, c_n = self._blank_state(B)
-        engine = backend.active()
-        packed = self._packed(engine, False)
-        engine.recurrent.forward(packed, x, h0, c0, None, None, y, h_n, c_n, False)
-        return (y[0] if batched else y[0, 0]), self._join_state(h_n, c_n, batched)
+        h, c, _ = self.packed(False).forward(x, h0, c0, None, None, y, False)
+        return (y[0] if batched else y[0, 0]), self._join_state(h, c, batched)
 
     def gates(self, x: Array, state: State = None, lengths: Any = None) -> dict[str, Array]:
         """Return what the gates did at every step of an inference call: 0 closed, 1 open.
@@ -388,10 +355,14 @@ class Recurrent(Layer):
         TypeError, ValueError
             As a call.
         """
-        values: list[Array] = []
-        self._run(x, state, lengths, False, values if self._cell.gate_names else None)
+        arrays, y = self._checked(x, state, lengths)
+        if not self._cell.gate_names:
+            return {}
+        packed = self.packed(True)
+        _, _, tape = packed.forward(*arrays, None, self._time_major(y), True)
+        values = packed.gates(tape)
         return {
-            name: np.stack([self._as_given(part, x) for part in values[0][:, g]])
+            name: np.stack([self._as_given(part, x) for part in values[:, g]])
             for g, name in enumerate(self._cell.gate_names)
         }
 
@@ -414,14 +385,14 @@ class Recurrent(Layer):
         if state is None:
             return None, None
         if not self._cell.has_cell_state:
-            return self._state_part(name, state, self._step_size, B, batched), None
+            return self._state_part(name, state, self.network.step_size, B, batched), None
         if not isinstance(state, (tuple, list)) or len(state) != 2:
             raise TypeError(
                 f"{type(self).__name__} expected {name} as a pair of arrays (h, c), "
                 f"got {type(state).__name__}"
             )
         return (
-            self._state_part(name, state[0], self._step_size, B, batched),
+            self._state_part(name, state[0], self.network.step_size, B, batched),
             self._state_part(name, state[1], self.hidden_size, B, batched),
         )
 
@@ -430,18 +401,11 @@ class Recurrent(Layer):
     ) -> Array | None:
         if part is None:
             return None
-        shape = (self._stack, B, size) if batched else (self._stack, size)
+        shape = (self.network.stack, B, size) if batched else (self.network.stack, size)
         if not ready(part, self.dtype, shape):
             check_array(type(self).__name__, name, part, self.dtype, shape)
             part = contiguous(part, self.dtype)
         return part if batched else part[:, None]
-
-    def _blank_state(self, B: int) -> tuple[Array, Array | None]:
-        # h and c for the engine to write
-        h = np.empty((self._stack, B, self._step_size), self.dtype)
-        if not self._cell.has_cell_state:
-            return h, None
-        return h, np.empty((self._stack, B, self.hidden_size), self.dtype)
 
     def _join_state(self, h: Array, c: Array | None, batched: bool) -> State:
         if not batched:
@@ -455,10 +419,11 @@ class Recurrent(Layer):
 
     # ---- what the engine needs
 
-    def _packed(self, engine: Any, training: bool) -> Any:
+    def packed(self, training: bool) -> Packed:
+        """Return the network as the active backend reads it, packed anew only after a change."""
         # Threads may race to here: each packs for itself, and the tuple is swapped whole. The
         # version is read first, so that a pack is never taken for newer than it is.
-        version, isa = self.params.version, runtime.isa()
+        version, engine, isa = self.params.version, backend.active().recurrent, runtime.isa()
         cached = self._pack
         if (
             cached is None
@@ -467,28 +432,25 @@ class Recurrent(Layer):
             or cached[2] != isa
             or training > cached[3]
         ):
-            weights = self._weights(self.params._arrays)
-            packed = engine.recurrent.pack(
-                self._cell.name, weights, self.num_layers, self._directions, training, self._zones
-            )
+            packed = Packed(self.network, engine, self.by_part(self.params._arrays), training)
             self._pack = cached = (version, engine, isa, training, packed)
         return cached[4]
 
-    def _packs(self, engine: Any) -> list[Any]:
+    def _packs(self) -> list[Packed]:
         # for checkpoints: the whole where time runs one way, else each layer and direction
         if not self.bidirectional:
-            return [self._packed(engine, True)]
-        weights = self._weights(self.params._arrays)
-        pack = engine.recurrent.pack
-        return [pack(self._cell.name, [entry], 1, 1, True, self._zones) for entry in weights]
+            return [self.packed(True)]
+        part, engine = self.network.part(), backend.active().recurrent
+        return [Packed(part, engine, [w], True) for w in self.by_part(self.params._arrays)]
 
     def _draw_masks(self, B: int) -> Masks | None:
         if not any(self._sources):
             return None
         with self._lock:
             call = self._calls.next_call()
-        shapes = (B, self.out_size), (self._step_size,), (B, self._step_size), (B, self.hidden_size)
-        sizes = self.num_layers, self._directions, B, self.dtype
+        K = self.network.step_size
+        shapes = (B, self.out_size), (K,), (B, K), (B, self.hidden_size)
+        sizes = self.num_layers, self.network.directions, B, self.dtype
         return Masks(self._sources, shapes, call, *sizes)
 
     def _describe(self) -> str:

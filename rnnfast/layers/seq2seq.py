@@ -144,8 +144,8 @@ class EncoderDecoder(Composite):
             parts["source"] = make(Embedding, self.source_size, E)
             parts["encoder"] = make(kind, E, H, bidirectional=self.bidirectional, **between)
         else:
-            self._state_parts = 1 + kind._cell.has_cell_state
-            parts["encoder"] = make(Linear, self.source_size, self._state_parts * L * H)
+            states = 1 + kind._cell.has_cell_state
+            parts["encoder"] = make(Linear, self.source_size, states * L * H)
         parts["target"] = make(Embedding, self.target_size, E)
         parts["decoder"] = make(kind, E, size, **between)
         if self.attention:
@@ -256,7 +256,8 @@ class EncoderDecoder(Composite):
         # the decoder's initial state, and what attention may look at
         if self.source == "vector":
             flat = calls("encoder", source)
-            parts = flat.reshape(len(flat), self._state_parts, self.num_layers, self.hidden_size)
+            n = 1 + self.parts["decoder"].network.cell.has_cell_state
+            parts = flat.reshape(len(flat), n, self.num_layers, self.hidden_size)
             states = tuple(np.ascontiguousarray(parts.transpose(1, 2, 0, 3)))
             return states if len(states) == 2 else states[0], None
         steps = without_padding(type(self).__name__, self._swapped(source), lengths, False)

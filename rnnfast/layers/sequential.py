@@ -226,9 +226,10 @@ class Sequential(Composite):
             lengths = layer._lengths_behind(lengths, origin, every)
         return lengths
 
-    def _out_steps(self, steps: str, given: str) -> str:
+    def out_steps(self, steps: str, given: str) -> str:
+        """Return the steps of outputs as a formula."""
         for layer in self.layers:
-            steps = layer._out_steps(steps, given)
+            steps = layer.out_steps(steps, given)
         return steps
 
     # ---- views
@@ -242,7 +243,7 @@ class Sequential(Composite):
         size = self.in_size
         for i, layer in enumerate(self.layers):
             size = layer.out_size or size
-            steps = layer._out_steps(steps, "T")
+            steps = layer.out_steps(steps, "T")
             axes = ["B", steps] if self.batch_first else [steps, "B"]
             if self.batch_first is None:
                 axes = ["..."]

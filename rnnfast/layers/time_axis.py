@@ -221,5 +221,6 @@ class RepeatVector(Layer):
         # of time in y, for x with so many axes
         return int(self.batch_first and ndim == 2)
 
-    def _out_steps(self, steps: str, given: str) -> str:
+    def out_steps(self, steps: str, given: str) -> str:
+        """Return the steps of outputs as a formula."""
         return given or "T" if self.n is None else str(self.n)

@@ -60,7 +60,7 @@ def lengths_behind(g: Graph, layer: Any, lengths: str) -> str:
     if not lengths or not layer.keeps_time:
         return ""
     if isinstance(layer, Conv1d):
-        more = int(layer._left + layer._right - layer._reach + layer.stride - 1)
+        more = int(layer.left + layer.right - layer.reach + layer.stride - 1)
         if more or layer.stride > 1:
             zero = g.constant(0, np.int32)
             steps = g.add("Max", g.add("Add", lengths, g.constant(more, np.int32)), zero)
@@ -90,9 +90,10 @@ def input_steps(g: Graph) -> str:
 
 
 def recurrent(g: Graph, layer: Any, at: str, x: str, lengths: str) -> str:
-    sizes = {"h": layer._step_size, "c": layer.hidden_size}
-    letters = ("h", "c") if layer._cell.has_cell_state else ("h",)
-    axes = {s: [layer._stack, "batch", sizes[s]] for s in letters}
+    network = layer.network
+    sizes = {"h": network.step_size, "c": network.hidden_size}
+    letters = ("h", "c") if network.cell.has_cell_state else ("h",)
+    axes = {s: [network.stack, "batch", sizes[s]] for s in letters}
     initial = [g.input(f"{at}{s}_0", axes[s]) for s in letters] if g.states else []
     x = swapped(g, x, layer.batch_first, 3)
     y, final = recurrence(g, layer, at, x, initial, lengths)
@@ -106,10 +107,15 @@ def recurrence(
     g: Graph, layer: Any, at: str, x: str, initial: list[str], lengths: str
 ) -> tuple[str, list[tuple[str, ...]]]:
     # x (T, B, I) -> y (T, B, D*K), and for the final h, and c, each layer's (D, B, H)
+    network, kind = layer.network, layer.network.cell.onnx
     for option, used, why in (
         ("input_size", not layer.input_size, "ONNX Runtime aborts without features"),
         ("layer_norm", layer.layer_norm, "its operators have no normalisation within a step"),
-        ("zoneout", any(layer._zones), "its operators do not mix a state with the one before"),
+        (
+            "zoneout",
+            any(network.zoneout),
+            "its operators do not mix a state with the one before",
+        ),
         ("proj_size", layer.proj_size and initial, "its LSTM has none, so h_0 cannot be an input"),
     ):
         if used:
@@ -117,10 +123,9 @@ def recurrence(
                 f"{named(layer, at)} cannot be exported to ONNX with {option}="
                 f"{getattr(layer, option)!r}: {why}"
             )
-    cell, kind = layer._cell, layer._cell.onnx
     if kind is None:
         raise ValueError(f"{named(layer, at)} cannot be exported to ONNX: no operator computes it")
-    D, H, L = layer._directions, layer.hidden_size, layer.num_layers
+    D, H, L = network.directions, network.hidden_size, network.num_layers
     attributes: dict[str, Any] = {
         "hidden_size": H,
         "direction": "bidirectional" if D == 2 else "forward",
@@ -128,7 +133,7 @@ def recurrence(
     }
     each_initial = [per_layer(g, part, L, D) for part in initial]
     each_final: list[list[str]] = []
-    weights = layer._weights(layer.params)
+    weights = layer.by_part(layer.params)
     for k in range(L):
         here = weights[k * D : k * D + D]
         W, R, B = zip(*(matrices(kind.order, H, w) for w in here), strict=True)
@@ -142,7 +147,7 @@ def recurrence(
             lengths,
             *start,
         )
-        y, *final = g.add_many(kind.op, inputs, 2 + cell.has_cell_state, **attributes)
+        y, *final = g.add_many(kind.op, inputs, 2 + network.cell.has_cell_state, **attributes)
         if lengths and start:
             final = [
                 not_empty(g, after, lengths, before)
@@ -220,7 +225,7 @@ def conv1d(g: Graph, layer: Any, at: str, x: str, lengths: str) -> str:
         kernel_shape=[layer.kernel_size],
         strides=[layer.stride],
         dilations=[layer.dilation],
-        pads=[layer._left, layer._right],
+        pads=[layer.left, layer.right],
     )
     y = g.add("Transpose", y, perm=back)
     return cleared(g, y, layer.batch_first, lengths_behind(g, layer, lengths))
@@ -237,7 +242,7 @@ def gated_conv1d(g: Graph, layer: Any, at: str, x: str, lengths: str) -> str:
 def wavenet(g: Graph, layer: Any, at: str, x: str, lengths: str) -> str:
     x = conv1d(g, layer.parts["input"], f"{at}input.", x, lengths)
     y = ""
-    for block in layer._blocks:
+    for block in map(str, range(len(layer.dilations))):
         z = gated_conv1d(g, layer.parts[block], f"{at}{block}.", x, lengths)
         x = g.add("Add", x, z)
         y = g.add("Add", y, z) if y else z

@@ -201,16 +201,16 @@ class RecurrentNode:
         [layer] = self.networks
         turned = not X.flags.c_contiguous
         x = X.swapaxes(0, 1) if turned else X
-        done = layer._infer(x, (h, c) if self.facts.has_cell_state else h, 3, turned)
+        done = layer.packed(False).infer(x, h, c, 3, turned)
         if done is None:
             return None
-        y, last = done
+        y, *states = done
         y = y.swapaxes(0, 1) if turned else y
         if layer.bidirectional:
             Y = y.reshape(*y.shape[:2], 2, layer.hidden_size).swapaxes(1, 2)
         else:
             Y = y[:, None]
-        return (Y, *last) if self.facts.has_cell_state else (Y, last)
+        return (Y, *states[: 1 + self.facts.has_cell_state])
 
     def __call__(
         self,

@@ -120,7 +120,7 @@ def _chain(g: Graph, model: Any, lengths: bool, time: bool) -> None:
         g.origin = x, int(bool(model.batch_first)), given
     y = _layer(g, model, "", x, given)
     taken = "time" if time else ""
-    steps: Any = model._out_steps(taken, taken)
+    steps: Any = model.out_steps(taken, taken)
     axes = ["batch"]
     if steps:
         axes = axes_of(model.batch_first, int(steps) if steps.isdigit() else steps)
@@ -159,7 +159,7 @@ def _whole_encoder_decoder(g: Graph, model: Any, lengths: bool) -> None:
     memory = ""
     if vector:
         flat = linear(g, parts["encoder"], "encoder.", source, "")
-        n = model._state_parts
+        n = 1 + parts["decoder"].network.cell.has_cell_state
         shaped = g.add("Reshape", flat, g.shape(-1, n, L, H))
         shaped = g.add("Transpose", shaped, perm=[1, 2, 0, 3])
         each = [g.add("Gather", shaped, g.constant(i, np.int64), axis=0) for i in range(n)]

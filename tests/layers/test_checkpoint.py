@@ -19,7 +19,7 @@ def run(layer, ragged, whole=True):
     shape = (B, T, I) if layer.batch_first else (T, B, I)
     x = rng.standard_normal(shape)
     stack = layer.num_layers * (2 if layer.bidirectional else 1)
-    state = [rng.standard_normal((stack, B, layer._step_size))]
+    state = [rng.standard_normal((stack, B, layer.network.step_size))]
     if layer._cell.has_cell_state:
         state.append(rng.standard_normal((stack, B, H)))
     h = tuple(state) if len(state) == 2 else state[0]
