@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -15,6 +16,7 @@ from torch.autograd import forward_ad
 from .. import backend
 from ..cells import CELLS
 from ..core import runtime
+from ..network import Network, Packed
 from ..weights import Masks, Weights
 
 Array = NDArray[Any]
@@ -84,40 +86,23 @@ def _follow_torch_threads() -> None:
 # ---- weights
 
 
-class Network(NamedTuple):
+@lru_cache
+def network_of(cell: str, num_layers: int, directions: int, units: int, P: int) -> Network:
+    """Return a network; the same one for the same arguments."""
+    return Network(CELLS[cell], num_layers, directions, units, P)
+
+
+class Module(NamedTuple):
     """What the engine and torch's kernels must know of a module beside its weights."""
 
-    cell: str  # the engine's name and that of torch's kernel
+    network: Network
     bias: bool
-    num_layers: int
-    bidirectional: bool
-    hidden_size: int
-    proj_size: int
-    dropout: float  # 0 in evaluation
-
-    @property
-    def directions(self) -> int:
-        """D."""
-        return 2 if self.bidirectional else 1
-
-    @property
-    def stack(self) -> int:
-        """L*D."""
-        return self.num_layers * self.directions
-
-    @property
-    def step_size(self) -> int:
-        """Size of h."""
-        return self.proj_size or self.hidden_size
-
-    @property
-    def has_c(self) -> bool:
-        """Whether the state has a c."""
-        return CELLS[self.cell].has_cell_state
+    dropout: float = 0.0  # 0 in evaluation
 
     def entries(self, flat: Sequence[Any]) -> list[Weights]:
         """Return weights, or their gradients, by layer and direction, as the engine takes them."""
-        names = ["w_ih", "w_hh"] + ["b_ih", "b_hh"] * self.bias + ["w_hr"] * bool(self.proj_size)
+        names = ["w_ih", "w_hh"] + ["b_ih", "b_hh"] * self.bias
+        names += ["w_hr"] * bool(self.network.proj_size)
         return [
             Weights(**dict(zip(names, flat[start : start + len(names)], strict=True)))
             for start in range(0, len(flat), len(names))
@@ -125,22 +110,16 @@ class Network(NamedTuple):
 
     def shapes(self, input_size: int) -> list[tuple[int, ...]]:
         """Return those of the weights."""
-        H, GH = self.hidden_size, CELLS[self.cell].gates * self.hidden_size
-        shapes: list[tuple[int, ...]] = []
-        for layer in range(self.num_layers):
-            width = self.directions * self.step_size if layer else input_size
-            entry: list[tuple[int, ...]] = [(GH, width), (GH, self.step_size)]
-            entry += [(GH,)] * (2 * self.bias) + [(self.proj_size, H)] * bool(self.proj_size)
-            shapes += entry * self.directions
-        return shapes
+        each = self.network.shapes(input_size, self.bias)
+        return [shape for entry in each for shape in entry if shape]
 
 
 class _Pack(NamedTuple):
     """Weights in the engine's layout, and what they were made of."""
 
-    packed: Any
+    packed: Packed
     training: bool
-    made_for: tuple[Any, ...]  # engine, instruction set, the network but its dropout, its input
+    made_for: tuple[Any, ...]  # engine, instruction set, network, whether with biases, input size
     shapes: list[tuple[int, ...]]
     versions: list[int]  # torch's counters
     copies: list[Any] | None  # bytes
@@ -150,24 +129,24 @@ _packs: WeakKeyDictionary[Any, _Pack] = WeakKeyDictionary()
 
 
 def _pack(
-    module: Any,
-    network: Network,
+    owner: Any,
+    module: Module,
     input_size: int,
     engine: Any,
     weights: Sequence[Any],
     training: bool,
-) -> Any:
+) -> Packed | None:
     # The last pack if the weights are still what it was made of. They are not where torch's version
     # counters have moved, as between the steps of a training loop. Else they are compared byte by
     # byte, since the counters miss changes through `.data`, NumPy views and other processes; for
     # that, the second pack of a version is made of copies. None: shapes are not the module's.
-    made_for = engine, runtime.isa(), *network[:-1], input_size
+    made_for = engine, runtime.isa(), *module[:2], input_size
     arrays = [_array(weight) for weight in weights]
     shapes = [array.shape for array in arrays]
     versions = [0 if weight.is_inference() else weight._version for weight in weights]
-    kept, copies = _packs.get(module), None
+    kept, copies = _packs.get(owner), None
     if kept is None or kept.made_for != made_for or kept.shapes != shapes:
-        if shapes != network.shapes(input_size):
+        if shapes != module.shapes(input_size):
             return None
     elif kept.versions == versions:
         if kept.copies == arrays and kept.training >= training:  # memcmp, to the first difference
@@ -177,16 +156,9 @@ def _pack(
             np.frombuffer(copy, array.dtype).reshape(array.shape)
             for copy, array in zip(copies, arrays, strict=True)
         ]
-    packed = engine.pack(
-        network.cell,
-        network.entries(arrays),
-        network.num_layers,
-        network.directions,
-        training,
-        (0.0, 0.0),
-    )
+    packed = Packed(module.network, engine, module.entries(arrays), training)
     # as a whole, so that threads that race each have one that fits
-    _packs[module] = _Pack(packed, training, made_for, shapes, versions, copies)
+    _packs[owner] = _Pack(packed, training, made_for, shapes, versions, copies)
     return packed
 
 
@@ -314,30 +286,23 @@ class Ragged(Layout):
 
 
 class _Call:
-    """A call's network, packed weights and layout: what its backward pass needs beside tensors."""
+    """A call's module, packed weights and layout: what its backward pass needs beside tensors."""
 
-    def __init__(self, network: Network, engine: Any, packed: Any, layout: Padded | Ragged) -> None:
-        self.network, self.engine, self.packed, self.layout = network, engine, packed, layout
-        self.rng_state = torch.get_rng_state() if network.dropout else None
+    def __init__(self, module: Module, packed: Packed, layout: Padded | Ragged) -> None:
+        self.module, self.packed, self.layout = module, packed, layout
+        self.rng_state = torch.get_rng_state() if module.dropout else None
 
     def forward(self, x: Any, h0: Any, c0: Any, training: bool) -> tuple[tuple[Any, ...], Any]:
         """Return outputs and final states, and the tape."""
-        net, layout = self.network, self.layout
-        array = layout.load(x)
-        y = layout.blank(net.directions * net.step_size, array.dtype)
-        axes = net.stack, layout.batch
-        h_n = np.empty((*axes, net.step_size), array.dtype)
-        c_n = np.empty((*axes, net.hidden_size), array.dtype) if net.has_c else None
-        tape = self.engine.forward(
-            self.packed,
+        layout, array = self.layout, self.layout.load(x)
+        y = layout.blank(self.module.network.out_size, array.dtype)
+        h_n, c_n, tape = self.packed.forward(
             array,
             None if h0 is None else layout.load_state(h0),
             None if c0 is None else layout.load_state(c0),
             layout.lengths,
-            self._masks(x) if net.dropout else None,
+            self._masks(x) if self.module.dropout else None,
             y,
-            h_n,
-            c_n,
             training,
         )
         states = (h_n,) if c_n is None else (h_n, c_n)
@@ -345,26 +310,24 @@ class _Call:
 
     def _masks(self, x: Any) -> Masks:
         # of dropout between layers, drawn as torch's kernels draw them
-        net, layout = self.network, self.layout
-        n = net.directions * net.step_size
-        ones = x.new_ones((*layout.rows, n))
-        masks = [torch.dropout(ones, net.dropout, True) for _ in range(net.num_layers - 1)]
+        net, layout = self.module.network, self.layout
+        ones = x.new_ones((*layout.rows, net.out_size))
+        masks = [torch.dropout(ones, self.module.dropout, True) for _ in range(net.num_layers - 1)]
         return Masks(between=np.stack([layout.load_mask(mask) for mask in masks]))
 
     def backward(
         self, tape: Any, weights: Sequence[Any], wanted: Sequence[bool], grads: Sequence[Any]
     ) -> tuple[Any, ...]:
         """Return the gradients of x, h0, c0 and the weights, as far as `wanted`."""
-        net, layout = self.network, self.layout
+        layout = self.layout
         dtype = _DTYPES[weights[0].dtype]
         dy, *dstates = grads
         dh_n, dc_n, *_ = (*(None if d is None else layout.load_state(d) for d in dstates), None)
         dx = layout.blank(weights[0].shape[1], dtype) if wanted[0] else None
-        dh0 = np.empty((net.stack, layout.batch, net.step_size), dtype) if wanted[1] else None
-        dc0 = np.empty((net.stack, layout.batch, net.hidden_size), dtype) if wanted[2] else None
+        states = self.module.network.states(layout.batch, dtype)
+        dh0, dc0 = (s if want else None for s, want in zip(states, wanted[1:3], strict=True))
         dweights = [np.zeros(w.shape, dtype) for w in weights] if any(wanted[3:]) else None
-        self.engine.backward(
-            self.packed,
+        self.packed.backward(
             tape,
             None if dy is None else layout.load(dy),
             dh_n,
@@ -372,7 +335,7 @@ class _Call:
             dx,
             dh0,
             dc0,
-            None if dweights is None else net.entries(dweights),
+            None if dweights is None else self.module.entries(dweights),
         )
         return (
             None if dx is None else layout.give(dx),
@@ -394,16 +357,17 @@ class _Call:
 
     def torch_forward(self, x: Any, h0: Any, c0: Any, weights: Sequence[Any]) -> tuple[Any, ...]:
         """Run torch's own kernel."""
-        net = self.network
-        sizes = [net.step_size, net.hidden_size] if net.has_c else [net.step_size]
+        net, has_c = self.module.network, self.module.network.cell.has_cell_state
+        sizes = [net.step_size, net.hidden_size] if has_c else [net.step_size]
         axes = net.stack, self.layout.batch
         states = [
             x.new_zeros((*axes, n)) if state is None else state.reshape(*axes, n)
             for state, n in zip((h0, c0), sizes, strict=False)
         ]
-        options = net.bias, net.num_layers, net.dropout, True, net.bidirectional
+        options = self.module.bias, net.num_layers, self.module.dropout, True, net.directions == 2
+        kernel = getattr(_VF, net.cell.name)
         outputs: tuple[Any, ...] = self.layout.in_torch(
-            getattr(_VF, net.cell), x, states if net.has_c else states[0], list(weights), *options
+            kernel, x, states if has_c else states[0], list(weights), *options
         )
         return outputs
 
@@ -458,9 +422,9 @@ class _Recurrent(torch.autograd.Function):
 
 
 def run(
-    module: Any,
+    owner: Any,
     weights: Sequence[Any],
-    network: Network,
+    module: Module,
     layout: Padded | Ragged,
     x: Any,
     h0: Any,
@@ -470,11 +434,11 @@ def run(
 
     Parameters
     ----------
-    module : torch.nn.Module
+    owner : torch.nn.Module
         Whose pack of the weights is kept.
     weights : sequence of torch.Tensor
         In torch's order.
-    network : Network
+    module : Module
     layout : Padded or Ragged
     x, h0, c0 : torch.Tensor
         In that layout; states, or None.
@@ -495,19 +459,19 @@ def run(
         return None
     _follow_torch_threads()
     engine = backend.active().recurrent
-    packed = _pack(module, network, x.shape[-1], engine, weights, training)
+    packed = _pack(owner, module, x.shape[-1], engine, weights, training)
     if packed is None:
         return None
-    if not training and not network.dropout and isinstance(layout, Padded):
+    if not training and not module.dropout and isinstance(layout, Padded):
         array = layout.load(x)
         states = [None if t is None else layout.load_state(t) for t in (h0, c0)]
         flip = layout.batch_first
-        done = engine.infer(packed, array.swapaxes(0, 1) if flip else array, *states, 3, flip)
+        done = packed.infer(array.swapaxes(0, 1) if flip else array, *states, 3, flip)
         if done is not None:
             y, *final = done
             y = layout.give(y.swapaxes(0, 1) if flip else y)
             return y, *(layout.give_state(array) for array in final if array is not None)
-    call = _Call(network, engine, packed, layout)
+    call = _Call(module, packed, layout)
     if training:
         outputs: tuple[Any, ...] = _Recurrent.apply(call, x, h0, c0, *weights)
         return outputs

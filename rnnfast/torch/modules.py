@@ -12,12 +12,13 @@ from ..cells import CELLS
 from .calls import (
     FEW_ROWS,
     TENSORS,
-    Network,
+    Module,
     Padded,
     Ragged,
     are_plain,
     gains,
     is_plain_eager,
+    network_of,
     run,
 )
 
@@ -60,15 +61,9 @@ class _Layer(_Module):
         given = [t for t in (x, h, c) if t is not None]
         if not are_plain(given, x.dtype) or x.shape[-1:] != (inputs,):
             return None
-        network = Network(
-            cell,
-            self.bias,
-            self.num_layers,
-            self.bidirectional,
-            units,
-            self.proj_size,
-            self.dropout if self.training and self.num_layers > 1 else 0.0,
-        )
+        directions = 2 if self.bidirectional else 1
+        network = network_of(cell, self.num_layers, directions, units, self.proj_size)
+        dropout = self.dropout if self.training and self.num_layers > 1 else 0.0
         axes, stack = x.shape[:-1], network.stack
         layout: Padded | Ragged
         if packed:
@@ -80,7 +75,7 @@ class _Layer(_Module):
                 return None
             if hx is not None and input.sorted_indices is not None:
                 hx = self.permute_hidden(hx, input.sorted_indices)
-                h, c = _split(hx, network.has_c)
+                h, c = _split(hx, network.cell.has_cell_state)
         elif len(axes) == 2:
             batch = axes[not self.batch_first]
             layout = Padded(axes, (stack, batch), self.batch_first, cell=False)
@@ -92,11 +87,12 @@ class _Layer(_Module):
             c is not None and c.shape != (*layout.state_axes, units)
         ):
             return None
-        outputs = run(self, self._engine_weights(), network, layout, x, h, c)
+        module = Module(network, self.bias, dropout)
+        outputs = run(self, self._engine_weights(), module, layout, x, h, c)
         if outputs is None:
             return None
         y, *states = outputs
-        state = tuple(states) if network.has_c else states[0]
+        state = tuple(states) if network.cell.has_cell_state else states[0]
         if packed:
             y = PackedSequence(y, *input[1:])
             state = self.permute_hidden(state, input.unsorted_indices)
@@ -137,12 +133,12 @@ class _Cell(_Module):
         if any(t.shape != (*axes, self.hidden_size) for t in given[1:]):
             return None
         weights = self._engine_weights()
-        network = Network(cell, len(weights) == 4, 1, False, self.hidden_size, 0, 0.0)
-        outputs = run(self, weights, network, Padded(axes, axes, False, cell=True), input, h, c)
+        module = Module(network_of(cell, 1, 1, self.hidden_size, 0), len(weights) == 4)
+        outputs = run(self, weights, module, Padded(axes, axes, False, cell=True), input, h, c)
         if outputs is None:
             return None
         y, _, *c = outputs  # y is the new h
-        return (y, *c) if network.has_c else y
+        return (y, *c) if c else y
 
 
 class RNNCell(_Cell, torch.nn.RNNCell):
