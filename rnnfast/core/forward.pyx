@@ -9,7 +9,7 @@ from rnnfast.core.job cimport (
     Job, Member, copy_row, member_of, row_at, sample_of, share, stopped, wait,
 )
 from rnnfast.core.kernels cimport rnnfast_step
-from rnnfast.core.packed cimport Packed, abreast
+from rnnfast.core.packed cimport Packed
 from rnnfast.core.phases cimport (
     AFTER, BEFORE, CHUNK, INPUT, STEP, Columns, Walk, begin, plan_forward, take_step,
 )
@@ -101,7 +101,7 @@ cdef void _forward_layer(Job* job, Packed net, Member* me, int layer, int direct
             _gather_x(job, net, me, ta, tb, origin)
             wait(job, me)
         if job.product != NULL and not stopped(job, me, n * work):
-            _input_product(&w, net, &w.step, abreast(net.info), job.product, ta, tb, origin, w.of_cell)
+            _input_product(&w, net, &w.step, net.info.panel_gates, job.product, ta, tb, origin, w.of_cell)
             if net.info.reset_before:
                 _input_product(&w, net, &w.reset, 1, job.product + job.slot * net.itemsize, ta, tb,
                                origin, w.of_reset)

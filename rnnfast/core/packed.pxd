@@ -66,11 +66,6 @@ cdef inline char* bump(char** at, size_t bytes) noexcept nogil:
     return block
 
 
-cdef inline int abreast(const rnnfast_cell* info) noexcept nogil:
-    # Gates side by side in a panel of weight_x and weight_h.
-    return info.panel_gates
-
-
 cdef inline int row_of(const rnnfast_cell* info, int vector, int slot) noexcept nogil:
     # The row of a slot in a vector (rows, H) as the caller has it. Of layer normalisation: first the
     # slots that x feeds, in PyTorch's order, then the rest.

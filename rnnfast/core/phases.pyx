@@ -11,11 +11,11 @@ from rnnfast.core.job cimport (
     Job, State, Zone, copy_row, drops_of, flag_raised, in_place, mask_of, row_at, sample_of, share, thresholds,
 )
 from rnnfast.core.kernels cimport rnnfast_backstep, rnnfast_masked
-from rnnfast.core.packed cimport BETA, GAMMA, Packed, abreast
+from rnnfast.core.packed cimport BETA, GAMMA, Packed
 
 
 cdef void plan_forward(Walk* w, Packed net) noexcept nogil:
-    w.of_cell = columns_of(w, net, net.hidden, abreast(net.info))
+    w.of_cell = columns_of(w, net, net.hidden, net.info.panel_gates)
     w.of_state = columns_of(w, net, net.recurrent, 1)
     _arrays_forward(w, net)
     if net.info.reset_before:
@@ -344,7 +344,7 @@ cdef void _plan_norm_forward(Walk* w, Packed net) noexcept nogil:
 
 
 cdef void _sums_forward(Walk* w, Packed net) noexcept nogil:
-    net.kernels.slot_sums(&w.step, abreast(net.info), w.me.b0, w.b1, w.of_cell.p0, w.of_cell.p1)
+    net.kernels.slot_sums(&w.step, net.info.panel_gates, w.me.b0, w.b1, w.of_cell.p0, w.of_cell.p1)
 
 
 cdef void _norm_forward(Walk* w, Packed net) noexcept nogil:

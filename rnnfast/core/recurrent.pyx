@@ -31,7 +31,7 @@ from rnnfast.core.kernels cimport (
     RNNFAST_VECTORS, omp_get_num_threads, omp_get_thread_num, rnnfast_outer, rnnfast_padded,
     rnnfast_panels, rnnfast_stride,
 )
-from rnnfast.core.packed cimport WEIGHTS, Packed, abreast, contiguous, read_weights
+from rnnfast.core.packed cimport WEIGHTS, Packed, contiguous, read_weights
 
 from rnnfast.core.packed import pack  # noqa: F401
 
@@ -67,7 +67,7 @@ cdef int _run(Packed net, Tape tape, const cnp.int64_t* lengths) except -1:
     order_rows(job, lengths)
     team = team_for(job, net)
     job.gather_x = job.training or lengths != NULL
-    panels = rnnfast_panels(H, abreast(net.info), net.kernels.lanes)
+    panels = rnnfast_panels(H, net.info.panel_gates, net.kernels.lanes)
     job.ldp = panels * RNNFAST_VECTORS * net.kernels.lanes
     if net.info.reset_before:
         job.ldp = net.info.slots * job.slot
