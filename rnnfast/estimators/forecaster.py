@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from .backtest import Backtest, combine, mean_forecast, measure
 from .constraints import parameter
 from .intervals import MeasuredForecaster
 from .levels import KINDS
+from .missing import fill_missing, gross_outliers
 from .paths import (
     BEFOREHAND,
     MEMORY,
@@ -31,13 +33,13 @@ from .paths import (
     split_end,
 )
 from .season import find_season
-from .series import Given
 from .simple import LinearForecaster, NaiveForecaster, default_window
 from .undo import unchanged_by_errors
 from .windows import Windows
 
 if TYPE_CHECKING:
     from ..arrays import Array
+    from .forms import Given
 
 __all__ = ["Forecaster", "LinearForecaster", "NaiveForecaster"]
 
@@ -51,7 +53,8 @@ class Forecaster(MeasuredForecaster):
     A forecast is the weighted mean of those of a recurrent network, of ridge regression on the
     window, of exponential smoothing, of the last season and of the last value. The weights come
     from a backtest: each is fitted on the series without their ends and forecasts those ends. Then
-    all are fitted again on all the data.
+    all are fitted again on all the data. A single value that is far from all others (`missing.
+    gross_outliers`) counts as missing, with a warning; `score` and `backtest` keep it as a truth.
 
     Parameters
     ----------
@@ -206,6 +209,24 @@ class Forecaster(MeasuredForecaster):
             self._keep_residuals(windows, calibration, windows.following(calibration), forecast)
         self._remember(given)
 
+    def _cleaned(self, given: Given) -> Given:
+        """Return what was given with gross outliers as if they were missing."""
+        wrong = [gross_outliers(v[:, : self.n_features_in_]) for v in given.values]
+        for i, w in enumerate(wrong):
+            if w.any():
+                step, k = np.argwhere(w)[0]
+                warnings.warn(
+                    f"Forecaster: {given.values[i][step, k]:.5g} at step {step} of "
+                    f"{given.form.label(i)} is far from all other values: it counts as missing",
+                    UserWarning,
+                    stacklevel=5,
+                )
+                break
+        else:
+            return given
+        gaps = [a | b for a, b in zip(given.gaps or wrong, wrong, strict=True)]
+        return given._replace(values=_bridged(given._replace(gaps=wrong)), gaps=gaps)
+
     # ---- what is decided before
 
     def _plan(self, given: Given) -> None:
@@ -221,7 +242,8 @@ class Forecaster(MeasuredForecaster):
         if learnt_y:
             season, window = 1, lengths[0]
         else:
-            season = self.season or find_season([v[:, k] for v in given.values for k in columns])
+            values = _bridged(self._cleaned(given))
+            season = self.season or find_season([v[:, k] for v in values for k in columns])
             window = self.window or default_window(lengths, horizon, season)
         least = window if self.window is not None and not learnt_y else 1
         if not learnt_y:
@@ -241,15 +263,18 @@ class Forecaster(MeasuredForecaster):
         """Return the places that can be learnt from: those with a window before them.
 
         Where the window was not given, series that are too short for it have one place at least.
+        From an end that is missing nothing is learnt, if anything is left.
         """
         if self._fitted.learnt_y:
             return windows.ends()
         fitted = self._fitted
         self._check_contexts(given, fitted.least + fitted.horizon)
+        known = windows.lengths - windows.lost(windows.ends())
+        enough = known >= max(fitted.window, fitted.least) + fitted.horizon
         return np.concatenate(
             [
                 windows.at(i, max(min(fitted.window, last), fitted.least), last)
-                for i, last in enumerate(windows.lengths - fitted.horizon)
+                for i, last in enumerate(np.where(enough, known, windows.lengths) - fitted.horizon)
             ]
         )
 
@@ -297,7 +322,7 @@ class Forecaster(MeasuredForecaster):
         forecasts = {"network": network, "linear": mean_forecast(of_kind, shares)}
         if not self._fitted.learnt_y:
             self._smoothed = Smoothed(season, self._fitted.memory)
-            self._smoothed.fit(self._heads(windows, cuts), windows.targets)
+            self._smoothed.fit(windows, cuts)
             forecasts["smoothing"] = self._smoothed.forecast(windows, test, horizon)
         forecasts |= naive_paths(windows, test, horizon, season)
         self._weigh(forecasts, error, origins)
@@ -309,7 +334,7 @@ class Forecaster(MeasuredForecaster):
         if self._smoothed is not None:
             ends = np.zeros(len(windows.lengths), int)
             np.maximum.at(ends, windows.series_of(places), windows.steps(places) + horizon)
-            self._smoothed.fit(self._heads(windows, ends), windows.targets)
+            self._smoothed.fit(windows, ends)
         self._keep_residuals(windows, test, truth, mean)
         return shares
 
@@ -331,25 +356,21 @@ class Forecaster(MeasuredForecaster):
         whole = weights.pop("pair")
         self.weights_ = {name: whole * share for name, share in pair.items()} | weights
 
-    def _heads(self, windows: Windows, cuts: Array) -> list[Array]:
-        """Return series up to some steps, without those of which nothing is left."""
-        return [
-            windows.flat[start : start + cut]
-            for start, cut in zip(windows.starts, cuts, strict=True)
-            if cut > 0
-        ]
-
     # ---- forecasts
 
     def _least(self) -> int:
         return int(self._fitted.least)
+
+    def _reach(self) -> float:
+        every = self._target_columns == list(range(self.n_features_in_))
+        return np.inf if every else int(self._fitted.horizon)
 
     def _memory(self) -> int:
         return int(self._fitted.memory)
 
     def _forecast_block(self, windows: Windows, places: Array, steps: int) -> Array:
         horizon, season = self._fitted.horizon, self._fitted.season
-        if steps > horizon and windows.targets != list(range(self.n_features_in_)):
+        if steps > self._reach():
             raise ValueError(
                 f"Forecaster expected a horizon of at most {horizon}, as in fit, or all features "
                 f"as targets, which are fed back, got {steps}"
@@ -372,3 +393,15 @@ class Forecaster(MeasuredForecaster):
                 others = {n: w / rest for n, w in self.weights_.items() if n != "smoothing"}
                 forecast[short] = mean_forecast(forecasts, others)[short]
         return forecast
+
+
+def _bridged(given: Given) -> list[Array]:
+    """Return series with straight lines across their gaps."""
+    if given.gaps is None:
+        return given.values
+    values = []
+    for v, gap in zip(given.values, given.gaps, strict=True):
+        n = gap.shape[1]
+        filled = fill_missing([np.where(gap, np.nan, v[:, :n])], None, "linear", np.nan)[0]
+        values.append(np.hstack([filled, v[:, n:]]))
+    return values

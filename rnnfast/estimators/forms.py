@@ -165,6 +165,31 @@ class SeriesSet:
         return make_frame(self.like, {**head, **table})
 
 
+class Given(NamedTuple):
+    """What one call of a forecaster was given.
+
+    Parameters
+    ----------
+    form : SeriesSet
+    values : list of (time, features) arrays
+        Missing ones filled in.
+    extra : list of (time, n) arrays, or None
+        What is known of the future as well.
+    static : (series, n) array, or None
+    y : (samples, horizon, targets) array, or None
+        Targets, where series are windows.
+    gaps : list of (time, features) arrays of bool, or None
+        Which values are filled in.
+    """
+
+    form: SeriesSet
+    values: list[Array]
+    extra: list[Array] | None
+    static: Array | None
+    y: Array | None = None
+    gaps: list[Array] | None = None
+
+
 def check_targets(owner: Any, targets: Any, series: SeriesForm) -> list[int] | None:
     """Return the parameter `targets`, positions or names of features, as positions from 0.
 

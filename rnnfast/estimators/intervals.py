@@ -15,7 +15,7 @@ from .window_network import WindowNetwork
 
 if TYPE_CHECKING:
     from ..arrays import Array
-    from .series import Given
+    from .forms import Given
     from .windows import Windows
 
 
@@ -134,6 +134,7 @@ class MeasuredForecaster(WindowNetwork):
         early = given._replace(
             values=[v[:-reach] for v in given.values],
             extra=None if given.extra is None else [e[:-reach] for e in given.extra],
+            gaps=None if given.gaps is None else [g[:-reach] for g in given.gaps],
         )
         one._fit(early, goes_on=False)
         windows = one._windows(given)
@@ -149,7 +150,12 @@ class MeasuredForecaster(WindowNetwork):
         if reach_of is not None:
             reach_of = reach_of * one._interval_units(windows, places)[:, np.newaxis]
         return measure(
-            windows.following(places), forecasts, scale, weights, one.season_, within=reach_of
+            one._windows(given, clean=False).following(places),
+            forecasts,
+            scale,
+            weights,
+            one.season_,
+            within=reach_of,
         )
 
     def _keep_residuals(self, windows: Windows, places: Array, truth: Any, forecast: Any) -> None:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from ..arrays import Array
 
 MISSING = ("mask", "linear", "ffill", "mean")
+FAR, ALONE = 8.0 * 1.4826, 10.0  # median deviations, and times the other values: gross outliers
+RARE, LEAST = 500, 20  # steps with one gross outlier; steps that tell what one is
 
 
 def check_missing(owner: Any, missing: Any) -> str | None:
@@ -120,6 +122,23 @@ def feature_means(owner: Any, values: Sequence[Array], names: Sequence[Any] | No
             f"{owner_name(owner)} expected X with a value of each feature, got none of {name}"
         )
     return np.asarray(np.nanmean(together, axis=0))
+
+
+def gross_outliers(values: Array) -> Array:
+    """Return which values of (time, features) cannot be meant: (time, features) of bool.
+
+    They are further from the median than eight deviations (of a normal distribution, by the median
+    absolute deviation), and ten times as far as all others but one in `RARE` steps: growth, jumps
+    of level and peaks that come again are no outliers.
+    """
+    n = len(values)
+    few = n - 1 - max(1, n // RARE)
+    if few < LEAST:
+        return np.zeros(values.shape, bool)
+    far = np.abs(values - np.median(values, axis=0))
+    usual = np.median(far, axis=0)
+    limit = np.maximum(FAR * usual, ALONE * np.partition(far, few, axis=0)[few])
+    return np.asarray((far > limit) & (usual > 0))
 
 
 def fill_missing(x: Any, lengths: Array | None, how: str, means: Any = None) -> Any:

@@ -129,13 +129,19 @@ class Smoothed:
     def __init__(self, season: int, memory: int) -> None:
         self.season, self.memory = season, memory
 
-    def fit(self, series: list[Array], targets: list[int]) -> Smoothed:
-        """Choose the settings for (time, features) series."""
+    def fit(self, windows: Windows, ends: Array) -> Smoothed:
+        """Choose the settings for the targets of series, each up to some step, 0 for none of it."""
+        parts = [
+            slice(start + max(0, end - 4 * self.memory), start + end)
+            for start, end in zip(windows.starts, ends, strict=True)
+            if end > 0
+        ]
         self.each = []
-        for k in targets:
-            some = [s[-4 * self.memory :, k] for s in series]
+        for i, k in enumerate(windows.targets):
+            some = [windows.flat[part, k] for part in parts]
+            gaps = None if windows.gaps is None else [windows.gaps[part, i] for part in parts]
             forms = (False, True) if all(s.min() > 0 for s in some) else (False,)
-            self.each.append([Smoothing(self.season, form).fit(some) for form in forms])
+            self.each.append([Smoothing(self.season, form).fit(some, gaps) for form in forms])
         return self
 
     def forecast(self, windows: Windows, places: Array, steps: int) -> Array:
@@ -145,8 +151,10 @@ class Smoothed:
         for length in np.unique(given):
             some = np.flatnonzero(given == length)
             context = windows.context(places[some], int(length))
+            gaps = windows.missing(places[some], int(length))
             for k, (smoothings, column) in enumerate(zip(self.each, windows.targets, strict=True)):
-                found = [s.forecast(context[..., column], steps) for s in smoothings]
+                missing = None if gaps is None else gaps[..., k]
+                found = [s.forecast(context[..., column], steps, missing) for s in smoothings]
                 y[some, :, k] = np.mean(found, axis=0)
         short = self.too_short(windows, places)
         if short.any():

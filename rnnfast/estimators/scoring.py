@@ -11,8 +11,7 @@ from .numeric import owner_name
 
 if TYPE_CHECKING:
     from ..arrays import Array
-    from .forms import SeriesSet
-    from .series import Given
+    from .forms import Given, SeriesSet
 
 KEPT = 100_000  # numbers of an array of `fit` that are remembered, to find a later one in it
 ALIKE = 2  # steps that may be the same by chance
@@ -29,7 +28,7 @@ def scored(owner: Any, given: Given, horizon: int) -> tuple[Array, Array]:
         places = windows.ends()
         return _rows(given.y), _rows(owner._forecast(windows, places, horizon))
     given, firsts = _follow(owner, given)
-    windows = owner._windows(given)
+    windows, as_given = owner._windows(given), owner._windows(given, clean=False)
     truths, forecasts = [], []
     for i, (series, first) in enumerate(zip(given.values, firsts, strict=True)):
         last = len(series) - horizon
@@ -42,8 +41,9 @@ def scored(owner: Any, given: Given, horizon: int) -> tuple[Array, Array]:
                 )
         steps = horizon if first <= last else len(series) - first
         places = windows.at(i, first, max(last, first))
-        truths.append(_rows(windows.following(places, steps)))
-        forecasts.append(_rows(owner._forecast(windows, places, steps)))
+        there = as_given.there(places, steps)
+        truths.append(_rows(as_given.following(places, steps))[there])
+        forecasts.append(_rows(owner._forecast(windows, places, steps))[there])
     return np.concatenate(truths), np.concatenate(forecasts)
 
 
@@ -61,7 +61,9 @@ def _follow(owner: Any, given: Given) -> tuple[Given, list[int | None]]:
     first: list[int | None] = [None] * len(given.values)
     if past is None or len(past.values) != len(given.values):
         return given, first
-    values = list(given.values)
+    values, gaps = list(given.values), None if given.gaps is None else list(given.gaps)
+    if gaps is None and past.gaps is not None:
+        gaps = [np.zeros(v.shape, bool) for v in given.form.values]
     extra = None if given.extra is None else list(given.extra)
     for i, (tail, n, series) in enumerate(
         zip(past.values, owner._past_lengths, values, strict=True)
@@ -80,10 +82,14 @@ def _follow(owner: Any, given: Given) -> tuple[Given, list[int | None]]:
             before = seen[max(place - owner._memory(), 0) : place]
         if again is not None and again < len(series):
             values[i] = np.concatenate([before, series[again:]])
+            if gaps is not None:
+                known = np.zeros((len(before), gaps[i].shape[1]), bool)
+                filled = known if before is not tail or past.gaps is None else past.gaps[i]
+                gaps[i] = np.concatenate([filled, gaps[i][again:]])
             if extra is not None and past.extra is not None:
                 extra[i] = np.concatenate([past.extra[i], extra[i][again:]])
             first[i] = len(before)
-    return given._replace(values=values, extra=extra), first
+    return given._replace(values=values, extra=extra, gaps=gaps), first
 
 
 def _again(past: SeriesSet, later: SeriesSet, i: int, tail: Array, series: Array) -> int | None:

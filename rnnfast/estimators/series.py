@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -14,6 +14,7 @@ from sklearn.metrics import r2_score
 from . import constraints as may_be
 from .arguments import read_static, refuse_steps, second_argument
 from .constraints import Parameters, parameter
+from .forms import Given
 from .frames import SeriesSet, check_targets, read_exogenous, read_series
 from .missing import feature_means, fill_missing
 from .numeric import to_floats
@@ -25,16 +26,6 @@ if TYPE_CHECKING:
     from ..arrays import Array
 
     Series = list[Array]  # (time_i, features) each
-
-
-class Given(NamedTuple):
-    """What one call was given."""
-
-    form: SeriesSet
-    values: list[Array]
-    extra: list[Array] | None
-    static: Array | None
-    y: Array | None = None
 
 
 def _is_targets(value: Any) -> bool:
@@ -71,7 +62,8 @@ class SeriesEstimator(Parameters, BaseEstimator):
     missing : {"mask", "linear", "ffill", "mean"}, optional
         What stands in for missing values and time steps; default: an error that names the first.
         "mask": the last value before, and another feature for each feature that is 1 where a value
-        is missing, else 0.
+        is missing, else 0. Smoothing passes over them, scores leave them out, and series whose end
+        is missing are forecast from their last known step where the forecast reaches so far.
 
     Attributes
     ----------
@@ -203,6 +195,10 @@ class SeriesEstimator(Parameters, BaseEstimator):
         """Return the steps that a context must have."""
         return 1
 
+    def _reach(self) -> float:
+        """Return how many steps can be forecast."""
+        return np.inf
+
     def _memory(self) -> int:
         """Return the steps before a forecast that it depends on."""
         return self._size()
@@ -225,13 +221,14 @@ class SeriesEstimator(Parameters, BaseEstimator):
             single=self.panel == "one",
         )
         values = form.values
+        gaps = [np.isnan(v) for v in values] if form.has_missing else None
         if self.missing is not None:
             means = feature_means(self, values, form.names) if form.has_missing else None
             how = "ffill" if self.missing == "mask" else self.missing
             filled = fill_missing(values, None, how, means)
             if self.missing == "mask":
-                gaps = [np.isnan(v).astype(v.dtype) for v in values]
-                filled = [np.hstack(pair) for pair in zip(filled, gaps, strict=True)]
+                told = [np.isnan(v).astype(v.dtype) for v in values]
+                filled = [np.hstack(pair) for pair in zip(filled, told, strict=True)]
             values = filled
         extra = None
         if exogenous is not None:
@@ -262,7 +259,8 @@ class SeriesEstimator(Parameters, BaseEstimator):
                 else f"{_name(self)} expected static of {self._counts[1]} features, as in fit, "
                 f"got {n_static}"
             )
-        return Given(form, values, extra, fixed, self._read_y(y, form) if y is not None else None)
+        targets = None if y is None else self._read_y(y, form)
+        return Given(form, values, extra, fixed, targets, gaps)
 
     def _choose_targets(self, form: SeriesSet) -> list[int]:
         chosen = check_targets(self, self.targets, form.form)
@@ -322,7 +320,7 @@ class SeriesEstimator(Parameters, BaseEstimator):
             extra = [np.concatenate(pair) for pair in zip(extra, later, strict=True)]
         read = read_static(self, static, past.form, self._static_names)
         fixed = past.static if read is None else read.values
-        return Given(past.form, past.values, extra, fixed)
+        return past._replace(extra=extra, static=fixed)
 
     def _as_samples(self, X: Any) -> Any:
         """Return windows with three axes."""
@@ -336,8 +334,12 @@ class SeriesEstimator(Parameters, BaseEstimator):
 
     # ---- windows and forecasts
 
-    def _windows(self, given: Given) -> Windows:
-        """Return the windows of what was given."""
+    def _cleaned(self, given: Given) -> Given:
+        """Return what was given without what would spoil forecasts."""
+        return given
+
+    def _windows(self, given: Given, clean: bool = True) -> Windows:
+        """Return the windows of what was given, by default cleaned."""
         if self._fitted.learnt_y:
             y = given.y
             x = np.stack(given.values)
@@ -351,6 +353,7 @@ class SeriesEstimator(Parameters, BaseEstimator):
                 y = np.zeros((len(x), self._fitted.horizon, len(self._target_columns)))
             return Samples(x, y, self._target_columns)
         self._check_contexts(given, self._least())
+        given = self._cleaned(given) if clean else given
         return Windows(
             given.values,
             self._size(),
@@ -358,6 +361,7 @@ class SeriesEstimator(Parameters, BaseEstimator):
             self._target_columns,
             given.extra,
             given.static,
+            given.gaps,
         )
 
     def _check_contexts(self, given: Given, least: int) -> None:
@@ -370,11 +374,19 @@ class SeriesEstimator(Parameters, BaseEstimator):
                 )
 
     def _forecast(self, windows: Windows, places: Array, steps: int) -> Array:
-        """Return the (n, steps, targets) that follow places, some at a time."""
-        if not len(places):
-            return np.zeros((0, steps, len(self._target_columns)))
-        parts = [self._forecast_block(windows, c, steps) for c in windows.chunks(places)]
-        return np.concatenate(parts)
+        """Return the (n, steps, targets) that follow places, some at a time.
+
+        Where targets are missing just before a place, the missing steps are forecast as well, if
+        the estimator forecasts so far: what is filled in there would be taken for the latest news.
+        """
+        forecast = np.zeros((len(places), steps, len(self._target_columns)))
+        lost = windows.lost(places)
+        lost[(lost + steps > self._reach()) | (windows.steps(places) - lost < self._least())] = 0
+        for n in np.unique(lost):
+            some = np.flatnonzero(lost == n)
+            for c in windows.chunks(some):
+                forecast[c] = self._forecast_block(windows, places[c] - n, steps + int(n))[:, n:]
+        return forecast
 
     def _give(self, given: Given, forecast: Array) -> Any:
         targets = self._named_targets
@@ -421,6 +433,7 @@ class SeriesEstimator(Parameters, BaseEstimator):
                 for e, v in zip(given.extra, given.values, strict=True)
             ],
             given.static,
+            gaps=None if given.gaps is None else [g[-keep:].copy() for g in given.gaps],
         )
 
     def _recalled(self) -> Given | None:

@@ -12,12 +12,13 @@ from . import constraints as may_be
 from .constraints import parameter
 from .linear import Triangle
 from .season import find_season
-from .series import Given, SeriesEstimator, _name
+from .series import SeriesEstimator, _name
 from .undo import unchanged_by_errors
 from .windows import Windows
 
 if TYPE_CHECKING:
     from ..arrays import Array
+    from .forms import Given
 
 __all__ = ["LinearForecaster", "NaiveForecaster"]
 
@@ -166,6 +167,9 @@ class LinearForecaster(SeriesEstimator):
 
     def _least(self) -> int:
         return self._size()
+
+    def _reach(self) -> float:
+        return int(self._fitted.horizon)
 
     def _forecast_block(self, windows: Windows, places: Array, steps: int) -> Array:
         horizon = int(self._fitted.horizon)

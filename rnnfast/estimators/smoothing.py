@@ -43,29 +43,30 @@ class Smoothing:
     def __init__(self, season: int, multiplied: bool) -> None:
         self.season, self.multiplied = (season if season <= LONGEST else 1), multiplied
 
-    def fit(self, series: list[Array]) -> Smoothing:
-        """Choose the settings for (time,) series."""
-        chosen = series[:: max(1, len(series) // SERIES)][:SERIES]
+    def fit(self, series: list[Array], gaps: list[Array] | None = None) -> Smoothing:
+        """Choose the settings for (time,) series; `gaps` says which values are filled in."""
+        some = range(0, len(series), max(1, len(series) // SERIES))[:SERIES]
         seasons = SEASON if self.season > 1 else (0.0,)
         grid = np.array(
             list(itertools.product(LEVEL, TREND, seasons, DAMPING))
             + list(itertools.product(LEVEL, (0.0,), seasons, (0.0,)))
         )
         total = np.zeros(len(grid))
-        for s in chosen:
-            values = self._values(s)[np.newaxis]
+        for i in some:
+            values = self._values(series[i])[np.newaxis]
             if values.shape[1] < 3:
                 continue
             with np.errstate(all="ignore"):
-                errors = self._run(values, grid)[3][0]
+                missing = None if gaps is None else gaps[i][np.newaxis]
+                errors = self._run(values, grid, missing)[3][0]
             total += errors / max(float(np.var(values)), 1e-300)
         self.settings = grid[int(np.argmin(np.where(np.isfinite(total), total, np.inf)))]
         return self
 
-    def forecast(self, contexts: Array, horizon: int) -> Array:
-        """Return what follows (n, time) contexts: (n, horizon)."""
+    def forecast(self, contexts: Array, horizon: int, gaps: Array | None = None) -> Array:
+        """Return what follows (n, time) contexts, (n, horizon); `gaps` as for `fit`."""
         values = self._values(contexts)
-        level, trend, season, _ = self._run(values, self.settings[np.newaxis])
+        level, trend, season, _ = self._run(values, self.settings[np.newaxis], gaps)
         k = np.arange(1, horizon + 1)
         damping = self.settings[3]
         growth = np.cumsum(damping**k) if damping > 0 else np.zeros(horizon)
@@ -93,10 +94,13 @@ class Smoothing:
         values = np.maximum(values, np.where(np.isfinite(least), least, 1e-300))
         return values if self.season > 1 else np.log(values)
 
-    def _run(self, x: Array, grid: Array) -> tuple[Array, Array, Array, Array]:
+    def _run(
+        self, x: Array, grid: Array, gaps: Array | None = None
+    ) -> tuple[Array, Array, Array, Array]:
         """Run over (n, time): level and trend (n, settings), season (n, season, settings), errors.
 
-        Contexts shorter than two seasons are smoothed without one.
+        Where there are gaps (n, time), what is expected stands: their errors are 0. Contexts
+        shorter than two seasons are smoothed without one.
         """
         alpha, beta, gamma, phi = grid.T
         n, time = x.shape
@@ -130,9 +134,11 @@ class Smoothing:
             if multiplied:
                 level, again = np.maximum(level, least), np.clip(again, *FACTORS)
                 error = x[:, t : t + 1] - level * again
-                of_level, of_season = error / again, error / level
             else:
-                error = of_level = of_season = x[:, t : t + 1] - level - again
+                error = x[:, t : t + 1] - level - again
+            if gaps is not None:
+                error = np.where(gaps[:, t : t + 1], 0.0, error)
+            of_level, of_season = (error / again, error / level) if multiplied else (error, error)
             if t >= m:
                 errors += error**2
             level = level + alpha * of_level

@@ -33,6 +33,8 @@ class Windows:
         What is known of the future as well; may be longer than the series.
     static : (samples, n) array, optional
         What is known of each series and does not change.
+    gaps : list of (time, n) arrays of bool, optional
+        Which values of the first n features are filled in.
 
     Attributes
     ----------
@@ -49,6 +51,7 @@ class Windows:
         targets: Sequence[int],
         extra: list[Array] | None = None,
         static: Array | None = None,
+        gaps: list[Array] | None = None,
     ) -> None:
         self.size, self.ahead, self.targets = size, ahead, list(targets)
         self.flat = series[0] if len(series) == 1 else np.concatenate(series)
@@ -61,6 +64,11 @@ class Windows:
             self._extra_starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
             self._extra_lengths = lengths
         self._static = static
+        self.gaps = None if gaps is None else np.concatenate(gaps)[:, self.targets]
+        if self.gaps is not None:
+            rows = np.arange(len(self.flat))
+            known = np.maximum.accumulate(np.where(self.gaps.all(axis=1), -1, rows))
+            self._since_known = rows - known
 
     def at(self, series: int, first: int, last: int) -> Array:
         """Return the places of a series with contexts of `first` to `last` steps."""
@@ -82,10 +90,23 @@ class Windows:
 
     def context(self, places: Array, size: int | None = None) -> Array:
         """Return the last `size` steps of contexts, default those of a window: (n, size, F)."""
-        size = self.size if size is None else size
+        return self.flat[self._rows(places, self.size if size is None else size)]
+
+    def missing(self, places: Array, size: int) -> Array | None:
+        """Return which targets of contexts are filled in, (n, size, targets), None where none."""
+        return None if self.gaps is None else self.gaps[self._rows(places, size)]
+
+    def lost(self, places: Array) -> Array:
+        """Return how many steps before each place have no target: (n,)."""
+        if self.gaps is None:
+            return np.zeros(len(places), int)
+        return np.minimum(self._since_known[np.asarray(places) - 1], self.steps(places))
+
+    def _rows(self, places: Array, size: int) -> Array:
+        """Return the rows of the last `size` steps of contexts: (n, size)."""
         first = self.starts[self.series_of(places)]
         rows = np.asarray(places, np.int64)[:, np.newaxis] + np.arange(-size, 0)
-        return self.flat[np.maximum(rows, first[:, np.newaxis])]
+        return np.maximum(rows, first[:, np.newaxis])
 
     def known(self, places: Array, ahead: int | None = None) -> Array | None:
         """Return what is known of the steps of windows and of those ahead: (n, size + ahead, E)."""
@@ -106,6 +127,13 @@ class Windows:
         ahead = self.ahead if ahead is None else ahead
         rows = np.asarray(places, np.int64)[:, np.newaxis] + np.arange(ahead)
         return self.flat[rows][..., self.targets]
+
+    def there(self, places: Array, ahead: int) -> Array:
+        """Return at which of the steps ahead all targets are as they were given: (n * ahead,)."""
+        if self.gaps is None:
+            return np.ones(len(places) * ahead, bool)
+        rows = np.asarray(places, np.int64)[:, np.newaxis] + np.arange(ahead)
+        return ~self.gaps[rows].any(axis=2).reshape(-1)
 
     def chunks(self, places: Array) -> Iterator[Array]:
         """Iterate over places, so many at a time that what is known there stays small."""
@@ -130,7 +158,7 @@ class Samples(Windows):
         self.size, self.ahead, self.targets = x.shape[1], y.shape[1], list(targets)
         self.flat = x.reshape(-1, x.shape[2])
         self.lengths = np.full(len(x), x.shape[1])
-        self._extra = self._static = None
+        self._extra = self._static = self.gaps = None
 
     def series_of(self, places: Array) -> Array:
         """Return the number of the series of each place."""

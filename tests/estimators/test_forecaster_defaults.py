@@ -455,3 +455,68 @@ def test_published_frames():
     known = pandas.Series(np.ones(2), index[-1:].shift(1).append(index[-1:].shift(2)))
     told = Forecaster(horizon=2, **FAST).fit(frame["load"], frame["wind"])
     assert told.predict(exogenous=known).name == "load"
+
+
+def rising(n=202):
+    t = np.arange(n)
+    return 0.5 * t + 10 * np.sin(t * 2 * np.pi / 12)
+
+
+@pytest.mark.parametrize("how", ["mask", "linear", "ffill", "mean"])
+def test_a_missing_end_is_forecast_too(how):
+    y = rising()
+    for lost in (1, 4, 13):  # more than a horizon, and than a season
+        ended = y[:190].copy()
+        ended[-lost:] = np.nan
+        model = Forecaster(horizon=12, missing=how, random_state=0, max_iter=3).fit(ended)
+        assert mae(model.predict(), y[190:]) < 0.3
+        lower, upper = model.predict_interval(ended)
+        assert mae((lower + upper) / 2, y[190:]) < 0.3
+
+
+@pytest.mark.parametrize("how", ["mask", "linear", "ffill", "mean"])
+def test_smoothing_passes_over_gaps(how):
+    y = rising()
+    gaps = y[:190].copy()
+    gaps[np.random.default_rng(2).random(190) < 0.2] = np.nan
+    model = Forecaster(horizon=12, missing=how, random_state=0, max_iter=3).fit(gaps)
+    model.weights_ = {"smoothing": 1.0}
+    assert model.season_ == 12 and mae(model.predict(), y[190:]) < 2.0
+
+
+def test_what_is_filled_in_is_no_truth_to_be_scored_by():
+    y = np.sin(np.arange(150) * 2 * np.pi / 12)
+    model = NaiveForecaster(season=12, horizon=3, missing="mean").fit(y[:96])
+    later = y[96:].copy()
+    later[-5:] = np.nan
+    assert model.score(later) == pytest.approx(1.0)
+
+
+def test_targets_among_others_end_where_they_are_known():
+    y = rising()
+    both = np.stack([y, np.cos(y)], axis=1)
+    both[186:190, 0] = np.nan
+    model = Forecaster(horizon=12, missing="ffill", targets=0, panel="one", random_state=0)
+    model.set_params(max_iter=3).fit(both[:190])
+    assert mae(model.predict(horizon=8)[0, :, 0], y[190:198]) < 1.0  # within the horizon of fit
+    assert model.predict().shape == (1, 12, 1)
+
+
+@pytest.mark.parametrize("place", [-1, -3, 100, 20])
+def test_a_gross_outlier_counts_as_missing(place):
+    y = rising()
+    spoilt = y[:190].copy()
+    spoilt[place] = 1e4
+    model = Forecaster(horizon=12, random_state=0, max_iter=3)
+    with pytest.warns(UserWarning, match=rf"10000 at step {place % 190} of X .*as missing"):
+        model.fit(spoilt)
+    with pytest.warns(UserWarning, match="counts as missing"):
+        again = model.predict(spoilt)
+    assert model.season_ == 12 and mae(again, y[190:]) < 0.5
+    clean = Forecaster(horizon=12, random_state=0, max_iter=3).fit(y[:190])
+    with pytest.warns(UserWarning, match="counts as missing"):
+        assert mae(clean.predict(spoilt), y[190:]) < 0.5
+    outside = y.copy()
+    outside[195] = 1e4  # is not forecast, and the score says so
+    with pytest.warns(UserWarning, match="counts as missing"):
+        assert clean.score(outside) < 0.1 < clean.score(y)

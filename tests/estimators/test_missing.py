@@ -10,7 +10,13 @@ import pytest
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
 from rnnfast import SequenceClassifier
-from rnnfast.estimators.missing import MISSING, check_finite, check_missing, fill_missing
+from rnnfast.estimators.missing import (
+    MISSING,
+    check_finite,
+    check_missing,
+    fill_missing,
+    gross_outliers,
+)
 
 NAN = np.nan
 
@@ -186,3 +192,25 @@ def test_a_classifier_names_the_place():
         SequenceClassifier(**QUICK, missing="mask").fit(np.nan_to_num(bad, nan=np.inf), y)
     with pytest.raises(ValueError, match="got a masked value in sample 0, step 2, column 0"):
         SequenceClassifier(**QUICK).fit(np.ma.array(x, mask=mask), y)
+
+
+def test_gross_outliers():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((300, 1))
+    for place in (0, 150, 299):
+        spoilt = x.copy()
+        spoilt[place] = -1e4
+        assert np.argwhere(gross_outliers(spoilt)).tolist() == [[place, 0]]
+    t = np.arange(1200)
+    level = x + np.where(t[:300, np.newaxis] < 299, 0.0, 1.0)
+    rare = (x > 2.5) * 1.0  # no deviation to measure by
+    for honest in (
+        x,
+        rng.standard_cauchy((300, 1))[:9],  # too few to tell
+        np.exp(0.05 * t[:300, np.newaxis]),  # growth
+        level,
+        np.where(t[:300] < 290, 0.0, 1e4)[:, np.newaxis] + x,  # another level
+        np.where(t % 365 == 100, 1e4, 0.0)[:, np.newaxis] + rng.standard_normal((1200, 1)),
+        rare,
+    ):
+        assert not gross_outliers(honest).any()
