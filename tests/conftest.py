@@ -9,6 +9,10 @@ from typing import Any
 
 import pytest
 
+# Before OpenMP is loaded, which reads it then. Threads that spin while they wait keep
+# processors from NumPy's BLAS and from other programs: some fits then take 15 times as long.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 
 def find_core() -> tuple[Any, str]:
     """Return the module `rnnfast.core.runtime`, or None and the reason."""

@@ -10,7 +10,6 @@ import pytest
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
-from engines import each_engine as each_engine
 from sklearn.exceptions import NotFittedError
 
 from rnnfast import SGD, Callback, Conv1d, Last, Linear, OneCycleLR, Sequential, losses

@@ -7,7 +7,6 @@ import pytest
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
-from engines import each_engine as each_engine
 
 from rnnfast import Conv1d
 from rnnfast.estimators import SequenceLabeler

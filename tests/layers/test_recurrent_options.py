@@ -45,9 +45,9 @@ def twins(layer):
 @each_cell
 @each_option
 def test_options_finite_differences(cls, extra, options):
-    size = {"proj_size": 3} if cell_of(cls, extra).has_projection else {}
+    size = {"proj_size": 2} if cell_of(cls, extra).has_projection else {}
     options = {**extra, **possible(cls, extra, options), **size}
-    layer = cls(2, 5, 2, bidirectional=True, dtype=np.float64, seed=5, **options)
+    layer = cls(2, 3, 2, bidirectional=True, dtype=np.float64, seed=5, **options)
     rng = np.random.default_rng(1)
     for name, param in layer.params.items():
         if "_ln_" in name:
