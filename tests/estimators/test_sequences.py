@@ -384,8 +384,8 @@ def test_columns_that_are_no_numbers(pandas):
     plain = pandas.DataFrame(normal(4, 2), columns=["a", "b"])
     for values, message in [
         (pandas.date_range("2020", periods=4), r"X\['c'\] of real numbers, got dates"),
-        (pandas.Categorical(list("abab")), r"got text in the column 'c', 'a' first; X\['c'\] are texts"),
-        (list("abab"), r"got text in the column 'c', 'a' first; X\['c'\] are texts"),
+        (pandas.Categorical(list("abab")), r"got text in the column 'c', 'a' first; X\['c'\] are"),
+        (list("abab"), r"got text in the column 'c', 'a' first; X\['c'\] are"),
     ]:
         refuses(plain.assign(c=values), message, TypeError)
     nested = pandas.DataFrame({"dim_0": [pandas.Series(row) for row in normal(4, 5)]})
