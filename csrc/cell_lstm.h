@@ -1,5 +1,6 @@
 /* i, f, o = sigmoid, g = tanh of x W_x + h W_h + b;  c' = f c + i g;  h' = o tanh(c').
  * Hochreiter and Schmidhuber (1997) with the forget gate of Gers et al. (2000), as PyTorch's LSTM.
+ * With peepholes (Gers and Schmidhuber 2000) the sums of i and f have p c more, that of o p c'.
  *
  * A group is n vectors e, each LANES hidden units of one row of the batch (group.h). Forward,
  * acc[e * next + s] is the sum x W_x + h W_h + b of slot s (i, f, g, o) for these units; c and h
@@ -9,8 +10,14 @@
 
 #include "act.h"
 
-INLINE void lstm_forward(const rnnfast_step *s, const int n, const group *g, const vec *acc,
-                         ptrdiff_t next)
+/* The peepholes of slot s, for the units of vector e. */
+INLINE vec peephole(const void *p, ptrdiff_t hidden, const group *g, int e, int s)
+{
+    return load(where((const real *)p + s * rnnfast_padded(hidden, sizeof(real)), 0, g, e));
+}
+
+INLINE void lstm_step(const rnnfast_step *s, const int n, const group *g, const vec *acc,
+                      ptrdiff_t next, const int peepholes)
 {
     vec i[GROUP], f[GROUP], a[GROUP], o[GROUP], y[GROUP];
     EACH(e) {
@@ -18,6 +25,11 @@ INLINE void lstm_forward(const rnnfast_step *s, const int n, const group *g, con
         f[e] = acc[e * next + 1];
         a[e] = acc[e * next + 2];
         o[e] = acc[e * next + 3];
+        if (peepholes) {
+            const vec c = load(where(s->c, s->ldc, g, e));
+            i[e] += peephole(s->peephole, s->hidden, g, e, 0) * c;
+            f[e] += peephole(s->peephole, s->hidden, g, e, 1) * c;
+        }
     }
     sigmoid(n, i);
     sigmoid(n, f);
@@ -26,6 +38,7 @@ INLINE void lstm_forward(const rnnfast_step *s, const int n, const group *g, con
         const vec kept = f[e] * load(where(s->c, s->ldc, g, e));
         y[e] = i[e] * a[e] + kept;
         store(where(s->c_out, s->ldc, g, e), y[e]);
+        if (peepholes) o[e] += peephole(s->peephole, s->hidden, g, e, 3) * y[e];
     }
     sigmoid(n, o);
     vtanh(n, y);
@@ -42,9 +55,11 @@ INLINE void lstm_forward(const rnnfast_step *s, const int n, const group *g, con
     }
 }
 
-/* dc = carry + dh o (1 - tanh(c')^2). The gradient of each gate is multiplied by the derivative of
- * its activation. The previous step gets dc f. */
-INLINE void lstm_backward(const rnnfast_backstep *s, const int n, const group *g, const vec *dh)
+/* dc = carry + dh o (1 - tanh(c')^2), with peepholes + p do. The gradient of each gate is
+ * multiplied by the derivative of its activation. The previous step gets dc f, with peepholes
+ * + p di + p df. */
+INLINE void lstm_step_backward(const rnnfast_backstep *s, const int n, const group *g,
+                               const vec *dh, const int peepholes)
 {
     const ptrdiff_t H = rnnfast_padded(s->hidden, sizeof(real));
     vec y[GROUP];
@@ -56,11 +71,48 @@ INLINE void lstm_backward(const rnnfast_backstep *s, const int n, const group *g
                   o = load(gates + 3 * H);
         const vec c_prev = load(where(s->c_prev, s->ldc, g, e));
         const vec slope = 1 - y[e] * y[e];
-        const vec dc = dh[e] * o * slope + load(carry);
-        store(gates, dc * a * (i * (1 - i)));
-        store(gates + H, dc * c_prev * (f * (1 - f)));
+        const vec d_o = dh[e] * y[e] * (o * (1 - o));
+        vec dc = dh[e] * o * slope + load(carry);
+        if (peepholes) dc += peephole(s->peephole, s->hidden, g, e, 3) * d_o;
+        const vec di = dc * a * (i * (1 - i)), df = dc * c_prev * (f * (1 - f));
+        store(gates, di);
+        store(gates + H, df);
         store(gates + 2 * H, dc * i * (1 - a * a));
-        store(gates + 3 * H, dh[e] * y[e] * (o * (1 - o)));
-        store(carry, dc * f);
+        store(gates + 3 * H, d_o);
+        vec dc_prev = dc * f;
+        if (peepholes) {
+            dc_prev += peephole(s->peephole, s->hidden, g, e, 0) * di +
+                       peephole(s->peephole, s->hidden, g, e, 1) * df;
+            if (s->dpeephole) {
+                real *dp = where(s->dpeephole, s->ldg, g, e);
+                store(dp, load(dp) + di * c_prev);
+                store(dp + H, load(dp + H) + df * c_prev);
+                store(dp + 3 * H, load(dp + 3 * H) + d_o * load(where(s->c, s->ldc, g, e)));
+            }
+        }
+        store(carry, dc_prev);
     }
+}
+
+INLINE void lstm_forward(const rnnfast_step *s, const int n, const group *g, const vec *acc,
+                         ptrdiff_t next)
+{
+    lstm_step(s, n, g, acc, next, 0);
+}
+
+INLINE void lstm_backward(const rnnfast_backstep *s, const int n, const group *g, const vec *dh)
+{
+    lstm_step_backward(s, n, g, dh, 0);
+}
+
+INLINE void lstm_peephole_forward(const rnnfast_step *s, const int n, const group *g,
+                                  const vec *acc, ptrdiff_t next)
+{
+    lstm_step(s, n, g, acc, next, 1);
+}
+
+INLINE void lstm_peephole_backward(const rnnfast_backstep *s, const int n, const group *g,
+                                   const vec *dh)
+{
+    lstm_step_backward(s, n, g, dh, 1);
 }

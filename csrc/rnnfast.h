@@ -23,7 +23,7 @@ enum { RNNFAST_LINE = 64 };        /* bytes; rows, panels and blocks are aligned
 enum { RNNFAST_VECTORS = 4 };      /* vectors across a tile, and so across a panel */
 enum { RNNFAST_BLOCK_ROWS = 128 }; /* rows in one partial sum of a weight gradient */
 enum { RNNFAST_MASK_GROUP = 64 };  /* mask elements drawn together */
-enum { RNNFAST_CELLS = 5 };        /* rows of cells.h, in the order of every table of cells */
+enum { RNNFAST_CELLS = 6 };        /* rows of cells.h, in the order of every table of cells */
 #define RNNFAST_NORM_EPS 1e-5      /* added to the variance in layer normalisation */
 
 /* What the time loops need to know about a cell. A slot is the place of one gate in a gate row. The
@@ -37,8 +37,10 @@ typedef struct {
     int carries_dh;     /* the carry of backward is the part of dh that bypasses the gates */
     int reset_before;   /* slots n, r, z; the recurrent product of n is of r h: see reset_forward */
     int order[RNNFAST_VECTORS];
-    int panel_gates; /* gates side by side in a panel of packed weights */
-    int has_norm;    /* whether there is a norm_forward */
+    int peephole[RNNFAST_VECTORS]; /* of each slot: 1 + its row in the (rows, H) peepholes; 0: none
+                                    */
+    int panel_gates;               /* gates side by side in a panel of packed weights */
+    int has_norm;                  /* whether there is a norm_forward */
 } rnnfast_cell;
 
 extern const rnnfast_cell rnnfast_cells[RNNFAST_CELLS];
@@ -66,7 +68,8 @@ typedef struct {
     const void *c; /* (B, H) LSTM: the cell state before the step */
     void *c_out;   /* (B, H) written; may be c itself */
     ptrdiff_t ldc;
-    void *h_out; /* (B, H) written; must be neither h nor h_prev */
+    const void *peephole; /* (S, padded H) of cells with peepholes */
+    void *h_out;          /* (B, H) written; must be neither h nor h_prev */
     ptrdiff_t ldh_out;
     void *gates; /* (B, S, padded H) written: activated gates. NULL at inference, except with
                     `reset_before`, whose reset_forward leaves z here for `forward` */
@@ -106,6 +109,8 @@ typedef struct {
     ptrdiff_t ldh;
     const void *c_prev, *c; /* (B, H) LSTM */
     ptrdiff_t ldc;
+    const void *peephole; /* as in rnnfast_step */
+    void *dpeephole;      /* (B, S, padded H), rows as those of gates: each row added to its own */
     void *gates; /* (B, S, padded H) in: activated gates; out: gradients of their pre-activations */
     ptrdiff_t ldg;
     void *carry; /* (B, H) in and out: dc (LSTM), or the part of dh that bypasses the gates (GRU) */

@@ -18,6 +18,7 @@ class Onnx(NamedTuple):
     op: str
     order: tuple[int, ...]  # our gate at each place of the node's
     attributes: Mapping[str, Any] = NOTHING  # that make it this cell; activations of one direction
+    peepholes: tuple[int, ...] = ()  # our peephole at each place of the node's
 
 
 class Keras(NamedTuple):
@@ -44,6 +45,7 @@ class Cell(NamedTuple):
     has_cell_state: bool = False  # whether there is a c beside h
     has_norm: bool = True  # whether it takes layer normalisation
     has_projection: bool = False  # whether its class takes a projection
+    peepholes: int = 0  # gates with weights of c
     reset_before: bool = False  # whether the last gate's w_hh multiplies h times the first gate
     in_torch: bool = False  # whether torch.nn has it, in a class of the same name
     onnx: Onnx | None = None
@@ -92,6 +94,18 @@ CELLS = {
             in_torch=True,
             onnx=Onnx("LSTM", (0, 3, 1, 2)),  # i o f c
             keras=Keras("LSTM", (0, 1, 2, 3), SIGMOID_TANH),
+        ),
+        Cell(
+            name="lstm_peephole",
+            layer="LSTM",
+            gates=4,
+            slots=4,
+            gate_names=("input", "forget", "cell", "output"),
+            options={"peepholes": True},
+            has_cell_state=True,
+            has_projection=True,
+            peepholes=3,
+            onnx=Onnx("LSTM", (0, 3, 1, 2), peepholes=(0, 2, 1)),  # i o f
         ),
         Cell(
             name="gru",

@@ -211,9 +211,10 @@ cdef void _narrow_gradients(Job* job, Packed net, Member* me, int index, const R
         if n <= 0:
             continue
         for v in range(VECTORS):
-            row = row_of(info, v, s) * H + c - s * job.slot
-            if grads[FIRST_VECTOR + v] != NULL:
-                kn.add(grads[FIRST_VECTOR + v] + row * size, 1, sums_v + (v * width + c) * size, n)
+            row = row_of(info, v, s)
+            if grads[FIRST_VECTOR + v] != NULL and row >= 0:
+                kn.add(grads[FIRST_VECTOR + v] + (row * H + c - s * job.slot) * size, 1,
+                       sums_v + (v * width + c) * size, n)
         row = info.order[s] * H + c - s * job.slot
         if info.x_slot <= s < info.x_slot + info.gates:
             for i in range(I):

@@ -13,6 +13,7 @@ cdef extern from "rnnfast.h" nogil:
         const char* name
         int gates, slots, x_slot, h_slot, has_cell_state, carries_dh, reset_before
         int order[4]
+        int peephole[4]
         int panel_gates, has_norm
 
     ctypedef struct rnnfast_step:
@@ -31,6 +32,7 @@ cdef extern from "rnnfast.h" nogil:
         const void* c
         void* c_out
         Py_ssize_t ldc
+        const void* peephole
         void* h_out
         Py_ssize_t ldh_out
         void* gates
@@ -62,6 +64,8 @@ cdef extern from "rnnfast.h" nogil:
         const void* c_prev
         const void* c
         Py_ssize_t ldc
+        const void* peephole
+        void* dpeephole
         void* gates
         Py_ssize_t ldg
         void* carry

@@ -7,7 +7,7 @@ from rnnfast.core.kernels cimport RNNFAST_LINE, rnnfast_cell, rnnfast_kernels
 
 cdef enum:
     # The weights of a layer and direction: the fields of `rnnfast.weights.Weights`, in its order.
-    W_IH, W_HH, B_IH, B_HH, W_HR, W_LN, B_LN
+    W_IH, W_HH, B_IH, B_HH, W_HR, W_LN, B_LN, W_CH
     WEIGHTS  # how many there are
     # From here on they are vectors: a number for each unit of some slots.
     FIRST_VECTOR = W_LN
@@ -15,7 +15,7 @@ cdef enum:
 
 cdef enum:
     # Each vector's index among the vectors.
-    GAMMA, BETA
+    GAMMA, BETA, PEEPHOLE
 
 
 cdef struct Panels:
@@ -67,8 +67,10 @@ cdef inline char* bump(char** at, size_t bytes) noexcept nogil:
 
 
 cdef inline int row_of(const rnnfast_cell* info, int vector, int slot) noexcept nogil:
-    # The row of a slot in a vector (rows, H) as the caller has it. Of layer normalisation: first the
-    # slots that x feeds, in PyTorch's order, then the rest.
+    # The row of a slot in a vector (rows, H) as the caller has it, or -1. Of layer normalisation: first
+    # the slots that x feeds, in PyTorch's order, then the rest.
+    if vector == PEEPHOLE:
+        return info.peephole[slot] - 1
     return info.order[slot] if slot < info.gates else slot
 
 

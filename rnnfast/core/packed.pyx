@@ -47,11 +47,12 @@ cdef void _pack_bias(char* to, char* b_ih, char* b_hh, Packed net) noexcept nogi
 cdef void _pack_vector(char* to, int vector, char* values, Packed net) noexcept nogil:
     # One padded H after the other. NULL stands for zeros.
     cdef Py_ssize_t H = net.hidden, size = net.itemsize
-    cdef int s
+    cdef int s, row
     memset(to, 0, net.info.slots * rnnfast_padded(H, size) * size)
     for s in range(net.info.slots if values != NULL else 0):
-        net.kernels.add(to + s * rnnfast_padded(H, size) * size, 1,
-                        values + row_of(net.info, vector, s) * H * size, H)
+        row = row_of(net.info, vector, s)
+        if row >= 0:
+            net.kernels.add(to + s * rnnfast_padded(H, size) * size, 1, values + row * H * size, H)
 
 
 cdef char* contiguous(object array, Packed net, Py_ssize_t size, str name) except? NULL:
@@ -79,6 +80,7 @@ cdef int read_weights(Packed net, int index, object weights, char** to) except -
     to[W_HR] = contiguous(given[W_HR], net, net.projection * H, "w_hr")
     to[W_LN] = contiguous(given[W_LN], net, SH, "w_ln")
     to[B_LN] = contiguous(given[B_LN], net, SH, "b_ln")
+    to[W_CH] = contiguous(given[W_CH], net, max(net.info.peephole) * H, "w_ch")
     return 0
 
 
@@ -203,6 +205,9 @@ cdef Packed _network(str cell, list weights, int num_layers, int num_directions,
                          f"got {net.projection}")
     if first.w_ln is not None and not net.info.has_norm:
         raise ValueError(f"{cell} takes no layer normalisation")
+    peepholes = max(net.info.peephole) > 0
+    if any((entry.w_ch is not None) != peepholes for entry in weights):
+        raise ValueError(f"{cell} takes {'' if peepholes else 'no '}peepholes")
     return net
 
 

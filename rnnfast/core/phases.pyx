@@ -11,7 +11,7 @@ from rnnfast.core.job cimport (
     Job, State, Zone, copy_row, drops_of, flag_raised, in_place, mask_of, row_at, sample_of, share, thresholds,
 )
 from rnnfast.core.kernels cimport rnnfast_backstep, rnnfast_masked
-from rnnfast.core.packed cimport BETA, GAMMA, Packed
+from rnnfast.core.packed cimport BETA, GAMMA, PEEPHOLE, Packed
 
 
 cdef void plan_forward(Walk* w, Packed net) noexcept nogil:
@@ -101,6 +101,7 @@ cdef void _arrays_forward(Walk* w, Packed net) noexcept nogil:
         follow(w, &w.step.h_out, state.fresh_h, STEP, _kept(w, net, job.ldh))
     else:
         follow(w, &w.step.h_out, state.h, AFTER, h)
+    w.step.peephole = w.part.vectors[PEEPHOLE]
     if net.info.has_cell_state:
         follow(w, <void**>&w.step.c, state.c, BEFORE, _kept(w, net, job.ldc))
         if state.fresh_c != NULL:
@@ -140,6 +141,7 @@ cdef void _arrays_backward(Walk* w, Packed net) noexcept nogil:
         follow(w, <void**>&back.h, state.fresh_h, STEP, h)
     else:
         follow(w, <void**>&back.h, state.h, AFTER, h)
+    back.peephole, back.dpeephole = w.part.vectors[PEEPHOLE], state.dvectors[PEEPHOLE]
     if net.info.has_cell_state:
         follow(w, <void**>&back.c_prev, state.c, BEFORE, c)
         if state.fresh_c != NULL:

@@ -109,6 +109,10 @@ class LSTM(Recurrent):
     zoneout : float or pair of float, default 0
         Probability with which a unit's h, or c, keeps its old value at a step, in `forward`; a
         plain call takes the expectation (Krueger et al. 2017). A pair is that of h and that of c.
+    peepholes : bool, default False
+        Whether the gates see the cell state (Gers and Schmidhuber 2000): the sums of i and f have
+        ``w_ci c_{t-1}`` and ``w_cf c_{t-1}`` more, that of o ``w_co c_t``, element by element. The
+        parameter ``weight_ch_l0`` (3*H,) holds the three, and so on.
     """
 
     _cell = CELLS["lstm"]
@@ -130,7 +134,11 @@ class LSTM(Recurrent):
         layer_norm: bool = False,
         recurrent_dropout: float = 0.0,
         zoneout: float | tuple[float, float] = 0.0,
+        peepholes: bool = False,
     ) -> None:
+        self.peepholes = check_flag("LSTM", "peepholes", peepholes)
+        if self.peepholes:
+            self._cell = CELLS["lstm_peephole"]
         self._setup(locals())
 
     _arguments = arguments(__init__)

@@ -145,8 +145,11 @@ def recurrence(
             g.constant(R, name=end % "R"),
             g.constant(B, name=end % "B") if layer.bias else "",
             lengths,
-            *start,
+            *(start if start or not network.cell.peepholes else ("", "")),
         )
+        if network.cell.peepholes:
+            P = np.stack([ordered(kind.peepholes, H, w.w_ch) for w in here])
+            inputs = (*inputs, g.constant(P, name=end % "peepholes"))
         y, *final = g.add_many(kind.op, inputs, 2 + network.cell.has_cell_state, **attributes)
         if lengths and start:
             final = [
@@ -170,16 +173,17 @@ def per_layer(g: Graph, state: str, L: int, D: int) -> list[str]:
 
 def matrices(order: tuple[int, ...], H: int, weights: Weights) -> tuple[Array, Array, Array | None]:
     # W, R and B of one layer and direction; with a projection h = W_hr u, W_hh h = (W_hh W_hr) u
-    def ordered(rows: Array) -> Array:
-        return rows.reshape(len(order), H, *rows.shape[1:])[list(order)].reshape(rows.shape)
-
     w_hh = weights.w_hh
     if weights.w_hr is not None:
         w_hh = w_hh.astype(np.float64) @ weights.w_hr
     bias = None
     if weights.b_ih is not None:
-        bias = np.concatenate([ordered(weights.b_ih), ordered(weights.b_hh)])
-    return ordered(weights.w_ih), ordered(w_hh), bias
+        bias = np.concatenate([ordered(order, H, b) for b in (weights.b_ih, weights.b_hh)])
+    return ordered(order, H, weights.w_ih), ordered(order, H, w_hh), bias
+
+
+def ordered(order: tuple[int, ...], H: int, rows: Array) -> Array:
+    return rows.reshape(len(order), H, *rows.shape[1:])[list(order)].reshape(rows.shape)
 
 
 def linear(g: Graph, layer: Any, at: str, x: str, lengths: str) -> str:

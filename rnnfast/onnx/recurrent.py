@@ -138,7 +138,7 @@ class RecurrentNode:
                 raise ValueError(f"{name} expected of shape {wanted}, got {array.shape}")
         cell = self._covered(P)
         if cell is not None:
-            return [self._layer(cell, W, R, B)]
+            return [self._layer(cell, W, R, B, P)]
         return [
             _Steps(
                 self,
@@ -153,22 +153,24 @@ class RecurrentNode:
 
     def _covered(self, P: Array | None) -> Cell | None:
         # the cell that computes this, if one does
-        if P is not None or self.clip is not None or self.input_forget:
+        if self.clip is not None or self.input_forget:
             return None
         if self.names[0] != self.names[-1]:
             return None
         given = {"linear_before_reset": int(bool(self.linear_before_reset))}
         for cell in CELLS.values():
             if cell.onnx is not None and cell.onnx.op == self.kind:
+                if bool(cell.peepholes) != (P is not None):
+                    continue
                 wanted = dict(cell.onnx.attributes)
                 names = tuple(n.lower() for n in wanted.pop("activations", USUAL[self.kind]))
                 if names == self.names[0] and wanted.items() <= given.items():
                     return cell
         return None
 
-    def _layer(self, cell: Cell, W: Array, R: Array, B: Array | None) -> Any:
+    def _layer(self, cell: Cell, W: Array, R: Array, B: Array | None, P: Array | None) -> Any:
         assert cell.onnx is not None
-        H, places = R.shape[-1], np.argsort(cell.onnx.order)
+        H = R.shape[-1]
         layer = getattr(layers, cell.layer)(
             W.shape[-1],
             H,
@@ -178,8 +180,9 @@ class RecurrentNode:
             **cell.options,
         )
 
-        def reordered(array: Array) -> Array:
-            return array.reshape(cell.gates, H, *array.shape[1:])[places].reshape(array.shape)
+        def reordered(array: Array, order: tuple[int, ...] = cell.onnx.order) -> Array:
+            places = np.argsort(order)
+            return array.reshape(len(places), H, *array.shape[1:])[places].reshape(array.shape)
 
         state = {}
         for d, suffix in enumerate(("", "_reverse")[: len(W)]):
@@ -189,6 +192,8 @@ class RecurrentNode:
                 inputs, recurrent = np.split(B[d], 2)
                 state[f"bias_ih_l0{suffix}"] = reordered(inputs)
                 state[f"bias_hh_l0{suffix}"] = reordered(recurrent)
+            if P is not None:
+                state[f"weight_ch_l0{suffix}"] = reordered(P[d], cell.onnx.peepholes)
         layer.load_state_dict(state)
         return layer
 

@@ -28,6 +28,7 @@ def sigmoid(x: Array) -> Array:
     return np.where(x >= 0, 1.0, e) / (1.0 + e)
 
 
+# A cell with peepholes takes w_ch (3*H,) as well, forward and backward.
 # forward:  xw = x @ w_ih.T + b_ih and hw = h @ w_hh.T + b_hh, both (B, G*H); the state before the
 #           step, h (B, K) and c (B, H) or None  ->  new h (B, H), new c, what backward needs
 # backward: gradients of the new h and the new c, what forward saved
@@ -75,6 +76,35 @@ def lstm_backward(dh: Array, dc: Any, saved: Saved) -> tuple[Array, Array, Any, 
     return dgates, dgates, 0.0, dc * f
 
 
+def lstm_peephole_forward(
+    xw: Array, hw: Array, h: Array, c: Any, w_ch: Array
+) -> tuple[Array, Any, Saved]:
+    p_i, p_f, p_o = np.split(w_ch, 3)
+    i, f, g, o = np.split(xw + hw, 4, axis=1)
+    i, f, g = sigmoid(i + p_i * c), sigmoid(f + p_f * c), np.tanh(g)
+    c_next = f * c + i * g
+    o, tanh_c = sigmoid(o + p_o * c_next), np.tanh(c_next)
+    return o * tanh_c, c_next, (i, f, g, o, c, tanh_c, c_next)
+
+
+def lstm_peephole_backward(
+    dh: Array, dc: Any, saved: Saved, w_ch: Array
+) -> tuple[Array, Array, Any, Any]:
+    p_i, p_f, p_o = np.split(w_ch, 3)
+    o, tanh_c = saved[3], saved[5]
+    dc = dc + p_o * (dh * tanh_c * o * (1.0 - o))
+    dgates, _, _, dc = lstm_backward(dh, dc, saved[:6])
+    di, df, _, _ = np.split(dgates, 4, axis=1)
+    return dgates, dgates, 0.0, dc + p_i * di + p_f * df
+
+
+def peephole_gradient(dgates: Array, saved: Saved) -> Array:
+    # (B, 4*H) -> (B, 3*H)
+    di, df, _, do = np.split(dgates, 4, axis=1)
+    c, c_next = saved[4], saved[6]
+    return np.concatenate([di * c, df * c, do * c_next], axis=1)
+
+
 def gru_forward(xw: Array, hw: Array, h: Array, c: Any) -> tuple[Array, Any, Saved]:
     xr, xz, xn = np.split(xw, 3, axis=1)
     hr, hz, hn = np.split(hw, 3, axis=1)
@@ -115,8 +145,8 @@ class Cell:
     """What the drivers know of a cell."""
 
     facts: Facts
-    forward: Callable[[Array, Array, Array, Any], tuple[Array, Any, Saved]]
-    backward: Callable[[Array, Any, Saved], tuple[Array, Array, Any, Any]]
+    forward: Callable[..., tuple[Array, Any, Saved]]
+    backward: Callable[..., tuple[Array, Array, Any, Any]]
 
     @property
     def apart(self) -> int:
@@ -130,6 +160,7 @@ CELLS = {
         ("rnn_tanh", rnn_tanh_forward, rnn_tanh_backward),
         ("rnn_relu", rnn_relu_forward, rnn_relu_backward),
         ("lstm", lstm_forward, lstm_backward),
+        ("lstm_peephole", lstm_peephole_forward, lstm_peephole_backward),
         ("gru", gru_forward, gru_backward),
         ("gru_reset_before", gru_reset_before_forward, gru_reset_before_backward),
     )

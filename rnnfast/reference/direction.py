@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..weights import Weights
-from .cells import Array, Cell, Saved, sigmoid
+from .cells import Array, Cell, Saved, peephole_gradient, sigmoid
 
 __all__ = ["direction_backward", "direction_forward"]
 
@@ -134,6 +134,7 @@ def direction_forward(
     """
     T, B, F = x.shape
     w_ih, w_hr = weights.w_ih, weights.w_hr
+    own = () if weights.w_ch is None else (weights.w_ch,)
     xw_all = affine(x.reshape(T * B, F), w_ih, weights.b_ih).reshape(T, B, len(w_ih))
 
     h_fed = np.empty(y.shape, x.dtype) if training else None
@@ -150,7 +151,7 @@ def direction_forward(
                 r_all[t] = r
         if weights.w_ln is not None:
             xw, hw, norms[t] = norm_forward(cell, weights, xw, hw)
-        u, c_next, saved = cell.forward(xw, hw, h, c)
+        u, c_next, saved = cell.forward(xw, hw, h, c, *own)
         h_next = u if w_hr is None else u @ w_hr.T
         if factors.zone_h is not None:
             h_next = factors.zone_h[t] * h + (1.0 - factors.zone_h[t]) * h_next
@@ -194,6 +195,7 @@ def direction_backward(
     dx (T, B, F), or None where it is not wanted.
     """
     w_hh, w_hr, w_ln = weights.w_hh, weights.w_hr, weights.w_ln
+    own = () if weights.w_ch is None else (weights.w_ch,)
     T, B, F = x.shape
     GH, K = w_hh.shape
     dxw_all = np.empty((T, B, GH), x.dtype)
@@ -208,7 +210,10 @@ def direction_backward(
         if factors.zone_c is not None:
             dc_t, dc_kept = (1.0 - factors.zone_c[t]) * dc_t, factors.zone_c[t] * dc_t
         du = dh_t if w_hr is None else dh_t @ w_hr
-        dxw, dhw, dh_past, dc_past = cell.backward(du, dc_t, record.saved[t])
+        dxw, dhw, dh_past, dc_past = cell.backward(du, dc_t, record.saved[t], *own)
+        if own and grads is not None and grads.w_ch is not None:
+            dw_ch = peephole_gradient(dxw, record.saved[t])
+            grads.w_ch[...] += (dw_ch if active is None else active[t] * dw_ch).sum(axis=0)
         if dslots_all is not None and w_ln is not None:
             dslots = to_slots(cell, dxw, dhw, lambda a, _: a)
             dslots_all[t] = dslots if active is None else np.where(active[t], dslots, 0.0)

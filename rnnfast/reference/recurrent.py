@@ -98,6 +98,9 @@ def pack(
     )
     if snapshot[0].w_ln is not None and not CELLS[cell].facts.has_norm:
         raise ValueError(f"{cell} takes no layer normalisation")
+    peepholes = CELLS[cell].facts.peepholes > 0
+    if any((entry.w_ch is not None) != peepholes for entry in snapshot):
+        raise ValueError(f"{cell} takes {'' if peepholes else 'no '}peepholes")
     GH, K = snapshot[0].w_hh.shape
     H = GH // CELLS[cell].facts.gates
     if K > H:

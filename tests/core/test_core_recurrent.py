@@ -343,11 +343,11 @@ def test_one_pack_serves_many_threads_at_once(core, runtime, cell):
 
 @pytest.mark.parametrize("field", Weights._fields)
 def test_engine_and_python_name_weights_alike(core, field):
-    [weights] = make(Case("lstm", B=1, T=1, I=2, H=3, P=2, norm=True), np.float32).weights
+    [weights] = make(Case("lstm_peephole", B=1, T=1, I=2, H=3, P=2, norm=True), "f4").weights
     wrong = weights._replace(**{field: getattr(weights, field).astype(np.int32)})
-    core.pack("lstm", [weights], 1, 1, True, (0.0, 0.0))
+    core.pack("lstm_peephole", [weights], 1, 1, True, (0.0, 0.0))
     with pytest.raises(TypeError, match="float" if field == "w_ih" else f"{field} must"):
-        core.pack("lstm", [wrong], 1, 1, True, (0.0, 0.0))
+        core.pack("lstm_peephole", [wrong], 1, 1, True, (0.0, 0.0))
 
 
 @pytest.mark.parametrize("I", [0, 3, 40])
@@ -357,6 +357,8 @@ def test_either_bias_may_be_missing_alone(core, cell, missing, I):  # noqa: E741
     rng, H, gates = np.random.default_rng(0), 5, CELLS[cell].gates
     shapes = [(gates * H, I), (gates * H, H), (gates * H,), (gates * H,)]
     weights = Weights(*[rng.standard_normal(shape) for shape in shapes])._replace(**{missing: None})
+    if rows := CELLS[cell].peepholes:
+        weights = weights._replace(w_ch=rng.standard_normal(rows * H))
     x, dy = rng.standard_normal((4, 3, I)), rng.standard_normal((4, 3, H))
 
     def gradients(recurrent):

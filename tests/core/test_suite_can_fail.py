@@ -21,27 +21,27 @@ SIZES = dict(B=5, T=6, I=7, H=18, L=2, D=2, lengths="ragged")
 
 
 def swap_the_first_and_last_gate(cell):
-    def forward(xw, hw, h, c):
+    def forward(xw, hw, h, c, *own):
         def swap(a):
             first, *middle, last = np.split(a, cell.facts.gates, axis=1)
             return np.concatenate([last, *middle, first], axis=1)
 
-        return cell.forward(swap(xw), swap(hw), h, c)
+        return cell.forward(swap(xw), swap(hw), h, c, *own)
 
     return replace(cell, forward=forward)
 
 
 def shift_the_output_slightly(cell):
-    def forward(xw, hw, h, c):
-        h, c, saved = cell.forward(xw, hw, h, c)
+    def forward(xw, hw, h, c, *own):
+        h, c, saved = cell.forward(xw, hw, h, c, *own)
         return h * (1 + 1e-4), c, saved
 
     return replace(cell, forward=forward)
 
 
 def drop_a_gate_from_the_derivative(cell):
-    def backward(dh, dc, saved):
-        dxw, dhw, dh_past, dc_past = cell.backward(dh, dc, saved)
+    def backward(dh, dc, saved, *own):
+        dxw, dhw, dh_past, dc_past = cell.backward(dh, dc, saved, *own)
         H = dxw.shape[1] // cell.facts.gates
         dxw, dhw = dxw.copy(), dhw.copy()
         dxw[:, -H:] = dhw[:, -H:] = 0
@@ -51,8 +51,8 @@ def drop_a_gate_from_the_derivative(cell):
 
 
 def scale_one_unit_of_the_derivative_slightly(cell):
-    def backward(dh, dc, saved):
-        dxw, dhw, dh_past, dc_past = cell.backward(dh, dc, saved)
+    def backward(dh, dc, saved, *own):
+        dxw, dhw, dh_past, dc_past = cell.backward(dh, dc, saved, *own)
         factor = np.ones(dxw.shape[1])
         factor[-1] += 1e-3
         return dxw * factor, dhw * factor, dh_past, dc_past
@@ -61,8 +61,8 @@ def scale_one_unit_of_the_derivative_slightly(cell):
 
 
 def halve_what_goes_back_in_time(cell):
-    def backward(dh, dc, saved):
-        dxw, dhw, dh_past, dc_past = cell.backward(dh, dc, saved)
+    def backward(dh, dc, saved, *own):
+        dxw, dhw, dh_past, dc_past = cell.backward(dh, dc, saved, *own)
         return dxw, 0.5 * dhw, 0.5 * dh_past, None if dc_past is None else 0.5 * dc_past
 
     return replace(cell, backward=backward)

@@ -34,6 +34,7 @@ class Step:
     w_hh: Any
     b_ih: Any
     b_hh: Any
+    own: Any = ()  # peepholes (3*H,), of a cell that has them
     h_next: Any = None
     c_next: Any = None
     r: Any = None  # the gate that h passes before the product
@@ -55,8 +56,29 @@ def make_step(name, rows, H, inputs, drop):
     if cell.facts.reset_before:
         weights = Weights(step.w_ih, step.w_hh, b_ih, b_hh)
         hw, step.r = direction.reset_forward(weights, xw, hw, step.h)
-    step.h_next, step.c_next, step.saved = cell.forward(xw, hw, h, c)
+    step.own = peepholes(name, H)
+    step.h_next, step.c_next, step.saved = cell.forward(xw, hw, h, c, *step.own)
     return step
+
+
+def peepholes(name, H):
+    """Return what a cell takes beside its state: (w_ch,) or nothing."""
+    rows = CELLS[name].peepholes
+    return (random(rows * H, seed=7),) if rows else ()
+
+
+def in_slots(info, rows):
+    """Return (..., R*H) numbers of the slots with a peephole as (..., S, H), zero elsewhere."""
+    H = rows.shape[-1] // max(info.peephole)
+    out = np.zeros((*rows.shape[:-1], info.slots, H))
+    for slot in range(info.slots):
+        if row := info.peephole[slot]:
+            out[..., slot, :] = rows[..., (row - 1) * H : row * H]
+    return out
+
+
+def peephole_row(memory, info, w_ch):
+    return memory.rows("peephole", in_slots(info, w_ch)[None])[0]
 
 
 def slot_biases(info, step, H):
@@ -98,6 +120,8 @@ def run_forward(kernels, memory, name, step, rows, H, training):
     fields |= dict(h_out=h_out, ldh_out=pitch(h_out), ldg=pitch(gates))
     if c is not None:
         fields |= dict(c=c, c_out=c_out, ldc=pitch(c))
+    if step.own:
+        fields |= dict(peephole=peephole_row(memory, info, *step.own))
     bias = slot_biases(info, step, H)
     if info.reset_before:
         fields |= run_reset(kernels, memory, info, step, rows, H, fields, gates)
@@ -264,7 +288,7 @@ def check_backward(kernels, name, rows, H, options):
     if options.zone_c:
         share = back.mask("zone_c")
         dc, dc_kept = (1 - share) * dc, share * dc
-    dxw, dhw, dh_past, dc_past = cell.backward(dh, dc, step.saved)
+    dxw, dhw, dh_past, dc_past = cell.backward(dh, dc, step.saved, *step.own)
     dslots = np.stack(
         [
             gate_rows((dxw if slot < info.x_slot + info.gates else dhw).T, order[slot], H).T
@@ -282,6 +306,11 @@ def check_backward(kernels, name, rows, H, options):
         fields |= dict(ldg=pitch(gates))
         if c is not None:
             fields |= dict(c=c, c_prev=memory.rows("c_prev", step.c), ldc=pitch(c))
+        if step.own:
+            added = in_slots(info, reference.peephole_gradient(dxw, step.saved))
+            before = random(*added.shape, seed=15)
+            fields |= dict(peephole=peephole_row(memory, info, *step.own))
+            fields |= dict(dpeephole=memory.rows("dpeephole", before, write))
         panels = kernels.panels(H)
         struct = memory.struct("rnnfast_backstep", **fields)
         for p0, p1 in ((0, panels // 2), (panels // 2, panels)):
@@ -303,6 +332,7 @@ def check_backward(kernels, name, rows, H, options):
             ("dgates", gates, dslots),
             ("carry", fields["carry"], carry),
             ("kept_h", fields["kept_h"], kept),
+            ("dpeephole", fields.get("dpeephole"), before + added if step.own else None),
         ):
             if want is not None:
                 bound = tolerances.chain(n, kernels.dtype, want[write])

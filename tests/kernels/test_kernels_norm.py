@@ -9,6 +9,7 @@ from cases import DenseCase
 from comparisons import check_dense
 from contract import cell_of, pitch, random
 from contract import kernels as kernels
+from kernels.test_kernels_cell import peephole_row, peepholes
 from run_cases import run_dense
 
 from rnnfast.cells import CELLS
@@ -52,7 +53,8 @@ def check_norm_forward(kernels, name, rows, H):
     gamma, beta = 1 + random(S, H, seed=3) / 4, random(S, H, seed=4) / 4
     normal, mean, rstd = statistics(sums)
     xw, hw = gates_of(info, gamma * normal + beta)
-    h_next, c_next, _ = reference.CELLS[name].forward(xw, hw, h_prev, c)
+    own = peepholes(name, H)
+    h_next, c_next, _ = reference.CELLS[name].forward(xw, hw, h_prev, c, *own)
     with kernels.call(f"{name} norm_forward", rows=rows, H=H) as memory:
         array = memory.rows("normal", sums, write)
         deviations = memory.dense("rstd", (B, S), write)
@@ -64,6 +66,8 @@ def check_norm_forward(kernels, name, rows, H):
         gates = memory.rows("gates", (B, S, H), write)
         step = dict(hidden=H, recurrent=H, h_prev=before, ldh=pitch(before), h_out=h_out)
         step |= dict(ldh_out=pitch(h_out), gates=gates, ldg=pitch(gates))
+        if own:
+            step |= dict(peephole=peephole_row(memory, info, *own))
         results = [("h", h_out, h_next)]
         if c is not None:
             c_out = memory.rows("c_out", (B, H), write)

@@ -74,6 +74,7 @@ def network(model):
 
 
 VARIANTS = [(node.op, node.attributes) for _, node in NODES] + [("RNN", {}), ("GRU", {})]
+VARIANTS.append(("LSTM", {"peepholes": True}))
 
 
 @pytest.mark.parametrize("lengths, state, bias", [*product([False, True], repeat=3)])
@@ -90,7 +91,6 @@ STEPWISE = [
     ("RNN", {"clip": 0.5}),
     ("LSTM", {"clip": 0.5}),
     ("LSTM", {"input_forget": 1}),
-    ("LSTM", {"peepholes": True}),
     ("LSTM", {"peepholes": True, "input_forget": 1, "clip": 0.3}),
     ("GRU", {"clip": 0.5}),
     ("GRU", {"clip": 0.5, "linear_before_reset": 1}),
