@@ -232,8 +232,7 @@ class Recurrent(Layer):
         check_dtype(name, "input", x, self.dtype)
         check_sequence(name, x)
         check_features(name, x, self.input_size)
-        rows = self._time_major(self._rows(x))
-        T, B, _ = rows.shape
+        T, B, _ = self._time_major(x).shape
         h0, c0 = self._split_state("state", state, B, x.ndim == 3)
         lengths = check_lengths(name, lengths, T, B)
         shape = (*x.shape[:-1], self.out_size)
@@ -242,7 +241,7 @@ class Recurrent(Layer):
         except ValueError:  # more bytes than a size can tell
             text = f"{name}: outputs of shape {shape} exceed the address space"
             raise MemoryError(text) from None
-        return (rows, h0, c0, lengths), y
+        return (self._time_major(self._rows(x)), h0, c0, lengths), y
 
     def backward(
         self, tape: Tape, dy: Array | None, dstate: State = None, input_grad: bool = True
