@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -441,6 +441,10 @@ class Recurrent(Layer):
             return [self.packed(True)]
         part, engine = self.network.part(), backend.active().recurrent
         return [Packed(part, engine, [w], True) for w in self.by_part(self.params._arrays)]
+
+    def _mask_sources(self) -> Iterator[MaskSource]:
+        yield self._calls
+        yield from filter(None, self._sources)
 
     def _draw_masks(self, B: int) -> Masks | None:
         if not any(self._sources):
