@@ -111,7 +111,7 @@ static void narrow(const void *a, ptrdiff_t lda, ptrdiff_t n_a, const void *g, p
         const int V = panel_vectors(columns, p);
         const ptrdiff_t c = p * RNNFAST_VECTORS * LANES;
         for (ptrdiff_t k = 0, R; k < n_a; k += R) {
-            R = deal(n_a - k);
+            R = deal(n_a - k, V);
             for (int j = 0; j < n_runs; j++) {
                 op[j].a = a ? (const real *)a + runs[j].start * lda + k : &one;
                 op[j].row = a ? 1 : 0;

@@ -25,19 +25,25 @@ typedef struct {
     ptrdiff_t row;
 } origin;
 
-#define LINE       (RNNFAST_LINE / (ptrdiff_t)sizeof(real))
-#define FETCHES(R) ((R) > 2 * TILE_ROWS / 3) /* smaller tiles have no time to prefetch */
+#define LINE (RNNFAST_LINE / (ptrdiff_t)sizeof(real))
+/* TILE_ROWS x TILE_VECTORS is the shape of isa/ whose sums, weights and splat fill the registers. A
+ * tile of more sums is formed in two parts, of half its vectors each. Three vectors do not halve:
+ * they take fewer rows. */
+#define TILE_SUMS     (TILE_ROWS * TILE_VECTORS)
+#define PARTS(R, V)   ((R) * (V) > TILE_SUMS ? 2 : 1)
+#define MOST_ROWS(V)  ((V) == 3 && PARTS(TILE_ROWS, 3) > 1 ? TILE_SUMS / 3 : TILE_ROWS)
+#define FETCHES(R, V) ((R) > 2 * MOST_ROWS(V) / 3) /* smaller tiles have no time to prefetch */
 
-/* Adds an operand to vectors first to first + V of the W vectors of each panel. Each k prefetches
- * one more line, from `line` on, into the second-level cache. */
+/* Adds an operand, whose vectors begin at w, to vectors first to first + V of the W vectors of each
+ * panel. Each k prefetches one more line, from `line` on, into the second-level cache. */
 INLINE void products(const int R, const int P, const int V, const int W, const int first,
-                     vec s[TILE_ROWS][2 * RNNFAST_VECTORS], const operand *op, const real *line,
-                     ptrdiff_t line_step)
+                     vec s[TILE_ROWS][2 * RNNFAST_VECTORS], const operand *op, const real *w,
+                     const real *line, ptrdiff_t line_step)
 {
-    const real *a = op->a, *w = op->w;
+    const real *a = op->a;
     const ptrdiff_t row = op->row, step = op->step, pitch = op->pitch, next = op->next;
     for (ptrdiff_t n = op->n; n > 0; n--, a += step, w += pitch) {
-        if (FETCHES(R)) {
+        if (FETCHES(R, V)) {
             __builtin_prefetch(line, 0, 2);
             line += line_step;
         }
@@ -53,6 +59,58 @@ INLINE void products(const int R, const int P, const int V, const int W, const i
     }
 }
 
+/* The part of a tile from vector `from` on, whose sums stay in registers. Returns where a next part
+ * goes on to prefetch. */
+INLINE const real *part(const int R, const int P, const int V, const int W, const int from,
+                        vec *acc, ptrdiff_t acc_next, const operand *op, int n_op, origin start,
+                        int fresh, const real *fetch)
+{
+    vec s[TILE_ROWS][2 * RNNFAST_VECTORS];
+    acc += from;
+    UNROLL
+    for (int r = 0; r < R; r++) {
+        UNROLL
+        for (int v = 0; v < P * W; v++)
+            s[r][v] = start.at ? load(start.at + r * start.row +
+                                      (v / W * RNNFAST_VECTORS + from + v % W) * LANES)
+                               : (vec){0};
+    }
+    for (; n_op > 0; n_op--, op++) {
+        const real *line = !start.at ? op->a + LINE : fetch ? fetch : (const real *)acc;
+        const ptrdiff_t line_step = !start.at ? op->step : fetch ? LINE : 0;
+        const real *w = op->w + from * LANES;
+        if (W > V && op->first)
+            products(R, P, V, W, W - V, s, op, w, line, line_step);
+        else
+            products(R, P, V, W, 0, s, op, w, line, line_step);
+        if (fetch) fetch += op->n * LINE;
+    }
+    UNROLL
+    for (int r = 0; r < R; r++) {
+        UNROLL
+        for (int v = 0; v < P * W; v++) {
+            vec *sum = acc + v / W * acc_next + r * RNNFAST_VECTORS + v % W;
+            *sum = fresh ? s[r][v] : *sum + s[r][v];
+        }
+    }
+    return fetch;
+}
+
+/* A GRU's tile whose four sums a row exceed the registers: only the three that an operand feeds are
+ * there. */
+INLINE void gru_tile(const int R, vec *acc, const operand *op, int n_op, origin start,
+                     const real *fetch)
+{
+    for (int r = 0; r < R; r++)
+        for (int v = 0; v < RNNFAST_VECTORS; v++)
+            acc[r * RNNFAST_VECTORS + v] = load(start.at + r * start.row + v * LANES);
+    for (; n_op > 0; n_op--, op++) {
+        vec *sums = acc + op->first;
+        start = (origin){(const real *)sums, RNNFAST_VECTORS * LANES};
+        fetch = part(R, 1, 3, 3, 0, sums, 0, op, 1, start, 1, fetch);
+    }
+}
+
 /* acc [P][acc_next / 4][4] = origin + operands, or += with `fresh` 0. Of the four vectors of a row
  * the first W have a sum, V of which each operand feeds; the two differ only for a GRU (4 and 3).
  * The origin may be acc itself.
@@ -63,32 +121,14 @@ INLINE void products(const int R, const int P, const int V, const int W, const i
 INLINE void tile(const int R, const int P, const int V, const int W, vec *acc, ptrdiff_t acc_next,
                  const operand *op, int n_op, origin start, int fresh, const real *fetch)
 {
-    vec s[TILE_ROWS][2 * RNNFAST_VECTORS];
-    UNROLL
-    for (int r = 0; r < R; r++) {
-        UNROLL
-        for (int v = 0; v < P * W; v++)
-            s[r][v] =
-                start.at
-                    ? load(start.at + r * start.row + (v / W * RNNFAST_VECTORS + v % W) * LANES)
-                    : (vec){0};
-    }
-    for (; n_op > 0; n_op--, op++) {
-        const real *line = !start.at ? op->a + LINE : fetch ? fetch : (const real *)acc;
-        const ptrdiff_t line_step = !start.at ? op->step : fetch ? LINE : 0;
-        if (W > V && op->first)
-            products(R, P, V, W, W - V, s, op, line, line_step);
-        else
-            products(R, P, V, W, 0, s, op, line, line_step);
-        if (fetch) fetch += op->n * LINE;
-    }
-    UNROLL
-    for (int r = 0; r < R; r++) {
-        UNROLL
-        for (int v = 0; v < P * W; v++) {
-            vec *sum = acc + v / W * acc_next + r * RNNFAST_VECTORS + v % W;
-            *sum = fresh ? s[r][v] : *sum + s[r][v];
-        }
+    const int half = (V + 1) / 2;
+    if (PARTS(R, P * W) == 1) {
+        part(R, P, V, W, 0, acc, acc_next, op, n_op, start, fresh, fetch);
+    } else if (W > V) {
+        gru_tile(R, acc, op, n_op, start, fetch);
+    } else {
+        fetch = part(R, P, half, half, 0, acc, acc_next, op, n_op, start, fresh, fetch);
+        part(R, P, V - half, V - half, half, acc, acc_next, op, n_op, start, fresh, fetch);
     }
 }
 
@@ -101,42 +141,44 @@ typedef void (*tile_fn)(vec *acc, ptrdiff_t acc_next, const operand *op, int n_o
     {                                                                                              \
         tile(R, P, V, W, acc, acc_next, op, n_op, start, fresh, fetch);                            \
     }
-#define TILES(R)                                                                                   \
-    TILE(R, 1, 1, 1) TILE(R, 1, 2, 2) TILE(R, 1, 3, 3) TILE(R, 1, 4, 4) TILE(R, 1, 3, 4)
-#define TWO_PANELS(R) TILE(R, 2, 4, 4) TILE(R, 2, 3, 4)
-#define TILE_NAMES(R)                                                                              \
-    {tile_##R##x1x1x1, tile_##R##x1x2x2, tile_##R##x1x3x3, tile_##R##x1x4x4, tile_##R##x1x3x4}
-#define TWO_PANELS_NAMES(R) {tile_##R##x2x4x4, tile_##R##x2x3x4}
-TILES(1)
-TILES(2)
-TILES(3)
-TWO_PANELS(1)
+#define TILES(R)            TILE(R, 1, 1, 1) TILE(R, 1, 2, 2) TILE(R, 1, 3, 3) TILE(R, 1, 4, 4)
+#define TILE_NAMES(R)       {tile_##R##x1x1x1, tile_##R##x1x2x2, tile_##R##x1x3x3, tile_##R##x1x4x4},
+#define GRU_TILE(R)         TILE(R, 1, 3, 4)
+#define GRU_TILE_NAME(R)    tile_##R##x1x3x4,
+#define TWO_PANELS(R)       TILE(R, 2, 4, 4) TILE(R, 2, 3, 4)
+#define TWO_PANELS_NAMES(R) {tile_##R##x2x4x4, tile_##R##x2x3x4},
+#define UP_TO_1(X)          X(1)
+#define UP_TO_3(X)          X(1) X(2) X(3)
+#define UP_TO_4(X)          UP_TO_3(X) X(4)
+#define UP_TO_6(X)          UP_TO_4(X) X(5) X(6)
 #if TILE_ROWS == 6
-TILES(4)
-TILES(5)
-TILES(6)
-TWO_PANELS(2)
-TWO_PANELS(3)
+#define EACH_ROWS UP_TO_6
+#else
+#define EACH_ROWS UP_TO_3
 #endif
-/* By rows and vectors; the last column is for GRUs. */
-static const tile_fn tiles[TILE_ROWS][RNNFAST_VECTORS + 1] = {
-    TILE_NAMES(1), TILE_NAMES(2), TILE_NAMES(3),
-#if TILE_ROWS == 6
-    TILE_NAMES(4), TILE_NAMES(5), TILE_NAMES(6),
+#if MOST_ROWS(3) == 4
+#define EACH_GRU_ROWS UP_TO_4
+#else
+#define EACH_GRU_ROWS EACH_ROWS
 #endif
-};
-static const tile_fn two_panels[TILE_ROWS / 2][2] = {
-    TWO_PANELS_NAMES(1),
-#if TILE_ROWS == 6
-    TWO_PANELS_NAMES(2),
-    TWO_PANELS_NAMES(3),
+#if TILE_SUMS == 24
+#define EACH_FEW_ROWS UP_TO_3
+#else
+#define EACH_FEW_ROWS UP_TO_1
 #endif
-};
+EACH_ROWS(TILES)
+EACH_GRU_ROWS(GRU_TILE)
+EACH_FEW_ROWS(TWO_PANELS)
+static const tile_fn tiles[][RNNFAST_VECTORS] = {EACH_ROWS(TILE_NAMES)}; /* by rows and vectors */
+static const tile_fn gru_tiles[] = {EACH_GRU_ROWS(GRU_TILE_NAME)};
+static const tile_fn two_panels[][2] = {EACH_FEW_ROWS(TWO_PANELS_NAMES)};
 
-/* Rows of the next tile when `left` rows remain. They are dealt evenly: 16 = 6 + 5 + 5. */
-INLINE int deal(ptrdiff_t left)
+/* Rows of the next tile of V vectors when `left` rows remain. They are dealt evenly: 16 = 6 + 5
+ * + 5.
+ */
+INLINE int deal(ptrdiff_t left, int V)
 {
-    const ptrdiff_t tiles = (left + TILE_ROWS - 1) / TILE_ROWS;
+    const ptrdiff_t most = MOST_ROWS(V), tiles = (left + most - 1) / most;
     return (int)((left + tiles - 1) / tiles);
 }
 
@@ -157,23 +199,23 @@ INLINE ptrdiff_t whole_panels(ptrdiff_t n, ptrdiff_t p, ptrdiff_t p1)
 /* How many whole panels a tile takes at once for `rows` rows. */
 INLINE int panels_together(ptrdiff_t rows, ptrdiff_t whole)
 {
-    return rows <= TILE_ROWS / 2 && whole >= 2 ? 2 : 1;
+    return PARTS(rows, 2 * RNNFAST_VECTORS) == 1 && whole >= 2 ? 2 : 1;
 }
 
 /* acc (rows, 4 vectors) = origin + operands, tile by tile. Moves the `a` of the operands past the
  * last row. Prefetches up to `lines` lines from `fetch` on, as far as the products leave time. */
-INLINE void add_pass(vec *acc, ptrdiff_t rows, int column, operand *op, int n_op, origin start,
-                     const real *fetch, ptrdiff_t lines)
+INLINE void add_pass(vec *acc, ptrdiff_t rows, int V, int gates, operand *op, int n_op,
+                     origin start, const real *fetch, ptrdiff_t lines)
 {
     for (ptrdiff_t b = 0, R; b < rows; b += R) {
-        R = deal(rows - b);
-        tiles[R - 1][column](acc + b * RNNFAST_VECTORS, 0, op, n_op, start, 1,
-                             lines > 0 ? fetch : NULL);
+        R = deal(rows - b, V);
+        const tile_fn form = gates == 3 ? gru_tiles[R - 1] : tiles[R - 1][V - 1];
+        form(acc + b * RNNFAST_VECTORS, 0, op, n_op, start, 1, lines > 0 ? fetch : NULL);
         start.at += R * start.row;
         for (int i = 0; i < n_op; i++) {
             op[i].a += R * op[i].row;
-            fetch += op[i].n * LINE;
-            lines -= op[i].n;
+            fetch += PARTS(R, V) * op[i].n * LINE;
+            lines -= PARTS(R, V) * op[i].n;
         }
     }
 }
@@ -187,7 +229,6 @@ enum { DEPTH = 32768 / VECTOR_BYTES };
 INLINE void add_products(vec *acc, ptrdiff_t rows, int P, int V, int gates, operand *op, int n_op,
                          origin start, int fetch)
 {
-    const int column = gates == 3 ? RNNFAST_VECTORS : V - 1;
     if (P == 2) {
         two_panels[rows - 1][gates == 3](acc, rows * RNNFAST_VECTORS, op, n_op, start, 1, NULL);
         return;
@@ -196,7 +237,7 @@ INLINE void add_products(vec *acc, ptrdiff_t rows, int P, int V, int gates, oper
     ptrdiff_t total = 0, done = 0; /* of *op: how much of it earlier passes took */
     for (int i = 0; i < n_op; i++) total += op[i].n;
     if (total <= DEPTH) {
-        add_pass(acc, rows, column, op, n_op, start, next_panel,
+        add_pass(acc, rows, V, gates, op, n_op, start, next_panel,
                  fetch ? total * op->pitch / LINE : 0);
         return;
     }
@@ -215,7 +256,7 @@ INLINE void add_products(vec *acc, ptrdiff_t rows, int P, int V, int gates, oper
             done += take;
             if (done == op->n) op++, n_op--, done = 0;
         }
-        add_pass(acc, rows, column, pass, n, start,
+        add_pass(acc, rows, V, gates, pass, n, start,
                  n_op > 0 ? op->w + done * op->pitch : next_panel, fetch ? lines : 0);
         start = (origin){(const real *)acc, RNNFAST_VECTORS * LANES};
     }

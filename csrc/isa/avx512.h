@@ -5,4 +5,5 @@
 #define VECTOR_BYTES 64
 #define X86_PREFIX   _mm512
 #define TILE_ROWS    6
+#define TILE_VECTORS 4
 #endif

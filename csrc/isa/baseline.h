@@ -2,8 +2,10 @@
 #define ISA          baseline
 #define VECTOR_BYTES 16
 #define X86_PREFIX   _mm
+#define TILE_VECTORS 4
 #if defined(__aarch64__)
 #define TILE_ROWS 6 /* 32 registers */
 #else
-#define TILE_ROWS 3 /* 16 registers */
+#define TILE_ROWS                                                                                  \
+    3 /* 16 registers; without FMA a splat, two instructions, costs more than a load */
 #endif
