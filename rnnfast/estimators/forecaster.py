@@ -66,7 +66,9 @@ class Forecaster(MeasuredForecaster):
         series are short; series shorter than that are padded at the front with their first value.
         Series shorter than a window that is given raise.
     season : int, optional
-        Steps after which series repeat what they do, 1 for none; default: as `fit` finds it.
+        Steps after which series repeat what they do, 1 for none; default: as `fit` finds it, a week
+        rather than a day of 24, 48 or 96 steps where that is clear. Of other seasons within seasons
+        it is the shorter one, and `season` names the longer.
     targets : int, str or sequence of them, optional
         The features to forecast, by position or name; default all. The others are known up to the
         present only.

@@ -14,6 +14,8 @@ STEPS = 10_000  # the last ones, of all series together, that are looked at
 SERIES = 20
 ALIKE = 0.85  # autocorrelation of a season that is seen fewer than four times
 CUSTOMARY = (4, 7, 12, 24, 48, 52, 96, 144, 168, 288, 336, 365)  # quarters, days, hours, ...
+DAYS = (24, 48, 96)  # of steps within a day; seven of them may be a week
+CLEARER = 0.7  # of what a day before leaves unexplained, a week before leaves less
 
 
 def find_season(series: list[Array], longest: int = LONGEST) -> int:
@@ -23,7 +25,8 @@ def find_season(series: list[Array], longest: int = LONGEST) -> int:
     so that a trend is not taken for a season. The season is the shortest lag at a peak that is
     nearly as high as the highest, of peaks that random walks and white noise do not reach (the
     limits are 99% points found by simulation). Where a customary season (12 months, 24 hours) is
-    next to it and as high, that is it.
+    next to it and as high, that is it. Seven days are the season instead of one where the same
+    time a week before clearly tells more than that of any day between.
 
     Parameters
     ----------
@@ -60,7 +63,14 @@ def find_season(series: list[Array], longest: int = LONGEST) -> int:
     for usual in CUSTOMARY:
         near = abs(usual - season) <= max(1, 0.03 * season) and usual <= top
         if near and heights[usual - 2] >= 0.95 * heights[season - 2]:
-            return usual
+            season = usual
+            break
+    if season in DAYS and 7 * season <= top:
+        lags = season * np.arange(1, 8)
+        left = 1.0 - np.mean(
+            [[_autocorrelation(s, 7 * season, int(m)) for m in lags] for s in kept], axis=0
+        )
+        season = 7 * season if left[-1] < CLEARER * left[:-1].min() else season
     return season
 
 

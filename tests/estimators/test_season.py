@@ -56,3 +56,21 @@ def test_customary_seasons_win_ties():
     t = np.arange(200)
     assert find_season([np.sin(2 * np.pi * t / 47.3)]) == 48
     assert find_season([seasonal(300, 47)]) == 47
+
+
+@pytest.mark.parametrize("day", [24, 48])
+def test_a_week_of_days_where_it_is_clear(day):
+    rng = np.random.default_rng(0)
+    n = 7 * day * 5
+    t = np.arange(n)
+    daily = 5.0 * np.sin(t * 2 * np.pi / day)
+    weekend = t // day % 7 >= 5
+    for noise in (0.1, 0.5, 1.0):
+        e = noise * rng.standard_normal(n)
+        assert find_season([daily - 6.0 * weekend + e]) == 7 * day  # of level
+        assert find_season([daily * np.where(weekend, 0.2, 1.0) + e]) == 7 * day  # of shape
+    for noise in (0.1, 1.0):  # days alone, whatever wanders beneath them
+        e = noise * rng.standard_normal(n)
+        assert find_season([daily + e]) == day
+        assert find_season([daily + 0.3 * np.cumsum(e)]) != 7 * day
+    assert find_season([(daily - 6.0 * weekend)[: 7 * day * 2]]) == day  # too short to tell
