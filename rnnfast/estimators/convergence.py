@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from ..callbacks import Callback, History
+from .batches import Batches
 
 if TYPE_CHECKING:
     from ..arrays import Array
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 MARGIN = 0.01  # part of the trivial answer's loss that training must save
 SEARCHED = 4096  # samples that the best answer which is the same for all is searched on
+# Samples held out that show anything; correlations of what is learnt by heart, and what is left
+SHOWN, BY_HEART, LEFT = 16, 0.5, 0.2
 
 
 class Watch(Callback):
@@ -98,6 +101,44 @@ def warn_interrupted(owner: Any) -> None:
         ConvergenceWarning,
         stacklevel=2,
     )
+
+
+def correlation(outputs: Array, target: Array) -> float:
+    """Return the correlation of (N, n) outputs and targets over all columns, NaN where none."""
+    a, b = outputs - outputs.mean(axis=0), target - target.mean(axis=0)
+    with np.errstate(invalid="ignore"):
+        return float((a * b).sum() / np.sqrt((a**2).sum() * (b**2).sum()))
+
+
+def warn_if_by_heart(owner: Any, learnt: Batches, held_out: Batches) -> None:
+    """Say so where outputs follow the targets that were learnt from, and not those held out.
+
+    Parameters
+    ----------
+    owner : SequenceEstimator
+    learnt, held_out : Batches
+        The latter of few samples show nothing.
+    """
+    if len(held_out.samples) < SHOWN:
+        return
+    found = []
+    for batches in (learnt, held_out):
+        some = batches.samples[:: max(1, len(batches.samples) // SEARCHED)]
+        pairs = [
+            (owner.model_.predict(x, *n[:1]), owner._scores(y))
+            for x, y, *n in Batches(batches.take, some, batches.batch_size)
+        ]
+        said, target = (np.concatenate(each) for each in zip(*pairs, strict=True))
+        found.append(correlation(said.astype(np.float64), target))
+    if found[0] > BY_HEART and found[1] < LEFT * found[0]:
+        warnings.warn(
+            f"{type(owner).__name__}: outputs follow the targets that were learnt from "
+            f"(correlation {found[0]:.2f}), but not those of the {len(held_out.samples)} samples "
+            f"held out ({found[1]:.2f}): they were learnt by heart. Try more samples, a smaller "
+            "network, dropout, or inputs that say more",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
 
 
 def warn_unless_better(owner: Any, loss: float, trivial: float | None, updates: int) -> None:

@@ -25,7 +25,12 @@ from .base import (
 )
 from .batches import Batches, Ragged, check_sample_weight, take_sequences, with_weight
 from .constraints import parameter
-from .convergence import least_constant_loss, warn_interrupted, warn_unless_better
+from .convergence import (
+    least_constant_loss,
+    warn_if_by_heart,
+    warn_interrupted,
+    warn_unless_better,
+)
 from .missing import MISSING, fill_missing
 from .scaling import Scaler
 from .sequences import check_ids, counts, read_sequences
@@ -262,6 +267,8 @@ class SequenceEstimator(architecture.DefaultNetwork):
                 share = None
                 warn_interrupted(self)
             self._share(self._shares[0] if share is None else share)
+        if held_out is not None and ended and not partial and not self._per_step:
+            warn_if_by_heart(self, Batches(take, some, self._chosen("batch_size")), held_out)
 
     def _final_loss(self) -> float:
         """Return the loss of the weights that training kept."""
