@@ -15,7 +15,7 @@ from .checks import check_seed
 from .layers.base import Layer
 from .layers.embedding import Embedding
 from .layers.parameters import Parameters
-from .layers.recurrent import LSTM
+from .layers.recurrent_base import Recurrent
 from .layers.sequential import with_parts
 
 if TYPE_CHECKING:
@@ -53,8 +53,10 @@ def keras(model: Layer, seed: int | None = None) -> None:
 
 def _bias(layer: Layer, name: str, value: Array) -> Array:
     bias = np.zeros(value.shape)
-    if isinstance(layer, LSTM) and name.startswith("bias_ih"):
-        bias[layer.hidden_size : 2 * layer.hidden_size] = 1.0
+    if isinstance(layer, Recurrent) and name.startswith("bias_ih"):
+        names = layer.network.cell.gate_names
+        if "forget" in names:
+            bias.reshape(len(names), -1)[names.index("forget")] = 1.0
     return bias
 
 
