@@ -27,6 +27,7 @@ import importlib.util
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -158,13 +159,49 @@ def markdown(data: dict[str, Any]) -> str:
     return f"{table(head, rows)}\n\nMeasured on {data['date']}: {where}, seed {data['seed']}."
 
 
+def parser_of(text: str, sets: tuple[str, ...], begin: str) -> argparse.ArgumentParser:
+    """Return the options that tables of public sets share."""
+    parser = argparse.ArgumentParser(description=text.splitlines()[0])
+    parser.add_argument("--sets", default=",".join(sets), help="names, separated by commas")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--into", type=page, help=f"write the table between {begin} and {END}")
+    return parser
+
+
+def tabulate(
+    options: argparse.Namespace,
+    begin: str,
+    rocket: tuple[Any, np.ndarray],
+    measure: Callable[[str, int], dict[str, Any]],
+    names: tuple[str, ...],
+    markdown: Callable[[dict[str, Any]], str],
+) -> dict[str, Any]:
+    """Measure each set, print the rows and the table, and write it; return what was measured.
+
+    The rocket is fitted to eight targets beforehand, which compiles it.
+    """
+    if options.into:
+        split_page(options.into, begin)  # known before the run
+    warnings.simplefilter("ignore")  # peers' own
+    small = np.random.default_rng(0).standard_normal((8, 2, 20)).astype(np.float32)
+    for channels in (small, small[:, :1]):
+        rocket[0].fit(channels, rocket[1])
+    records = []
+    for name in options.sets.split(","):
+        row = measure(name, options.seed)
+        records.append(row)
+        print(name, *(f"{k} {row[k]:.4g} ({row[f'{k} s']:.1f} s)" for k in names), flush=True)
+    data = describe(records, seed=options.seed, threads=THREADS)
+    print(markdown(data))
+    if options.into:
+        write_into(options.into, markdown(data), begin)
+    return data
+
+
 def main() -> None:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sets", default=",".join(SETS), help="names, separated by commas")
-    parser.add_argument("--seed", type=int, default=0)
+    parser = parser_of(__doc__, SETS, BEGIN)
     parser.add_argument("--save", action="store_true", help="write results/classification-*.json")
-    parser.add_argument("--into", type=page, help=f"write the table between {BEGIN} and {END}")
     parser.add_argument("--readers", action="store_true", help="both readers, on training parts")
     options = parser.parse_args()
     if options.readers:
@@ -172,23 +209,10 @@ def main() -> None:
             found = readers(name, options.seed)
             print(name, *(f"{kind} {value:.3f}" for kind, value in found.items()), flush=True)
         return
-    if options.into:
-        split_page(options.into, BEGIN)  # known before the run
-    warnings.simplefilter("ignore")  # peers' own
-    small = np.random.default_rng(0).standard_normal((8, 2, 20)).astype(np.float32)
-    for channels in (small, small[:, :1]):  # compiles
-        classifiers(0)["MiniRocket"][0].fit(channels, np.arange(8) % 2)
-    records = []
-    for name in options.sets.split(","):
-        records.append(measure(name, options.seed))
-        row = records[-1]
-        print(name, *(f"{k} {row[k]:.3f} ({row[f'{k} s']:.1f} s)" for k in NAMES), flush=True)
-    data = describe(records, seed=options.seed, threads=THREADS)
-    print(markdown(data))
+    rocket = classifiers(0)["MiniRocket"][0], np.arange(8) % 2
+    data = tabulate(options, BEGIN, rocket, measure, NAMES, markdown)
     if options.save:
         print(f"written: results/{save(data, 'classification-').name}")
-    if options.into:
-        write_into(options.into, markdown(data), BEGIN)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ run it with ``OMP_NUM_THREADS=1`` to have those of one core.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 import warnings
@@ -30,9 +29,8 @@ import numpy as np
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
-from classification import THREADS, find, forms
-from compare import page
-from report import END, describe, number, split_page, table, write_into
+from classification import THREADS, find, forms, parser_of, tabulate
+from report import number, table
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.dummy import DummyRegressor
 from sklearn.linear_model import RidgeCV
@@ -116,33 +114,18 @@ def markdown(data: dict[str, Any]) -> str:
 
 def main() -> None:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sets", default=",".join(SETS), help="names, separated by commas")
+    parser = parser_of(__doc__, SETS, BEGIN)
     parser.add_argument("--names", default=",".join(NAMES), help="with --cross-validate")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--into", type=page, help=f"write the table between {BEGIN} and {END}")
     parser.add_argument("--cross-validate", action="store_true", help="on training parts")
     options = parser.parse_args()
-    warnings.simplefilter("ignore")  # peers' own
     if options.cross_validate:
+        warnings.simplefilter("ignore")  # peers' own
         for name in options.sets.split(","):
             found = cross_validated(name, options.seed, options.names.split(","))
             print(name, *(f"{kind} {value:.4g}" for kind, value in found.items()), flush=True)
         return
-    if options.into:
-        split_page(options.into, BEGIN)  # known before the run
-    small = np.random.default_rng(0).standard_normal((8, 2, 20)).astype(np.float32)
-    for channels in (small, small[:, :1]):  # compiles
-        regressor("MiniRocket", 0)[0].fit(channels, np.arange(8.0))
-    records = []
-    for name in options.sets.split(","):
-        records.append(measure(name, options.seed))
-        row = records[-1]
-        print(name, *(f"{k} {row[k]:.4g} ({row[f'{k} s']:.1f} s)" for k in NAMES), flush=True)
-    data = describe(records, seed=options.seed, threads=THREADS)
-    print(markdown(data))
-    if options.into:
-        write_into(options.into, markdown(data), BEGIN)
+    rocket = regressor("MiniRocket", 0)[0], np.arange(8.0)
+    tabulate(options, BEGIN, rocket, measure, NAMES, markdown)
 
 
 if __name__ == "__main__":
