@@ -112,9 +112,10 @@ def few_rows(seconds: float) -> None:
         *columns,
     )
     ways = [
-        Way(threads=1, changes={"few_rows": rows, "cached_weights": 0}) for rows in (0, 1 << 30)
+        Way(threads=1, changes={"few_rows": rows, "product_rows": 0, "cached_weights": 0})
+        for rows in (0, 1 << 30)
     ]
-    for size in ((16, 32), (64, 128), (300, 256), (512, 512)):
+    for size in ((4, 128), (16, 32), (32, 64), (64, 128), (128, 128), (300, 256), (512, 512)):
         for B in (1, 2, 4, 6, 8, 12, 16, 24, 32):
             shape = (B, 50, *size)
             step, first = times(lstm_tasks(shape)["inference"], ways, seconds)

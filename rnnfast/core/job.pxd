@@ -39,9 +39,12 @@ cdef struct Thresholds:
     # Thresholds at which the engine switches strategy.
     Py_ssize_t serial_work  # multiply-adds: a smaller call runs on one thread
     Py_ssize_t shared_step_work  # multiply-adds: the units of a smaller step are not shared
+    Py_ssize_t shared_weights  # bytes: in a larger layer
+    Py_ssize_t shared_rows  #   threads with up to so many rows each share units instead
     Py_ssize_t cached_weights  # bytes: the weights of a larger layer leave the cache. Then
-    Py_ssize_t shared_rows  #   threads with up to so many rows each share units instead, and
-    Py_ssize_t few_rows  #   with up to so many rows many steps share one input product
+    Py_ssize_t few_rows  #   with up to so many rows many steps share one input product;
+    Py_ssize_t product_rows  # else with up to so many rows
+    Py_ssize_t product_inputs  #   of at least so many inputs
     Py_ssize_t product_bytes  # bytes: the largest input product
     Py_ssize_t kept_sums_work  # multiply-adds, 0.1 s of one thread: the weight gradients of a
     # larger call are complete before any is added, so that a signal can stop it

@@ -8,19 +8,23 @@ cimport cython
 cimport numpy as cnp
 from libc.string cimport memmove, memset
 
+from rnnfast.core import runtime
 from rnnfast.core cimport kernels as k
 from rnnfast.core.kernels cimport RNNFAST_LINE, rnnfast_stride
 from rnnfast.core.packed cimport GAMMA, VECTORS, WEIGHTS, Packed, bump
 
 cnp.import_array()
 
-# Measured with benchmarks/thresholds.py, except cached_weights, the size of a second-level cache, and
+# Measured with benchmarks/thresholds.py, except cached_weights, half of a second-level cache, and
 # kept_sums_work, which bounds how long a call ignores signals.
 thresholds.serial_work = 250_000
 thresholds.shared_step_work = 24_000
 thresholds.shared_rows = 16
+thresholds.shared_weights = 1 << 20
 thresholds.few_rows = 8
-thresholds.cached_weights = 1 << 20
+thresholds.product_rows = 2
+thresholds.product_inputs = 32
+thresholds.cached_weights = runtime.caches.get("L2", 2 << 20) // 2
 thresholds.product_bytes = 1 << 19
 thresholds.kept_sums_work = 1 << 32
 
@@ -245,7 +249,7 @@ cdef int team_for(Job* job, Packed net) noexcept nogil:
     if n < 2 or step * steps < thresholds.serial_work:
         return 1
     if job.B >= n and job.B <= n * thresholds.shared_rows:
-        job.shared = step * net.itemsize / (net.layers * net.directions) >= thresholds.cached_weights
+        job.shared = step * net.itemsize / (net.layers * net.directions) >= thresholds.shared_weights
     elif job.B < n:
         if step * job.B / (net.layers * net.directions) < thresholds.shared_step_work:
             return <int>max(1, job.B)

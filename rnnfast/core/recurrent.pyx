@@ -47,6 +47,7 @@ cdef int _run(Packed net, Tape tape, const cnp.int64_t* lengths) except -1:
     cdef Job* job = &tape.job
     cdef Py_ssize_t T = job.T, B = job.B, size = net.itemsize, H = net.hidden, K = net.recurrent
     cdef Py_ssize_t parts = net.layers * net.directions, panels
+    cdef Py_ssize_t rows, I = net.parts[0].input
     cdef int team
     cdef char* at
     if job.zone_h.share == NULL:
@@ -71,8 +72,10 @@ cdef int _run(Packed net, Tape tape, const cnp.int64_t* lengths) except -1:
     job.ldp = panels * RNNFAST_VECTORS * net.kernels.lanes
     if net.info.reset_before:
         job.ldp = net.info.slots * job.slot
-    if (T > 1 and (B if job.shared else B // team) <= thresholds.few_rows
-            and net.info.gates * H * (net.parts[0].input + K) * size >= thresholds.cached_weights):
+    rows = B if job.shared else B // team
+    if T > 1 and (
+            rows <= thresholds.few_rows and net.info.gates * H * (I + K) * size >= thresholds.cached_weights
+            or rows <= thresholds.product_rows and I >= thresholds.product_inputs):
         job.chunk = max(1, thresholds.product_bytes // (B * job.ldp * size + 1))
     else:
         job.ldp = 0

@@ -82,6 +82,22 @@ def _read(path: str) -> str:
         return ""
 
 
+def _caches(folder: str = "/sys/devices/system/cpu/cpu0/cache") -> dict[str, int]:
+    """Return the bytes of the caches for data, by names like L2, as far as the system tells them.
+
+    Parameters
+    ----------
+    folder : str
+        Where Linux describes each cache in a folder ``indexN``.
+    """
+    sizes = {}
+    for index in range(8):
+        kind, size = (_read(f"{folder}/index{index}/{name}") for name in ("type", "size"))
+        if kind in ("Data", "Unified") and size.endswith("K"):
+            sizes["L" + _read(f"{folder}/index{index}/level")] = int(size[:-1]) << 10
+    return sizes
+
+
 def _apply() -> None:
     if kernels is not None:
         kernels.set_thread_limit(1 if _forked else _limit)
@@ -94,6 +110,7 @@ def _after_fork() -> None:
     _apply()
 
 
+caches = _caches()
 _cap = _processors()  # first: where OMP_PROC_BIND is set, OpenMP ties this thread to one of them
 kernels, failure = _import_kernels()
 if kernels is not None:
@@ -210,7 +227,7 @@ def set_isa(name: str | None) -> None:
 
 
 def describe() -> dict[str, str]:
-    """Return the engine's compiler, OpenMP, instruction sets and threads, for `show_config`."""
+    """Return compiler, OpenMP, instruction sets, caches and threads, for `show_config`."""
     rows = {}
     if kernels is None:
         rows["engine"] = f"not in use: {type(failure).__name__}: {failure}"
@@ -221,6 +238,8 @@ def describe() -> dict[str, str]:
             f"{isa()} chosen; usable here: {', '.join(instruction_sets())}; "
             f"built: {', '.join(kernels.built())}"
         )
+    sizes = [f"{name} {size >> 10} KB" for name, size in caches.items()]
+    rows["caches"] = ", ".join(sizes) or "unknown"
     asked = str(_limit) if _limit else "not called"
     rows["threads"] = f"{get_num_threads()} (processors: {_cap}; set_num_threads: {asked})"
     return rows

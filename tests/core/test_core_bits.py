@@ -67,6 +67,8 @@ def test_where_the_engine_changes_its_ways_changes_no_bit(core, runtime, cell, o
                     shared_step_work=shared,
                     shared_rows=slices,
                     few_rows=rows,
+                    product_rows=rows,
+                    shared_weights=0,
                     cached_weights=0,
                     product_bytes=size,
                     kept_sums_work=kept,

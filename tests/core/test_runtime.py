@@ -1,6 +1,7 @@
 """Thread counts, instruction sets and the report on both."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -163,6 +164,17 @@ def test_cgroup_quota(tmp_path, listing, files, quota):
     assert runtime._cgroup_quota(str(tmp_path / "cgroup"), str(tmp_path / "mount")) == quota
 
 
+def test_caches(tmp_path):
+    described = [("1", "Data", "48K"), ("1", "Instruction", "32K"), ("2", "Unified", "2048K")]
+    for index, values in enumerate(described):
+        folder = tmp_path / f"index{index}"
+        folder.mkdir()
+        for name, value in zip(("level", "type", "size"), values, strict=True):
+            (folder / name).write_text(value + "\n")
+    assert runtime._caches(str(tmp_path)) == {"L1": 48 << 10, "L2": 2 << 20}
+    assert runtime._caches(str(tmp_path / "nowhere")) == {}
+
+
 @pytest.mark.parametrize(("quota", "want"), [(None, 8), (0.2, 1), (1.5, 2), (3.0, 3), (99.0, 8)])
 def test_quota_is_rounded_up_and_never_above_affinity(monkeypatch, quota, want):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
@@ -221,6 +233,9 @@ def test_show_config_says_what_runs(capsys):
     rows = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
     assert rows["rnnfast"] == rnnfast.__version__
     assert rows["numpy"] == np.__version__
+    sizes = re.findall(r"(L\d) (\d+) KB", rows["caches"])
+    assert {name: int(size) << 10 for name, size in sizes} == runtime.caches
+    assert sizes or rows["caches"] == "unknown"
     assert rows["threads"] == f"3 (processors: {runtime._cap}; set_num_threads: 3)"
     if engine is not None:
         assert rows["compiler"] == engine.compiler()
