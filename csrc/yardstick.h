@@ -3,19 +3,41 @@
 
 #include "tile.h"
 
-/* The FMAs of a whole tile, on registers and the first-level cache alone. The operands come from a
- * volatile, so that the compiler cannot know the sums. */
+/* As many independent chains of FMAs as a tile has sums, on registers alone: the tile itself may be
+ * slower. Without FMA such a chain waits for two instructions, so that the tile is faster. The
+ * operands come from a volatile: the compiler can neither know the sums nor see that they are
+ * equal.
+ */
 static double fma_loop(ptrdiff_t loops)
 {
     volatile real opaque = 0;
+#if VECTOR_BYTES > 16 || defined(__aarch64__)
+    const vec x = splat(opaque), y = splat(opaque);
+    vec s[TILE_ROWS][TILE_VECTORS];
+    UNROLL
+    for (int r = 0; r < TILE_ROWS; r++) {
+        UNROLL
+        for (int v = 0; v < TILE_VECTORS; v++) s[r][v] = splat(opaque);
+    }
+    for (ptrdiff_t n = 0; n < loops; n++) {
+        UNROLL
+        for (int r = 0; r < TILE_ROWS; r++) {
+            UNROLL
+            for (int v = 0; v < TILE_VECTORS; v++) s[r][v] = s[r][v] * x + y;
+        }
+    }
+    for (int r = 0; r < TILE_ROWS; r++)
+        for (int v = 0; v < TILE_VECTORS; v++) opaque = s[r][v][0];
+#else
     real weight[RNNFAST_VECTORS * LANES], x[TILE_ROWS];
     for (int i = 0; i < RNNFAST_VECTORS * LANES; i++) weight[i] = opaque;
     for (int r = 0; r < TILE_ROWS; r++) x[r] = opaque;
-    vec acc[TILE_ROWS * RNNFAST_VECTORS];
+    vec acc[TILE_SUMS];
     const operand op = {.a = x, .row = 1, .w = weight, .n = loops};
     tiles[TILE_ROWS - 1][RNNFAST_VECTORS - 1](acc, 0, &op, 1, (origin){weight, 0}, 1, NULL);
-    for (int i = 0; i < TILE_ROWS * RNNFAST_VECTORS; i++) opaque = acc[i][0];
-    return 2.0 * TILE_ROWS * RNNFAST_VECTORS * LANES * (double)loops;
+    for (int i = 0; i < TILE_SUMS; i++) opaque = acc[i][0];
+#endif
+    return 2.0 * TILE_SUMS * LANES * (double)loops;
 }
 
 /* Reads x, n numbers, `loops` times: the bandwidth of the cache, or memory, that holds them. */
