@@ -11,10 +11,14 @@
          .peephole = {1, 2, 0, 3})                                                                 \
     CELL(gru, 3, 1, .gates = 3, .slots = 4, .order = {2, 0, 1, 2}, .h_slot = 1, .carries_dh = 1)   \
     CELL(gru_reset_before, 1, 0, .gates = 3, .slots = 3, .order = {2, 0, 1}, .carries_dh = 1,      \
-         .reset_before = 1)
+         .reset_before = 1)                                                                        \
+    CELL(min_gru, 2, 0, .gates = 2, .slots = 2, .order = {0, 1}, .carries_dh = 1, .input_only = 1) \
+    CELL(min_lstm, 3, 0, .gates = 3, .slots = 3, .order = {0, 1, 2}, .carries_dh = 1,              \
+         .input_only = 1)
 
 #ifdef ISA /* kernels, which need the equations too */
 #include "cell_gru.h"
 #include "cell_lstm.h"
+#include "cell_min.h"
 #include "cell_rnn.h"
 #endif

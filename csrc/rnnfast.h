@@ -23,7 +23,7 @@ enum { RNNFAST_LINE = 64 };        /* bytes; rows, panels and blocks are aligned
 enum { RNNFAST_VECTORS = 4 };      /* vectors across a tile, and so across a panel */
 enum { RNNFAST_BLOCK_ROWS = 128 }; /* rows in one partial sum of a weight gradient */
 enum { RNNFAST_MASK_GROUP = 64 };  /* mask elements drawn together */
-enum { RNNFAST_CELLS = 6 };        /* rows of cells.h, in the order of every table of cells */
+enum { RNNFAST_CELLS = 8 };        /* rows of cells.h, in the order of every table of cells */
 #define RNNFAST_NORM_EPS 1e-5      /* added to the variance in layer normalisation */
 
 /* What the time loops need to know about a cell. A slot is the place of one gate in a gate row. The
@@ -36,6 +36,7 @@ typedef struct {
     int has_cell_state; /* whether there is a c beside h; the carry of backward is then dc */
     int carries_dh;     /* the carry of backward is the part of dh that bypasses the gates */
     int reset_before;   /* slots n, r, z; the recurrent product of n is of r h: see reset_forward */
+    int input_only;     /* no recurrent product: the gates are of x alone */
     int order[RNNFAST_VECTORS];
     int peephole[RNNFAST_VECTORS]; /* of each slot: 1 + its row in the (rows, H) peepholes; 0: none
                                     */
@@ -62,7 +63,7 @@ typedef struct {
     const void *h;      /* (B, K) the operand of W_h: h_prev, its masked copy, or r h */
     const void *h_prev; /* (B, K) the state before the step */
     ptrdiff_t ldh;
-    const void *weight_x, *weight_h, *bias;
+    const void *weight_x, *weight_h, *bias; /* weight_h NULL: no recurrent product */
     const void *product; /* (B, panels, 4, LANES) x W_x + bias computed earlier, or NULL */
     ptrdiff_t ldp;
     const void *c; /* (B, H) LSTM: the cell state before the step */

@@ -32,7 +32,7 @@ INLINE origin sums_start(const rnnfast_step *s, ptrdiff_t b, ptrdiff_t p)
 
 /* The operands of gate_sums for panel p and rows from b on: x unless its product is given, and h if
  * `recurrent`. Returns how many there are. */
-INLINE int gate_operands(const rnnfast_step *s, const int gates, const int recurrent, ptrdiff_t b,
+INLINE int gate_operands(const rnnfast_step *s, const int gates, int recurrent, ptrdiff_t b,
                          ptrdiff_t p, int V, operand *op)
 {
     const int pitch = gates == 1 ? RNNFAST_VECTORS : gates, wanted = !s->product;
@@ -46,8 +46,8 @@ INLINE int gate_operands(const rnnfast_step *s, const int gates, const int recur
 }
 
 /* For one row and two panels the sums never leave the registers. */
-INLINE void one_row(const rnnfast_step *s, const int gates, const int recurrent, ptrdiff_t b,
-                    ptrdiff_t p, finish_fn finish)
+INLINE void one_row(const rnnfast_step *s, const int gates, int recurrent, ptrdiff_t b, ptrdiff_t p,
+                    finish_fn finish)
 {
     const int V = gates == 1 ? RNNFAST_VECTORS : gates;
     vec acc[2 * RNNFAST_VECTORS];
@@ -63,14 +63,16 @@ INLINE void one_row(const rnnfast_step *s, const int gates, const int recurrent,
 }
 
 /* For each panel and block of rows forms the sums, bias + x W_x + h W_h, and calls `finish`. There
- * are three patterns of slots. gates 1: a panel is V vectors of units. gates 3 (GRU): x feeds the
- * first three of four slots, h the last three. gates 4: both feed all four. */
-INLINE void gate_sums(const rnnfast_step *s, const int gates, const int recurrent, ptrdiff_t b0,
+ * are four patterns of slots. gates 1: a panel is V vectors of units. gates 2: both feed two slots.
+ * gates 3 (GRU): x feeds the first three of four slots, h the last three. gates 4: both feed all
+ * four. */
+INLINE void gate_sums(const rnnfast_step *s, const int gates, int recurrent, ptrdiff_t b0,
                       ptrdiff_t b1, ptrdiff_t p0, ptrdiff_t p1, finish_fn finish)
 {
     for (ptrdiff_t p = p0, P; p < p1; p += P) {
         const int V = gates == 1 ? panel_vectors(s->hidden, p) : gates;
         P = panels_together(b1 - b0, gates == 1 ? whole_panels(s->hidden, p, p1) : p1 - p);
+        if (gates == 2 && b1 - b0 > 1) P = 1; /* no tile has two such panels */
         if (P == 2 && b1 - b0 == 1) {
             one_row(s, gates, recurrent, b0, p, finish);
             continue;
@@ -112,6 +114,8 @@ static void input_product(const rnnfast_step *s, int gates, ptrdiff_t b0, ptrdif
 {
     if (gates == 1)
         gate_sums(s, 1, 0, b0, b1, p0, p1, store_units);
+    else if (gates == 2)
+        gate_sums(s, 2, 0, b0, b1, p0, p1, store_gates);
     else if (gates == 3)
         gate_sums(s, 3, 0, b0, b1, p0, p1, store_gates);
     else

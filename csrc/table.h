@@ -15,11 +15,11 @@
 
 /* The kernels of a cell, and those of `reset`, which runs ahead of gru_reset_before. */
 #define STEPS(cell, panel)                                                                         \
-    _Static_assert(panel == 1 || panel == 3 || panel == 4, "gate_sums knows no other layout");     \
+    _Static_assert(panel >= 1 && panel <= 4, "gate_sums knows no other layout");                   \
     static void cell##_forward_step(const rnnfast_step *s, ptrdiff_t b0, ptrdiff_t b1,             \
                                     ptrdiff_t p0, ptrdiff_t p1)                                    \
     {                                                                                              \
-        gate_sums(s, panel, 1, b0, b1, p0, p1, cell##_forward);                                    \
+        gate_sums(s, panel, s->weight_h != NULL, b0, b1, p0, p1, cell##_forward);                  \
     }                                                                                              \
     static void cell##_backward_step(const rnnfast_backstep *s, ptrdiff_t b0, ptrdiff_t b1,        \
                                      ptrdiff_t p0, ptrdiff_t p1)                                   \

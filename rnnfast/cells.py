@@ -45,6 +45,7 @@ class Cell(NamedTuple):
     has_cell_state: bool = False  # whether there is a c beside h
     has_norm: bool = True  # whether it takes layer normalisation
     has_projection: bool = False  # whether its class takes a projection
+    input_only: bool = False  # whether its gates are of x alone: there is no w_hh
     peepholes: int = 0  # gates with weights of c
     reset_before: bool = False  # whether the last gate's w_hh multiplies h times the first gate
     in_torch: bool = False  # whether torch.nn has it, in a class of the same name
@@ -128,6 +129,24 @@ CELLS = {
             reset_before=True,
             onnx=Onnx("GRU", (1, 0, 2), {"linear_before_reset": 0}),
             keras=Keras("GRU", (1, 0, 2), {**SIGMOID_TANH, "reset_after": False}),
+        ),
+        Cell(
+            name="min_gru",
+            layer="MinGRU",
+            gates=2,
+            slots=2,
+            gate_names=("update", "new"),
+            has_norm=False,
+            input_only=True,
+        ),
+        Cell(
+            name="min_lstm",
+            layer="MinLSTM",
+            gates=3,
+            slots=3,
+            gate_names=("forget", "input", "new"),
+            has_norm=False,
+            input_only=True,
         ),
     )
 }

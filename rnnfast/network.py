@@ -63,9 +63,9 @@ class Network:
         return [
             Weights(
                 w_ih=(GH, input_size if k < self.directions else self.out_size),
-                w_hh=(GH, self.step_size),
+                w_hh=None if self.cell.input_only else (GH, self.step_size),
                 b_ih=(GH,) if bias else None,
-                b_hh=(GH,) if bias else None,
+                b_hh=(GH,) if bias and not self.cell.input_only else None,
                 w_hr=(P, H) if P else None,
                 w_ln=(SH,) if layer_norm else None,
                 b_ln=(SH,) if layer_norm and bias else None,

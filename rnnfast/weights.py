@@ -16,7 +16,7 @@ class Weights(NamedTuple):
     """The weights of one layer and direction, their gradients, or what else belongs to each."""
 
     w_ih: Any  # (G*H, I)
-    w_hh: Any  # (G*H, K)
+    w_hh: Any  # (G*H, K), or None
     b_ih: Any = None  # (G*H,) or None, as b_hh
     b_hh: Any = None
     w_hr: Any = None  # (P, H): the projection, or None

@@ -70,7 +70,8 @@ class Case:
 
     def possible(self) -> Case:
         """Return the case without what its cell does not take."""
-        return replace(self, norm=self.norm and self.row.has_norm)
+        recurrent = 0.0 if self.row.input_only else self.recurrent
+        return replace(self, norm=self.norm and self.row.has_norm, recurrent=recurrent)
 
     def F(self, layer: int) -> int:
         return self.I if layer == 0 else self.D * self.K
@@ -143,6 +144,8 @@ def make(case: Case, dtype: DTypeLike = np.float64, seed: int = 0) -> Problem:
         for _ in range(D):
             w_ih, w_hh = uniform(GH, case.F(layer)), uniform(GH, K)
             b_ih, b_hh = (uniform(GH), uniform(GH)) if case.bias else (None, None)
+            if case.row.input_only:
+                w_hh = b_hh = None
             w_hr = uniform(P, H) if P else None
             w_ln = cast(rng.uniform(0.5, 1.5, case.row.slots * H)) if case.norm else None
             b_ln = (

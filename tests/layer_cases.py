@@ -27,9 +27,10 @@ def cell_of(cls, extra):
 
 
 def possible(cls, extra, options):
-    """The options, without layer normalisation for a cell that does not take it."""
-    norms = cell_of(cls, extra).has_norm
-    return {n: v for n, v in options.items() if n != "layer_norm" or norms}
+    """The options but those that the cell does not take."""
+    cell = cell_of(cls, extra)
+    takes = {"layer_norm": cell.has_norm, "recurrent_dropout": not cell.input_only}
+    return {n: v for n, v in options.items() if takes.get(n, True)}
 
 
 def make(cls, **options):

@@ -196,8 +196,10 @@ cdef inline Py_ssize_t narrow(Packed net, int index) noexcept nogil:
 
 
 cdef inline int products(Packed net) noexcept nogil:
-    # The number of weight gradients of a layer: of x, of h and, with a projection, of what it projects,
+    # The number of weight gradients of a layer: of x and, unless the gates are of x alone, of h and, with a projection, of what it projects,
     # or, with the reset gate before the product, of r h.
+    if net.info.input_only:
+        return 1
     return 3 if net.projection or net.info.reset_before else 2
 
 

@@ -11,7 +11,7 @@ cdef extern from "rnnfast.h" nogil:
 
     ctypedef struct rnnfast_cell:
         const char* name
-        int gates, slots, x_slot, h_slot, has_cell_state, carries_dh, reset_before
+        int gates, slots, x_slot, h_slot, has_cell_state, carries_dh, reset_before, input_only
         int order[4]
         int peephole[4]
         int panel_gates, has_norm

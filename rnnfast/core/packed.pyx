@@ -105,7 +105,8 @@ cdef int _place(Packed net, list weights, char** at) except -1:
         part = net.parts + index
         part.input = I = weights[index].w_ih.shape[1]
         _plan(net, &part.weight_x, H, together, I, at)
-        _plan(net, &part.weight_h, H, together, K, at)
+        if not net.info.input_only:
+            _plan(net, &part.weight_h, H, together, K, at)
         if before:
             _plan(net, &part.bias, G * slot, 1, 1, at)
             _plan(net, &part.reset_x, 2 * slot, 1, I, at)
@@ -119,7 +120,8 @@ cdef int _place(Packed net, list weights, char** at) except -1:
         if P:
             _plan(net, &part.weight_r, P, 1, H, at)
         if net.training:
-            _plan(net, &part.weight_ht, K, 1, (G - before) * H, at)
+            if not net.info.input_only:
+                _plan(net, &part.weight_ht, K, 1, (G - before) * H, at)
             _plan(net, &part.weight_xt, I, 1, G * H, at)
         if net.training and before:
             _plan(net, &part.reset_ht, K, 1, H, at)
@@ -155,7 +157,9 @@ cdef void _pack_forward(Packed net, Part* part, char** data) noexcept nogil:
     # A gate that is packed alone is n, with the last rows.
     cdef Py_ssize_t alone = cell.order[0] * net.hidden * net.itemsize if cell.reset_before else 0
     _pack_rows(net, &part.weight_x, data[W_IH] + alone * part.input, cell.order + cell.x_slot)
-    _pack_rows(net, &part.weight_h, data[W_HH] + alone * net.recurrent, cell.order + cell.h_slot)
+    if data[W_HH] != NULL:
+        _pack_rows(net, &part.weight_h, data[W_HH] + alone * net.recurrent,
+                   cell.order + cell.h_slot)
     memset(part.bias.data, 0, part.bias.bytes)
     _pack_bias(part.bias.data, data[B_IH], data[B_HH], net)
     for v in range(VECTORS):
@@ -169,7 +173,7 @@ cdef void _pack_backward(Packed net, Part* part, char** data) noexcept nogil:
     cdef const rnnfast_cell* cell = net.info
     cdef Py_ssize_t H = net.hidden, I = part.input, K = net.recurrent, size = net.itemsize
     cdef int before = cell.reset_before, s
-    for s in range(cell.gates - before):
+    for s in range(0 if data[W_HH] == NULL else cell.gates - before):
         _pack_columns(net, &part.weight_ht,
                       data[W_HH] + cell.order[cell.h_slot + before + s] * H * K * size, H, s * H)
     for s in range(cell.gates):
@@ -198,7 +202,10 @@ cdef Packed _network(str cell, list weights, int num_layers, int num_directions,
     net.info = k.cell(index)
     net.cell, net.layers, net.directions, net.training = index, num_layers, num_directions, training
     net.hidden = first.w_ih.shape[0] // net.info.gates
-    net.recurrent = first.w_hh.shape[1]
+    if any((entry.w_hh is None) != net.info.input_only
+           or (net.info.input_only and entry.b_hh is not None) for entry in weights):
+        raise ValueError(f"{cell} takes {'neither w_hh nor b_hh' if net.info.input_only else 'w_hh'}")
+    net.recurrent = net.hidden if first.w_hh is None else first.w_hh.shape[1]
     net.projection = 0 if first.w_hr is None else first.w_hr.shape[0]
     if net.projection > net.hidden:
         raise ValueError(f"a projection must not be larger than the {net.hidden} units, "

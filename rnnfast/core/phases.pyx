@@ -158,12 +158,13 @@ cdef inline char* _dgates(const Walk* w, Packed net) noexcept nogil:
 cdef void _in_two_parts(Walk* w, rnnfast_backstep* back, Columns columns,
                         void (*run)(const rnnfast_backstep*, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                                     Py_ssize_t) noexcept nogil) noexcept nogil:
-    # Rows that have a following step, then those that have not.
+    # Rows that have a following step, then those that have not, or all where there is no product.
+    cdef Py_ssize_t starting = w.me.b0 if back.weight_h == NULL else w.starting
     back.next = w.next
-    if w.starting > w.me.b0:
-        run(back, w.me.b0, w.starting, columns.p0, columns.p1)
+    if starting > w.me.b0:
+        run(back, w.me.b0, starting, columns.p0, columns.p1)
     back.next = NULL
-    run(back, w.starting, w.b1, columns.p0, columns.p1)
+    run(back, starting, w.b1, columns.p0, columns.p1)
 
 
 cdef void _cell_backward(Walk* w, Packed net) noexcept nogil:
@@ -225,7 +226,8 @@ cdef void _plan_initial_backward(Walk* w, Packed net) noexcept nogil:
     if net.info.carries_dh:
         w.initial.dh_in, w.initial.ldd = w.job.carry, w.job.ldc
     w.initial.dh = w.job.outside
-    follow(w, <void**>&w.initial.next, _dgates(w, net), STEP, _pitch(w, net, w.job.ldg))
+    if w.initial.weight_h != NULL:
+        follow(w, <void**>&w.initial.next, _dgates(w, net), STEP, _pitch(w, net, w.job.ldg))
     then(w, _initial_backward, 0)
 
 

@@ -9,7 +9,7 @@ from .embedding import Embedding, JoinedEmbedding
 from .linear import Linear
 from .norm import BatchNorm1d, LayerNorm
 from .pooling import Pool
-from .recurrent import GRU, LSTM, RNN
+from .recurrent import GRU, LSTM, RNN, MinGRU, MinLSTM
 from .rocket import MiniRocket
 from .seq2seq import EncoderDecoder
 from .sequential import TYPES, Sequential
@@ -32,6 +32,8 @@ __all__ = [
     "LayerNorm",
     "Linear",
     "LuongAttention",
+    "MinGRU",
+    "MinLSTM",
     "MiniRocket",
     "Pool",
     "ReLU",

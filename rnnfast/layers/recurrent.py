@@ -214,5 +214,117 @@ class GRU(Recurrent):
     _arguments = arguments(__init__)
 
 
+class MinGRU(Recurrent):
+    """Minimal gated recurrent unit: its gates are of x alone, in the order z, h.
+
+    ``z = sigmoid(W_z x_t + b_z)`` and ``h_t = (1 - z) h_{t-1} + z g(W_h x_t + b_h)`` with
+    ``g(a) = a + 0.5`` where a >= 0, else ``sigmoid(a)``. So all products are formed at once.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+    num_layers : int, default 1
+        Layers on top of each other.
+    bias : bool, default True
+    batch_first : bool, default False
+        Whether x and y are (B, T, features) instead of (T, B, features); states never change.
+    dropout : float, default 0
+        Probability of dropping an element between layers, in `forward` only.
+    bidirectional : bool, default False
+    dtype : {float32, float64}
+    seed : int or None
+        Of the weights, drawn from uniform(-1/sqrt(H), 1/sqrt(H)), and of dropout.
+    checkpoint : int or None
+        With k, `forward` stores the state at every k-th step only and `backward` recomputes the
+        steps between: less memory for more time (docs/performance.md).
+    zoneout : float, default 0
+        Probability with which a unit's h keeps its old value at a step, in `forward`; a plain
+        call takes the expectation (Krueger et al. 2017).
+
+    Notes
+    -----
+    The parameters are ``weight_ih_l0`` (2*H, I) and ``bias_ih_l0`` (2*H,), and so on. Feng et al.
+    (2024), "Were RNNs all we needed?", arXiv:2410.01201.
+    """
+
+    _cell = CELLS["min_gru"]
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        dtype: Any = np.float32,
+        seed: int | None = None,
+        *,
+        checkpoint: int | None = None,
+        zoneout: float = 0.0,
+    ) -> None:
+        self._setup(locals())
+
+    _arguments = arguments(__init__)
+
+
+class MinLSTM(Recurrent):
+    """Minimal LSTM with normalised gates of x alone, in the order f, i, h; its only state is h.
+
+    ``f, i = sigmoid(W x_t + b)`` and ``h_t = (f h_{t-1} + i g(W_h x_t + b_h)) / (f + i)`` with
+    ``g(a) = a + 0.5`` where a >= 0, else ``sigmoid(a)``. So all products are formed at once.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+    num_layers : int, default 1
+        Layers on top of each other.
+    bias : bool, default True
+    batch_first : bool, default False
+        Whether x and y are (B, T, features) instead of (T, B, features); states never change.
+    dropout : float, default 0
+        Probability of dropping an element between layers, in `forward` only.
+    bidirectional : bool, default False
+    dtype : {float32, float64}
+    seed : int or None
+        Of the weights, drawn from uniform(-1/sqrt(H), 1/sqrt(H)), and of dropout.
+    checkpoint : int or None
+        With k, `forward` stores the state at every k-th step only and `backward` recomputes the
+        steps between: less memory for more time (docs/performance.md).
+    zoneout : float, default 0
+        Probability with which a unit's h keeps its old value at a step, in `forward`; a plain
+        call takes the expectation (Krueger et al. 2017).
+
+    Notes
+    -----
+    The parameters are ``weight_ih_l0`` (3*H, I) and ``bias_ih_l0`` (3*H,), and so on. Feng et al.
+    (2024), "Were RNNs all we needed?", arXiv:2410.01201.
+    """
+
+    _cell = CELLS["min_lstm"]
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        dtype: Any = np.float32,
+        seed: int | None = None,
+        *,
+        checkpoint: int | None = None,
+        zoneout: float = 0.0,
+    ) -> None:
+        self._setup(locals())
+
+    _arguments = arguments(__init__)
+
+
 # by the names that `cell=` of estimators and of layers made of them takes
-RECURRENT_LAYERS: dict[str, Any] = {kind.__name__.lower(): kind for kind in (RNN, LSTM, GRU)}
+RECURRENT_LAYERS: dict[str, Any] = {
+    kind.__name__.lower(): kind for kind in (RNN, LSTM, GRU, MinGRU, MinLSTM)
+}

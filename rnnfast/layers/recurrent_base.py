@@ -114,11 +114,11 @@ class Recurrent(Layer):
         if checkpoint is not None:
             checkpoint = check_size(name, "checkpoint", checkpoint, 1)
         self.checkpoint: int | None = checkpoint
-        self.layer_norm = check_flag(name, "layer_norm", options["layer_norm"])
+        self.layer_norm = check_flag(name, "layer_norm", options.get("layer_norm", False))
         if self.layer_norm and not self._cell.has_norm:
             chosen = ", ".join(f"{option}={v!r}" for option, v in self._cell.options.items())
             raise ValueError(f"{name} expected layer_norm=False with {chosen}, got True")
-        recurrent_dropout = options["recurrent_dropout"]
+        recurrent_dropout = options.get("recurrent_dropout", 0.0)
         self.recurrent_dropout = check_probability(name, "recurrent_dropout", recurrent_dropout)
         self.zoneout = self._check_zoneout(options["zoneout"])
 

@@ -140,6 +140,47 @@ def gru_reset_before_backward(dh: Array, dc: Any, saved: Saved) -> tuple[Array, 
     return dgates, dgates, dh * z, None
 
 
+# Feng et al. (2024): the gates are of x alone, and hw is zero
+
+
+def candidate(x: Array) -> Array:
+    return np.where(x < 0.0, sigmoid(x), x + 0.5)
+
+
+def candidate_slope(g: Array) -> Array:
+    return np.where(g < 0.5, g * (1.0 - g), 1.0)
+
+
+def min_gru_forward(xw: Array, hw: Array, h: Array, c: Any) -> tuple[Array, Any, Saved]:
+    z, g = np.split(xw + hw, 2, axis=1)
+    z, g = sigmoid(z), candidate(g)
+    return (1.0 - z) * h + z * g, None, (z, g, h)
+
+
+def min_gru_backward(dh: Array, dc: Any, saved: Saved) -> tuple[Array, Array, Any, Any]:
+    z, g, h = saved
+    dz = dh * (g - h) * z * (1.0 - z)
+    dgates = np.concatenate([dz, dh * z * candidate_slope(g)], axis=1)
+    return dgates, dgates, dh * (1.0 - z), None
+
+
+def min_lstm_forward(xw: Array, hw: Array, h: Array, c: Any) -> tuple[Array, Any, Saved]:
+    f, i, g = np.split(xw + hw, 3, axis=1)
+    # both gates at once may underflow, and their quotient must not be 0 / 0
+    lowest = 1.0 + np.log(np.finfo(xw.dtype).tiny)
+    f, i, g = sigmoid(np.maximum(f, lowest)), sigmoid(np.maximum(i, lowest)), candidate(g)
+    return (f * h + i * g) / (f + i), None, (f, i, g, h)
+
+
+def min_lstm_backward(dh: Array, dc: Any, saved: Saved) -> tuple[Array, Array, Any, Any]:
+    f, i, g, h = saved
+    u = i / (f + i)
+    du = dh * (g - h) * u * (1.0 - u)
+    dg = dh * u * candidate_slope(g)
+    dgates = np.concatenate([-du * (1.0 - f), du * (1.0 - i), dg], axis=1)
+    return dgates, dgates, dh * (1.0 - u), None
+
+
 @dataclass(frozen=True)
 class Cell:
     """What the drivers know of a cell."""
@@ -163,5 +204,7 @@ CELLS = {
         ("lstm_peephole", lstm_peephole_forward, lstm_peephole_backward),
         ("gru", gru_forward, gru_backward),
         ("gru_reset_before", gru_reset_before_forward, gru_reset_before_backward),
+        ("min_gru", min_gru_forward, min_gru_backward),
+        ("min_lstm", min_lstm_forward, min_lstm_backward),
     )
 }

@@ -133,7 +133,7 @@ def direction_forward(
     x (T, B, F), h (B, K), c (B, H) or None, active (T, B, 1) or None, y (T, B, K) written.
     """
     T, B, F = x.shape
-    w_ih, w_hr = weights.w_ih, weights.w_hr
+    w_ih, w_hh, w_hr = weights.w_ih, weights.w_hh, weights.w_hr
     own = () if weights.w_ch is None else (weights.w_ch,)
     xw_all = affine(x.reshape(T * B, F), w_ih, weights.b_ih).reshape(T, B, len(w_ih))
 
@@ -144,7 +144,8 @@ def direction_forward(
     saved_all: list[Saved] = [()] * T
     for t in steps(T, reverse):
         fed = h if factors.recurrent is None else h * factors.recurrent
-        xw, hw = xw_all[t], affine(fed, weights.w_hh, weights.b_hh)
+        xw = xw_all[t]
+        hw = np.zeros_like(xw) if w_hh is None else affine(fed, w_hh, weights.b_hh)
         if cell.facts.reset_before:
             hw, r = reset_forward(weights, xw, hw, fed)
             if r_all is not None:
@@ -197,7 +198,7 @@ def direction_backward(
     w_hh, w_hr, w_ln = weights.w_hh, weights.w_hr, weights.w_ln
     own = () if weights.w_ch is None else (weights.w_ch,)
     T, B, F = x.shape
-    GH, K = w_hh.shape
+    GH, K = len(weights.w_ih), dh.shape[1]
     dxw_all = np.empty((T, B, GH), x.dtype)
     dhw_all = np.empty((T, B, GH), x.dtype)
     dslots_all = None if w_ln is None else np.empty((T, B, len(w_ln)), x.dtype)
@@ -218,7 +219,9 @@ def direction_backward(
             dslots = to_slots(cell, dxw, dhw, lambda a, _: a)
             dslots_all[t] = dslots if active is None else np.where(active[t], dslots, 0.0)
             dxw, dhw = norm_backward(cell, w_ln, dslots, record.norms[t])
-        if record.r is None:
+        if w_hh is None:
+            dfed = 0.0
+        elif record.r is None:
             dfed = dhw @ w_hh
         else:
             dxw, dfed = reset_backward(w_hh, dxw, record.r[t], record.h[t])

@@ -101,8 +101,11 @@ def pack(
     peepholes = CELLS[cell].facts.peepholes > 0
     if any((entry.w_ch is not None) != peepholes for entry in snapshot):
         raise ValueError(f"{cell} takes {'' if peepholes else 'no '}peepholes")
-    GH, K = snapshot[0].w_hh.shape
-    H = GH // CELLS[cell].facts.gates
+    alone = CELLS[cell].facts.input_only
+    if any((w.w_hh is None) != alone or (alone and w.b_hh is not None) for w in snapshot):
+        raise ValueError(f"{cell} takes {'neither w_hh nor b_hh' if alone else 'w_hh'}")
+    H = len(snapshot[0].w_ih) // CELLS[cell].facts.gates
+    K = H if snapshot[0].w_hh is None else snapshot[0].w_hh.shape[1]
     if K > H:
         raise ValueError(f"a projection must not be larger than the {H} units, got {K}")
     return Packed(cell, snapshot, num_layers, num_directions, H, K, zoneout)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,8 @@ def make_step(name, rows, H, inputs, drop):
     scale = np.float64(np.float32(1 / np.sqrt(H + inputs)))
     b_ih, b_hh = random(G * H, seed=5), random(G * H, seed=6)
     fed = h * drop if drop is not None else h
+    if cell.facts.input_only:
+        w_hh, b_hh = 0 * w_hh, 0 * b_hh  # as if there were none
     step = Step(random(B, inputs), fed, h, c, w_ih * scale, w_hh * scale, b_ih, b_hh)
     xw = direction.affine(step.x, step.w_ih, b_ih)
     hw = direction.affine(step.h, step.w_hh, b_hh)
@@ -134,10 +136,14 @@ def run_forward(kernels, memory, name, step, rows, H, training):
             packed(kernels, weight, info.gates, chosen)
             for weight, chosen in zip((step.w_ih, step.w_hh), orders, strict=True)
         ]
-        padded = wide(kernels, bias, H).reshape(info.slots, -1, kernels.lanes)
+        places = bias if info.gates == 1 else np.zeros((4, H))  # a panel has four
+        places[: info.slots] = bias
+        padded = wide(kernels, places, H).reshape(len(places), -1, kernels.lanes)
         start = padded.transpose(1, 0, 2).ravel()
     fields |= dict(weight_x=memory.flat("weight_x", packs[0]))
-    fields |= dict(weight_h=memory.flat("weight_h", packs[1]), bias=memory.flat("bias", start))
+    fields |= dict(bias=memory.flat("bias", start))
+    if not info.input_only:
+        fields |= dict(weight_h=memory.flat("weight_h", packs[1]))
     if training or info.reset_before:
         fields |= dict(gates=gates)
     panels = kernels.panels(H, 1 if info.reset_before else info.gates)
@@ -274,6 +280,7 @@ def check_backward(kernels, name, rows, H, options):
     index, info = cell_of(name)
     options = Options(**vars(options) | dict(zone_c=options.zone_c and bool(info.has_cell_state)))
     order, cell = list(info.order), reference.CELLS[name]
+    options = replace(options, last=options.last or bool(info.input_only))
     runs = info.gates - info.reset_before  # of dgates that W_hh takes to h itself
     back = make_back(rows, runs, H, options)
     step = make_step(name, rows, H, 3, back.mask("drop") if options.drop else None)

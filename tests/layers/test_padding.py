@@ -24,7 +24,9 @@ from rnnfast import (
     Last,
     LayerNorm,
     Linear,
+    MinGRU,
     MiniRocket,
+    MinLSTM,
     Pool,
     ReLU,
     RepeatVector,
@@ -84,6 +86,8 @@ NETWORKS = {
     "gru": [rnn(GRU, bidirectional=True), linear(8)],
     "lstm, layer norm, checkpoint": [rnn(LSTM, layer_norm=True, checkpoint=2), linear()],
     "gru, reset before": [rnn(GRU, reset_after=False), linear()],
+    "min_gru": [rnn(MinGRU, bidirectional=True), linear(8)],
+    "min_lstm": [rnn(MinLSTM), linear()],
     "in front of the recurrent": [
         linear(F, 4),
         plain(LayerNorm, 4, **F8),

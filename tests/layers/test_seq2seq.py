@@ -197,7 +197,7 @@ def test_refuses_and_writes_nothing():
         layer.decode(source, **{"start": 0, "end": 1, "max_steps": 3, **changes})
 
     for call, error, message in [
-        (lambda: make(cell="elman"), ValueError, "cell as one of ('rnn', 'lstm', 'gru'), got"),
+        (lambda: make(cell="elman"), ValueError, "cell as one of ('rnn', 'lstm', 'gru', 'min"),
         (lambda: make(attention="additive"), ValueError, "attention as one of (None, 'dot', "),
         (lambda: make(source="vector", attention="dot"), ValueError, "source 'symbols' with"),
         (lambda: layer(source[0], target), ValueError, "source as an array with 2 axes, got (3,)"),
