@@ -1,7 +1,7 @@
 """Measures what docs/performance.md says beside the comparison: one table for each function below.
 
-    python benchmarks/claims.py [streaming padding ragged parts options threads memory checkpoints
-                                 tutorial]
+    python benchmarks/claims.py [streaming padding ragged parts minimal options threads memory
+                                 checkpoints tutorial]
 
 Sides of a ratio take turns, each in a process of its own that is stopped meanwhile (workers.py).
 PyTorch, ONNX Runtime and Keras stand beside rnnfast where they are installed.
@@ -240,6 +240,31 @@ def parts(settings: Settings) -> None:
     show("Stacks and directions, over their parts run alone, (64, 100, 64, 128)", columns, rows)
 
 
+# ---- cells whose gates are of x alone
+
+
+def minimal(settings: Settings) -> None:
+    """Time the minimal cells beside the GRU, ours and PyTorch's."""
+    rows = []
+    for task, training in TASKS.items():
+        names = ("min_gru", "min_lstm", "gru")
+        cases = {name: Case(name, B=64, T=1000, I=10, H=100, state=False) for name in names}
+        sides = {n: (quiet, case, training, settings.threads) for n, case in cases.items()}
+        if present("torch"):
+            sides["PyTorch"] = (pytorch_alone, cases["gru"], training, settings.threads)
+        us = settings.race(sides)
+        for name in names:
+            line = [cell_title(name), task, us[name], us["gru"] / us[name]]
+            rows.append([*line, us["PyTorch"] / us[name] if "PyTorch" in us else ""])
+    columns = ["", "task", "us", "times the GRU's speed", "times torch.nn.GRU's"]
+    show("Cells whose gates are of x alone, (64, 1000, 10, 100)", columns, rows)
+
+
+def pytorch_alone(*args: Any) -> Side:
+    """Return `pytorch` without its results."""
+    return pytorch(*args)[0], no_arrays
+
+
 # ---- options inside the time loop
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -364,7 +389,18 @@ def tutorial(settings: Settings) -> None:
 
 TABLES = {
     f.__name__: f
-    for f in (streaming, padding, ragged, parts, options, threads, memory, checkpoints, tutorial)
+    for f in (
+        streaming,
+        padding,
+        ragged,
+        parts,
+        minimal,
+        options,
+        threads,
+        memory,
+        checkpoints,
+        tutorial,
+    )
 }
 
 

@@ -23,8 +23,12 @@ from .core import runtime
 
 Call = Callable[[], object]
 
-# every class once, with its default cell
-LAYERS = {name: getattr(layers, cell.layer) for name, cell in CELLS.items() if not cell.options}
+# every class that torch.nn has, with its default cell
+LAYERS = {
+    name: getattr(layers, cell.layer)
+    for name, cell in CELLS.items()
+    if cell.in_torch and not cell.options
+}
 SHAPES = [(1, 1, 32, 64), (32, 50, 32, 64), (64, 100, 64, 128), (64, 50, 512, 512)]
 
 
