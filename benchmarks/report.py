@@ -103,7 +103,7 @@ def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def cell_title(cell: str) -> str:
-    return cell.split("_")[0].upper()
+    return CELLS[cell].layer
 
 
 def of_task(data: dict[str, Any]) -> dict[str, list[Record]]:

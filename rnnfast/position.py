@@ -9,7 +9,7 @@ import numpy as np
 
 from .callbacks import Callback, History
 from .layers.base import Layer
-from .layers.dropout import MaskSource
+from .layers.masks import MaskSource
 from .optim import Optimizer, _keys
 
 

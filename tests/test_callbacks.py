@@ -37,7 +37,7 @@ from rnnfast import (
 )
 from rnnfast.io import load_state
 from rnnfast.layers.base import Layer
-from rnnfast.layers.dropout import MaskSource
+from rnnfast.layers.masks import MaskSource
 from rnnfast.position import mask_sources
 
 

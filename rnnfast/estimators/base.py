@@ -94,7 +94,7 @@ class NetworkEstimator(Parameters, BaseEstimator):
 
     Parameters
     ----------
-    cell : {"lstm", "gru", "rnn"}
+    cell : {"lstm", "gru", "rnn", "mingru", "minlstm"}
         A plain RNN starts from Keras's weights, which suit it better than PyTorch's.
     hidden_size : int or sequence of int
         Units of a layer; a sequence makes one layer for each of its entries.

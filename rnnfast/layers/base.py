@@ -16,7 +16,7 @@ from .parameters import Parameters
 
 if TYPE_CHECKING:
     from ..arrays import Array
-    from .dropout import MaskSource
+    from .masks import MaskSource
 
 # True while rnnfast.io builds a model whose arrays it is about to hand in
 blank: ContextVar[bool] = ContextVar("rnnfast_blank", default=False)

@@ -19,7 +19,7 @@ from ..weights import Weights
 if TYPE_CHECKING:
     from ..arrays import Array
     from ..network import Packed
-    from .dropout import Masks
+    from .masks import Masks
 
 
 class Run:

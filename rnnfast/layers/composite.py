@@ -10,7 +10,7 @@ from .parameters import Parameters
 
 if TYPE_CHECKING:
     from ..arrays import Array
-    from .dropout import MaskSource
+    from .masks import MaskSource
 
 
 class JoinedParameters(Mapping[str, "Array"]):

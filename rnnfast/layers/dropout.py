@@ -1,115 +1,19 @@
-"""Dropout, and masks that can be drawn again."""
+"""Dropout of elements."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .. import backend, weights
+from .. import backend
 from ..checks import check_floats, check_probability, check_seed
 from .base import Layer, Tape
+from .masks import MaskSource
 
 if TYPE_CHECKING:
     from ..arrays import Array
-
-
-class MaskSource:
-    """Random masks that depend on (seed, call, index, row) alone.
-
-    A chunk of rows can thus be drawn again without the rows before it. The probability is rounded
-    to a multiple of 2**-24, the scale is exact for the rounded one.
-
-    Parameters
-    ----------
-    seed : int or None
-    p : float
-        Probability of a zero.
-    value : float, optional
-        What the others are; default 1 / (1 - p), as for dropout.
-    """
-
-    def __init__(self, seed: int | None, p: float, value: float | None = None) -> None:
-        self.kept = round((1.0 - p) * 2**24)
-        self.value = 2**24 / max(self.kept, 1) if value is None else value
-        self.load_state_dict({"entropy": np.random.SeedSequence(seed).entropy, "calls": 0})
-
-    def next_call(self) -> int:
-        """Return the number of a new call; the caller holds a lock."""
-        self.calls += 1
-        return self.calls
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what the next masks depend on."""
-        return {"entropy": self.entropy, "calls": self.calls}
-
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Continue from what `state_dict` returned."""
-        self.entropy, self.calls = state_dict["entropy"], state_dict["calls"]
-        words = np.random.SeedSequence(self.entropy).generate_state(4)
-        self.key = tuple(int(word) for word in words)
-
-    def fill(self, call: int, index: int, start: int, out: Array) -> None:
-        """Write masks, of rows start, start + 1, ... each: zero or `value`.
-
-        Parameters
-        ----------
-        call, index : int
-            Which mask the first is; the others are the next ones of the call.
-        start : int
-            First row.
-        out : (masks, rows, ...) array, C-contiguous
-            Written.
-        """
-        rows = out.reshape(*out.shape[:2], math.prod(out.shape[2:]))
-        dense = backend.active().dense
-        dense.fill_mask(self.key, call, index, start, self.kept, self.value, rows)
-
-
-class Masks(NamedTuple):
-    """The masks of one call of a recurrent layer: of any of its steps, the same at every draw.
-
-    Letters as in `Recurrent`. The kinds, in the engine's order: dropout between layers, of h in the
-    recurrence, zoneout of h and of c.
-    """
-
-    sources: tuple[MaskSource | None, ...]  # of each kind
-    shapes: tuple[tuple[int, ...], ...]  # of a row: a step's, or, in the recurrence, a sample's
-    call: int
-    num_layers: int
-    num_directions: int
-    batch: int
-    dtype: np.dtype[Any]
-
-    def _draw(self, kind: int, entries: range, start: int, stop: int) -> Array | None:
-        source = self.sources[kind]
-        if source is None:
-            return None
-        shape = len(entries), stop - start, *self.shapes[kind]
-        out = backend.active().dense.empty(shape, self.dtype)
-        first = kind * self.num_layers * self.num_directions  # kinds of one seed must not be alike
-        source.fill(self.call, first + entries.start, start, out)
-        return out
-
-    def between(self, layers: range, start: int, stop: int) -> Array | None:
-        """Return the factors on the outputs of `layers`, (layers, steps, B, D*K)."""
-        return self._draw(0, layers, start, stop)
-
-    def _recurrence(self, parts: range, start: int, stop: int) -> weights.Masks:
-        zone_h, zone_c = (self._draw(kind, parts, start, stop) for kind in (2, 3))
-        return weights.Masks(None, self._draw(1, parts, 0, self.batch), zone_h, zone_c)
-
-    def whole(self, start: int, stop: int) -> weights.Masks:
-        """Return the engine's masks of steps [start, stop) of the whole network."""
-        parts = range(self.num_layers * self.num_directions)
-        between = self.between(range(self.num_layers - 1), start, stop)
-        return self._recurrence(parts, start, stop)._replace(between=between)
-
-    def part(self, k: int, start: int, stop: int) -> weights.Masks:
-        """Return those of layer and direction `k`, a network of its own."""
-        return self._recurrence(range(k, k + 1), start, stop)
 
 
 class Dropout(Layer):

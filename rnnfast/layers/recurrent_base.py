@@ -30,7 +30,7 @@ from ..network import Network, Packed
 from ..weights import Weights
 from .base import Layer, Tape, blank
 from .checkpoint import Recomputed
-from .dropout import Masks, MaskSource
+from .masks import Masks, MaskSource
 
 if TYPE_CHECKING:
     from ..arrays import Array

@@ -54,7 +54,7 @@ class EncoderDecoder(Composite):
     embedding_size, hidden_size : int
     num_layers : int, default 1
         Of the encoder, and of the decoder.
-    cell : {"lstm", "gru", "rnn"}
+    cell : {"lstm", "gru", "rnn", "mingru", "minlstm"}
     bidirectional : bool, default False
         Whether the encoder reads both ways; the decoder then starts from both final states side by
         side and has twice `hidden_size`.

@@ -212,20 +212,16 @@ def direction_backward(
             dc_t, dc_kept = (1.0 - factors.zone_c[t]) * dc_t, factors.zone_c[t] * dc_t
         du = dh_t if w_hr is None else dh_t @ w_hr
         dxw, dhw, dh_past, dc_past = cell.backward(du, dc_t, record.saved[t], *own)
-        if own and grads is not None and grads.w_ch is not None:
-            dw_ch = peephole_gradient(dxw, record.saved[t])
-            grads.w_ch[...] += (dw_ch if active is None else active[t] * dw_ch).sum(axis=0)
         if dslots_all is not None and w_ln is not None:
             dslots = to_slots(cell, dxw, dhw, lambda a, _: a)
             dslots_all[t] = dslots if active is None else np.where(active[t], dslots, 0.0)
             dxw, dhw = norm_backward(cell, w_ln, dslots, record.norms[t])
-        if w_hh is None:
-            dfed = 0.0
-        elif record.r is None:
+        dfed: Any = 0.0
+        if record.r is not None:
+            dhw, dfed = reset_backward(w_hh, dxw, record.r[t], record.h[t])
+            dxw = dhw
+        elif w_hh is not None:
             dfed = dhw @ w_hh
-        else:
-            dxw, dfed = reset_backward(w_hh, dxw, record.r[t], record.h[t])
-            dhw = dxw
         dh_past = dh_past + (dfed if factors.recurrent is None else dfed * factors.recurrent)
         dh_past = dh_past + dh_kept
         dc_past = dc_past + dc_kept if cell.facts.has_cell_state else None
@@ -273,6 +269,10 @@ def add_gradients(
         grads.b_hh[...] += dhw.sum(axis=0)
     if grads.w_hr is not None and dh_all is not None and record.u is not None:
         grads.w_hr[...] += dh_all.reshape(TB, K).T @ record.u.reshape(TB, record.u.shape[2])
+    if grads.w_ch is not None:
+        dgates_all = dxw.reshape(*x.shape[:2], GH) if dslots_all is None else dslots_all
+        for dgates, saved in zip(dgates_all, record.saved, strict=True):
+            grads.w_ch[...] += peephole_gradient(dgates, saved).sum(axis=0)
     if grads.w_ln is not None and dslots_all is not None:
         for dslots, (normal, _) in zip(dslots_all, record.norms, strict=True):
             grads.w_ln[...] += (dslots * normal.reshape(dslots.shape)).sum(axis=0)

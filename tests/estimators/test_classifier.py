@@ -220,7 +220,10 @@ def every_step(n_features, n_outputs):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"cell": "esn"}, "expected cell as one of 'rnn', 'lstm', 'gru' or None, got 'esn'"),
+        (
+            {"cell": "esn"},
+            "expected cell as one of 'rnn', 'lstm', 'gru', 'mingru', 'minlstm' or None",
+        ),
         (
             {"optimizer": "lbfgs"},
             "expected optimizer as one of 'sgd', 'adam', .* or a function or None, got 'lbfgs'",

@@ -10,7 +10,7 @@ from samples import odd_layouts
 from rnnfast import (
     Dropout,
 )
-from rnnfast.layers.dropout import MaskSource
+from rnnfast.layers.masks import MaskSource
 
 
 @pytest.mark.parametrize("p", [0.0, 0.1, 0.5, 1.0])

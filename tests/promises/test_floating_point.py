@@ -18,6 +18,8 @@ both_types = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
 
 every_cell = pytest.mark.parametrize("cell", CELLS)
+# the others' states are means of positive candidates, which do not vanish
+vanishing = pytest.mark.parametrize("cell", [n for n, row in CELLS.items() if not row.input_only])
 
 
 def only_normal(results, dtype):
@@ -44,7 +46,7 @@ def decaying(cell, dtype, B, T):
 
 
 @both_types
-@every_cell
+@vanishing
 @pytest.mark.parametrize(("B", "threads"), [(1, 1), (1, 2), (24, 1), (24, 3)])
 def test_decaying_states_become_zero(core, runtime, isa, cell, dtype, B, threads):
     """P6: no thread leaves a denormal in a state, an output or a gradient."""
