@@ -58,6 +58,7 @@ cdef extern from *:
 # ---- instruction sets
 
 cdef int _isa
+_selected = ""  # its name
 
 
 def built():
@@ -73,7 +74,7 @@ def available():
 
 def selected():
     """Name of the instruction set that packs made from now on will use."""
-    return rnnfast_isa_name(_isa).decode()
+    return _selected
 
 
 def select(name=None):
@@ -81,7 +82,7 @@ def select(name=None):
 
     None: what the environment variable RNNFAST_ISA names, else the fastest that this processor runs.
     """
-    global _isa
+    global _isa, _selected
     cdef bytes text
     cdef int isa
     given = os.environ.get("RNNFAST_ISA") if name is None else name
@@ -97,7 +98,7 @@ def select(name=None):
                              f"usable: {', '.join(available())}")
     else:
         isa = rnnfast_isa_find(NULL)
-    _isa = isa
+    _isa, _selected = isa, rnnfast_isa_name(isa).decode()
 
 
 try:

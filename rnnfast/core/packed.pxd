@@ -50,6 +50,7 @@ cdef class Packed:
     cdef const rnnfast_kernels* kernels
     cdef const rnnfast_cell* info
     cdef int cell, layers, directions, training, typenum
+    cdef int peepholes  # rows of W_CH
     cdef Py_ssize_t itemsize, hidden, projection, recurrent
     cdef Part* parts
     cdef char* block

@@ -80,7 +80,7 @@ cdef int read_weights(Packed net, int index, object weights, char** to) except -
     to[W_HR] = contiguous(given[W_HR], net, net.projection * H, "w_hr")
     to[W_LN] = contiguous(given[W_LN], net, SH, "w_ln")
     to[B_LN] = contiguous(given[B_LN], net, SH, "b_ln")
-    to[W_CH] = contiguous(given[W_CH], net, max(net.info.peephole) * H, "w_ch")
+    to[W_CH] = contiguous(given[W_CH], net, net.peepholes * H, "w_ch")
     return 0
 
 
@@ -212,9 +212,9 @@ cdef Packed _network(str cell, list weights, int num_layers, int num_directions,
                          f"got {net.projection}")
     if first.w_ln is not None and not net.info.has_norm:
         raise ValueError(f"{cell} takes no layer normalisation")
-    peepholes = max(net.info.peephole) > 0
-    if any((entry.w_ch is not None) != peepholes for entry in weights):
-        raise ValueError(f"{cell} takes {'' if peepholes else 'no '}peepholes")
+    net.peepholes = max(net.info.peephole)
+    if any((entry.w_ch is None) == (net.peepholes > 0) for entry in weights):
+        raise ValueError(f"{cell} takes {'' if net.peepholes else 'no '}peepholes")
     return net
 
 
