@@ -19,6 +19,7 @@ cdef enum:
     CLOCKS  # how many there are
 
 cdef enum:
+    # More than all options at once need: 7 and 24.
     MAX_PHASES = 8
     MAX_MOVING = 32
 
