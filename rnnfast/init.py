@@ -28,10 +28,11 @@ def keras(model: Layer, seed: int | None = None) -> None:
     """Draw all weights of a model anew, as the layers of Keras start.
 
     Weights of inputs, dense layers and convolutions from the uniform distribution of Glorot and
-    Bengio (2010), those of a recurrence as the orthogonal matrix of Saxe et al. (2014), embeddings
-    from uniform(-0.05, 0.05), biases 0, but 1 for an LSTM's forget gate (Jozefowicz et al. 2015).
-    Scales and statistics of normalising layers stay. The weights that a model of Keras has already
-    come with `rnnfast.keras.from_keras`.
+    Bengio (2010), those of a recurrence as the orthogonal matrix of Saxe et al. (2014), peepholes
+    from uniform(-sqrt(3/H), sqrt(3/H)), which is Glorot's for a vector of H, as those of TensorFlow
+    Addons' PeepholeLSTMCell, embeddings from uniform(-0.05, 0.05), biases 0, but 1 for a forget
+    gate (Jozefowicz et al. 2015). Scales and statistics of normalising layers stay. The weights
+    that a model of Keras has already come with `rnnfast.keras.from_keras`.
 
     Parameters
     ----------
@@ -47,7 +48,7 @@ def keras(model: Layer, seed: int | None = None) -> None:
             for name, value in layer.params.items():
                 if name.startswith("bias"):
                     layer.params[name] = _bias(layer, name, value)
-                elif value.ndim > 1:
+                elif value.ndim > 1 or name.startswith("weight_ch"):
                     layer.params[name] = _weight(layer, name, value, rng)
 
 
@@ -66,6 +67,9 @@ def _weight(layer: Layer, name: str, value: Array, rng: np.random.Generator) -> 
     if name.startswith("weight_hh"):
         q, r = np.linalg.qr(rng.standard_normal(value.shape))
         return q * np.sign(np.diag(r))  # else q would not be uniform over orthogonal matrices
-    taps = math.prod(value.shape[2:])  # of a convolution
-    bound = math.sqrt(6.0 / (taps * sum(value.shape[:2])))
+    if isinstance(layer, Recurrent) and name.startswith("weight_ch"):
+        fans = 2 * layer.hidden_size
+    else:
+        fans = math.prod(value.shape[2:]) * sum(value.shape[:2])  # the first: taps of a convolution
+    bound = math.sqrt(6.0 / fans)
     return rng.uniform(-bound, bound, value.shape)

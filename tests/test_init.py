@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from layer_cases import each_cell, make
 
 import rnnfast
 from rnnfast import GRU, LSTM, RNN, Embedding, LayerNorm, Linear, Sequential
@@ -17,6 +18,22 @@ def test_recurrent_weights_are_orthogonal(layer):
         elif name.startswith("weight_ih"):
             bound = np.sqrt(6 / sum(value.shape))
             assert 0.8 * bound < np.abs(value).max() <= bound
+
+
+@each_cell
+def test_nothing_is_left_of_the_seed_of_a_layer(cls, extra):
+    nets = [make(cls, seed=seed, num_layers=2, bidirectional=True, **extra) for seed in (1, 2)]
+    for net in nets:
+        rnnfast.init.keras(net, seed=0)
+    for name, value in nets[0].params.items():
+        np.testing.assert_array_equal(value, nets[1].params[name], err_msg=name)
+
+
+def test_peepholes_are_glorots():
+    net = LSTM(3, 200, peepholes=True, seed=0)
+    rnnfast.init.keras(net, seed=1)
+    bound = np.sqrt(3 / 200)
+    assert 0.98 * bound < np.abs(net.params["weight_ch_l0"]).max() <= bound
 
 
 def test_biases_are_zero_but_the_forget_gates():
