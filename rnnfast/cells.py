@@ -46,6 +46,7 @@ class Cell(NamedTuple):
     has_norm: bool = True  # whether it takes layer normalisation
     has_projection: bool = False  # whether its class takes a projection
     input_only: bool = False  # whether its gates are of x alone: there is no w_hh
+    unbounded: bool = False  # whether its candidate is positive without bound, not -1 to 1
     peepholes: int = 0  # gates with weights of c
     reset_before: bool = False  # whether the last gate's w_hh multiplies h times the first gate
     in_torch: bool = False  # whether torch.nn has it, in a class of the same name
@@ -138,6 +139,7 @@ CELLS = {
             gate_names=("update", "new"),
             has_norm=False,
             input_only=True,
+            unbounded=True,
         ),
         Cell(
             name="min_lstm",
@@ -147,6 +149,7 @@ CELLS = {
             gate_names=("forget", "input", "new"),
             has_norm=False,
             input_only=True,
+            unbounded=True,
         ),
     )
 }

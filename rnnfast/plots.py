@@ -194,7 +194,7 @@ def gates(layer: Any, x: Array, index: int = -1, axes: Sequence[Axes] | None = N
 
     Parameters
     ----------
-    layer : LSTM or GRU
+    layer : LSTM, GRU, MinLSTM or MinGRU
     x : (T, I) array
         One sequence, as the layer takes it.
     index : int, default -1
@@ -205,33 +205,35 @@ def gates(layer: Any, x: Array, index: int = -1, axes: Sequence[Axes] | None = N
     Returns
     -------
     (gates,) array of Axes
-        An LSTM's "input", "forget", "cell" and "output", a GRU's "reset", "update" and "new".
+        An LSTM's "input", "forget", "cell" and "output", a GRU's "reset", "update" and "new", a
+        MinLSTM's "forget", "input" and "new", a MinGRU's "update" and "new".
     """
     x = np.asarray(x)
     if x.ndim != 2:
         raise ValueError(f"gates expected x as one sequence (T, I), got shape {x.shape}")
     values = layer.gates(x) if hasattr(layer, "gates") else {}
     if not values:
-        raise ValueError(
-            f"gates expected layer as an LSTM or a GRU, got {layer!r}, which has no gates"
-        )
+        raise ValueError(f"gates expected layer as a recurrent layer with gates, got {layer!r}")
     if axes is not None and len(axes) != len(values):
         raise ValueError(f"gates expected axes for each of {len(values)} gates, got {len(axes)}")
     if axes is None:
         axes = _figure((8.0, 1.7 * len(values))).subplots(len(values), sharex=True)
     for ax, (name, value) in zip(axes, values.items(), strict=True):
-        signed = name in ("cell", "new")  # candidates for the state, not gates from closed to open
+        candidate = name in ("cell", "new")  # for the state, not a gate from closed to open
+        unbounded = candidate and layer.network.cell.unbounded
+        signed = candidate and not unbounded
         image = ax.imshow(
             value[index].T,
             aspect="auto",
             interpolation="nearest",
             cmap="RdBu_r" if signed else "viridis",
             vmin=-1 if signed else 0,
-            vmax=1,
+            vmax=None if unbounded else 1,
         )
-        ax.set(ylabel="unit", title=f"{name} candidate" if signed else f"{name} gate")
-        bar = ax.figure.colorbar(image, ax=ax, ticks=[-1, 0, 1] if signed else [0, 0.5, 1])
-        if not signed:
+        ax.set(ylabel="unit", title=f"{name} candidate" if candidate else f"{name} gate")
+        ticks = None if unbounded else [-1, 0, 1] if signed else [0, 0.5, 1]
+        bar = ax.figure.colorbar(image, ax=ax, ticks=ticks)
+        if not candidate:
             bar.ax.set_yticklabels(["0 closed", "0.5", "1 open"])
     axes[-1].set_xlabel("step")
     return np.asarray(axes)

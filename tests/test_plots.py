@@ -14,7 +14,7 @@ from engines import each_engine as each_engine
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from rnnfast import GRU, LSTM, RNN, History, Sequential, plots
+from rnnfast import GRU, LSTM, RNN, History, MinGRU, MinLSTM, Sequential, plots
 
 
 def drawn(ax):
@@ -117,7 +117,7 @@ def test_confusion_matrix():
         plots.confusion_matrix([1, 2], [1])
 
 
-@pytest.mark.parametrize(("cell", "count"), [(LSTM, 4), (GRU, 3)])
+@pytest.mark.parametrize(("cell", "count"), [(LSTM, 4), (GRU, 3), (MinGRU, 2), (MinLSTM, 3)])
 def test_gates(cell, count):
     layer = cell(2, 5, num_layers=2, seed=0)
     x = np.random.default_rng(0).standard_normal((7, 2)).astype(np.float32)
@@ -128,8 +128,27 @@ def test_gates(cell, count):
     assert drawn(axes)
     with pytest.raises(ValueError, match=r"one sequence \(T, I\), got shape \(1, 7, 2\)"):
         plots.gates(layer, x[None])
-    with pytest.raises(ValueError, match="which has no gates"):
+    with pytest.raises(ValueError, match=r"recurrent layer with gates, got RNN\("):
         plots.gates(RNN(2, 5), x)
+
+
+@pytest.mark.parametrize(
+    ("cell", "limits"),
+    [(LSTM, [(0, 1), (0, 1), (-1, 1), (0, 1)]), (GRU, [(0, 1), (0, 1), (-1, 1)])],
+)
+def test_colours_of_gates_span_what_they_can_be(cell, limits):
+    axes = plots.gates(cell(2, 5, seed=0), np.ones((7, 2), np.float32))
+    assert [ax.images[0].get_clim() for ax in axes] == limits
+
+
+def test_colours_of_a_candidate_without_bound_span_what_it_is():
+    layer, x = MinGRU(2, 5, seed=0), np.full((7, 2), 30, np.float32)
+    update, new = plots.gates(layer, x)
+    assert update.images[0].get_clim() == (0, 1)
+    highest = layer.gates(x)["new"].max()
+    assert highest > 2
+    assert new.images[0].get_clim() == (0, highest)
+    assert [ax.get_title() for ax in (update, new)] == ["update gate", "new candidate"]
 
 
 def test_strokes():
@@ -179,7 +198,7 @@ else:
 
 def test_gates_refuses():
     x = np.zeros((5, 2), np.float32)
-    with pytest.raises(ValueError, match="layer as an LSTM or a GRU"):
+    with pytest.raises(ValueError, match=r"recurrent layer with gates, got Sequential\("):
         plots.gates(Sequential(GRU(2, 3)), x)
     with pytest.raises(ValueError, match="axes for each of 3 gates, got 0"):
         plots.gates(GRU(2, 3), x, axes=[])

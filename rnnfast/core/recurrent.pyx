@@ -245,7 +245,7 @@ def forward(Packed packed, x, h0, c0, lengths, masks, y, h_n, c_n, bint training
 
 
 def gates(Packed packed, Tape tape):
-    """What the gates of an LSTM or a GRU did in a call of `forward`.
+    """What the gates did in a call of `forward`.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What RNN, LSTM and GRU share: a stack of layers of one cell, its options, its calls."""
+"""What all recurrent layers share: a stack of layers of one cell, its options, its calls."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def arguments(constructor: Callable[..., None]) -> tuple[str, ...]:
 
 
 class Recurrent(Layer):
-    """What RNN, LSTM and GRU share; a class of a cell has its options and their checks.
+    """What all recurrent layers share; a class of a cell has its options and their checks.
 
     Letters: B batch, T time steps, I input size, H hidden size, P projection size, K size of h
     (P or H), L layers, D directions.
@@ -346,8 +346,9 @@ class Recurrent(Layer):
         dict of str to array
             Of an LSTM "input", "forget", "cell" (the candidate for the cell state, -1 to 1) and
             "output"; of a GRU "reset", "update" and "new" (the candidate for the state, -1 to 1);
-            empty for an RNN. Each (L*D, T, B, H) with T and B in the order of x, without B for one
-            sequence; zero past each sample's end.
+            of a MinGRU "update" and "new", of a MinLSTM "forget", "input" and "new", which there is
+            g(a), positive and without bound; empty for an RNN. Each (L*D, T, B, H) with T and B in
+            the order of x, without B for one sequence; zero past each sample's end.
 
         Raises
         ------

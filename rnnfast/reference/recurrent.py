@@ -228,7 +228,7 @@ def infer(packed: Packed, x: Any, h0: Any, c0: Any, axes: int, batch_first: bool
 
 
 def gates(packed: Packed, tape: Tape) -> Array:
-    """Return what the gates of an LSTM or a GRU did in a call of `forward`.
+    """Return what the gates did in a call of `forward`.
 
     Parameters
     ----------
