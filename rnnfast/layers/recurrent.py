@@ -1,4 +1,4 @@
-"""RNN, LSTM and GRU: names, shapes and gate order are those of torch.nn."""
+"""RNN, LSTM and GRU, with names, shapes and gate order of torch.nn; MinGRU and MinLSTM."""
 
 from __future__ import annotations
 
@@ -112,7 +112,8 @@ class LSTM(Recurrent):
     peepholes : bool, default False
         Whether the gates see the cell state (Gers and Schmidhuber 2000): the sums of i and f have
         ``w_ci c_{t-1}`` and ``w_cf c_{t-1}`` more, that of o ``w_co c_t``, element by element. The
-        parameter ``weight_ch_l0`` (3*H,) holds the three, and so on.
+        parameter ``weight_ch_l0`` (3*H,) holds the three, in the order i, f, o, and so on. With
+        zoneout ``w_co`` sees c_t before zoneout.
     """
 
     _cell = CELLS["lstm"]
