@@ -7,8 +7,8 @@ A line for each case, then the hash of all. The cases are those of tests/cases.p
 option, then other layers, losses, optimisers, short fits and estimators: outputs, states and all
 gradients, in float32 and float64, on NumPy and on every instruction set of this processor. A line
 of the engine is the hash of three runs, with 1, 2 and 3 threads. Another processor, or another
-NumPy or scikit-learn, may give other hashes. Only public names are called, so that any revision has
-them: PYTHONPATH says which one is hashed.
+NumPy or scikit-learn, may give other hashes. Each revision is hashed by its own copy of this script,
+in a checkout of its own with its modules built there; cases that only one has are named.
 """
 
 from __future__ import annotations
@@ -412,6 +412,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("-k", default="", metavar="WORD", help="only cases whose line has it")
     parser.add_argument("--only", metavar="ENGINE", help=argparse.SUPPRESS)  # in this process
     options = parser.parse_args(arguments)
+    here, hashed = (Path(file).resolve().parents[1] for file in (__file__, rf.__file__))
+    if hashed != here and (hashed / "benchmarks").is_dir():
+        parser.error(f"rnnfast is imported from {hashed}: call the script that is there")
     if options.only:
         warnings.simplefilter("ignore")
         print(json.dumps(engine_hashes(options.only, options.k)))

@@ -3,7 +3,7 @@
  *
  * A group is n vectors e, each LANES hidden units of one row of the batch (group.h). Forward,
  * acc[e * next + s] is the sum of slot s (n_x, r, z, n_h) for these units; h is written, in
- * training the gates too, with n in the slot of n_x. Backward, acc[e] is the gradient of h without
+ * training the gates too, with n in the slot of n_x. Backward, d[e] is the gradient of h without
  * the part in `carry`; the gradients of the sums replace the gates. */
 #pragma once
 
@@ -39,7 +39,7 @@ INLINE void gru_forward(const rnnfast_step *s, const int n, const group *g, cons
 
 /* dn = dh (1 - z) (1 - n^2) is the gradient of n_x, and r dn that of n_h. dh z bypasses the gates
  * to the previous step. */
-INLINE void gru_backward(const rnnfast_backstep *s, const int n, const group *g, const vec *acc)
+INLINE void gru_backward(const rnnfast_backstep *s, const int n, const group *g, const vec *d)
 {
     const ptrdiff_t H = rnnfast_padded(s->hidden, sizeof(real));
     EACH(e) {
@@ -47,7 +47,7 @@ INLINE void gru_backward(const rnnfast_backstep *s, const int n, const group *g,
         const vec a = load(gates), r = load(gates + H), z = load(gates + 2 * H);
         const vec n_h = load(gates + 3 * H);
         const vec h_prev = load(where(s->h_prev, s->ldh, g, e));
-        const vec dh = acc[e] + load(carry);
+        const vec dh = d[e] + load(carry);
         const vec dn = dh * (1 - z) * (1 - a * a);
         store(gates, dn);
         store(gates + H, dn * n_h * (r * (1 - r)));
@@ -90,14 +90,14 @@ INLINE void gru_reset_before_forward(const rnnfast_step *s, const int n, const g
 }
 
 INLINE void gru_reset_before_backward(const rnnfast_backstep *s, const int n, const group *g,
-                                      const vec *acc)
+                                      const vec *d)
 {
     const ptrdiff_t H = rnnfast_padded(s->hidden, sizeof(real));
     EACH(e) {
         real *gates = where(s->gates, s->ldg, g, e), *carry = where(s->carry, s->ldk, g, e);
         const vec a = load(gates), z = load(gates + 2 * H);
         const vec h_prev = load(where(s->h_prev, s->ldh, g, e));
-        const vec dh = acc[e] + load(carry);
+        const vec dh = d[e] + load(carry);
         store(gates, dh * (1 - z) * (1 - a * a));
         store(gates + 2 * H, dh * (h_prev - a) * (z * (1 - z)));
         store(carry, dh * z);

@@ -4,8 +4,9 @@
  *
  * A group is n vectors e, each LANES hidden units of one row of the batch (group.h). Forward,
  * acc[e * next + s] is the sum x W_x + b of slot s (z, h; f, i, h) for these units; h is written,
- * in training the gates too, with g in the last slot. Backward, acc[e] is the gradient of h without
- * the part in `carry`; the gradients of the sums replace the gates. */
+ * in training the gates too, with g in the last slot. The sigmoid never
+ * returns 0 (act.h bounds its argument), so that f + i is not 0 either. Backward, d[e] is the
+ * gradient of h without the part in `carry`; the gradients of the sums replace the gates. */
 #pragma once
 
 #include "act.h"
@@ -45,13 +46,13 @@ INLINE void min_gru_forward(const rnnfast_step *s, const int n, const group *g, 
     }
 }
 
-INLINE void min_gru_backward(const rnnfast_backstep *s, const int n, const group *g, const vec *acc)
+INLINE void min_gru_backward(const rnnfast_backstep *s, const int n, const group *g, const vec *d)
 {
     const ptrdiff_t H = rnnfast_padded(s->hidden, sizeof(real));
     EACH(e) {
         real *gates = where(s->gates, s->ldg, g, e), *carry = where(s->carry, s->ldk, g, e);
         const vec z = load(gates), a = load(gates + H), h = load(where(s->h_prev, s->ldh, g, e));
-        const vec dh = acc[e] + load(carry);
+        const vec dh = d[e] + load(carry);
         store(gates, dh * (a - h) * (z * (1 - z)));
         store(gates + H, dh * z * candidate_slope(a));
         store(carry, dh * (1 - z));
@@ -87,15 +88,14 @@ INLINE void min_lstm_forward(const rnnfast_step *s, const int n, const group *g,
 
 /* With u = i / (f + i) the gradient of the sum of i is dh (g - h) u (1 - u) (1 - i), that of f
  * -dh (g - h) u (1 - u) (1 - f). */
-INLINE void min_lstm_backward(const rnnfast_backstep *s, const int n, const group *g,
-                              const vec *acc)
+INLINE void min_lstm_backward(const rnnfast_backstep *s, const int n, const group *g, const vec *d)
 {
     const ptrdiff_t H = rnnfast_padded(s->hidden, sizeof(real));
     EACH(e) {
         real *gates = where(s->gates, s->ldg, g, e), *carry = where(s->carry, s->ldk, g, e);
         const vec f = load(gates), i = load(gates + H), a = load(gates + 2 * H);
         const vec h = load(where(s->h_prev, s->ldh, g, e));
-        const vec dh = acc[e] + load(carry);
+        const vec dh = d[e] + load(carry);
         const vec share = i / (f + i), du = dh * (a - h) * (share * (1 - share));
         store(gates, -du * (1 - f));
         store(gates + H, du * (1 - i));

@@ -2,8 +2,8 @@
  *
  * A group is n vectors e, each LANES hidden units of one row of the batch (group.h). Forward,
  * acc[e * next] is the sum x W_x + h W_h + b of these units, still in registers or the first-level
- * cache, and goes to h_out. Backward, dh[e] is the gradient of h, and
- * becomes the gradient of the sum, in `gates`. */
+ * cache, and goes to h_out. Backward, dh[e] is the gradient of h, and becomes the gradient of the
+ * sum, in `gates`. */
 #pragma once
 
 #include "act.h"

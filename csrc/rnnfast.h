@@ -60,7 +60,8 @@ typedef struct {
     int fetch;     /* whether to prefetch: the weights exceed the second-level cache */
     const void *x; /* (B, I); not read where `product` is given */
     ptrdiff_t ldx;
-    const void *h;      /* (B, K) the operand of W_h: h_prev, its masked copy, or r h */
+    const void *h;      /* (B, K) the operand of W_h: h_prev, its masked copy, or r h; not read
+                           without weight_h */
     const void *h_prev; /* (B, K) the state before the step */
     ptrdiff_t ldh;
     const void *weight_x, *weight_h, *bias; /* weight_h NULL: no recurrent product */
@@ -76,7 +77,8 @@ typedef struct {
                     `reset_before`, whose reset_forward leaves z here for `forward` */
     void *sums;  /* (B, S, padded H) written by slot_sums: the gates before their activations */
     ptrdiff_t ldg;
-    void *product_out; /* (B, panels, 4, LANES) written by input_product: a later `product` */
+    void *product_out; /* (B, panels, 4, LANES) written by input_product: a later `product`;
+                          vectors without a slot are arbitrary */
 } rnnfast_step;
 
 /* Zoneout: to = mask old + (1 - mask) fresh. Dropout, where `old` is NULL: to = mask fresh. `to`
@@ -106,15 +108,18 @@ typedef struct {
     ptrdiff_t n_runs; /*   each with n_runs runs of run_length elements, run_pitch apart */
     ptrdiff_t run_length, run_pitch;
     const void *weight_h;   /* packed transpose, with H outputs */
-    const void *h_prev, *h; /* (B, H) states before and after the step; GRUs read h_prev, RNNs h */
+    const void *h_prev, *h; /* (B, H) states before and after the step; RNNs read h, cells that
+                               carry dh read h_prev */
     ptrdiff_t ldh;
     const void *c_prev, *c; /* (B, H) LSTM */
     ptrdiff_t ldc;
     const void *peephole; /* as in rnnfast_step */
-    void *dpeephole;      /* (B, S, padded H), rows as those of gates: each row added to its own */
+    void *dpeephole;      /* (B, S, padded H), rows as those of gates: each row added to its own; or
+                             NULL */
     void *gates; /* (B, S, padded H) in: activated gates; out: gradients of their pre-activations */
     ptrdiff_t ldg;
-    void *carry; /* (B, H) in and out: dc (LSTM), or the part of dh that bypasses the gates (GRU) */
+    void *carry; /* (B, H) in and out: dc, or with carries_dh the part of dh that bypasses the gates
+                  */
     ptrdiff_t ldk;
     const void *drop, *zone_h, *zone_c; /* masks as in rnnfast_masked, or NULL */
     ptrdiff_t ld_drop, ld_zone_h, ld_zone_c;

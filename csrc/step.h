@@ -64,8 +64,8 @@ INLINE void one_row(const rnnfast_step *s, const int gates, int recurrent, ptrdi
 
 /* For each panel and block of rows forms the sums, bias + x W_x + h W_h, and calls `finish`. There
  * are four patterns of slots. gates 1: a panel is V vectors of units. gates 2: both feed two slots.
- * gates 3 (GRU): x feeds the first three of four slots, h the last three. gates 4: both feed all
- * four. */
+ * gates 3 (GRU; MinLSTM, without h): x feeds the first three of four slots, h the last three.
+ * gates 4: both feed all four. */
 INLINE void gate_sums(const rnnfast_step *s, const int gates, int recurrent, ptrdiff_t b0,
                       ptrdiff_t b1, ptrdiff_t p0, ptrdiff_t p1, finish_fn finish)
 {

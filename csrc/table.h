@@ -28,6 +28,7 @@
     }
 #define NORM_STEP_0(cell, panel)
 #define NORM_STEP_1(cell, panel)                                                                   \
+    _Static_assert(panel != 2, "slot_sums writes one slot or four");                               \
     static void cell##_norm_step(const rnnfast_step *s, const rnnfast_norm *m, ptrdiff_t b0,       \
                                  ptrdiff_t b1)                                                     \
     {                                                                                              \

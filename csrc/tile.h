@@ -173,9 +173,8 @@ static const tile_fn tiles[][RNNFAST_VECTORS] = {EACH_ROWS(TILE_NAMES)}; /* by r
 static const tile_fn gru_tiles[] = {EACH_GRU_ROWS(GRU_TILE_NAME)};
 static const tile_fn two_panels[][2] = {EACH_FEW_ROWS(TWO_PANELS_NAMES)};
 
-/* Rows of the next tile of V vectors when `left` rows remain. They are dealt evenly: 16 = 6 + 5
- * + 5.
- */
+/* Rows of the next tile of V vectors when `left` rows remain. They are dealt evenly: 16 is 6, 5
+ * and 5. */
 INLINE int deal(ptrdiff_t left, int V)
 {
     const ptrdiff_t most = MOST_ROWS(V), tiles = (left + most - 1) / most;

@@ -42,7 +42,8 @@ cdef struct Thresholds:
     Py_ssize_t shared_weights  # bytes: in a larger layer
     Py_ssize_t shared_rows  #   threads with up to so many rows each share units instead
     Py_ssize_t cached_weights  # bytes: the weights of a larger layer leave the cache. Then
-    Py_ssize_t few_rows  #   with up to so many rows many steps share one input product;
+    Py_ssize_t few_rows  #   with up to so many rows many steps share one input product, as for gates
+    # of x alone;
     Py_ssize_t product_rows  # else with up to so many rows
     Py_ssize_t product_inputs  #   of at least so many inputs
     Py_ssize_t product_bytes  # bytes: the largest input product
@@ -196,15 +197,15 @@ cdef inline Py_ssize_t narrow(Packed net, int index) noexcept nogil:
 
 
 cdef inline int products(Packed net) noexcept nogil:
-    # The number of weight gradients of a layer: of x and, unless the gates are of x alone, of h and, with a projection, of what it projects,
-    # or, with the reset gate before the product, of r h.
+    # The number of weight gradients of a layer: of x; unless the gates are of x alone, of h; with a
+    # projection, of what it projects, or, with the reset gate before the product, of r h.
     if net.info.input_only:
         return 1
     return 3 if net.projection or net.info.reset_before else 2
 
 
-cdef inline int in_place(const Job* job, Packed net, int layer) noexcept nogil:
-    # Whether a layer, not the first, reads the history of the one below where it is.
+cdef inline int in_place(const Job* job, Packed net) noexcept nogil:
+    # Whether a layer above another one reads the history of the one below where it is.
     return job.training and net.directions == 1 and job.masks == NULL
 
 

@@ -11,7 +11,7 @@ from libc.string cimport memmove, memset
 from rnnfast.core import runtime
 from rnnfast.core cimport kernels as k
 from rnnfast.core.kernels cimport RNNFAST_LINE, rnnfast_stride
-from rnnfast.core.packed cimport GAMMA, VECTORS, WEIGHTS, Packed, bump
+from rnnfast.core.packed cimport GAMMA, VECTORS, WEIGHTS, Packed, bump, step_inputs
 
 cnp.import_array()
 
@@ -141,7 +141,7 @@ cdef void place_forward(Job* job, Packed net, char** at) noexcept nogil:
             job.inputs[0], job.input_row[0], job.input_time[0] = job.x, job.x_row, job.x_time
         elif layer == 0:
             job.inputs[0] = bump(at, (job.T if job.training else job.chunk) * B * n * size)
-        elif in_place(job, net, layer):
+        elif in_place(job, net):
             job.inputs[layer] = job.states[layer - 1].h + B * job.ldh * size
             job.input_row[layer], job.input_time[layer] = job.ldh, B * job.ldh
         elif layer >= 3 and not job.training:
@@ -242,7 +242,7 @@ cdef int team_for(Job* job, Packed net) noexcept nogil:
     cdef Py_ssize_t r
     cdef double step = 0, steps = 0  # multiply-adds of a sample's step in all layers; steps
     for index in range(net.layers * net.directions):
-        step += net.info.gates * net.hidden * <double>(net.parts[index].input + net.recurrent)
+        step += net.info.gates * net.hidden * <double>step_inputs(net, index)
     for r in range(job.B):
         steps += job.length[r]
     job.shared = 0

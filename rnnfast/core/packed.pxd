@@ -75,6 +75,11 @@ cdef inline int row_of(const rnnfast_cell* info, int vector, int slot) noexcept 
     return info.order[slot] if slot < info.gates else slot
 
 
+cdef inline Py_ssize_t step_inputs(Packed net, int index) noexcept nogil:
+    # What a step multiplies: x and, unless the gates are of x alone, h.
+    return net.parts[index].input + (0 if net.info.input_only else net.recurrent)
+
+
 # The data of a C-contiguous array of `size` elements of the network's type; None gives NULL.
 cdef char* contiguous(object array, Packed net, Py_ssize_t size, str name) except? NULL
 

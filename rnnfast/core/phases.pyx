@@ -11,7 +11,7 @@ from rnnfast.core.job cimport (
     Job, State, Zone, copy_row, drops_of, flag_raised, in_place, mask_of, row_at, sample_of, share, thresholds,
 )
 from rnnfast.core.kernels cimport rnnfast_backstep, rnnfast_masked
-from rnnfast.core.packed cimport BETA, GAMMA, PEEPHOLE, Packed
+from rnnfast.core.packed cimport BETA, GAMMA, PEEPHOLE, Packed, step_inputs
 
 
 cdef void plan_forward(Walk* w, Packed net) noexcept nogil:
@@ -32,7 +32,7 @@ cdef void plan_forward(Walk* w, Packed net) noexcept nogil:
         _plan_zone_h_forward(w, net)
     if w.job.drops != NULL:
         _plan_dropout_forward(w, net)
-    if w.layer == net.layers - 1 or not in_place(w.job, net, w.layer + 1):
+    if w.layer == net.layers - 1 or not in_place(w.job, net):
         follow(w, <void**>&w.h, w.state.h, AFTER, _pitch(w, net, w.job.ldh))
         then(w, _hand_on, 0)
     meet(w)
@@ -80,7 +80,7 @@ cdef void _arrays_forward(Walk* w, Packed net) noexcept nogil:
     cdef Py_ssize_t h = _pitch(w, net, job.ldh), H = net.hidden, K = net.recurrent
     memset(&w.step, 0, sizeof(w.step))
     w.step.input, w.step.recurrent, w.step.hidden = w.part.input, K, H
-    w.step.fetch = (net.info.gates * H * (w.part.input + K) * net.itemsize // w.me.n
+    w.step.fetch = (net.info.gates * H * step_inputs(net, w.index) * net.itemsize // w.me.n
                     >= thresholds.cached_weights)
     w.step.ldx, w.step.ldh, w.step.ldc = job.input_row[w.layer], job.ldh, job.ldc
     w.step.ldg, w.step.ldp = job.ldg, job.ldp

@@ -219,7 +219,7 @@ class MinGRU(Recurrent):
     """Minimal gated recurrent unit: its gates are of x alone, in the order z, h.
 
     ``z = sigmoid(W_z x_t + b_z)`` and ``h_t = (1 - z) h_{t-1} + z g(W_h x_t + b_h)`` with
-    ``g(a) = a + 0.5`` where a >= 0, else ``sigmoid(a)``. So all products are formed at once.
+    ``g(a) = a + 0.5`` where a >= 0, else ``sigmoid(a)``. No product waits for h_{t-1}.
 
     Parameters
     ----------
@@ -274,7 +274,7 @@ class MinLSTM(Recurrent):
     """Minimal LSTM with normalised gates of x alone, in the order f, i, h; its only state is h.
 
     ``f, i = sigmoid(W x_t + b)`` and ``h_t = (f h_{t-1} + i g(W_h x_t + b_h)) / (f + i)`` with
-    ``g(a) = a + 0.5`` where a >= 0, else ``sigmoid(a)``. So all products are formed at once.
+    ``g(a) = a + 0.5`` where a >= 0, else ``sigmoid(a)``. No product waits for h_{t-1}.
 
     Parameters
     ----------
