@@ -7,8 +7,8 @@ A line for each case, then the hash of all. The cases are those of tests/cases.p
 option, then other layers, losses, optimisers, short fits and estimators: outputs, states and all
 gradients, in float32 and float64, on NumPy and on every instruction set of this processor. A line
 of the engine is the hash of three runs, with 1, 2 and 3 threads. Another processor, or another
-NumPy or scikit-learn, may give other hashes. Each revision is hashed by its own copy of this script,
-in a checkout of its own with its modules built there; cases that only one has are named.
+NumPy or scikit-learn, may give other hashes. Each revision is hashed by its own copy of this
+script, in a checkout of its own with its modules built there; cases that only one has are named.
 """
 
 from __future__ import annotations
