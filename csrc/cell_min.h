@@ -4,9 +4,10 @@
  *
  * A group is n vectors e, each LANES hidden units of one row of the batch (group.h). Forward,
  * acc[e * next + s] is the sum x W_x + b of slot s (z, h; f, i, h) for these units; h is written,
- * in training the gates too, with g in the last slot. The sigmoid never
- * returns 0 (act.h bounds its argument), so that f + i is not 0 either. Backward, d[e] is the
- * gradient of h without the part in `carry`; the gradients of the sums replace the gates. */
+ * in training the gates too, with g in the last slot. Backward, d[e] is the gradient of h without
+ * the part in `carry`; the gradients of the sums replace the gates.
+ *
+ * f + i is never 0, as no sigmoid is: act.h bounds its argument. */
 #pragma once
 
 #include "act.h"

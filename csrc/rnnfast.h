@@ -38,8 +38,7 @@ typedef struct {
     int reset_before;   /* slots n, r, z; the recurrent product of n is of r h: see reset_forward */
     int input_only;     /* no recurrent product: the gates are of x alone */
     int order[RNNFAST_VECTORS];
-    int peephole[RNNFAST_VECTORS]; /* of each slot: 1 + its row in the (rows, H) peepholes; 0: none
-                                    */
+    int peephole[RNNFAST_VECTORS]; /* of each slot: 1 + its row in the caller's (rows, H), or 0 */
     int panel_gates;               /* gates side by side in a panel of packed weights */
     int has_norm;                  /* whether there is a norm_forward */
 } rnnfast_cell;
@@ -118,8 +117,7 @@ typedef struct {
                              NULL */
     void *gates; /* (B, S, padded H) in: activated gates; out: gradients of their pre-activations */
     ptrdiff_t ldg;
-    void *carry; /* (B, H) in and out: dc, or with carries_dh the part of dh that bypasses the gates
-                  */
+    void *carry; /* (B, H) in and out: dc; with carries_dh what bypasses the gates of dh */
     ptrdiff_t ldk;
     const void *drop, *zone_h, *zone_c; /* masks as in rnnfast_masked, or NULL */
     ptrdiff_t ld_drop, ld_zone_h, ld_zone_c;

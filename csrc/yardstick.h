@@ -5,9 +5,7 @@
 
 /* As many independent chains of FMAs as a tile has sums, on registers alone: the tile itself may be
  * slower. Without FMA such a chain waits for two instructions, so that the tile is faster. The
- * operands come from a volatile: the compiler can neither know the sums nor see that they are
- * equal.
- */
+ * operands come from a volatile: the compiler can neither know the sums nor that they are equal. */
 static double fma_loop(ptrdiff_t loops)
 {
     volatile real opaque = 0;

@@ -6,6 +6,6 @@
 #if defined(__aarch64__)
 #define TILE_ROWS 6 /* 32 registers */
 #else
-#define TILE_ROWS                                                                                  \
-    3 /* 16 registers; without FMA a splat, two instructions, costs more than a load */
+/* 16 registers. Without FMA a splat, two instructions, costs more than a load. */
+#define TILE_ROWS 3
 #endif

@@ -42,8 +42,7 @@ cdef struct Thresholds:
     Py_ssize_t shared_weights  # bytes: in a larger layer
     Py_ssize_t shared_rows  #   threads with up to so many rows each share units instead
     Py_ssize_t cached_weights  # bytes: the weights of a larger layer leave the cache. Then
-    Py_ssize_t few_rows  #   with up to so many rows many steps share one input product, as for gates
-    # of x alone;
+    Py_ssize_t few_rows  #   (or if gates are of x alone) so few rows share an input product of many steps;
     Py_ssize_t product_rows  # else with up to so many rows
     Py_ssize_t product_inputs  #   of at least so many inputs
     Py_ssize_t product_bytes  # bytes: the largest input product

@@ -8,7 +8,8 @@ A function `_plan_NAME` enters the phase and the pointers that move; `_NAME` run
 from libc.string cimport memset
 
 from rnnfast.core.job cimport (
-    Job, State, Zone, copy_row, drops_of, flag_raised, in_place, mask_of, row_at, sample_of, share, thresholds,
+    Job, State, Zone, copy_row, drops_of, flag_raised, in_place, mask_of, row_at, sample_of, share,
+    thresholds,
 )
 from rnnfast.core.kernels cimport rnnfast_backstep, rnnfast_masked
 from rnnfast.core.packed cimport BETA, GAMMA, PEEPHOLE, Packed, step_inputs

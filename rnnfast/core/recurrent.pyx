@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # cython: initializedcheck=False
-"""Forward and BPTT time loops of RNN, LSTM and GRU: arrays in, arrays out.
+"""Forward and BPTT time loops of every cell: arrays in, arrays out.
 
 The same functions as rnnfast.reference.recurrent, which is their specification. The loops run in C
 with the GIL released, in one OpenMP region a call. Each member of the team takes a slice of the

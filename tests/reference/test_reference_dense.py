@@ -5,29 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tolerances
-from comparisons import close
+from comparisons import close, same_slope
 
 from rnnfast.reference import dense
-
-
-def slopes(function, array):
-    """Central differences of a scalar function of nothing by each element of an array it reads."""
-    slope = np.empty_like(array)
-    for i in np.ndindex(array.shape):
-        kept = array[i]
-        array[i] = kept + tolerances.FINITE_STEP
-        up = function()
-        array[i] = kept - tolerances.FINITE_STEP
-        down = function()
-        array[i] = kept
-        slope[i] = (up - down) / (2 * tolerances.FINITE_STEP)
-    return slope
-
-
-def same_slope(name, got, function, array):
-    want = slopes(function, array)
-    bound = tolerances.FINITE_BOUND * max(1.0, np.abs(want).max(initial=0.0))
-    close(name, got, want, bound, np.float64)
 
 
 @pytest.mark.parametrize(("n", "k", "m"), [(5, 3, 4), (1, 7, 1), (0, 2, 3), (3, 0, 2)])
