@@ -204,10 +204,93 @@ def test_layers_alone_and_in_lists():
 
 def test_a_chain_of_a_functional_model():
     start = keras.Input((T, F))
-    theirs = keras.Model(start, L.Dense(2)(L.GRU(4)(start)))
-    with pytest.raises(ValueError, match=r"expected a Sequential model, got layer '.*' \(Functi"):
+    inner = keras.Model(start, L.Dropout(0.5)(L.GRU(4)(start)))
+    theirs = keras.Model(start, L.Dense(2)(inner(start)))
+    for given in theirs, theirs.layers, [inner, theirs.layers[-1]]:
+        same_predictions(from_keras(given), theirs, inputs())
+
+
+def encoder_decoder():
+    start, later = keras.Input((T, F)), keras.Input((5, F))
+    _, *state = L.LSTM(4, return_state=True)(start)
+    return [start, later], L.LSTM(4)(later, initial_state=state)
+
+
+def two_heads():
+    start = keras.Input((T, F))
+    h = L.GRU(4)(start)
+    return start, [L.Dense(2)(h), L.Dense(2)(h)]
+
+
+def used_twice():
+    start, dense = keras.Input((T, F)), L.Dense(F)
+    return start, L.GRU(4)(dense(dense(start)))
+
+
+def parallel_branches():
+    start = keras.Input((T, F))
+    h = L.Dense(F, activation="relu")(start)
+    return start, L.Add()([L.LSTM(4)(h), L.GRU(4)(h)])
+
+
+def skip_connection():
+    start = keras.Input((T, F))
+    return start, L.Add()([start, L.Dense(F)(start)])
+
+
+def state_in_place_of_output():
+    start = keras.Input((T, F))
+    _, _, c = L.LSTM(4, return_state=True)(start)
+    return start, L.Dense(2)(c)
+
+
+def operation_between():
+    start = keras.Input((T, F))
+    return start, L.Dense(2)(2 * L.GRU(4)(start))
+
+
+def operation_at_the_end():
+    start = keras.Input((T, F))
+    return start, 2 * L.Dense(2)(L.GRU(4)(start))
+
+
+def training_for_good():
+    start = keras.Input((T, F))
+    return start, L.Dense(2)(L.Dropout(0.5)(L.GRU(4)(start), training=True))
+
+
+def another_mask():
+    start, mask = keras.Input((T, F)), keras.Input((T,), dtype="bool")
+    return [start, mask], L.Dense(2)(L.GRU(4)(start, mask=mask))
+
+
+def given_states():
+    start, h = keras.Input((T, F)), keras.Input((4,))
+    return [start, h], L.Dense(2)(L.GRU(4)(start, initial_state=h))
+
+
+NO_CHAINS = [
+    two_heads,
+    used_twice,
+    parallel_branches,
+    encoder_decoder,
+    skip_connection,
+    state_in_place_of_output,
+    operation_between,
+    operation_at_the_end,
+    given_states,
+    training_for_good,
+    another_mask,
+]
+
+
+@pytest.mark.parametrize("make", NO_CHAINS, ids=lambda make: make.__name__)
+def test_layers_of_a_model_that_is_no_chain(make):
+    theirs = keras.Model(*make())
+    with pytest.raises(ValueError, match="list of layers that follow each other, got layer '"):
+        from_keras(theirs.layers)
+    with pytest.raises(ValueError, match="functional one whose layers follow each other, each"):
         from_keras(theirs)
-    same_predictions(from_keras(theirs.layers), theirs, inputs())
 
 
 def test_initial_states_are_those_of_the_network():
@@ -281,8 +364,9 @@ def test_masks_as_lengths(layers, ids):
         x[b, n:] = 0 if ids else 0.5
     found = mask_lengths(x, 0 if ids else 0.5)
     np.testing.assert_array_equal(found, lengths)
-    ours = from_keras(theirs, masks_as_lengths=True)
-    same_predictions(ours, theirs, x, found)
+    for given in theirs, theirs.layers, keras.Model(theirs.inputs, theirs.outputs):
+        ours = from_keras(given, masks_as_lengths=True)
+        same_predictions(ours, theirs, x, found)
     with pytest.raises(ValueError, match="masks steps; rnnfast takes lengths in place of masks"):
         from_keras(theirs)
 
@@ -454,7 +538,7 @@ class Doubling(keras.Sequential):
     ("given", "error", "message"),
     [
         (3, TypeError, "or a path, got builtins.int"),
-        (Doubling(), ValueError, "expected a Sequential model, got layer 'doubling' (Doubling)"),
+        (Doubling(), ValueError, "each called once, got layer 'doubling' (Doubling)"),
         ([None], TypeError, "or a path, got builtins.NoneType"),
         (L.Dense(3), ValueError, "(Dense) is not built, so it has no weights"),
         ([], ValueError, "at least one layer"),

@@ -27,6 +27,7 @@ from ..layers import (
 )
 from ..layers.base import Layer
 from ..layers.recurrent_base import Recurrent
+from .graph import chain_of, check_list, is_functional, makes_mask, named
 from .shared import ACTIVATIONS, RECURRENT, by_gates, keras_library
 
 if TYPE_CHECKING:
@@ -41,9 +42,10 @@ def from_keras(model: Any, *, masks_as_lengths: bool = False) -> Sequential:
 
     Parameters
     ----------
-    model : keras.Sequential, layer, list of these, or path
+    model : keras.Sequential, functional model, layer, list of these, or path
         Built, with the weights to copy; a path is that of a ``.keras`` file, read by
-        ``keras.saving.load_model`` in its safe mode. Layers are ``SimpleRNN``, ``LSTM``, ``GRU``,
+        ``keras.saving.load_model`` in its safe mode. The layers of a functional model, and those
+        of a list, follow each other. Layers are ``SimpleRNN``, ``LSTM``, ``GRU``,
         ``Bidirectional`` (concatenating), ``Embedding``, ``Dense``, ``TimeDistributed`` of layers
         that act on each step alone, ``Conv1D``, ``LayerNormalization``, ``BatchNormalization``,
         ``Dropout``, ``Activation``, ``ReLU``, ``Softmax``, ``GlobalAveragePooling1D``,
@@ -64,7 +66,8 @@ def from_keras(model: Any, *, masks_as_lengths: bool = False) -> Sequential:
     ------
     ValueError
         For a layer or an option of a layer that has no equal here, named in the message, for
-        layers that are not built, and for a file that Keras cannot load.
+        layers that are not built or, where they have been called, do not follow each other, and
+        for a file that Keras cannot load.
     TypeError
         For anything that is not of Keras 3, or a path.
     ImportError
@@ -92,22 +95,22 @@ def from_keras(model: Any, *, masks_as_lengths: bool = False) -> Sequential:
     parts: list[Layer] = []
     masked = False
     for layer in _flat(keras, model):
-        if _makes_mask(layer):
+        if makes_mask(layer):
             if not masks_as_lengths:
                 raise ValueError(
-                    f"from_keras: {_named(layer)} masks steps; rnnfast takes lengths in place of "
+                    f"from_keras: {named(layer)} masks steps; rnnfast takes lengths in place of "
                     "masks: convert with masks_as_lengths=True and give lengths to every call, "
                     "for instance rnnfast.keras.mask_lengths(x)"
                 )
             if parts:
                 raise ValueError(
-                    f"from_keras: {_named(layer)} masks steps behind other layers; "
+                    f"from_keras: {named(layer)} masks steps behind other layers; "
                     "supported: masks of the model's input"
                 )
             masked = True
         elif masked and not layer.supports_masking:
             raise ValueError(
-                f"from_keras: {_named(layer)} drops the mask of the layers before it and takes "
+                f"from_keras: {named(layer)} drops the mask of the layers before it and takes "
                 "padding for data; rnnfast has no equal"
             )
         converted = _convert(keras, layer)
@@ -160,15 +163,16 @@ def mask_lengths(x: Any, mask_value: float = 0) -> Array:
 
 def _flat(keras: Any, model: Any) -> Iterator[KerasLayer]:
     if isinstance(model, (list, tuple)):
-        for part in model:
+        layers = [x for x in _unnested(model) if not isinstance(x, keras.layers.InputLayer)]
+        check_list(keras, layers)
+        for part in layers:
             yield from _flat(keras, part)
     elif isinstance(model, keras.Sequential) and type(model).call is keras.Sequential.call:
-        yield from _flat(keras, model.layers)
+        for part in model.layers:
+            yield from _flat(keras, part)
     elif isinstance(model, keras.Model):
-        raise ValueError(
-            f"from_keras expected a Sequential model, got {_named(model)}; the layers of a chain "
-            "can be given as a list: from_keras(model.layers)"
-        )
+        for part in _chain(keras, model):
+            yield from _flat(keras, part)
     elif isinstance(model, keras.layers.InputLayer):
         pass
     elif isinstance(model, keras.layers.Layer):
@@ -180,22 +184,36 @@ def _flat(keras: Any, model: Any) -> Iterator[KerasLayer]:
         )
 
 
+def _unnested(layers: Any) -> Iterator[Any]:
+    for part in layers:
+        if isinstance(part, (list, tuple)):
+            yield from _unnested(part)
+        else:
+            yield part
+
+
+def _chain(keras: Any, model: Any) -> list[KerasLayer]:
+    layers = chain_of(keras, model) if is_functional(model) else None
+    if layers is None:
+        raise ValueError(
+            "from_keras expected a Sequential model, or a functional one whose layers follow each "
+            f"other, each called once, got {named(model)}"
+        )
+    return layers
+
+
 def _convert(keras: Any, layer: KerasLayer) -> list[Layer]:
     kind = type(layer).__name__
     if kind not in _FROM or type(layer) is not getattr(keras.layers, kind, None):
         raise ValueError(
-            f"from_keras: {_named(layer)} has no equal in rnnfast; supported: "
+            f"from_keras: {named(layer)} has no equal in rnnfast; supported: "
             f"{', '.join(sorted(_FROM))}"
         )
     return _FROM[kind](keras, layer)
 
 
-def _named(layer: KerasLayer) -> str:
-    return f"layer {layer.name!r} ({type(layer).__name__})"
-
-
 def _refusal(layer: KerasLayer, option: str, got: Any, supported: Any) -> ValueError:
-    return ValueError(f"from_keras: {_named(layer)} has {option}={got!r}; supported: {supported}")
+    return ValueError(f"from_keras: {named(layer)} has {option}={got!r}; supported: {supported}")
 
 
 def _require(layer: KerasLayer, **options: Any) -> None:
@@ -208,7 +226,7 @@ def _require(layer: KerasLayer, **options: Any) -> None:
 def _built_dtype(layer: KerasLayer) -> str:
     if not layer.built:
         raise ValueError(
-            f"from_keras: {_named(layer)} is not built, so it has no weights: build the model, "
+            f"from_keras: {named(layer)} is not built, so it has no weights: build the model, "
             "or call it, first"
         )
     name: str = layer.dtype_policy.name
@@ -220,10 +238,6 @@ def _built_dtype(layer: KerasLayer) -> str:
 def _array(keras: Any, weights: Any) -> Array:
     array: Array = keras.ops.convert_to_numpy(weights)
     return array
-
-
-def _makes_mask(layer: KerasLayer) -> bool:
-    return type(layer).__name__ == "Masking" or bool(getattr(layer, "mask_zero", False))
 
 
 def _activation(keras: Any, layer: KerasLayer, option: str = "activation") -> str:

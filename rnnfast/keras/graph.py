@@ -1,0 +1,169 @@
+"""Which layer of a Keras model reads which."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from .shared import KerasLayer
+
+
+class Call(NamedTuple):
+    """A call of a layer in a functional model; tensors are Keras's symbolic ones."""
+
+    layer: KerasLayer
+    inputs: list[Any]
+    states: list[Any]  # the initial ones
+    mask: Any  # of the steps, or None
+    other: dict[str, Any]  # all other arguments
+    outputs: list[Any]
+
+
+def named(layer: KerasLayer) -> str:
+    """Return what errors call a layer."""
+    return f"layer {layer.name!r} ({type(layer).__name__})"
+
+
+def makes_mask(layer: KerasLayer) -> bool:
+    """Whether a layer masks steps by its input."""
+    return type(layer).__name__ == "Masking" or bool(getattr(layer, "mask_zero", False))
+
+
+def is_functional(model: Any) -> bool:
+    """Whether a model is a graph of layers, whose calls Keras has noted."""
+    owner = next(kind for kind in type(model).__mro__ if "call" in vars(kind))
+    return owner.__name__ == "Functional" and owner.__module__.startswith("keras.")
+
+
+def calls_of(model: Any) -> list[Call]:
+    """Return the calls of a functional model, each behind those that it reads.
+
+    A layer that is used twice has two of them.
+    """
+    done: set[int] = set()
+    ordered: list[Call] = []
+    waiting = [(_node_behind(tensor), False) for tensor in reversed(model.outputs)]
+    while waiting:
+        node, ready = waiting.pop()
+        if id(node) in done or node.is_input:
+            continue
+        call = _call(node)
+        if ready:
+            done.add(id(node))
+            ordered.append(call)
+        else:
+            waiting.append((node, True))
+            read = [*call.inputs, *call.states, *_tensors(call.other)]
+            waiting += [(_node_behind(tensor), False) for tensor in reversed(read)]
+    return ordered
+
+
+def chain_of(keras: Any, model: Any) -> list[KerasLayer] | None:
+    """Return the layers of a functional model that is a chain, None for one that is none."""
+    calls = calls_of(model)
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        return None
+    before = model.inputs[0]
+    for call in calls:
+        is_layer = isinstance(call.layer, keras.layers.Layer)
+        if not (is_layer and _plain(call, calls) and call.inputs == [before]):
+            return None
+        before = call.outputs[0]
+    layers = [call.layer for call in calls]
+    once = len({id(layer) for layer in layers}) == len(layers)
+    return layers if once and before is model.outputs[0] else None
+
+
+def check_list(keras: Any, layers: list[KerasLayer]) -> None:
+    """Raise ValueError unless layers of a list follow each other where they have been called."""
+    if len(layers) < 2:
+        return
+    calls = [[_call(node) for node in _nodes(layer)] for layer in layers]
+    all_calls = [call for some in calls for call in some]
+    inside = {id(layer) for layer in layers}
+    before = None
+    for layer, own in zip(layers, calls, strict=True):
+        for call in own:
+            read = [_place(tensor) for tensor in (*call.inputs, *call.states)]
+            if before is None:
+                follows = len(read) == 1 and id(read[0][0]) not in inside
+            else:
+                follows = read == [(before, 0)]
+            if not follows or not _plain(call, all_calls):
+                raise _no_chain(layer, [source for source, _ in read], before)
+        before = layer
+    for node in getattr(before, "_outbound_nodes", ()):
+        if not isinstance(node.operation, keras.layers.Layer):
+            raise ValueError(
+                f"from_keras expected a list of layers that follow each other, got "
+                f"{named(before)}, whose output goes on to {named(node.operation)}, no layer; "
+                "give the model itself"
+            )
+
+
+def mask_is_own(call: Call, calls: Iterable[Call]) -> bool:
+    """Whether the mask of a call, if any, is what a layer among `calls` makes of its input."""
+    tensor = call.mask
+    if tensor is None:
+        return True
+    while type(tensor._keras_history.operation).__name__ in ("NotEqual", "Any"):
+        tensor = _node_behind(tensor).arguments.keras_tensors[0]
+    return any(makes_mask(maker.layer) and maker.inputs == [tensor] for maker in calls)
+
+
+def _plain(call: Call, calls: Iterable[Call]) -> bool:
+    return not call.states and not call.other and mask_is_own(call, calls)
+
+
+def _no_chain(layer: KerasLayer, read: list[Any], before: Any) -> ValueError:
+    what = ", ".join(map(named, read))
+    place = f"behind {named(before)}" if before is not None else "at the start"
+    return ValueError(
+        f"from_keras expected a list of layers that follow each other, got {named(layer)} {place}, "
+        f"which in its model reads {what}; give the model itself, or a keras.Sequential of layers "
+        "that are to follow each other all the same"
+    )
+
+
+# ---- what Keras notes --------------------------------------------------------------------------
+
+
+def _call(node: Any) -> Call:
+    first, *args = node.arguments.args or (None,)
+    keywords = dict(node.arguments.kwargs)
+    states = keywords.pop("initial_state", None)
+    if args and hasattr(node.operation, "get_initial_state"):
+        states, *args = args
+    mask = keywords.pop("mask", None)
+    if isinstance(mask, (list, tuple)):  # of several inputs
+        mask = next((one for one in mask if one is not None), None)
+    if keywords.get("training") in (None, False):
+        keywords.pop("training", None)
+    other = {name: value for name, value in keywords.items() if value is not None}
+    other |= {f"argument {i}": value for i, value in enumerate(args, 1) if value is not None}
+    inputs, given = list(_tensors(first)), list(_tensors(states))
+    return Call(node.operation, inputs, given, mask, other, list(node.output_tensors))
+
+
+def _tensors(value: Any) -> Iterator[Any]:
+    if hasattr(value, "_keras_history"):
+        yield value
+    elif isinstance(value, (list, tuple, dict)):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _tensors(part)
+
+
+def _nodes(layer: KerasLayer) -> list[Any]:
+    return [node for node in getattr(layer, "_inbound_nodes", ()) if not node.is_input]
+
+
+def _place(tensor: Any) -> tuple[KerasLayer, int]:
+    # the layer whose output it is, and which of the outputs
+    layer, _, i = tensor._keras_history
+    return layer, i
+
+
+def _node_behind(tensor: Any) -> Any:
+    layer, number, _ = tensor._keras_history
+    return layer._inbound_nodes[number]
