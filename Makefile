@@ -48,7 +48,7 @@ bench: $(VENV)/.with-test $(INSTALLED_PEERS)
 	cd benchmarks && $(if $(INSTALLED_PEERS),$(abspath $(PEERS))/bin,$(BIN))/python compare.py --short
 
 compare: $(PEERS)/.peers
-	cd benchmarks && $(abspath $(PEERS))/bin/python compare.py --save --into ../docs/performance.md
+	cd benchmarks && $(abspath $(PEERS))/bin/python compare.py --save
 
 epochs: $(PEERS)/.peers
 	cd benchmarks && $(abspath $(PEERS))/bin/python epochs.py --save --into ../docs/results.md

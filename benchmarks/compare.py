@@ -1,17 +1,21 @@
 """Times rnnfast beside PyTorch, ONNX Runtime, OpenVINO, JAX and Keras on the same problems.
 
     python benchmarks/compare.py [--peers torch,jax] [--cells lstm] [-k B64] [--short] [--save]
+    python benchmarks/compare.py --from-records
 
 Before a case is timed, every peer's results are compared with rnnfast's: y, and in training all
 gradients. Then the engines take turns for some rounds, each in a process of its own that is stopped
 when it is not its turn. peers.py says how each is used, report.py what is written. Peers that are
 not installed are skipped.
+
+--save writes the record of this processor and instruction set, in the place of an earlier one, to
+results/compare-*.json. Then, as --from-records does without a run, it writes what the records of
+all processors come to into docs/performance.md, its plots and README.md.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -27,16 +31,15 @@ import tolerances
 from cases import BENCHMARK, Case
 from peers import PEERS, engine
 from report import (
-    BEGIN,
-    END,
+    TASKS,
+    UNSTEADY,
+    all_rounds,
     describe,
-    markdown,
-    plot,
     save,
     shape_of,
-    split_page,
     summary,
-    write_into,
+    unsteady,
+    write_pages,
 )
 from workers import Arrays, Workers, load, measure, peak
 
@@ -44,9 +47,6 @@ import rnnfast
 from rnnfast.bench import LAYERS, row
 from rnnfast.core import runtime
 
-DOCS = Path(__file__).parents[1] / "docs"
-TASKS = ("inference", "training")
-UNSTEADY = 1.3
 # --short: these shapes, fewer and shorter rounds.
 SHORT = [(1, 100, 64, 128), (32, 50, 32, 64), (64, 100, 64, 128)]
 SHORT_ROUNDS, SHORT_SECONDS = 3, 0.1
@@ -207,12 +207,15 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=at_least_one, help="default 5; --short: 3")
     parser.add_argument("--seconds", type=float, help="of a round; default 0.3; --short: 0.1")
     parser.add_argument("--short", action="store_true", help="three shapes, short rounds")
+    parser.add_argument("--save", action="store_true", help="write record, plots and pages")
     parser.add_argument(
-        "--read", type=page, metavar="JSON", help="of a run before, in place of a run"
+        "--from-records", action="store_true", help="write plots and pages without a run"
     )
-    parser.add_argument("--save", action="store_true", help="write results/compare* and docs/*.svg")
-    parser.add_argument("--into", type=page, help=f"write the table between {BEGIN} and {END}")
-    return parser.parse_args()
+    options = parser.parse_args()
+    partial = options.short or options.k or {*options.cells} != {*LAYERS}
+    if options.save and (partial or {*options.tasks} != {*TASKS}):
+        parser.error("--save expected a run of all cases, since it takes the earlier one's place")
+    return options
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
@@ -251,27 +254,24 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 def warn(rounds: Sequence[Sequence[float]]) -> None:
     """Say how many numbers differ much from round to round, if any do."""
-    unsteady = sum(max(values) > UNSTEADY * min(values) for values in rounds)
-    if unsteady:
+    count = unsteady(rounds)
+    if count:
         print(
-            f"The slowest round took over {UNSTEADY} times the fastest in {unsteady} of "
+            f"The slowest round took over {UNSTEADY} times the fastest in {count} of "
             f"{len(rounds)} numbers: is the machine doing something else?"
         )
 
 
 def main() -> None:
     options = parse()
-    if options.into:
-        split_page(options.into)  # a page without a place had better be known before the run
-    data = json.loads(options.read.read_text()) if options.read else run(options)
-    print("\n" + summary(data))
-    warn([values for r in data["results"] for values in r["rounds_us"].values()])
-    if options.save:
-        if not options.read:
-            print(f"written: results/{save(data, 'compare-').name}")
-        plot(data, DOCS)
-    if options.into:
-        write_into(options.into, markdown(data))
+    if not options.from_records:
+        data = run(options)
+        print("\n" + summary(data))
+        warn(all_rounds(data))
+        if options.save:
+            print(f"written: results/{save(data, 'compare-', by='isa').name}")
+    if options.save or options.from_records:
+        write_pages()
 
 
 if __name__ == "__main__":

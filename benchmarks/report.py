@@ -1,4 +1,4 @@
-"""Writes what benchmarks measured: JSON, and for compare.py a Markdown table and two plots."""
+"""Writes what benchmarks measured: JSON, and of compare.py's records tables and two plots."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import json
 import os
 import platform
 import re
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterable, Sequence
 from datetime import date
 from pathlib import Path
 from statistics import geometric_mean
@@ -18,24 +19,18 @@ from peers import PEERS
 import rnnfast
 from rnnfast.cells import CELLS
 from rnnfast.core import runtime
+from rnnfast.info import processor
 
-RESULTS = Path(__file__).parent / "results"
-# The table stands between these lines of a page.
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+# What a benchmark writes stands between these lines of a page, or of the README's first paragraphs.
 BEGIN, END = "<!-- compare.py writes from here -->", "<!-- to here -->"
+BEGIN_RANGE = "<!-- compare.py writes the range from here -->"
+ISA_TITLES = {"baseline": "baseline", "avx2": "AVX2", "avx512": "AVX-512"}
 SIZES = ("B", "T", "I", "H")
+TASKS = ("inference", "training")
+UNSTEADY = 1.3
 Record = dict[str, Any]
-
-
-def processor() -> str:
-    """Name the processor, as exactly as the system does."""
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        text = ""
-    fields = dict(re.findall(r"^(model name|cpu family|model)\s*: (.*)$", text, re.MULTILINE))
-    if "model name" not in fields:
-        return platform.processor() or platform.machine()
-    return "{model name} family {cpu family} model {model}".format(**fields)
 
 
 def describe(records: Sequence[Record], **more: Any) -> dict[str, Any]:
@@ -55,16 +50,30 @@ def describe(records: Sequence[Record], **more: Any) -> dict[str, Any]:
     }
 
 
-def save(data: dict[str, Any], prefix: str = "") -> Path:
-    """Write what `describe` returned to results/PROCESSOR-DATE.json, a result on each line."""
+def save(data: dict[str, Any], prefix: str = "", by: str = "date") -> Path:
+    """Write what `describe` returned to results/PROCESSOR-DATE.json, a result on each line.
+
+    `by` is the field in the name beside the processor: a later record with an equal name takes the
+    place of the earlier one.
+    """
     head = {key: value for key, value in data.items() if key != "results"}
     text = json.dumps(head, indent=1)[:-2] + ',\n "results": [\n  '
     text += ",\n  ".join(json.dumps(record) for record in data["results"]) + "\n ]\n}\n"
-    slug = re.sub("[^a-z0-9]+", "-", f"{data['processor']} {data['date']}".lower())
+    slug = re.sub("[^a-z0-9]+", "-", f"{data['processor']} {data[by]}".lower())
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{prefix}{slug}.json"
     path.write_text(text)
     return path
+
+
+def comparisons() -> list[dict[str, Any]]:
+    """Return the records of compare.py, one for each processor and instruction set."""
+    return [json.loads(path.read_text()) for path in sorted(RESULTS.glob("compare-*.json"))]
+
+
+def machine(data: dict[str, Any]) -> str:
+    """Name processor and instruction set."""
+    return f"{data['processor']}, {ISA_TITLES[data['isa']]}"
 
 
 def rounded(value: Any) -> Any:
@@ -92,8 +101,9 @@ def shape_of(record: Record) -> str:
 
 def ratios(records: Sequence[Record], peer: str | None = None) -> list[float]:
     """Return how many times as long the best peer, or this one, takes as rnnfast."""
-    times = [r["us"].get(peer or r["best"]) for r in records if r["best"]]
-    return [t / r["us"]["rnnfast"] for t, r in zip(times, records, strict=True) if t]
+    if peer is None:
+        return [r["ratio"] for r in records if r["best"]]
+    return [r["us"][peer] / r["us"]["rnnfast"] for r in records if peer in r["us"]]
 
 
 def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -107,10 +117,7 @@ def cell_title(cell: str) -> str:
 
 
 def of_task(data: dict[str, Any]) -> dict[str, list[Record]]:
-    return {
-        task: [r for r in data["results"] if r["task"] == task]
-        for task in ("inference", "training")
-    }
+    return {task: [r for r in data["results"] if r["task"] == task] for task in TASKS}
 
 
 def times(task: str, records: Sequence[Record]) -> str:
@@ -152,20 +159,104 @@ def summary(data: dict[str, Any]) -> str:
     return table(["ratio", "inference", "training"], rows)
 
 
+def unsteady(rounds: Iterable[Sequence[float]]) -> int:
+    """Return how many numbers differ much from round to round."""
+    return sum(max(values) > UNSTEADY * min(values) for values in rounds)
+
+
+def all_rounds(data: dict[str, Any]) -> list[list[float]]:
+    return [values for r in data["results"] for values in r["rounds_us"].values()]
+
+
 def markdown(data: dict[str, Any]) -> str:
-    """Return for a page how it was measured, the tables, and what they come to."""
+    """Return a processor's section: how it was measured, the tables, and what they come to."""
     versions = ", ".join(f"{name} {version}" for name, version in data["versions"].items())
+    rounds = all_rounds(data)
     text = (
-        f"{data['processor']}, {data['system']}, {data['isa']}, {data['threads']} threads, "
-        f"float32; rnnfast {data['rnnfast']}, {versions}; {data['date']}. The FMA peak "
-        f"measured in the same run is {data['peak_gflops']:.0f} GFLOP/s.\n\n"
-        "Microseconds a call: medians over rounds in which the engines take turns, each alone in "
-        "its process. All were found to give the same results. Weights do not change between "
-        "calls. Training is forward, then the gradients of all parameters and of x. The ratio is "
-        "the best peer's time over rnnfast's.\n"
+        f"### {machine(data)}\n\n"
+        f"{data['system']}, {data['threads']} threads; rnnfast {data['rnnfast']}, {versions}; "
+        f"{data['date']}. The FMA peak measured in the same run is {data['peak_gflops']:.0f} "
+        f"GFLOP/s. The slowest round took over {UNSTEADY} times the fastest in {unsteady(rounds)} "
+        f"of {len(rounds)} numbers.\n"
     )
     tables = [times(task, records) for task, records in of_task(data).items() if records]
     return "\n".join([text, *tables, summary(data)])
+
+
+def overview(records: Sequence[dict[str, Any]]) -> str:
+    """Return a table of what the ratios come to on each processor."""
+    titles = [f"{task}: {what}" for task in TASKS for what in ("mean", "smallest", "over PyTorch")]
+    rows = []
+    for data in records:
+        every = ratios(data["results"])
+        numbers = [
+            f"{value:.2f}"
+            for some in of_task(data).values()
+            for value in (
+                geometric_mean(ratios(some)),
+                min(ratios(some)),
+                geometric_mean(ratios(some, "torch")),
+            )
+        ]
+        below = f"{sum(ratio < 1 for ratio in every)} of {len(every)}"
+        rows.append([machine(data), data["date"], below, *numbers])
+    return table(["processor", "measured", "cases below 1.0", *titles], rows)
+
+
+def all_sections(records: Sequence[dict[str, Any]]) -> str:
+    """Return for docs/performance.md the overview and a section for each processor."""
+    text = (
+        "Ratios are the best peer's time over rnnfast's, means are geometric.\n\n"
+        f"{overview(records)}\n"
+        "Below, microseconds a call, float32: medians over rounds in which the engines take turns, "
+        "each alone in its process. All were found to give the same results. Weights do not change "
+        "between calls. Training is forward, then the gradients of all parameters and of x.\n"
+    )
+    return "\n".join([text, *map(markdown, records)])
+
+
+def span(values: Iterable[float]) -> str:
+    """Return the least and the greatest number, or the one that they are."""
+    texts = [f"{value:.2f}" for value in sorted(values)]
+    return texts[0] if texts[0] == texts[-1] else f"{texts[0]} to {texts[-1]}"
+
+
+def shape_spans(records: Sequence[dict[str, Any]]) -> str:
+    """Return a table of the ratios over the best peer, from the least to the greatest processor."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for record in (r for data in records for r in data["results"] if r["best"]):
+        column = f"{cell_title(record['cell'])} {record['task']}"
+        found.setdefault(shape_of(record), {}).setdefault(column, []).append(record["ratio"])
+    columns = list(next(iter(found.values())))
+    rows = [[shape, *(span(by[column]) for column in columns)] for shape, by in found.items()]
+    return table(["B, T, I, H", *columns], rows)
+
+
+def range_of(records: Sequence[dict[str, Any]]) -> str:
+    """Return the README's sentence on how fast rnnfast is, over all processors."""
+    results = [r for data in records for r in data["results"]]
+    peers = [peer.title for name, peer in PEERS.items() if any(name in r["us"] for r in results)]
+    every = ratios(results)
+    means = [span(geometric_mean(ratios(of_task(d)[task])) for d in records) for task in TASKS]
+    return textwrap.fill(
+        f"Beside the fastest of {', '.join(peers[:-1])} and {peers[-1]} in each case, RNN, LSTM "
+        f"and GRU are {means[0]} times as fast at inference and {means[1]} times in training, "
+        f"geometric means on each processor measured ({'; '.join(map(machine, records))}). A "
+        f"single case is {span(every)} times as fast; {sum(ratio < 1 for ratio in every)} of "
+        f"{len(every)} are slower (`make compare`).",
+        110,
+        break_on_hyphens=False,
+    )
+
+
+def write_pages() -> None:
+    """Write what all records of compare.py come to into docs/performance.md, plots and README."""
+    records = comparisons()
+    write_into(ROOT / "docs" / "performance.md", all_sections(records))
+    readme = ROOT / "README.md"
+    write_into(readme, range_of(records) + "\n", BEGIN_RANGE)
+    write_into(readme, f"{overview(records)}\n{shape_spans(records)}")
+    plot(records, ROOT / "docs")
 
 
 def split_page(page: Path, begin: str = BEGIN) -> tuple[str, str]:
@@ -209,79 +300,88 @@ def traffic(record: Record) -> int:
     return 4 * numbers
 
 
-def new_figure(width: float, height: float, columns: int) -> tuple[Any, list[Any]]:
+def new_figure(rows: int) -> tuple[Any, Any]:
+    """Return a figure, and its axes: a row for each processor, a column for each task."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.subplots(1, columns, sharey=True, squeeze=False)[0]
-    for ax in axes:
+    figure = Figure(figsize=(9, 1.2 + 3 * rows), layout="constrained")
+    axes = figure.subplots(rows, len(TASKS), sharey=True, squeeze=False)
+    for ax in axes.flat:
         ax.spines[["top", "right"]].set_visible(False)
         ax.grid(alpha=0.3, linewidth=0.5)
-    return figure, list(axes)
+    return figure, axes
 
 
-def speedup(data: dict[str, Any]) -> Any:
-    """Draw the ratio of each shape and cell."""
-    figure, axes = new_figure(9, 4.2, 2)
-    shapes = list(dict.fromkeys(shape_of(r) for r in data["results"]))
-    for ax, task in zip(axes, ("inference", "training"), strict=True):
-        for shift, (cell, colour) in zip((-0.22, 0.0, 0.22), COLOURS.items(), strict=True):
-            records = [r for r in data["results"] if (r["task"], r["cell"]) == (task, cell)]
-            for peer, title, fill in ((None, "best peer", colour), ("torch", "PyTorch", "none")):
-                some = [r for r in records if (peer or r["best"]) in r["us"]]
-                label = f"{cell.split('_')[0].upper()} over {title}"
-                x = [shapes.index(shape_of(r)) + shift for r in some]
-                ax.scatter(x, ratios(some, peer), 22, fill, edgecolors=colour, label=label)
-        ax.axhline(1.0, color="black", linewidth=1)
-        ax.set_yscale("log")
-        ticks = [1, 2, 3, 5, 10, 20, 30, 50]
-        ax.set_yticks(ticks, [str(t) for t in ticks])
-        ax.minorticks_off()
+def speedup(records: Sequence[dict[str, Any]]) -> Any:
+    """Draw the ratio of each processor, shape and cell."""
+    figure, axes = new_figure(len(records))
+    shapes = list(dict.fromkeys(shape_of(r) for data in records for r in data["results"]))
+    for line, data in zip(axes, records, strict=True):
+        for ax, (task, results) in zip(line, of_task(data).items(), strict=True):
+            draw_ratios(ax, results, shapes)
+            ax.set_title(f"{machine(data)}: {task}", fontsize=9)
+            ax.set_xticks(range(len(shapes)), [])
+        line[0].set_ylabel("times as fast as")
+    for ax in axes[-1]:
         ax.set_xticks(range(len(shapes)), shapes, rotation=60, ha="right", fontsize=8)
-        ax.set_title(f"{task} (B, T, I, H)", fontsize=10)
-    axes[0].set_ylabel("times as fast as")
-    axes[1].legend(fontsize=7, ncols=2)
+        ax.set_xlabel("B, T, I, H", fontsize=8)
+    axes[0, 1].legend(fontsize=7, ncols=2)
     return figure
 
 
-def roofline(data: dict[str, Any]) -> Any:
+def draw_ratios(ax: Any, results: Sequence[Record], shapes: Sequence[str]) -> None:
+    for shift, (cell, colour) in zip((-0.22, 0.0, 0.22), COLOURS.items(), strict=True):
+        some = [r for r in results if r["cell"] == cell]
+        for peer, title, fill in ((None, "best peer", colour), ("torch", "PyTorch", "none")):
+            timed = [r for r in some if (peer or r["best"]) in r["us"]]
+            label = f"{cell_title(cell)} over {title}"
+            x = [shapes.index(shape_of(r)) + shift for r in timed]
+            ax.scatter(x, ratios(timed, peer), 22, fill, edgecolors=colour, label=label)
+    ax.axhline(1.0, color="black", linewidth=1)
+    ax.set_yscale("log")
+    ticks = [0.5, 0.7, 1, 2, 3, 5, 10, 20, 30, 50, 100]
+    ax.set_yticks(ticks, [f"{t:g}" for t in ticks])
+    ax.minorticks_off()
+
+
+def roofline(records: Sequence[dict[str, Any]]) -> Any:
     """Draw the rate of each case below what arithmetic and each level of memory allow."""
-    figure, axes = new_figure(9, 4.2, 2)
-    top = data["peak_gflops"]
-    for ax, task in zip(axes, ("inference", "training"), strict=True):
-        records = [r for r in data["results"] if r["task"] == task]
-        flops_per_byte = [1e3 * r["us"]["rnnfast"] * r["gflops"] / traffic(r) for r in records]
-        ends = np.array([min(flops_per_byte) / 2, 2 * max(flops_per_byte)])
-        for (level, rate), style in zip(
-            data["bandwidths_gbs"].items(), ("-", "--", "-.", ":"), strict=False
-        ):
-            # up to the roof; log-log, so a straight line
-            x = np.minimum(ends, top / rate)
-            ax.plot(
-                x, rate * x, "k", linestyle=style, linewidth=0.9, label=f"{level}: {rate:.0f} GB/s"
-            )
-        ax.axhline(top, color="black", linewidth=1.5, label=f"multiply-adds: {top:.0f} GFLOP/s")
-        for cell, colour in COLOURS.items():
-            some = [i for i, r in enumerate(records) if r["cell"] == cell]
-            x, y = (
-                [values[i] for i in some]
-                for values in (flops_per_byte, [r["gflops"] for r in records])
-            )
-            ax.scatter(x, y, 22, colour, label=cell_title(cell))
-        ax.set(xscale="log", yscale="log", xlim=ends, title=task)
+    figure, axes = new_figure(len(records))
+    for line, data in zip(axes, records, strict=True):
+        for ax, (task, results) in zip(line, of_task(data).items(), strict=True):
+            draw_rates(ax, results, data)
+            ax.set_title(f"{machine(data)}: {task}", fontsize=9)
+        line[0].set_ylabel("GFLOP/s")
+        line[1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    rates = [r["gflops"] for data in records for r in data["results"]]
+    axes[0, 0].set_ylim(min(rates) / 2, 1.5 * max(data["peak_gflops"] for data in records))
+    for ax in axes[-1]:
         ax.set_xlabel("operations for each byte that a call must move")
-    axes[0].set_ylim(min(r["gflops"] for r in data["results"]) / 2, 1.5 * top)
-    axes[0].set_ylabel("GFLOP/s")
-    axes[1].legend(fontsize=7, loc="lower right")
     return figure
 
 
-def plot(data: dict[str, Any], folder: Path, suffix: str = "svg") -> None:
+def draw_rates(ax: Any, results: Sequence[Record], data: dict[str, Any]) -> None:
+    top = data["peak_gflops"]
+    flops_per_byte = [1e3 * r["us"]["rnnfast"] * r["gflops"] / traffic(r) for r in results]
+    ends = np.array([min(flops_per_byte) / 2, 2 * max(flops_per_byte)])
+    styles = ("-", "--", "-.", ":")
+    for (level, rate), style in zip(data["bandwidths_gbs"].items(), styles, strict=False):
+        x = np.minimum(ends, top / rate)  # up to the roof; log-log, so a straight line
+        ax.plot(x, rate * x, "k", linestyle=style, linewidth=0.9, label=f"{level}: {rate:.0f} GB/s")
+    ax.axhline(top, color="black", linewidth=1.5, label=f"FMA peak: {top:.0f} GFLOP/s")
+    for cell, colour in COLOURS.items():
+        some = [i for i, r in enumerate(results) if r["cell"] == cell]
+        x, y = [flops_per_byte[i] for i in some], [results[i]["gflops"] for i in some]
+        ax.scatter(x, y, 22, colour, label=cell_title(cell))
+    ax.set(xscale="log", yscale="log", xlim=ends)
+
+
+def plot(records: Sequence[dict[str, Any]], folder: Path, suffix: str = "svg") -> None:
     """Write both plots into a folder."""
     import matplotlib
 
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "rnnfast"}):
         for draw in (speedup, roofline):
-            # without the date, so that the same data give the same file
+            # without the date, so that the same records give the same file
             options: dict[str, Any] = {"metadata": {"Date": None}} if suffix == "svg" else {}
-            draw(data).savefig(folder / f"{draw.__name__}.{suffix}", **options)
+            draw(records).savefig(folder / f"{draw.__name__}.{suffix}", **options)

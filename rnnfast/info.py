@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+import re
+from pathlib import Path
 
 import numpy as np
 
@@ -11,8 +13,20 @@ from .core import runtime
 from .version import __version__
 
 
+def processor() -> str:
+    """Return the processor's name, as exactly as the system has it."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        text = ""
+    fields = dict(re.findall(r"^(model name|cpu family|model)\s*: (.*)$", text, re.MULTILINE))
+    if len(fields) < 3:
+        return platform.processor() or platform.machine()
+    return "{model name} family {cpu family} model {model}".format(**fields)
+
+
 def show_config() -> None:
-    """Print versions, compiler, OpenMP, instruction sets and threads, as ``rnnfast info`` does."""
+    """Print versions, processor, compiler, instruction sets, threads, as ``rnnfast info`` does."""
     try:
         computes_on = backend.active().name
     except (ValueError, ImportError, RuntimeError) as error:
@@ -20,6 +34,7 @@ def show_config() -> None:
     rows = {
         "rnnfast": __version__,
         "python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
+        "processor": processor(),
         "numpy": np.__version__,
         "backend": computes_on,
         **runtime.describe(),
