@@ -3,7 +3,8 @@
 #   make test      run the tests against the installed package; TORCH=1: with PyTorch beside it
 #   make test-bridges  the tests of what leads to other libraries, beside real installs of these
 #   make lint      ruff, mypy, clang-format
-#   make examples  run every example and write docs/results.md; CHORALES=PATH: with that music, too
+#   make examples  run every example, write docs/results.md and the record of this processor's
+#                  figures; CHORALES=PATH: with that music, too
 #   make bench     engine and reference over tests/cases.py; writes benchmarks/results/*.json; imports;
 #                  a short comparison with other engines where they are installed
 #   make compare   the whole comparison, the other engines installed into $(PEERS)
