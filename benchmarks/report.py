@@ -139,6 +139,11 @@ def times(task: str, records: Sequence[Record]) -> str:
     return table([task, "B, T, I, H", *peers, *last], rows)
 
 
+def mean(values: Sequence[float]) -> str:
+    """Return the geometric mean; nothing where a peer is not installed or does not train."""
+    return f"{geometric_mean(values):.2f}" if values else ""
+
+
 def summary(data: dict[str, Any]) -> str:
     """Return what the ratios come to."""
     groups = of_task(data).values()
@@ -146,8 +151,7 @@ def summary(data: dict[str, Any]) -> str:
     for title, peer in [("the best peer", None), *((p.title, name) for name, p in PEERS.items())]:
         means = [ratios(records, peer) for records in groups]
         if any(means):
-            texts = [f"{geometric_mean(values):.2f}" if values else "" for values in means]
-            rows.append([f"geometric mean over {title}", *texts])
+            rows.append([f"geometric mean over {title}", *map(mean, means)])
     smallest = [
         min((r for r in records if r["best"]), key=lambda r: r["ratio"], default=None)
         for records in groups
@@ -189,15 +193,9 @@ def overview(records: Sequence[dict[str, Any]]) -> str:
     rows = []
     for data in records:
         every = ratios(data["results"])
-        numbers = [
-            f"{value:.2f}"
-            for some in of_task(data).values()
-            for value in (
-                geometric_mean(ratios(some)),
-                min(ratios(some)),
-                geometric_mean(ratios(some, "torch")),
-            )
-        ]
+        numbers = []
+        for some in of_task(data).values():
+            numbers += [mean(ratios(some)), f"{min(ratios(some)):.2f}", mean(ratios(some, "torch"))]
         below = f"{sum(ratio < 1 for ratio in every)} of {len(every)}"
         rows.append([machine(data), data["date"], below, *numbers])
     return table(["processor", "measured", "cases below 1.0", *titles], rows)
