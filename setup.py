@@ -17,7 +17,17 @@ from setuptools.errors import CompileError, LinkError
 
 # No -march: each file of csrc names its own instruction set, and dispatch.c chooses at run time.
 # Nobody reads errno or floating-point exceptions, and heeding them keeps sqrt from being a vector.
-COMPILE_FLAGS = ["-O3", "-g0", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math"]
+# Aligned, the tiles' loops cross fewer lines of the cache of decoded instructions.
+COMPILE_FLAGS = [
+    "-O3",
+    "-g0",
+    "-fvisibility=hidden",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-falign-loops=64",
+]
+# A second form of each loop, for strides of one, gains nothing here and is left unaligned.
+GCC_FLAGS = ["-fno-version-loops-for-strides"]
 LINK_FLAGS = ["-s"] if sys.platform == "linux" else []
 OPENMP_FLAGS = ["-fopenmp"]
 
@@ -51,6 +61,7 @@ class BuildEngine(build_ext):
             )
             self.extensions = []
             return
+        gcc = GCC_FLAGS if self.builds(COMPILER_PROBE, GCC_FLAGS) else []
         if self.builds(OPENMP_PROBE, OPENMP_FLAGS):
             print("rnnfast: C compiler and OpenMP found")
             openmp = OPENMP_FLAGS
@@ -63,7 +74,7 @@ class BuildEngine(build_ext):
 
         for ext in self.extensions:
             ext.include_dirs.append(numpy.get_include())
-            ext.extra_compile_args += openmp
+            ext.extra_compile_args += gcc + openmp
             ext.extra_link_args += openmp
             ext.sources[:1] = cythonize(ext.sources[0], build_dir=self.build_temp)[0].sources
 

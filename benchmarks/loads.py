@@ -47,12 +47,13 @@ SPILL = r"(?!lea|prefetch)\S+\s.*\(%rsp"
 
 
 def flags() -> list[str]:
-    """Return setup.py's COMPILE_FLAGS, after those of this Python as setuptools has them."""
+    """Return setup.py's flags for GCC, after those of this Python as setuptools has them."""
+    own: list[str] = []
     for node in ast.parse((ROOT / "setup.py").read_text()).body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "COMPILE_FLAGS":
-            own: list[str] = ast.literal_eval(node.value)
-            return [*shlex.split(sysconfig.get_config_var("CFLAGS") or ""), "-fPIC", *own]
-    raise SystemExit("setup.py expected to assign COMPILE_FLAGS")
+        named = isinstance(node, ast.Assign) and ast.unparse(node.targets[0])
+        if named in ("COMPILE_FLAGS", "GCC_FLAGS"):
+            own += ast.literal_eval(node.value)
+    return [*shlex.split(sysconfig.get_config_var("CFLAGS") or ""), "-fPIC", *own]
 
 
 def assembly(isa: str, bits: int) -> str:

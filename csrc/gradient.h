@@ -74,7 +74,9 @@ static void outer(const rnnfast_outer *o, const rnnfast_run *runs, int n_runs, i
         const int R = tile_rows(&at, &first);
         for (int j = 0; j < n_runs; j++)
             op[j].a = (const real *)o->g + runs[j].start * o->ldg + at.run * o->run_pitch + first;
-        tiles[R - 1][V - 1](sums, 0, op, n_runs, (origin){0}, fresh, NULL);
+        /* The first tile that reads a line of each row of g prefetches the next line. */
+        const int enters = first == 0 || (first - 1) / LINE != (first + R - 1) / LINE;
+        tiles[R - 1][V - 1](sums, 0, op, n_runs, (origin){0}, fresh, enters ? op->a : NULL);
         next_tile(o, &at);
     }
 }

@@ -35,15 +35,16 @@ typedef struct {
 #define FETCHES(R, V) ((R) > 2 * MOST_ROWS(V) / 3) /* smaller tiles have no time to prefetch */
 
 /* Adds an operand, whose vectors begin at w, to vectors first to first + V of the W vectors of each
- * panel. Each k prefetches one more line, from `line` on, into the second-level cache. */
-INLINE void products(const int R, const int P, const int V, const int W, const int first,
-                     vec s[TILE_ROWS][2 * RNNFAST_VECTORS], const operand *op, const real *w,
-                     const real *line, ptrdiff_t line_step)
+ * panel. With `fetches` each k prefetches one more line, from `line` on, into the second-level
+ * cache. */
+INLINE void add_operand(const int R, const int P, const int V, const int W, const int first,
+                        vec s[TILE_ROWS][2 * RNNFAST_VECTORS], const operand *op, const real *w,
+                        const int fetches, const real *line, ptrdiff_t line_step)
 {
     const real *a = op->a;
     const ptrdiff_t row = op->row, step = op->step, pitch = op->pitch, next = op->next;
     for (ptrdiff_t n = op->n; n > 0; n--, a += step, w += pitch) {
-        if (FETCHES(R, V)) {
+        if (fetches) {
             __builtin_prefetch(line, 0, 2);
             line += line_step;
         }
@@ -59,8 +60,20 @@ INLINE void products(const int R, const int P, const int V, const int W, const i
     }
 }
 
+/* The same; without a prefetch a loop of its own, as two instructions a k less are up to a tenth of
+ * the time. Even odds, or GCC aligns only the loop that it takes to be the usual one. */
+INLINE void products(const int R, const int P, const int V, const int W, const int first,
+                     vec s[TILE_ROWS][2 * RNNFAST_VECTORS], const operand *op, const real *w,
+                     const real *line, ptrdiff_t line_step)
+{
+    if (FETCHES(R, V) && __builtin_expect_with_probability(line != NULL, 1, 0.5))
+        add_operand(R, P, V, W, first, s, op, w, 1, line, line_step);
+    else
+        add_operand(R, P, V, W, first, s, op, w, 0, NULL, 0);
+}
+
 /* The part of a tile from vector `from` on, whose sums stay in registers. Returns where a next part
- * goes on to prefetch. */
+ * goes on to prefetch, NULL where nothing is left to. */
 INLINE const real *part(const int R, const int P, const int V, const int W, const int from,
                         vec *acc, ptrdiff_t acc_next, const operand *op, int n_op, origin start,
                         int fresh, const real *fetch)
@@ -76,14 +89,14 @@ INLINE const real *part(const int R, const int P, const int V, const int W, cons
                                : (vec){0};
     }
     for (; n_op > 0; n_op--, op++) {
-        const real *line = !start.at ? op->a + LINE : fetch ? fetch : (const real *)acc;
-        const ptrdiff_t line_step = !start.at ? op->step : fetch ? LINE : 0;
+        const real *line = fetch && !start.at ? op->a + R - 1 + LINE : fetch;
+        const ptrdiff_t line_step = start.at ? LINE : op->step;
         const real *w = op->w + from * LANES;
         if (W > V && op->first)
             products(R, P, V, W, W - V, s, op, w, line, line_step);
         else
             products(R, P, V, W, 0, s, op, w, line, line_step);
-        if (fetch) fetch += op->n * LINE;
+        if (fetch && start.at) fetch += op->n * LINE;
     }
     UNROLL
     for (int r = 0; r < R; r++) {
@@ -93,7 +106,7 @@ INLINE const real *part(const int R, const int P, const int V, const int W, cons
             *sum = fresh ? s[r][v] : *sum + s[r][v];
         }
     }
-    return fetch;
+    return start.at ? fetch : NULL;
 }
 
 /* A GRU's tile whose four sums a row exceed the registers: only the three that an operand feeds are
@@ -115,8 +128,8 @@ INLINE void gru_tile(const int R, vec *acc, const operand *op, int n_op, origin 
  * the first W have a sum, V of which each operand feeds; the two differ only for a GRU (4 and 3).
  * The origin may be acc itself.
  *
- * Meanwhile the tile prefetches what a later tile will read: lines from `fetch` on, unless it is
- * NULL. A weight gradient, whose sums start from zero and whose k are rows of a wide array,
+ * Unless `fetch` is NULL, the tile prefetches meanwhile what a later tile will read: lines from
+ * `fetch` on. A weight gradient, whose sums start from zero and whose k are rows of a wide array,
  * prefetches the next line of each row instead. */
 INLINE void tile(const int R, const int P, const int V, const int W, vec *acc, ptrdiff_t acc_next,
                  const operand *op, int n_op, origin start, int fresh, const real *fetch)
@@ -201,20 +214,30 @@ INLINE int panels_together(ptrdiff_t rows, ptrdiff_t whole)
     return PARTS(rows, 2 * RNNFAST_VECTORS) == 1 && whole >= 2 ? 2 : 1;
 }
 
-/* acc (rows, 4 vectors) = origin + operands, tile by tile. Moves the `a` of the operands past the
- * last row. Prefetches up to `lines` lines from `fetch` on, as far as the products leave time. */
+/* acc (rows, 4 vectors) = origin + operands, tile by tile. Where a tile would be formed in parts,
+ * all rows go through the one part of the weights, which the first-level cache holds, then through
+ * the other. Moves the `a` of the operands past the last row, and their `w` past the vectors.
+ * Prefetches up to `lines` lines from `fetch` on, as far as the products leave time. */
 INLINE void add_pass(vec *acc, ptrdiff_t rows, int V, int gates, operand *op, int n_op,
                      origin start, const real *fetch, ptrdiff_t lines)
 {
-    for (ptrdiff_t b = 0, R; b < rows; b += R) {
-        R = deal(rows - b, V);
-        const tile_fn form = gates == 3 ? gru_tiles[R - 1] : tiles[R - 1][V - 1];
-        form(acc + b * RNNFAST_VECTORS, 0, op, n_op, start, 1, lines > 0 ? fetch : NULL);
-        start.at += R * start.row;
+    const int width = gates == 3 ? V : V / PARTS(deal(rows, V), V);
+    for (int from = 0; from < V; from += width) {
+        origin at = {start.at ? start.at + from * LANES : NULL, start.row};
+        for (ptrdiff_t b = 0, R; b < rows; b += R) {
+            R = deal(rows - b, V);
+            const tile_fn form = gates == 3 ? gru_tiles[R - 1] : tiles[R - 1][width - 1];
+            form(acc + b * RNNFAST_VECTORS + from, 0, op, n_op, at, 1, lines > 0 ? fetch : NULL);
+            at.at += R * at.row;
+            for (int i = 0; i < n_op; i++) {
+                op[i].a += R * op[i].row;
+                fetch += op[i].n * LINE;
+                lines -= op[i].n;
+            }
+        }
         for (int i = 0; i < n_op; i++) {
-            op[i].a += R * op[i].row;
-            fetch += PARTS(R, V) * op[i].n * LINE;
-            lines -= PARTS(R, V) * op[i].n;
+            if (from + width < V) op[i].a -= rows * op[i].row;
+            op[i].w += width * LANES;
         }
     }
 }
@@ -223,8 +246,6 @@ INLINE void add_pass(vec *acc, ptrdiff_t rows, int V, int gates, operand *op, in
  * vectors, for a GRU (`gates` 3) three of four. Long sums are split into passes of DEPTH, so that
  * the weights of a pass stay in the second-level cache while all rows use them; the order of a sum
  * does not change. With `fetch` each pass prefetches the weights of the next. Overwrites `op`. */
-enum { DEPTH = 32768 / VECTOR_BYTES };
-
 INLINE void add_products(vec *acc, ptrdiff_t rows, int P, int V, int gates, operand *op, int n_op,
                          origin start, int fetch)
 {

@@ -7,4 +7,6 @@
 #define X86_PREFIX   _mm256
 #define TILE_ROWS    6
 #define TILE_VECTORS 2
+/* Of weights a pass reads half a panel, 16 KB, again and again: half a first-level cache. */
+#define DEPTH (8192 / VECTOR_BYTES)
 #endif
