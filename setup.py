@@ -126,6 +126,7 @@ setup(
         extension("recurrent"),
         extension("optim"),
         extension("dense"),
+        extension("custom_op"),
     ],
     cmdclass={"build_ext": BuildEngine},
 )

@@ -18,6 +18,7 @@ import onnxruntime
 from onnx import helper, numpy_helper
 
 OPSET = 17
+HOSTS = ("numpy", "onnxruntime")
 
 
 def value(name: str, like: Any) -> Any:

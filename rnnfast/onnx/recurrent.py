@@ -112,12 +112,19 @@ class RecurrentNode:
         self.functions = [functions[: len(usual)], functions[len(usual) :]][:directions]
         self.networks = None if weights is None else self._build(*weights)
         # whether one layer computes it, with axes and steps in its own order
-        self.short = (
-            self.networks is not None
-            and isinstance(self.networks[0], Recurrent)
-            and direction != "reverse"
-            and not layout
-        )
+        self.short = self.on_engine and direction != "reverse" and not layout
+
+    @property
+    def on_engine(self) -> bool:
+        """Whether a layer computes it."""
+        return self.networks is not None and isinstance(self.networks[0], Recurrent)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of its weights, where a layer computes it."""
+        assert self.networks is not None
+        dtype: np.dtype[Any] = self.networks[0].dtype
+        return dtype
 
     # ---- networks
 

@@ -73,9 +73,9 @@ def test_standard(operator, tmp_path):
         onnx.save(case.model, tmp_path / "m.onnx")
         if message := refusal(case):
             with pytest.raises(NotImplementedError, match=message):
-                rnnfast.onnx.load(tmp_path / "m.onnx")
+                rnnfast.onnx.load(tmp_path / "m.onnx", host="numpy")
             continue
-        model = rnnfast.onnx.load(tmp_path / "m.onnx")
+        model = rnnfast.onnx.load(tmp_path / "m.onnx", host="numpy")
         for inputs, outputs in case.data_sets:
             results = model(*map(array, inputs))
             results = results if isinstance(results, tuple) else (results,)
@@ -170,7 +170,7 @@ def test_versions(opset, name, constants, attributes, tmp_path):
     given = {n: np.asarray(c) for n, c in zip(names, constants, strict=True)}
     onnx.save(graph([node], {"x": x}, kinds, given, opset), tmp_path / "m.onnx")
     agree(
-        rnnfast.onnx.load(tmp_path / "m.onnx").run(None, {"x": x}),
+        rnnfast.onnx.load(tmp_path / "m.onnx", host="numpy").run(None, {"x": x}),
         run_ort(tmp_path / "m.onnx", {"x": x}),
     )
 
@@ -195,7 +195,7 @@ def test_convolutions(taps, attributes, tmp_path):
         node = helper.make_node("Conv", names, ["y"], **attributes)
         constants = {name: weights[name] for name in names[1:]}
         onnx.save(graph([node], {"x": IMAGE}, {"y": np.float32}, constants), tmp_path / "m.onnx")
-        got = rnnfast.onnx.load(tmp_path / "m.onnx").run(None, {"x": IMAGE})
+        got = rnnfast.onnx.load(tmp_path / "m.onnx", host="numpy").run(None, {"x": IMAGE})
         agree(got, run_ort(tmp_path / "m.onnx", {"x": IMAGE}))
 
 
@@ -218,21 +218,30 @@ def test_pools(name, size, attributes, tmp_path):
         attributes = {n: v for n, v in attributes.items() if n != "count_include_pad"}
     node = helper.make_node(name, ["x"], ["y"], kernel_shape=[size], **attributes)
     onnx.save(graph([node], {"x": IMAGE}, {"y": np.float32}, opset=19), tmp_path / "m.onnx")
-    got = rnnfast.onnx.load(tmp_path / "m.onnx").run(None, {"x": IMAGE})
+    got = rnnfast.onnx.load(tmp_path / "m.onnx", host="numpy").run(None, {"x": IMAGE})
     agree(got, run_ort(tmp_path / "m.onnx", {"x": IMAGE}))
 
 
 def test_not(tmp_path):
     nodes = [helper.make_node("Greater", ["x", "k"], ["g"]), helper.make_node("Not", ["g"], ["y"])]
     onnx.save(graph(nodes, {"x": X}, {"y": bool}, {"k": X[:1]}), tmp_path / "m.onnx")
-    np.testing.assert_array_equal(rnnfast.onnx.load(tmp_path / "m.onnx")(X), X[:1] >= X)
+    np.testing.assert_array_equal(
+        rnnfast.onnx.load(tmp_path / "m.onnx", host="numpy")(X), X[:1] >= X
+    )
 
 
 def test_integers_divide_towards_zero(tmp_path):
     a, b = np.array([7, -7, 7, -7, 6, -6]), np.array([2, 2, -2, -2, 3, 3])
     node = helper.make_node("Div", ["a", "b"], ["y"])
     onnx.save(graph([node], {"a": a, "b": b}, {"y": np.int64}), tmp_path / "m.onnx")
-    assert rnnfast.onnx.load(tmp_path / "m.onnx")(a, b).tolist() == [3, -3, -3, 3, 2, -2]
+    assert rnnfast.onnx.load(tmp_path / "m.onnx", host="numpy")(a, b).tolist() == [
+        3,
+        -3,
+        -3,
+        3,
+        2,
+        -2,
+    ]
 
 
 def test_scalars_keep_their_type(tmp_path):
@@ -242,7 +251,10 @@ def test_scalars_keep_their_type(tmp_path):
     x = np.array(-0.3, np.float32)
     made = graph(nodes, {"x": x}, dict.fromkeys(names, np.float32), opset=20)
     onnx.save(made, tmp_path / "m.onnx")
-    agree(rnnfast.onnx.load(tmp_path / "m.onnx")(x), run_ort(tmp_path / "m.onnx", {"x": x}))
+    agree(
+        rnnfast.onnx.load(tmp_path / "m.onnx", host="numpy")(x),
+        run_ort(tmp_path / "m.onnx", {"x": x}),
+    )
 
 
 @pytest.mark.parametrize(
@@ -266,7 +278,7 @@ def test_products_with_constants(name, bias, attributes, tmp_path):
     for rows in ((1,), (15,), (16,), (0,), *([(), (3, 7)] if name == "MatMul" else [])):
         x = rng().standard_normal((*rows, 40)).astype(np.float32)
         onnx.save(graph([node], {"x": x}, {"y": np.float32}, constants), tmp_path / "m.onnx")
-        model = rnnfast.onnx.load(tmp_path / "m.onnx")
+        model = rnnfast.onnx.load(tmp_path / "m.onnx", host="numpy")
         agree(model.run(None, {"x": x}), run_ort(tmp_path / "m.onnx", {"x": x}))
         served = not {"alpha", "beta"} & attributes.keys() and bias != (1, 5)
-        assert isinstance(model._steps[0].function, Product) == served
+        assert isinstance(model._host.steps[0].function, Product) == served

@@ -8,7 +8,7 @@ import numpy as np
 import onnx_graphs
 import pytest
 from engines import each_engine as each_engine
-from onnx_graphs import agree, graph, helper, onnx, run_ort
+from onnx_graphs import HOSTS, agree, graph, helper, onnx, run_ort
 
 import rnnfast.onnx
 from rnnfast.cells import CELLS
@@ -63,14 +63,19 @@ def make(
 def same_as_ort(tmp_path, *args, **options):
     model, feed = make(*args, **options)
     onnx.save(model, tmp_path / "m.onnx")
-    ours = rnnfast.onnx.load(tmp_path / "m.onnx")
-    agree(ours.run(None, feed), run_ort(tmp_path / "m.onnx", feed))
+    want = run_ort(tmp_path / "m.onnx", feed)
+    hosted = rnnfast.onnx.load(tmp_path / "m.onnx", host="onnxruntime")
+    agree(hosted.run(None, feed), want)
+    ours = rnnfast.onnx.load(tmp_path / "m.onnx", host="numpy")
+    agree(ours.run(None, feed), want)
+    # what the engine covers it computes in ONNX Runtime as well
+    assert len(hosted._host.served) == ours._host.steps[0].function.on_engine
     return ours
 
 
 def network(model):
     """What computes the only node of a model."""
-    return model._steps[0].function.networks[0]
+    return model._host.steps[0].function.networks[0]
 
 
 VARIANTS = [(node.op, node.attributes) for _, node in NODES] + [("RNN", {}), ("GRU", {})]
@@ -142,7 +147,7 @@ def test_activations_have_the_defaults_of_the_operators(tmp_path):
         for given in (numbers, {}):
             model, feed = make("RNN", activations=[name], **given)
             onnx.save(model, tmp_path / "m.onnx")
-            results.append(rnnfast.onnx.load(tmp_path / "m.onnx").run(None, feed))
+            results.append(rnnfast.onnx.load(tmp_path / "m.onnx", host="numpy").run(None, feed))
         agree(*results, bound=0)
     assert {name.lower() for name in NAMES} == ACTIVATIONS.keys()
 
@@ -157,8 +162,9 @@ def test_input_transposed_in_the_graph(kind, direction, state, lengths, tmp_path
     feed["turned"] = np.ascontiguousarray(feed.pop("X").swapaxes(0, 1))
     model.graph.input[0].CopyFrom(onnx_graphs.value("turned", feed["turned"]))
     onnx.save(model, tmp_path / "m.onnx")
-    ours = rnnfast.onnx.load(tmp_path / "m.onnx")
-    agree(ours.run(None, feed), run_ort(tmp_path / "m.onnx", feed))
+    want = run_ort(tmp_path / "m.onnx", feed)
+    for host in HOSTS:
+        agree(rnnfast.onnx.load(tmp_path / "m.onnx", host=host).run(None, feed), want)
 
 
 @pytest.mark.parametrize("attributes", [{}, {"clip": 0.5}], ids=["engine", "steps"])
@@ -167,7 +173,7 @@ def test_input_transposed_in_the_graph(kind, direction, state, lengths, tmp_path
 def test_layout_1_is_layout_0_transposed(kind, direction, attributes, tmp_path):
     model, feed = make(kind, direction, True, True, **attributes)
     onnx.save(model, tmp_path / "m.onnx")
-    want = rnnfast.onnx.load(tmp_path / "m.onnx").run(None, feed)
+    want = rnnfast.onnx.load(tmp_path / "m.onnx", host="numpy").run(None, feed)
     turned = {
         n: a if a.ndim == 1 else np.ascontiguousarray(a.swapaxes(0, 1)) for n, a in feed.items()
     }
@@ -175,7 +181,7 @@ def test_layout_1_is_layout_0_transposed(kind, direction, attributes, tmp_path):
     for entry in model.graph.input:
         entry.CopyFrom(onnx_graphs.value(entry.name, turned[entry.name]))
     onnx.save(model, tmp_path / "m.onnx")
-    y, *states = rnnfast.onnx.load(tmp_path / "m.onnx").run(None, turned)
+    y, *states = rnnfast.onnx.load(tmp_path / "m.onnx", host="numpy").run(None, turned)
     agree([y.transpose(1, 2, 0, 3), *(s.swapaxes(0, 1) for s in states)], want, bound=0)
 
 
@@ -184,10 +190,10 @@ def test_layout_1_is_layout_0_transposed(kind, direction, attributes, tmp_path):
 def test_float64(kind, attributes, tmp_path):
     model, feed = make(kind, "bidirectional", True, True, **attributes)
     onnx.save(model, tmp_path / "m.onnx")
-    want = rnnfast.onnx.load(tmp_path / "m.onnx").run(None, feed)
+    want = rnnfast.onnx.load(tmp_path / "m.onnx", host="numpy").run(None, feed)
     model, feed = make(kind, "bidirectional", True, True, dtype=np.float64, **attributes)
     onnx.save(model, tmp_path / "m.onnx")
-    got = rnnfast.onnx.load(tmp_path / "m.onnx").run(None, feed)
+    got = rnnfast.onnx.load(tmp_path / "m.onnx", host="numpy").run(None, feed)
     assert {array.dtype for array in got} == {np.dtype(np.float64)}
     agree([array.astype(np.float32) for array in got], want)
 
@@ -197,10 +203,9 @@ def test_weights_that_come_with_the_call(fed, tmp_path):
     for peepholes in (fed == "P", True):
         model, feed = make("LSTM", "bidirectional", peepholes=peepholes, fed=(fed,))
         onnx.save(model, tmp_path / "m.onnx")
-        agree(
-            rnnfast.onnx.load(tmp_path / "m.onnx").run(None, feed),
-            run_ort(tmp_path / "m.onnx", feed),
-        )
+        want = run_ort(tmp_path / "m.onnx", feed)
+        for host in HOSTS:
+            agree(rnnfast.onnx.load(tmp_path / "m.onnx", host=host).run(None, feed), want)
 
 
 @pytest.mark.parametrize("outputs", [["Y"], ["", "Y_h"], ["", "", "Y_c"], ["Y", "", "Y_c"]])
@@ -213,7 +218,7 @@ def test_a_sample_without_steps_keeps_its_state(tmp_path):
         model, feed = make("GRU", "bidirectional", True, True, **attributes)
         onnx.save(model, tmp_path / "m.onnx")
         feed["sequence_lens"] = np.array([0, 5, 2], np.int32)
-        y, h = rnnfast.onnx.load(tmp_path / "m.onnx").run(None, feed)
+        y, h = rnnfast.onnx.load(tmp_path / "m.onnx", host="numpy").run(None, feed)
         assert not y[:, :, 0].any()
         np.testing.assert_array_equal(h[:, 0], feed["initial_h"][:, 0])
 
@@ -231,7 +236,7 @@ def test_attributes_that_are_refused(attributes, error, message, tmp_path):
     model, _ = make("LSTM", **attributes)
     onnx.save(model, tmp_path / "m.onnx")
     with pytest.raises(error, match=rf"node 'cell' \(LSTM\): .*{message}"):
-        rnnfast.onnx.load(tmp_path / "m.onnx")
+        rnnfast.onnx.load(tmp_path / "m.onnx", host="numpy")
 
 
 def test_weights_of_wrong_shapes_are_refused():
@@ -256,7 +261,7 @@ def test_wrong_calls_of_a_node(tmp_path):
             onnx.TensorShapeProto.Dimension() for _ in range(rank)
         )
     onnx.save(model, tmp_path / "m.onnx")
-    ours = rnnfast.onnx.load(tmp_path / "m.onnx")
+    hosts = [rnnfast.onnx.load(tmp_path / "m.onnx", host=host) for host in HOSTS]
     for name, wrong, message in (
         ("X", np.zeros((T, B, F + 1), np.float32), "input of size 4 on the last axis"),
         ("sequence_lens", np.array([5, 6, 1], np.int32), "lengths from 0 to 5"),
@@ -264,5 +269,6 @@ def test_wrong_calls_of_a_node(tmp_path):
         ("initial_h", np.zeros((1, B + 1, H), np.float32), "initial_h of shape"),
         ("initial_c", np.zeros((2, B, H), np.float32), "initial_c of shape"),
     ):
-        with pytest.raises(ValueError, match=rf"node 'cell' \(LSTM\): .*{message}"):
-            ours.run(None, feed | {name: wrong})
+        for ours in hosts:
+            with pytest.raises(ValueError, match=rf"node 'cell' \(LSTM\): .*{message}"):
+                ours.run(None, feed | {name: wrong})

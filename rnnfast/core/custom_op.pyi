@@ -1,0 +1,11 @@
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+__file__: str
+DOMAIN: str
+OPERATORS: dict[np.dtype[Any], str]
+nodes: dict[int, Callable[..., Any]]
+
+def failure() -> tuple[int, BaseException | None]: ...

@@ -1,0 +1,284 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""The engine as a custom operator of ONNX Runtime: nodes of a session that call back.
+
+ONNX Runtime loads this module as a library of operators (`register_custom_ops_library`) and finds
+`RegisterCustomOps`. Its C interface is a table of functions that only grows, so a function's place
+there is what identifies it: https://onnxruntime.ai/docs/api/c/struct_ort_api.html. No header of
+ONNX Runtime is needed to build, and nothing of it to import.
+"""
+
+import threading
+
+import numpy as np
+
+cimport numpy as cnp
+from libc.stdint cimport int64_t, uint32_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
+
+cnp.import_array()
+
+DOMAIN = "rnnfast"
+OPERATORS = {np.dtype(np.float32): "Recurrent", np.dtype(np.float64): "RecurrentDouble"}
+
+# What computes a node, by the number in its attribute "node": called with what ONNX's operator
+# takes but P, and None for weights.
+nodes = {}
+_failed = threading.local()
+
+
+def failure():
+    """Return, and forget, which node raised what in this thread; (0, None) if none."""
+    error = getattr(_failed, "error", (0, None))
+    _failed.error = (0, None)
+    return error
+
+
+# ---- the C interface ----------------------------------------------------------------------------
+
+
+cdef enum:
+    VERSION = 16  # of the interface: the first where nodes report errors, ONNX Runtime 1.16
+    FLOAT = 1
+    INT32 = 6
+    DOUBLE = 11
+    FAIL = 1
+    MAX_AXES = 8
+
+# the functions' places in the table
+cdef enum:
+    CREATE_STATUS = 0
+    GET_ERROR_MESSAGE = 2
+    CREATE_DOMAIN = 26
+    ADD_TO_DOMAIN = 27
+    ADD_DOMAIN = 28
+    GET_DATA = 51
+    COUNT_AXES = 61
+    GET_AXES = 62
+    GET_TYPE_AND_SHAPE = 65
+    GET_INTEGER = 86
+    COUNT_INPUTS = 88
+    COUNT_OUTPUTS = 89
+    GET_INPUT = 90
+    GET_OUTPUT = 91
+    RELEASE_STATUS = 93
+    RELEASE_TYPE_AND_SHAPE = 99
+
+# all but the last two return a status, which is NULL where nothing is wrong
+ctypedef void* (*CreateStatus)(int, const char*) noexcept nogil
+ctypedef const char* (*GetErrorMessage)(const void*) noexcept nogil
+ctypedef void* (*CreateDomain)(const char*, void**) noexcept nogil
+ctypedef void* (*AddToDomain)(void*, const void*) noexcept nogil
+ctypedef void* (*AddDomain)(void*, void*) noexcept nogil
+ctypedef void* (*GetData)(void*, void**) noexcept nogil
+ctypedef void* (*Count)(const void*, size_t*) noexcept nogil
+ctypedef void* (*GetAxes)(const void*, int64_t*, size_t) noexcept nogil
+ctypedef void* (*GetTypeAndShape)(const void*, void**) noexcept nogil
+ctypedef void* (*GetInteger)(const void*, const char*, int64_t*) noexcept nogil
+ctypedef void* (*GetInput)(const void*, size_t, void**) noexcept nogil
+ctypedef void* (*GetOutput)(void*, size_t, const int64_t*, size_t, void**) noexcept nogil
+ctypedef void (*Release)(void*) noexcept nogil
+
+cdef struct Base:
+    const void* (*table)(uint32_t) noexcept nogil
+    const void* version
+
+cdef struct Operator:  # the layout of version 16
+    uint32_t version
+    void* create_without_status
+    const char* (*name)(const Operator*) noexcept nogil
+    const char* (*provider)(const Operator*) noexcept nogil
+    int (*input_type)(const Operator*, size_t) noexcept nogil
+    size_t (*inputs)(const Operator*) noexcept nogil
+    int (*output_type)(const Operator*, size_t) noexcept nogil
+    size_t (*outputs)(const Operator*) noexcept nogil
+    void* compute_without_status
+    void (*destroy)(void*) noexcept nogil
+    int (*input_is_optional)(const Operator*, size_t) noexcept nogil
+    int (*output_is_optional)(const Operator*, size_t) noexcept nogil
+    int (*input_memory)(const Operator*, size_t) noexcept nogil
+    int (*fewest_variadic_inputs)(const Operator*) noexcept nogil
+    int (*variadic_inputs_alike)(const Operator*) noexcept nogil
+    int (*fewest_variadic_outputs)(const Operator*) noexcept nogil
+    int (*variadic_outputs_alike)(const Operator*) noexcept nogil
+    void* (*create)(const Operator*, const void*, const void*, void**) noexcept nogil
+    void* (*compute)(void*, void*) noexcept nogil
+
+cdef struct Kernel:
+    int64_t node
+    int dtype  # NumPy's number
+
+cdef void** table = NULL
+cdef void* domain = NULL
+cdef Operator single, double_
+
+
+# ---- what the operators are: X, sequence_lens, initial_h, initial_c -> Y, Y_h, Y_c --------------
+
+cdef const char* _name(const Operator* op) noexcept nogil:
+    return "Recurrent" if op == &single else "RecurrentDouble"
+
+
+cdef const char* _provider(const Operator* op) noexcept nogil:
+    return NULL  # the CPU
+
+
+cdef int _element(const Operator* op) noexcept nogil:
+    return FLOAT if op == &single else DOUBLE
+
+
+cdef int _input_type(const Operator* op, size_t place) noexcept nogil:
+    return INT32 if place == 1 else _element(op)
+
+
+cdef int _output_type(const Operator* op, size_t place) noexcept nogil:
+    return _element(op)
+
+
+cdef size_t _inputs(const Operator* op) noexcept nogil:
+    return 4
+
+
+cdef size_t _outputs(const Operator* op) noexcept nogil:
+    return 3
+
+
+cdef int _input_is_optional(const Operator* op, size_t place) noexcept nogil:
+    return place != 0
+
+
+cdef int _output_is_optional(const Operator* op, size_t place) noexcept nogil:
+    return 1
+
+
+cdef int _zero(const Operator* op, size_t place) noexcept nogil:
+    return 0
+
+
+cdef int _one(const Operator* op) noexcept nogil:
+    return 1
+
+
+cdef void* _create(
+    const Operator* op, const void* functions, const void* info, void** kernel
+) noexcept nogil:
+    cdef Kernel* made = <Kernel*>malloc(sizeof(Kernel))
+    if made == NULL:
+        return (<CreateStatus>table[CREATE_STATUS])(FAIL, "out of memory")
+    kernel[0] = made
+    made.dtype = cnp.NPY_FLOAT32 if op == &single else cnp.NPY_FLOAT64
+    return (<GetInteger>table[GET_INTEGER])(info, "node", &made.node)
+
+
+cdef void _destroy(void* kernel) noexcept nogil:
+    free(kernel)
+
+
+# ---- a call -------------------------------------------------------------------------------------
+
+cdef int _check(void* status) except -1:
+    if status != NULL:
+        message = (<GetErrorMessage>table[GET_ERROR_MESSAGE])(status)
+        text = message.decode()
+        (<Release>table[RELEASE_STATUS])(status)
+        raise RuntimeError(text)
+    return 0
+
+
+cdef object _array(void* value, int dtype):
+    # a tensor as it lies in ONNX Runtime's memory
+    cdef void* data
+    cdef void* shape
+    cdef size_t axes
+    cdef int64_t lengths[MAX_AXES]
+    _check((<GetTypeAndShape>table[GET_TYPE_AND_SHAPE])(value, &shape))
+    try:
+        _check((<Count>table[COUNT_AXES])(shape, &axes))
+        if axes > MAX_AXES:
+            raise ValueError(f"an input has {axes} axes")
+        _check((<GetAxes>table[GET_AXES])(shape, lengths, axes))
+    finally:
+        (<Release>table[RELEASE_TYPE_AND_SHAPE])(shape)
+    _check((<GetData>table[GET_DATA])(value, &data))
+    if data == NULL:  # which NumPy would take as an order to allocate
+        return np.empty([lengths[i] for i in range(axes)], cnp.PyArray_DescrFromType(dtype))
+    return cnp.PyArray_SimpleNewFromData(<int>axes, <cnp.npy_intp*>lengths, dtype, data)
+
+
+cdef int _give(void* context, size_t place, object result, int dtype) except -1:
+    # copies an array to an output, where the node has it
+    cdef cnp.ndarray array = cnp.PyArray_GETCONTIGUOUS(result)
+    cdef void* value = NULL
+    cdef void* data = NULL
+    if cnp.PyArray_TYPE(array) != dtype:
+        raise TypeError(f"a node gave {array.dtype}")
+    _check((<GetOutput>table[GET_OUTPUT])(
+        context, place, <const int64_t*>cnp.PyArray_DIMS(array), cnp.PyArray_NDIM(array), &value
+    ))
+    if value != NULL and cnp.PyArray_SIZE(array):
+        _check((<GetData>table[GET_DATA])(value, &data))
+        memcpy(data, cnp.PyArray_DATA(array), cnp.PyArray_NBYTES(array))
+    return 0
+
+
+cdef void* _compute(void* kernel, void* context) noexcept with gil:
+    cdef Kernel* own = <Kernel*>kernel
+    cdef size_t place, count
+    cdef void* value
+    cdef list inputs = [None, None, None, None]
+    try:
+        _check((<Count>table[COUNT_INPUTS])(context, &count))
+        for place in range(count):
+            value = NULL
+            _check((<GetInput>table[GET_INPUT])(context, place, &value))
+            if value != NULL:
+                inputs[place] = _array(value, cnp.NPY_INT32 if place == 1 else own.dtype)
+        results = nodes[own.node](inputs[0], None, None, None, inputs[1], inputs[2], inputs[3])
+        _check((<Count>table[COUNT_OUTPUTS])(context, &count))
+        for place in range(count):
+            _give(context, place, results[place], own.dtype)
+        return NULL
+    except BaseException as error:  # it passes through C++: `failure` tells it whole
+        _failed.error = (own.node, error)
+        return (<CreateStatus>table[CREATE_STATUS])(FAIL, "raised in Python")
+
+
+# ---- the library's entry ------------------------------------------------------------------------
+
+cdef extern from *:
+    """
+    #pragma GCC visibility push(default)
+    void *RegisterCustomOps(void *options, const void *base);
+    #pragma GCC visibility pop
+    """
+
+
+cdef void _describe(Operator* op) noexcept nogil:
+    op.version = VERSION
+    op.name, op.provider = _name, _provider
+    op.inputs, op.input_type, op.input_is_optional = _inputs, _input_type, _input_is_optional
+    op.outputs, op.output_type, op.output_is_optional = _outputs, _output_type, _output_is_optional
+    op.input_memory = _zero
+    op.fewest_variadic_inputs = op.variadic_inputs_alike = _one
+    op.fewest_variadic_outputs = op.variadic_outputs_alike = _one
+    op.create, op.compute, op.destroy = _create, _compute, _destroy
+
+
+cdef public void* RegisterCustomOps(void* options, const void* base) noexcept nogil:
+    global table, domain
+    cdef void* status
+    cdef void** functions = <void**>(<const Base*>base).table(VERSION)
+    if functions == NULL:  # older than 1.16; the session then does not know the domain
+        return NULL
+    table = functions
+    if domain == NULL:
+        _describe(&single)
+        _describe(&double_)
+        status = (<CreateDomain>table[CREATE_DOMAIN])("rnnfast", &domain)
+        if status == NULL:
+            status = (<AddToDomain>table[ADD_TO_DOMAIN])(domain, &single)
+        if status == NULL:
+            status = (<AddToDomain>table[ADD_TO_DOMAIN])(domain, &double_)
+        if status != NULL:
+            return status
+    return (<AddDomain>table[ADD_DOMAIN])(options, domain)

@@ -1,0 +1,139 @@
+"""A model as the onnx library reads it: checked, with the types of its values."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .operators import DTYPES
+
+# the types of inputs and outputs; nodes compute with those of DTYPES alone in NumPy
+ELEMENTS: dict[int, tuple[str, Any]] = {**DTYPES, 10: ("float16", np.float16)}
+
+
+class Value(NamedTuple):
+    """An input or output of a model.
+
+    Attributes
+    ----------
+    name : str
+    shape : list of int, str or None
+        A number, the name of a length that calls choose, or None for one without a name. Empty,
+        as in onnxruntime, for an output whose number of axes only calls tell.
+    dtype : numpy.dtype
+    """
+
+    name: str
+    shape: list[int | str | None]
+    dtype: np.dtype[Any]
+
+    @property
+    def type(self) -> str:
+        """The type as onnxruntime writes it, like ``tensor(float)``."""
+        return next(f"tensor({name})" for name, dtype in ELEMENTS.values() if dtype == self.dtype)
+
+
+class Signature(NamedTuple):
+    """What a model takes and gives; `optional` are the inputs that have a default."""
+
+    inputs: list[Value]
+    optional: list[Value]
+    outputs: list[Value]
+
+
+def parse(library: Any, source: Any) -> tuple[Any, str]:
+    """Return the model of a path, of bytes or a copy of a ModelProto, and what errors call it."""
+    if isinstance(source, library.ModelProto):
+        proto = library.ModelProto()
+        proto.CopyFrom(source)
+        return proto, "the ModelProto"
+    if isinstance(source, bytes):
+        return library.load_model_from_string(source), f"the {len(source)} bytes"
+    if not isinstance(source, (str, os.PathLike)):
+        raise TypeError(
+            "load expected model as a path, bytes or an onnx.ModelProto, "
+            f"got {type(source).__name__}"
+        )
+    path = os.fspath(source)
+    return library.load(path), str(path)
+
+
+def check(library: Any, proto: Any) -> Any:
+    """Return a valid model with the types of all its values.
+
+    Inference comes first: the checker wants the outputs' shapes, which some exporters leave out.
+    Others write wrong ones, which strict inference would refuse.
+    """
+    if len(proto.graph.sparse_initializer):
+        raise NotImplementedError("sparse initializers are not supported")
+    version, known = version_of(proto), library.defs.onnx_opset_version()
+    if version > known:  # its definitions may have changed what an operator does
+        raise NotImplementedError(
+            f"the model is of version {version} of ONNX's operators, the onnx library that is "
+            f"installed knows {known}; a newer release may know it"
+        )
+    proto = library.shape_inference.infer_shapes(proto)
+    tensors = [v.type.tensor_type for v in proto.graph.output if v.type.HasField("tensor_type")]
+    bare = [tensor for tensor in tensors if not tensor.HasField("shape")]
+    for tensor in bare:
+        tensor.shape.SetInParent()  # empty, where not even the number of axes is known
+    library.checker.check_model(proto)
+    for tensor in bare:  # which ONNX Runtime would take for a scalar's
+        tensor.ClearField("shape")
+    return proto
+
+
+def version_of(proto: Any) -> int:
+    """Return the version of ONNX's operators that a model is written in."""
+    for entry in proto.opset_import:
+        if entry.domain in ("", "ai.onnx"):
+            return int(entry.version)
+    raise ValueError("it says no version of ONNX's operators")
+
+
+def signature(library: Any, proto: Any) -> Signature:
+    """Return what a model takes and gives."""
+
+    def value(entry: Any) -> Value:
+        kind = entry.type.WhichOneof("value")
+        if kind != "tensor_type":
+            raise NotImplementedError(f"{entry.name} is a {kind}; rnnfast knows tensors alone")
+        tensor = entry.type.tensor_type
+        if tensor.elem_type not in ELEMENTS:
+            raise NotImplementedError(
+                f"{entry.name} is of type {library.TensorProto.DataType.Name(tensor.elem_type)}; "
+                f"rnnfast takes and gives {', '.join(name for name, _ in ELEMENTS.values())}"
+            )
+        axes = [axis.WhichOneof("value") for axis in tensor.shape.dim]
+        shape = [kind and getattr(d, kind) for d, kind in zip(tensor.shape.dim, axes, strict=True)]
+        return Value(entry.name, shape, np.dtype(ELEMENTS[tensor.elem_type][1]))
+
+    graph = proto.graph
+    inputs = [value(entry) for entry in graph.input]
+    constants = {tensor.name for tensor in graph.initializer}
+    # before version 4 of the format, constants had to be among the inputs
+    given = [v for v in inputs if v.name in constants and proto.ir_version >= 4]
+    required = [v for v in inputs if v.name not in constants]
+    return Signature(required, given, [value(entry) for entry in graph.output])
+
+
+def describe(node: Any, place: int) -> str:
+    """Name a node in an error."""
+    return f"node {node.name or place!r} ({node.op_type})"
+
+
+def attributes_of(library: Any, attributes: Any) -> dict[str, Any]:
+    """Return attributes as Python's values; tensors stay what they are."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, bytes):
+            return value.decode()
+        if isinstance(value, str) or not isinstance(value, Sequence):
+            return value
+        return [plain(entry) for entry in value]
+
+    get = library.helper.get_attribute_value
+    return {attribute.name: plain(get(attribute)) for attribute in attributes}

@@ -1,0 +1,212 @@
+"""A graph in ONNX Runtime, where the recurrent nodes call the engine."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import tempfile
+import weakref
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from ..core import runtime
+from .library import onnxruntime_library
+from .profile import Timing
+from .proto import attributes_of, describe, signature, version_of
+from .recurrent import USUAL, RecurrentNode
+from .steps import Steps
+
+if TYPE_CHECKING:
+    from ..arrays import Array
+
+PROVIDERS = ["CPUExecutionProvider"]
+QUIET = 3  # ONNX Runtime's level of errors: warnings are about names and unused weights
+
+_numbers = itertools.count()
+
+
+class Session:
+    """A session of ONNX Runtime.
+
+    Parameters
+    ----------
+    library : module
+        onnx.
+    proto : onnx.ModelProto
+        A checked model, with the types of its values; it is changed.
+    """
+
+    host = "onnxruntime"
+
+    def __init__(self, library: Any, proto: Any) -> None:
+        self._runtime = onnxruntime_library()
+        from ..core import custom_op  # the engine may not be installed
+
+        self._operators = custom_op
+        self.signature = signature(library, proto)
+        served = list(_serve(library, proto))
+        self.served = {number: title for number, title, _ in served}
+        custom_op.nodes.update({number: node for number, _, node in served})
+        weakref.finalize(self, _forget, custom_op.nodes, list(self.served))
+        proto.opset_import.append(library.helper.make_opsetid(custom_op.DOMAIN, 1))
+        self._content = proto.SerializeToString()
+        self._session = self._open()
+
+    def _open(self, profile: str | None = None) -> Any:
+        options = self._runtime.SessionOptions()
+        options.log_severity_level = QUIET
+        options.intra_op_num_threads = runtime.get_num_threads()
+        # its threads would spin where the engine's are to work
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.register_custom_ops_library(self._operators.__file__)
+        if profile is not None:
+            options.enable_profiling = True
+            options.profile_file_prefix = profile
+        return self._runtime.InferenceSession(self._content, options, providers=PROVIDERS)
+
+    def run(self, names: list[str], feed: dict[str, Array], run_options: Any) -> list[Array]:
+        """Compute outputs, as new arrays."""
+        return self._run(self._session, names, feed, run_options)
+
+    def _run(self, session: Any, names: Any, feed: Any, run_options: Any) -> list[Array]:
+        try:
+            results: list[Array] = session.run(names, feed, run_options)
+            return results
+        except Exception as error:
+            number, cause = self._operators.failure()
+            if cause is None:
+                raise ValueError(str(error)) from error
+            if isinstance(cause, MemoryError) or not isinstance(cause, Exception):
+                raise cause from None
+            raise ValueError(f"{self.served[number]}: {cause}") from cause
+
+    def profile(self, feed: dict[str, Array], rounds: int) -> list[Timing]:
+        """Time each node in a session of its own."""
+        names = [value.name for value in self.signature.outputs]
+        with tempfile.TemporaryDirectory() as folder:
+            session = self._open(os.path.join(folder, "profile"))
+            self._run(session, names, feed, None)  # the first call allocates
+            for _ in range(rounds):
+                self._run(session, names, feed, None)
+            with open(session.end_profiling(), encoding="utf-8") as file:
+                events = json.load(file)
+        times: dict[tuple[str, str], list[float]] = defaultdict(list)
+        for event in events:
+            node, _, what = event["name"].rpartition("_")
+            if event["cat"] == "Node" and what == "time" and node.endswith("_kernel"):
+                kind = event["args"]["op_name"]
+                times[node.removesuffix("_kernel"), kind].append(event["dur"] * 1e-6)
+        own = self._operators.OPERATORS.values()
+        # the first call comes first, and a node in a loop runs several times a call
+        return [
+            Timing(
+                "engine" if kind in own else self.host,
+                node,
+                kind,
+                sum(spans[len(spans) // (rounds + 1) :]) / rounds,
+            )
+            for (node, kind), spans in times.items()
+        ]
+
+
+def _forget(nodes: dict[int, Any], numbers: list[int]) -> None:
+    for number in numbers:
+        nodes.pop(number, None)
+
+
+# ---- which nodes the engine serves ---------------------------------------------------------------
+
+
+def _serve(library: Any, proto: Any) -> Iterator[tuple[int, str, RecurrentNode]]:
+    # puts an operator of ours in place of recurrent nodes, in branches and bodies too
+    from ..core import custom_op
+
+    version = version_of(proto)
+
+    def visit(graph: Any, scopes: list[_Scope]) -> Iterator[tuple[int, str, RecurrentNode]]:
+        scopes = [*scopes, _Scope(graph)]
+        for place, node in enumerate(graph.node):
+            for attribute in node.attribute:
+                if attribute.type == library.AttributeProto.GRAPH:
+                    yield from visit(attribute.g, scopes)
+            served = _on_engine(library, node, scopes, version)
+            if served is None:
+                continue
+            number = next(_numbers)
+            yield number, describe(node, place), served
+            inputs = [*node.input, *[""] * 8]
+            new = library.helper.make_node(
+                custom_op.OPERATORS[served.dtype],
+                [inputs[0], *inputs[4:7]],
+                list(node.output),
+                node.name,
+                domain=custom_op.DOMAIN,
+                node=number,
+            )
+            node.CopyFrom(new)
+
+    yield from visit(proto.graph, [])
+
+
+class _Scope:
+    """What the names of a graph are, without those of the graphs around it."""
+
+    def __init__(self, graph: Any) -> None:
+        self.constants = {tensor.name: tensor for tensor in graph.initializer}
+        self.given = {value.name for value in graph.input}  # defaults, too, may be replaced
+        self.nodes = {name: node for node in graph.node for name in node.output if name}
+
+
+def _on_engine(library: Any, node: Any, scopes: list[_Scope], version: int) -> RecurrentNode | None:
+    # None where ONNX Runtime is to compute the node: its weights change, or no cell covers it
+    if node.op_type not in USUAL or node.domain not in ("", "ai.onnx"):
+        return None
+    inputs = [*node.input, *[""] * 8]
+    names = [inputs[place] for place in (1, 2, 3, 7)]  # W, R, B, P
+    try:
+        known = _fold(library, [name for name in names if name], scopes, version)
+        arrays: Any = tuple(known[name] if name else None for name in names)
+        served = RecurrentNode(node.op_type, arrays, **attributes_of(library, node.attribute))
+    except (_Varies, NotImplementedError):
+        return None
+    return served if served.on_engine else None
+
+
+class _Varies(Exception):
+    """A value depends on what calls bring."""
+
+
+def _fold(library: Any, names: list[str], scopes: list[_Scope], version: int) -> dict[str, Array]:
+    # the values of names, by a graph of what they depend on
+    made: dict[str, Any] = {}  # by their results, in order
+    constants: dict[str, Any] = {}
+
+    def need(name: str) -> None:
+        if not name or name in made or name in constants:
+            return
+        scope = next((s for s in reversed(scopes) if name in s.constants or name in s.nodes), None)
+        if scope is None or name in scope.given:
+            raise _Varies(name)
+        if name in scope.constants:
+            constants[name] = scope.constants[name]
+            return
+        node = scope.nodes[name]
+        if node.domain not in ("", "ai.onnx") or node.op_type in USUAL:
+            raise _Varies(name)
+        for other in node.input:
+            need(other)
+        made.update(dict.fromkeys(filter(None, node.output), node))
+
+    for name in names:
+        need(name)
+    helper = library.helper
+    nodes = {id(node): node for node in made.values()}
+    graph = helper.make_graph(list(nodes.values()), "constants", [], [], [*constants.values()])
+    opsets = [helper.make_opsetid("", version)]
+    model = library.shape_inference.infer_shapes(helper.make_model(graph, opset_imports=opsets))
+    known = Steps(library, model, names).constants
+    if not known.keys() >= set(names):
+        raise _Varies(names)
+    return known

@@ -1,0 +1,275 @@
+"""ONNX Runtime as the host: whole models, and what is beyond NumPy's host."""
+
+from __future__ import annotations
+
+import builtins
+import gc
+import re
+
+import numpy as np
+import pytest
+from onnx_graphs import HOSTS, agree, graph, helper, numpy_helper, onnx, onnxruntime, run_ort
+
+import rnnfast
+
+X = np.random.default_rng(1).standard_normal((4, 3, 2)).astype(np.float32)
+F = np.float32
+
+
+def weights(size=2, seed=0, prefix=""):
+    """Return W and R of an LSTM of as many units as inputs."""
+    rng = np.random.default_rng(seed)
+    return {prefix + n: rng.standard_normal((1, 4 * size, size)).astype(F) for n in ("w", "r")}
+
+
+def lstm(x="x", outputs=("y",), prefix="", **attributes):
+    return helper.make_node(
+        "LSTM", [x, f"{prefix}w", f"{prefix}r"], outputs, hidden_size=2, **attributes
+    )
+
+
+def body(nodes, outputs, constants=None, inputs=()):
+    """Return a graph inside a node."""
+    return helper.make_graph(
+        nodes,
+        "body",
+        list(inputs),
+        [helper.make_tensor_value_info(n, kind, None) for n, kind in outputs.items()],
+        [numpy_helper.from_array(a, n) for n, a in (constants or {}).items()],
+    )
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "m.onnx"
+
+
+def same_as_ort(path, made, feed, served, bound=1e-5):
+    """Load a model on ONNX Runtime, compare it, and count the nodes on the engine."""
+    onnx.save(made, path)
+    model = rnnfast.onnx.load(path)
+    assert model.host == "onnxruntime"
+    assert len(model._host.served) == served
+    agree(model.run(None, feed), run_ort(path, feed), bound)
+    return model
+
+
+def branches(constant=False):
+    """A choice between two LSTMs, one with weights outside it, computed from others."""
+    then = body(
+        [
+            helper.make_node("Transpose", ["turned"], ["w"], perm=[0, 2, 1]),
+            lstm(outputs=["a"]),
+        ],
+        {"a": 1},
+    )
+    other = body([lstm(outputs=["b"], prefix="q")], {"b": 1}, weights(seed=3, prefix="q"))
+    choice = helper.make_node("If", ["on"], ["y"], then_branch=then, else_branch=other)
+    outer = weights()
+    outer["turned"] = np.ascontiguousarray(outer.pop("w").swapaxes(1, 2))
+    inputs = {"x": X} | ({} if constant else {"on": np.array(True)})
+    return graph([choice], inputs, {"y": F}, outer | ({"on": np.array(True)} if constant else {}))
+
+
+def test_recurrences_in_both_branches(path):
+    for on in (True, False):
+        same_as_ort(path, branches(), {"x": X, "on": np.array(on)}, served=2)
+    same_as_ort(path, branches(constant=True), {"x": X}, served=2)
+
+
+def test_a_recurrence_in_a_loop(path):
+    start = [
+        helper.make_tensor_value_info("i", 7, []),
+        helper.make_tensor_value_info("go", 9, []),
+        helper.make_tensor_value_info("h", 1, [4, 3, 2]),
+    ]
+    nodes = [
+        lstm("h", ["four"]),
+        helper.make_node("Squeeze", ["four", "axis"], ["next"]),
+        helper.make_node("Identity", ["go"], ["again"]),
+    ]
+    inner = body(nodes, {"again": 9, "next": 1}, inputs=start)
+    loop = helper.make_node("Loop", ["times", "", "x"], ["y"], body=inner)
+    made = graph(
+        [loop], {"x": X, "times": np.array(3)}, {"y": F}, weights() | {"axis": np.array([1])}
+    )
+    for times in (0, 1, 3):
+        same_as_ort(path, made, {"x": X, "times": np.array(times)}, served=1)
+
+
+def test_weights_that_depend_on_a_call_stay_with_onnx_runtime(path):
+    w = weights()
+    nodes = [helper.make_node("Mul", ["scale", "v"], ["w"]), lstm()]
+    made = graph(nodes, {"x": X, "scale": np.array(2, F)}, {"y": F}, {"v": w["w"], "r": w["r"]})
+    same_as_ort(path, made, {"x": X, "scale": np.array(2, F)}, served=0)
+    # a default, which a call may replace, is no constant either
+    made = graph([lstm()], {"x": X, "r": w["r"]}, {"y": F}, w)
+    model = same_as_ort(path, made, {"x": X}, served=0)
+    other = {"x": X, "r": 2 * w["r"]}
+    agree(model.run(None, other), run_ort(path, other))
+
+
+def test_weights_that_other_nodes_read_as_well(path):
+    nodes = [
+        lstm(),
+        lstm(outputs=["z"]),
+        helper.make_node("ReduceSum", ["w"], ["sum"]),
+        helper.make_node("Identity", ["r"], ["copy"]),
+    ]
+    made = graph(nodes, {"x": X}, dict.fromkeys(["y", "z", "sum", "copy"], F), weights())
+    same_as_ort(path, made, {"x": X}, served=2)
+
+
+def test_outputs_that_are_inputs_or_in_the_middle(path):
+    nodes = [
+        lstm(outputs=["y", "", "c"]),
+        helper.make_node("Identity", ["x"], ["same"]),
+        helper.make_node("Squeeze", ["y", "axis"], ["flat"]),
+        lstm("flat", ["z"]),
+        helper.make_node("Gelu", ["flat"], ["g"], domain="com.microsoft"),
+    ]
+    names = ["y", "c", "same", "flat", "z", "g"]
+    made = graph(nodes, {"x": X}, dict.fromkeys(names, F), weights() | {"axis": np.array([1])})
+    made.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    model = same_as_ort(path, made, {"x": X}, served=2)
+    given = X.copy()
+    for array in model(given):
+        array += 1
+    agree([given], [X], bound=0)
+    agree(model.run(["g", "y", "g"], {"x": X}), [model(X)[i] for i in (5, 0, 5)], bound=0)
+
+
+def test_any_length_and_batch(path):
+    made = graph([lstm()], {"x": X}, {"y": F}, weights())
+    axes = made.graph.input[0].type.tensor_type.shape.dim
+    axes[0].dim_param, axes[1].dim_param = "steps", "batch"
+    onnx.save(made, path)
+    model = rnnfast.onnx.load(path)
+    for T, B in ((1, 1), (7, 1), (2, 5)):
+        x = np.resize(X, (T, B, 2))
+        agree([model(x)], run_ort(path, {"x": x}))
+
+
+def test_quantised_nodes_around_a_recurrence(path):
+    rng = np.random.default_rng(0)
+    nodes = [
+        lstm(),
+        helper.make_node("DynamicQuantizeLinear", ["y"], ["q", "scale", "zero"]),
+        helper.make_node("MatMulInteger", ["q", "m", "zero"], ["product"]),
+        helper.make_node("Cast", ["product"], ["floats"], to=1),
+        helper.make_node("Mul", ["floats", "scale"], ["out"]),
+    ]
+    constants = weights() | {"m": rng.integers(-128, 128, (2, 5)).astype(np.int8)}
+    made = graph(nodes, {"x": X}, {"out": F}, constants)
+    # an activation on the edge between two of 255 steps may fall either way
+    same_as_ort(path, made, {"x": X}, served=1, bound=0.01)
+
+
+def test_half_precision(path):
+    half = X.astype(np.float16)
+    nodes = [
+        helper.make_node("Cast", ["x"], ["single"], to=1),
+        lstm("single", ["wide"]),
+        helper.make_node("Cast", ["wide"], ["y"], to=10),
+    ]
+    made = graph(nodes, {"x": half}, {"y": np.float16}, weights())
+    model = same_as_ort(path, made, {"x": half}, served=1, bound=1e-3)
+    assert model.inputs[0].type == "tensor(float16)"
+
+
+def test_what_load_takes(path):
+    made = graph([lstm()], {"x": X}, {"y": F}, weights())
+    before = made.SerializeToString()
+    onnx.save(made, path)
+    want = run_ort(path, {"x": X})
+    for model in (path, str(path), path.read_bytes(), made):
+        for host in (None, *HOSTS):
+            agree([rnnfast.onnx.load(model, host=host)(X)], want)
+    assert made.SerializeToString() == before
+    with pytest.raises(TypeError, match=r"path, bytes or an onnx\.ModelProto, got list"):
+        rnnfast.onnx.load([])
+    with pytest.raises(ValueError, match="host as 'onnxruntime', 'numpy' or None, got 'cuda'"):
+        rnnfast.onnx.load(made, host="cuda")
+
+
+def test_run_options(path):
+    made = graph([lstm()], {"x": X}, {"y": F}, weights())
+    options = onnxruntime.RunOptions()
+    model = rnnfast.onnx.load(made)
+    agree(model.run(None, {"x": X}, options), [model(X)], bound=0)
+    options.terminate = True
+    with pytest.raises(ValueError, match="terminate"):
+        model.run(None, {"x": X}, options)
+    with pytest.raises(ValueError, match="run_options are for ONNX Runtime"):
+        rnnfast.onnx.load(made, host="numpy").run(None, {"x": X}, options)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_where_the_time_goes(host):
+    nodes = [
+        helper.make_node("LSTM", ["x", "w", "r"], ["y"], "cell", hidden_size=2),
+        helper.make_node("Erf", ["y"], ["z"], "after"),
+    ]
+    made = graph(nodes, {"x": X}, {"z": F}, weights())
+    profile = rnnfast.onnx.load(made, host=host).profile({"x": X}, rounds=3)
+    assert {(t.host, t.node) for t in profile} == {("engine", "cell"), (host, "after")}
+    assert all(t.seconds > 0 for t in profile)
+    assert sum(profile.hosts().values()) == pytest.approx(sum(t.seconds for t in profile))
+    assert "after" in str(profile)
+    with pytest.raises(ValueError, match="rounds >= 1, got 0"):
+        rnnfast.onnx.load(made, host=host).profile({"x": X}, rounds=0)
+
+
+def test_nodes_are_forgotten_with_their_model():
+    from rnnfast.core import custom_op
+
+    before = len(custom_op.nodes)
+    model = rnnfast.onnx.load(graph([lstm()], {"x": X}, {"y": F}, weights()))
+    assert len(custom_op.nodes) == before + 1
+    del model
+    gc.collect()
+    assert len(custom_op.nodes) == before
+
+
+def test_an_interrupt_in_a_node_is_one_outside(monkeypatch):
+    from rnnfast.core import custom_op
+
+    model = rnnfast.onnx.load(graph([lstm()], {"x": X}, {"y": F}, weights()))
+    [number] = model._host.served
+
+    def interrupted(*inputs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(custom_op.nodes, number, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        model(X)
+    assert custom_op.failure() == (0, None)
+
+
+def test_what_onnx_runtime_refuses_runs_in_numpy():
+    # it has no LSTM of layout 1 that the engine does not cover
+    made = graph([lstm(layout=1, clip=0.5)], {"x": X}, {"y": F}, weights())
+    model = rnnfast.onnx.load(made)
+    assert model.host == "numpy"
+    agree([model(X)], [rnnfast.onnx.load(made, host="numpy")(X)], bound=0)
+    with pytest.raises(ValueError, match="is not a model that rnnfast can load"):
+        rnnfast.onnx.load(made, host="onnxruntime")
+
+
+def test_without_onnx_runtime(monkeypatch):
+    real = builtins.__import__
+
+    def without(name, *args):
+        if name == "onnxruntime":
+            raise ImportError(name)
+        return real(name, *args)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    made = graph([lstm()], {"x": X}, {"y": F}, weights())
+    assert rnnfast.onnx.load(made).host == "numpy"
+    extra = re.escape("pip install rnnfast[onnxruntime]")
+    with pytest.raises(ImportError, match=extra):
+        rnnfast.onnx.load(made, host="onnxruntime")
+    beyond = graph([helper.make_node("Det", ["x"], ["y"])], {"x": X}, {"y": F})
+    with pytest.raises(NotImplementedError, match=rf"\(Det\) is not supported.*{extra}"):
+        rnnfast.onnx.load(beyond)
