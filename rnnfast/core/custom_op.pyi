@@ -3,7 +3,6 @@ from typing import Any
 
 import numpy as np
 
-__file__: str
 DOMAIN: str
 OPERATORS: dict[np.dtype[Any], str]
 nodes: dict[int, Callable[..., Any]]
