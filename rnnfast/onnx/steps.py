@@ -285,7 +285,8 @@ class Steps:
 
     def profile(self, feed: dict[str, Array], rounds: int) -> list[Timing]:
         """Time each step."""
-        values, timings = self.known | feed, []
+        values: dict[str, Any] = {**self.known, **feed}
+        timings = []
         for step in self.steps:
             inputs = [values.get(name) for name in step.inputs]
             start = perf_counter()
