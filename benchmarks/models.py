@@ -88,9 +88,9 @@ MADMOM = [
 
 
 def sentence(length: int) -> dict[str, Any]:
-    text = symbols((1, length), np.int32)
-    marks = np.zeros((1, length), np.int32)
-    return {"char_inputs": text, "diac_inputs": marks, "input_lengths": np.array([length], "i4")}
+    text = symbols((1, length), np.int64)
+    marks = np.zeros((1, length), np.int64)
+    return {"char_inputs": text, "diac_inputs": marks, "input_lengths": np.array([length])}
 
 
 def speech(hidden: int) -> dict[str, Any]:
@@ -188,7 +188,9 @@ def package(name: str, settings: Settings) -> None:
             }
             us = settings.race(sides)
             ratios.append(us["ORT"] / us["rnnfast"])
-            lines.append([Path(file).stem, what, us["ORT"], us["rnnfast"], ratios[-1]])
+            lines.append(
+                [str(Path(file).with_suffix("")), what, us["ORT"], us["rnnfast"], ratios[-1]]
+            )
     mean = float(np.exp(np.mean(np.log(ratios))))
     lines.append(["geometric mean", "", "", "", mean])
     show(name, ["model", "call", "ONNX Runtime, us", "rnnfast, us", "times as fast"], lines)

@@ -58,8 +58,8 @@ class Session:
         options = self._runtime.SessionOptions()
         options.log_severity_level = QUIET
         options.intra_op_num_threads = runtime.get_num_threads()
-        # its threads would spin where the engine's are to work
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if self.served:  # its threads would spin where the engine's are to work
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.register_custom_ops_library(self._operators.__file__)
         if profile is not None:
             options.enable_profiling = True
