@@ -21,6 +21,7 @@ from torch_pairs import (
     flat,
     on_engine,
     pair,
+    states,
 )
 from torch_pairs import pytestmark as pytestmark
 
@@ -94,6 +95,58 @@ def test_weights_changed_before_backward_are_refused_as_by_torch():
             module.weight_hh_l0.mul_(2)
         with pytest.raises(RuntimeError, match="modified by an inplace operation"):
             y.sum().backward()
+
+
+@pytest.mark.parametrize("change", ["x", "h", "y"])
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("shape", [(B, T), (1, T), (B, 1)])
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize("name", LAYERS)
+def test_what_torch_lets_change_before_backward(name, batch_first, shape, frozen, change):
+    modules = pair(name, num_layers=2, batch_first=batch_first)
+    source = torch.randn(*(shape if batch_first else shape[::-1]), I, requires_grad=True)
+    start = states(modules[0], shape[0])
+    first = start[0] if name == "LSTM" else start
+
+    def gradients(module: Any) -> Any:
+        module.requires_grad_(not frozen)
+        x, h = source * 1, first * 1
+        y, _ = module(x, (h, start[1]) if name == "LSTM" else h)
+        {"x": x, "h": h, "y": y}[change].mul_(2)
+        wanted = [source, first, *(() if frozen else module.parameters())]
+        return torch.autograd.grad(y.square().sum(), wanted)
+
+    theirs, mine = modules
+    try:
+        want = gradients(theirs)
+    except RuntimeError as error:
+        assert "inplace" in str(error)
+        if change == "x" and not frozen:  # else more may be changed here
+            assert error_of(lambda: gradients(mine))[0] is RuntimeError
+    else:
+        for got, value in zip(gradients(mine), want, strict=True):
+            torch.testing.assert_close(got, value, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_a_residual_that_is_added_in_place(batch_first):
+    modules = pair("GRU", batch_first=batch_first)
+    x = torch.randn(B, T, I, requires_grad=True)
+    results = []
+    for module in modules:
+        module.requires_grad_(batch_first)  # else torch keeps x itself
+        z = x * 1
+        for _ in range(3):
+            y, _ = module(z)
+            z += y[..., :I]
+            z[:, -1] = y[:, -1, :I]
+        results.append(torch.autograd.grad(z.square().sum(), x, retain_graph=True))
+        results.append(torch.autograd.grad(z.square().sum(), x))  # of a second run forward
+        z = x * 1
+        (grad,) = torch.autograd.grad(module(z)[0].sum() + z.mul_(2).sum(), x, create_graph=True)
+        results.append(torch.autograd.grad(grad.square().sum(), x))
+    for got, want in zip(results[3:], results[:3], strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", LAYERS)

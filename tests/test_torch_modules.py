@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import gc
+import inspect
 import io
 import os
 import pickle
 import subprocess
 import sys
 import threading
+import weakref
 from typing import Any
 
 import pytest
@@ -24,6 +27,7 @@ from torch_pairs import (
     case_of,
     error_of,
     everything,
+    flat,
     on_engine,
     pair,
 )
@@ -35,7 +39,7 @@ from rnnfast.core import runtime
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 from torch.nn.utils import parametrizations, parametrize  # noqa: E402
-from torch.nn.utils.rnn import pack_padded_sequence  # noqa: E402
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence  # noqa: E402
 
 import rnnfast.torch as ours  # noqa: E402
 
@@ -195,6 +199,11 @@ class Model(torch.nn.Module):
         return self.out(self.cell(y[:, -1], y[:, 0]))
 
 
+class Last(torch.nn.Module):
+    def forward(self, outputs: tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]):
+        return outputs[0][-1]
+
+
 class Packs(torch.nn.Module):
     def __init__(self, layer: Any) -> None:
         super().__init__()
@@ -214,8 +223,15 @@ def models() -> tuple[Any, Any, Any]:
     return theirs, mine, torch.randint(0, 9, (B, T))
 
 
-def kinds(model: Any) -> list[str]:
-    return [type(m).__module__ for m in model.modules() if type(m).__name__ in ("LSTM", "GRUCell")]
+def accelerated(model: Any) -> list[bool]:
+    """Which of the modules of torch's own types run on the engine."""
+    types = torch.nn.LSTM, torch.nn.GRUCell
+    x = torch.randn(4, 1, I), torch.randn(4, H)
+    return [
+        on_engine(flat(m(x[type(m) is torch.nn.GRUCell]))[0])
+        for m in model.modules()
+        if type(m) in types
+    ]
 
 
 def test_accelerate_trains_as_before_and_restore_undoes_it():
@@ -230,7 +246,7 @@ def test_accelerate_trains_as_before_and_restore_undoes_it():
     assert [id(p) for p in mine.parameters()] == before
     assert repr(mine) == repr(theirs)
     assert list(mine.state_dict()) == list(theirs.state_dict())
-    assert kinds(mine) == ["rnnfast.torch.modules"] * 2
+    assert accelerated(mine) == [True] * 2
     for _ in range(5):
         losses = []
         for model, optimizer in zip((theirs, mine), optimizers, strict=True):
@@ -243,30 +259,156 @@ def test_accelerate_trains_as_before_and_restore_undoes_it():
     again = ours.accelerate(mine)
     assert again.swapped == {} and set(again.left) == {"encoder.0", "cell"}
     assert ours.restore(mine) is mine
-    assert kinds(mine) == kinds(theirs) == ["torch.nn.modules.rnn"] * 2
+    assert accelerated(mine) == [False] * 2
+    assert [vars(m).keys() for m in mine.modules()] == [vars(m).keys() for m in theirs.modules()]
 
 
 def test_accelerate_says_what_it_leaves():
-    class Custom(torch.nn.LSTM):
+    class Alone(torch.nn.LSTM):
         def forward(self, input: Any, hx: Any = None) -> Any:
-            return super().forward(input * 2, hx)
+            return input, hx
+
+    class Lenient(torch.nn.GRU):
+        def check_forward_args(self, input: Any, hidden: Any, batch_sizes: Any) -> None:
+            pass
+
+    class Slim(torch.nn.RNNCell):
+        __slots__ = ("extra",)
 
     patched = torch.nn.GRU(I, H)
     patched.forward = lambda x: x
     shared = torch.nn.RNN(I, H)
-    model = torch.nn.ModuleDict({"a": shared, "b": shared, "custom": Custom(I, H), "p": patched})
+    model = torch.nn.ModuleDict({"a": shared, "b": shared, "alone": Alone(I, H), "p": patched})
+    model.update({"lenient": Lenient(I, H), "slim": Slim(I, H)})
     report = ours.accelerate(model)
     assert report.swapped == {"a": "RNN"}
-    assert report.left == {"custom": "Custom is a subclass", "p": "its forward was replaced"}
-    assert type(model["b"]) is ours.RNN and type(model["custom"]) is Custom
-    heir = type("Heir", (ours.GRU,), {})(I, H)
-    assert ours.accelerate(heir).left == {"": "runs on rnnfast already"}
+    assert report.left == {
+        "alone": "Alone.forward does not call super().forward",
+        "p": "its forward was replaced",
+        "lenient": "Lenient replaces check_forward_args",
+        "slim": "Slim has __slots__",
+    }
+    assert on_engine(model["b"](torch.randn(T, B, I))[0])
+    assert not on_engine(model["lenient"](torch.randn(T, B, I))[0])
+    for heir in (type("Heir", (ours.GRU,), {})(I, H), model["b"]):
+        assert ours.accelerate(heir).left == {"": "runs on rnnfast already"}
     alone = torch.nn.LSTMCell(I, H)
     assert "(the model): LSTMCell" in repr(ours.accelerate(alone))
-    assert type(alone) is ours.LSTMCell
+    assert on_engine(alone(torch.randn(4, I))[0])
     for function in (ours.accelerate, ours.restore):
         with pytest.raises(TypeError, match=r"expected model as a torch\.nn\.Module, got list"):
             function([])
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch, about its own tracers
+def test_accelerate_says_that_it_leaves_what_torch_compiled():
+    model = torch.nn.Sequential(torch.nn.LSTM(I, H), Last(), torch.nn.GRUCell(H, H)).eval()
+    x = torch.randn(T, B, I)
+    scripted = torch.jit.script(model)
+    for compiled in (scripted, torch.jit.trace(model, (x,)), torch.nn.ModuleDict({"m": scripted})):
+        report = ours.accelerate(compiled)
+        assert report.swapped == {} and len(report.left) == 2
+        assert set(report.left.values()) == {
+            "torch.jit compiled it: accelerate the model that it was made of"
+        }
+        ours.restore(compiled)
+    assert list(ours.accelerate(torch.jit.freeze(scripted)).left) == [""]
+    assert ours.accelerate(torch.jit.script(torch.nn.Linear(2, 2))).left == {}
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch, about its own quantization
+def test_types_stay_what_they_were():
+    model = torch.nn.Sequential(torch.nn.LSTM(I, H), Last(), torch.nn.GRUCell(H, H))
+    types = [type(m) for m in model]
+    names = list(model.state_dict())
+    assert ours.accelerate(model).left == {}
+    assert [type(m) for m in model] == types and list(model.state_dict()) == names
+    assert inspect.signature(model[0].forward) == inspect.signature(torch.nn.GRU(1, 1).forward)
+    quantized = torch.ao.quantization.quantize_dynamic(model, {torch.nn.LSTM, torch.nn.GRUCell})
+    assert {type(m).__module__ for m in quantized if type(m) is not Last} == {
+        "torch.ao.nn.quantized.dynamic.modules.rnn"
+    }
+    assert quantized(torch.randn(T, B, I)).shape == (B, H)
+
+
+def test_a_module_goes_when_its_last_reference_goes():
+    layer = torch.nn.GRU(I, H)
+    ours.accelerate(layer)
+    layer(torch.randn(T, B, I))
+    forward, gone = layer.forward, weakref.ref(layer)
+    gc.disable()
+    try:
+        del layer
+        assert gone() is None
+    finally:
+        gc.enable()
+    with pytest.raises(ReferenceError, match="the module of this forward is gone"):
+        forward(torch.randn(T, B, I))
+
+
+def test_restore_below_another_forward_says_so():
+    layer = torch.nn.GRU(I, H)
+    ours.accelerate(layer)
+    inner = layer.forward
+    layer.forward = lambda *args: inner(*args)
+    assert on_engine(layer(torch.randn(T, B, I))[0])
+    assert ours.accelerate(layer).left == {"": "runs on rnnfast already"}
+    with pytest.raises(RuntimeError, match="the forward of this GRU was replaced after accelerate"):
+        ours.restore(layer)
+    layer.forward = inner
+    ours.restore(layer)
+    assert not on_engine(layer(torch.randn(T, B, I))[0])
+
+
+class Handles:
+    """As pytorch-forecasting's layers: one that lies between a class and torch's."""
+
+    def forward(self, x: Any, hx: Any = None, lengths: Any = None) -> Any:
+        if lengths is None:
+            self.calls = getattr(self, "calls", 0) + 1
+            return super().forward(x, hx=hx)
+        packed = pack_padded_sequence(x, lengths, self.batch_first, enforce_sorted=False)
+        y, state = super().forward(packed, hx=hx)
+        return pad_packed_sequence(y, batch_first=self.batch_first)[0], state
+
+
+class Named(torch.nn.LSTM):
+    """A subclass that documents."""
+
+
+class Handling(Handles, torch.nn.LSTM):
+    pass
+
+
+class Doubling(torch.nn.GRUCell):
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        return super().forward(2 * input, hx)
+
+
+@pytest.mark.parametrize("parametrized", [False, True])
+@pytest.mark.parametrize("kind", [Named, Handling, Doubling])
+def test_subclasses_whose_forward_ends_in_torchs(kind, parametrized):
+    theirs = kind(I, H)
+    if parametrized:
+        name = "weight_hh" if kind is Doubling else "weight_hh_l0"
+        parametrizations.weight_norm(theirs, name)
+    mine = copy.deepcopy(theirs)
+    assert ours.accelerate(mine).swapped == {"": kind.__name__}
+    assert type(mine) is type(theirs)
+    x = torch.randn(B, I) if kind is Doubling else torch.randn(T, B, I)
+    calls = [{}] + [{"lengths": torch.tensor([1, 6, 4, 6, 1])}] * (kind is Handling)
+    copies = [mine, copy.deepcopy(mine)]
+    if not parametrized:
+        copies += [copy.copy(mine), pickle.loads(pickle.dumps(mine))]
+    for module in copies:
+        for call in calls:
+            got, want = flat(module(x, **call))[0], flat(theirs(x, **call))[0]
+            assert on_engine(got) or "lengths" in call
+            torch.testing.assert_close(got, want)
+    if kind is Handling:
+        assert mine.calls == 1  # attributes are the module's own
+    ours.restore(mine)
+    assert not on_engine(flat(mine(x))[0])
 
 
 def test_accelerate_below_parametrizations():
@@ -291,7 +433,7 @@ def test_copies():
     file.seek(0)
     loaded = torch.load(file, weights_only=False)
     for twin in (copy.deepcopy(mine), pickle.loads(pickle.dumps(mine)), loaded):
-        assert kinds(twin) == ["rnnfast.torch.modules"] * 2
+        assert accelerated(twin) == [True] * 2
         assert torch.equal(twin(ids), want)
         with torch.no_grad():
             twin.cell.weight_hh.zero_()
@@ -300,7 +442,43 @@ def test_copies():
     torch.testing.assert_close(theirs(ids), want)
 
 
+def test_what_shares_attributes_with_a_module_has_a_forward_of_its_own():
+    layer = torch.nn.LSTM(I, H, num_layers=2, dropout=0.5)
+    plain = copy.deepcopy(layer)
+    ours.accelerate(layer)
+    x = torch.randn(T, B, I)
+    shallow, replica = copy.copy(layer), layer._replicate_for_data_parallel()
+    for twin in (shallow, replica):
+        assert twin.forward is not layer.forward and twin.forward.__self__ is twin
+        twin.eval()
+        assert layer.training
+    want = plain.eval()(x)[0]
+    assert on_engine(shallow(x)[0])
+    torch.testing.assert_close(shallow(x)[0], want)
+    for name, parameter in plain.named_parameters():  # as DataParallel does it
+        setattr(replica, name, 2 * parameter)
+        parameter.data *= 2
+    assert on_engine(replica(x)[0])
+    torch.testing.assert_close(replica(x)[0], plain(x)[0])
+    torch.testing.assert_close(shallow(x)[0], want)
+    assert on_engine(pickle.loads(pickle.dumps(shallow.forward))(x)[0])
+    for kind in (torch.nn.LSTM, torch.nn.GRU):  # modules that nobody accelerated
+        other = kind(I, H)
+        for twin in (copy.copy(other), copy.deepcopy(other), pickle.loads(pickle.dumps(other))):
+            assert vars(twin).keys() == vars(other).keys()
+            assert not on_engine(twin(x)[0])
+
+
 # ---- what goes to torch's own kernels
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
+def test_nested_tensors_give_torchs_error():
+    for name in ("LSTM", "GRUCell"):
+        theirs, mine = pair(name)
+        for layout in (torch.strided, torch.jagged):
+            x = torch.nested.nested_tensor([torch.zeros(n, I) for n in (3, 5)], layout=layout)
+            assert error_of(lambda m=mine, x=x: m(x)) == error_of(lambda m=theirs, x=x: m(x))
 
 
 @pytest.mark.filterwarnings("ignore")  # of torch, about its own tracers
@@ -308,7 +486,7 @@ def test_scripted():
     theirs, mine, ids = models()
     scripted = torch.jit.script(mine)
     assert torch.equal(scripted(ids), theirs(ids))
-    assert kinds(mine) == ["torch.nn.modules.rnn"] * 2  # torch puts there what it compiled
+    assert accelerated(mine) == [False] * 2  # torch puts there what it compiled
     ours.accelerate(mine)
     with torch.no_grad():  # the same parameters
         mine.out.bias.add_(1)

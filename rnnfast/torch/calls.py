@@ -53,6 +53,7 @@ def are_plain(tensors: Iterable[Any], dtype: Any) -> bool:
             or tensor.dtype is not dtype
             or not tensor.is_cpu
             or tensor.layout is not torch.strided
+            or tensor.is_nested
         ):
             return False
     return dtype in _DTYPES
@@ -471,8 +472,18 @@ def run(
             y, *final = done
             y = layout.give(y.swapaxes(0, 1) if flip else y)
             return y, *(layout.give_state(array) for array in final if array is not None)
-    call = _Call(module, packed, layout)
-    if training:
-        outputs: tuple[Any, ...] = _Recurrent.apply(call, x, h0, c0, *weights)
+    if not training:
+        return _Call(module, packed, layout).forward(x, h0, c0, False)[0]
+    # What backward reads may be changed in place before it where torch's kernels read a copy, or
+    # nothing: x with its steps behind the samples; inputs and states if no weight has a gradient.
+    if not any(weight.requires_grad for weight in weights):
+        x, h0, c0 = (None if t is None else t.clone() for t in (x, h0, c0))
+    if not isinstance(layout, Padded) or not layout.batch_first:
+        outputs: tuple[Any, ...] = _Recurrent.apply(
+            _Call(module, packed, layout), x, h0, c0, *weights
+        )
         return outputs
-    return call.forward(x, h0, c0, False)[0]
+    layout = Padded(layout.axes[::-1], layout.state_axes, False, cell=False)
+    x = x.transpose(0, 1).contiguous()
+    y, *states = _Recurrent.apply(_Call(module, packed, layout), x, h0, c0, *weights)
+    return y.transpose(0, 1), *states

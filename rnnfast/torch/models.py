@@ -8,7 +8,12 @@ from typing import Any
 import torch
 from torch.nn.utils import parametrize
 
-from .modules import ORIGINALS, OURS, turn
+from .instances import install, is_installed, remove, why_not
+from .modules import ORIGINALS, turn
+
+_NAMES = {kind.__name__ for kind in ORIGINALS.values()}
+_CELLS = "lstm", "gru", "rnn_tanh", "rnn_relu"
+_KERNELS = *_CELLS, *(f"{cell}_cell" for cell in _CELLS)
 
 
 @dataclass(frozen=True)
@@ -38,9 +43,10 @@ class Report:
 def accelerate(model: Any) -> Report:
     """Make every recurrent module of a model run on the engine, in place.
 
-    Modules of exactly the types `torch.nn.RNN`, `LSTM`, `GRU`, `RNNCell`, `LSTMCell` and `GRUCell`,
-    parametrized ones too, become those of this module: only their class changes. Parameters,
-    hooks, buffers and every reference to them, an optimiser's for instance, stay as they are.
+    Modules of the types `torch.nn.RNN`, `LSTM`, `GRU`, `RNNCell`, `LSTMCell` and `GRUCell`, and of
+    subclasses that keep torch's `forward` or call it as ``super().forward``, get a `forward` of
+    their own, which their copies keep. Types, parameters, hooks, buffers and every reference to
+    them, an optimiser's for instance, stay as they are.
 
     Parameters
     ----------
@@ -50,7 +56,7 @@ def accelerate(model: Any) -> Report:
     Returns
     -------
     Report
-        Which modules were swapped, and which were left and why.
+        Which modules were put on the engine, and which were left and why.
 
     Raises
     ------
@@ -60,14 +66,18 @@ def accelerate(model: Any) -> Report:
     swapped, left = {}, {}
     for name, module in _recurrent_modules(model):
         kind = parametrize.type_before_parametrizations(module)
-        if isinstance(module, tuple(ORIGINALS)):
-            left[name] = "runs on rnnfast already"
-        elif "forward" in vars(module):
-            left[name] = "its forward was replaced"
-        elif turn(module, OURS):
+        why: str | None = "its forward was replaced"
+        if isinstance(module, torch.jit.ScriptModule):
+            why = "torch.jit compiled it: accelerate the model that it was made of"
+        elif isinstance(module, tuple(ORIGINALS)) or is_installed(module):
+            why = "runs on rnnfast already"
+        elif "forward" not in vars(module):
+            why = why_not(kind)
+        if why is None:
+            install(module)
             swapped[name] = kind.__name__
         else:
-            left[name] = f"{kind.__name__} is a subclass"
+            left[name] = why
     return Report(model, swapped, left)
 
 
@@ -87,14 +97,26 @@ def restore(model: Any) -> Any:
     ------
     TypeError
         `model` is no module.
+    RuntimeError
+        The `forward` of a module was replaced after `accelerate`.
     """
     for _, module in _recurrent_modules(model):
-        turn(module, ORIGINALS)
+        if not isinstance(module, torch.jit.ScriptModule):
+            remove(module)
+            turn(module, ORIGINALS)
     return model
 
 
 def _recurrent_modules(model: Any) -> list[tuple[str, Any]]:
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"expected model as a torch.nn.Module, got {type(model).__name__}")
-    kinds = torch.nn.RNNBase, torch.nn.RNNCellBase
-    return [(name, module) for name, module in model.named_modules() if isinstance(module, kinds)]
+    return [(name, module) for name, module in model.named_modules() if _is_recurrent(module)]
+
+
+def _is_recurrent(module: Any) -> bool:
+    if isinstance(module, torch.jit.ScriptModule):
+        if module.original_name in _NAMES:
+            return True
+        graph = str(getattr(module, "graph", ""))  # a frozen one holds what its parts did
+        return any(f"aten::{kernel}(" in graph for kernel in _KERNELS)
+    return isinstance(module, (torch.nn.RNNBase, torch.nn.RNNCellBase))

@@ -88,7 +88,7 @@ class _Layer(_Module):
         ):
             return None
         module = Module(network, self.bias, dropout)
-        outputs = run(self, self._engine_weights(), module, layout, x, h, c)
+        outputs = run(_owner(self), self._engine_weights(), module, layout, x, h, c)
         if outputs is None:
             return None
         y, *states = outputs
@@ -134,7 +134,8 @@ class _Cell(_Module):
             return None
         weights = self._engine_weights()
         module = Module(network_of(cell, 1, 1, self.hidden_size, 0), len(weights) == 4)
-        outputs = run(self, weights, module, Padded(axes, axes, False, cell=True), input, h, c)
+        layout = Padded(axes, axes, False, cell=True)
+        outputs = run(_owner(self), weights, module, layout, input, h, c)
         if outputs is None:
             return None
         y, _, *c = outputs  # y is the new h
@@ -185,6 +186,11 @@ def turn(module: Any, kinds: dict[Any, Any]) -> bool:
     else:
         return False
     return True
+
+
+def _owner(module: Any) -> Any:
+    # what lasts as long as the module and no copy has: of a twin (instances.py) its forward
+    return vars(module).get("forward", module)
 
 
 def _split(hx: Any, has_c: bool) -> tuple[Any, Any]:
