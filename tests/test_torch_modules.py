@@ -42,6 +42,7 @@ from torch.nn.utils import parametrizations, parametrize  # noqa: E402
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence  # noqa: E402
 
 import rnnfast.torch as ours  # noqa: E402
+from rnnfast.torch import check  # noqa: E402
 
 # ---- weights
 
@@ -358,6 +359,42 @@ def test_restore_below_another_forward_says_so():
     layer.forward = inner
     ours.restore(layer)
     assert not on_engine(layer(torch.randn(T, B, I))[0])
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_check_leaves_what_is_slower(training, monkeypatch, capsys):
+    asked: list[Any] = []
+
+    def slower(module: Any, *call: Any) -> tuple[float, float]:
+        asked.append(check.race(module, *call))
+        return (2.0, 1.0) if type(module) is torch.nn.GRUCell else (1.0, 2.0)
+
+    monkeypatch.setattr("rnnfast.torch.models.race", slower)
+    monkeypatch.setattr(check, "SECONDS", 1e-4)
+    model = Model().train(training)
+    model.spare = torch.nn.GRU(I, H)
+    ids, before = torch.randint(0, 9, (B, T)), torch.get_rng_state()
+    for inputs in (ids, (ids,), {"ids": ids}):
+        report = ours.accelerate(model, check=inputs)
+        assert torch.equal(torch.get_rng_state(), before)
+        assert report.swapped == {"cell": "GRUCell", "spare": "GRU"}
+        assert report.left == {"encoder.0": "slower on rnnfast"}
+        assert report.times == {"cell": (2.0, 1.0), "encoder.0": (1.0, 2.0)}
+        assert "encoder.0: left: slower on rnnfast; 1 us in torch, 2 us on rnn" in repr(report)
+        assert capsys.readouterr().out == f"{report}\n"
+        assert accelerated(model) == [False, True]
+        ours.restore(model)
+    assert len(asked) == 6 and all(time > 0 for times in asked for time in times)
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_check_times_packed_sequences_and_changes_nothing_if_the_model_raises(capsys):
+    model = Packs(torch.nn.GRU(I, H))
+    assert set(ours.accelerate(model, check=torch.randn(B, T, I)).times) == {"layer"}
+    ours.restore(model)
+    with pytest.raises(TypeError):
+        ours.accelerate(model, check="no tensor")
+    assert "forward" not in vars(model.layer) and not model.layer._forward_pre_hooks
 
 
 class Handles:

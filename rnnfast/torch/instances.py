@@ -57,7 +57,8 @@ class _Method:
 
 def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
     """Run the forward of our class, or of a subclass of both, on the module's attributes."""
-    kind = _class_on_engine(type(self))
+    own: Any = type(self)
+    kind = _class_on_engine(own)
     return kind.forward(_twin(kind, vars(self)), *args, **kwargs)
 
 
