@@ -80,12 +80,13 @@ class Run:
         """Return the metrics."""
         return {name: metric(prediction, y, **keywords) for name, metric in self.metrics.items()}
 
-    def weight(self, prediction: Array, keywords: dict[str, Any]) -> float:
+    def weight(self, prediction: Any, keywords: dict[str, Any]) -> float:
         """Return what a batch counts in means."""
         in_time = self.in_time and self.model.batch_first is not None
         lengths, weight = keywords.get("lengths"), keywords.get("weight")
         batch_first = keywords.get("batch_first", True)
-        return total_weight(prediction.shape, lengths, weight, batch_first, in_time)
+        first = prediction[0] if isinstance(prediction, tuple) else prediction
+        return total_weight(first.shape, lengths, weight, batch_first, in_time)
 
     def _call(self, batch: Batch, state: Any, training: bool) -> tuple[Array, Any, Any]:
         model, x, lengths = self.model, batch.x, batch.lengths

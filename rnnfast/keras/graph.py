@@ -9,6 +9,10 @@ if TYPE_CHECKING:
     from .shared import KerasLayer
 
 
+# operations that make masks, and that join those of the inputs of a layer
+MASKING = ("NotEqual", "Any", "LogicalAnd", "LogicalOr", "ExpandDims")
+
+
 class Call(NamedTuple):
     """A call of a layer in a functional model; tensors are Keras's symbolic ones."""
 
@@ -59,22 +63,6 @@ def calls_of(model: Any) -> list[Call]:
     return ordered
 
 
-def chain_of(keras: Any, model: Any) -> list[KerasLayer] | None:
-    """Return the layers of a functional model that is a chain, None for one that is none."""
-    calls = calls_of(model)
-    if len(model.inputs) != 1 or len(model.outputs) != 1:
-        return None
-    before = model.inputs[0]
-    for call in calls:
-        is_layer = isinstance(call.layer, keras.layers.Layer)
-        if not (is_layer and _plain(call, calls) and call.inputs == [before]):
-            return None
-        before = call.outputs[0]
-    layers = [call.layer for call in calls]
-    once = len({id(layer) for layer in layers}) == len(layers)
-    return layers if once and before is model.outputs[0] else None
-
-
 def check_list(keras: Any, layers: list[KerasLayer]) -> None:
     """Raise ValueError unless layers of a list follow each other where they have been called."""
     if len(layers) < 2:
@@ -104,12 +92,15 @@ def check_list(keras: Any, layers: list[KerasLayer]) -> None:
 
 def mask_is_own(call: Call, calls: Iterable[Call]) -> bool:
     """Whether the mask of a call, if any, is what a layer among `calls` makes of its input."""
-    tensor = call.mask
-    if tensor is None:
-        return True
-    while type(tensor._keras_history.operation).__name__ in ("NotEqual", "Any"):
-        tensor = _node_behind(tensor).arguments.keras_tensors[0]
-    return any(makes_mask(maker.layer) and maker.inputs == [tensor] for maker in calls)
+    waiting = [] if call.mask is None else [call.mask]
+    own = [maker.inputs for maker in calls if makes_mask(maker.layer)]
+    while waiting:
+        tensor = waiting.pop()
+        if type(_place(tensor)[0]).__name__ in MASKING:
+            waiting += _node_behind(tensor).arguments.keras_tensors
+        elif not any(tensor is inputs[0] for inputs in own):
+            return False
+    return True
 
 
 def _plain(call: Call, calls: Iterable[Call]) -> bool:
@@ -132,6 +123,8 @@ def _no_chain(layer: KerasLayer, read: list[Any], before: Any) -> ValueError:
 def _call(node: Any) -> Call:
     first, *args = node.arguments.args or (None,)
     keywords = dict(node.arguments.kwargs)
+    if not hasattr(node.operation, "weights") and all(list(_tensors(x)) for x in (first, *args)):
+        first, args = [first, *args], []  # an operation such as x + y
     states = keywords.pop("initial_state", None)
     if args and hasattr(node.operation, "get_initial_state"):
         states, *args = args

@@ -9,6 +9,7 @@ import numpy as np
 from ..cells import CELLS, Keras
 from ..layers import ReLU, Sigmoid, Softmax, Tanh
 from ..layers.base import Layer
+from ..layers.recurrent_base import Recurrent
 
 if TYPE_CHECKING:
     from ..arrays import Array
@@ -42,3 +43,8 @@ def by_gates(kind: Keras, array: Array) -> Array:
     """Return gates of the last axis in our order from Keras's, or back."""
     gates = np.split(array, len(kind.order), axis=-1)
     return np.concatenate([gates[g] for g in kind.order], axis=-1)
+
+
+def recurrent_of(parts: list[Layer]) -> Any:
+    """Return the recurrent layer among those that a layer of Keras has become, or None."""
+    return next((part for part in parts if isinstance(part, Recurrent)), None)

@@ -6,7 +6,9 @@ from .attention import BahdanauAttention, LuongAttention
 from .conv import Conv1d, GatedConv1d, WaveNet
 from .dropout import Dropout
 from .embedding import Embedding, JoinedEmbedding
+from .graph import Graph
 from .linear import Linear
+from .merge import Merge
 from .norm import BatchNorm1d, LayerNorm
 from .pooling import Pool
 from .recurrent import GRU, LSTM, RNN, MinGRU, MinLSTM
@@ -27,11 +29,13 @@ __all__ = [
     "Embedding",
     "EncoderDecoder",
     "GatedConv1d",
+    "Graph",
     "JoinedEmbedding",
     "Last",
     "LayerNorm",
     "Linear",
     "LuongAttention",
+    "Merge",
     "MinGRU",
     "MinLSTM",
     "MiniRocket",

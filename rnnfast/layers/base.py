@@ -110,6 +110,7 @@ class Layer:
     keeps_time = True  # the output has a time axis where the input has one
     makes_time = False  # the output has a time axis where the input has none
     takes_lengths = False  # calls take lengths, but no state
+    joins = False  # calls take several inputs, and give one output
     stepwise = True  # can be called on a single step, given the state after the one before
     batch_first: bool | None = None
     in_size: int | None = None  # of the last axis; None: any
@@ -304,14 +305,45 @@ class Layer:
                 f"Sequential cannot run step by step: {type(self).__name__} takes or makes "
                 "several steps at once"
             )
-        return self.step(x_t, state) if self.stateful else (self(x_t), state)
+        if self.stateful:
+            return self.step(x_t, state)
+        return self(*self._inputs(x_t, state, None, None)), state
 
     def _lengths_behind(self, lengths: Any, origin: Origin, every: bool = False) -> Any:
         # The lengths behind this layer in a chain, None where all steps of all samples count;
         # with `every` also where a `RepeatVector` has made them count.
         return self.out_lengths(lengths)
 
+    # ---- the state as (B, K) arrays, one for each layer and direction: h0, h1, ..., c0, c1, ...
+
+    @property
+    def state_sizes(self) -> dict[str, int]:
+        """Features of the state's arrays by name; none where it has no such form."""
+        return {}
+
+    def _state_arrays(self, state: Any) -> list[Any]:
+        # in the order of their names; None for what is None
+        return []
+
+    def _state_of(self, arrays: list[Any]) -> Any:
+        # the inverse; zeros for some that are None
+        raise NotImplementedError
+
     # ---- time
+
+    @property
+    def _takes_time(self) -> bool:
+        # whether it knows of an axis of time of its input
+        return self.batch_first is not None and not self.makes_time
+
+    def _steps_left(self, lengths: Any) -> Any:
+        # see sequential.steps_left
+        following = self.out_lengths(lengths)
+        return lengths if following is None else following
+
+    def _size_behind(self, sizes: list[int | None]) -> int | None:
+        # the size of the last axis of y by those of the inputs; None: unknown
+        return self.out_size or sizes[0]
 
     def out_lengths(self, lengths: Any) -> Any:
         """Return the steps that outputs have where inputs have `lengths`, None or (B,) integers."""

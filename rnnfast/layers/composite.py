@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .base import Layer
+from .base import Layer, Origin, Tape
 from .parameters import Parameters
 
 if TYPE_CHECKING:
@@ -101,6 +101,113 @@ class Composite(Layer):
     def _check_backward(self, tape: Any, dstate: Any) -> None:
         for part, part_tape in self._open(tape)[0].tapes.items():
             self.parts[part]._check_backward(part_tape, None)
+
+
+class Assembly(Composite):
+    """Base of layers made of any layers, whose state is a list with an entry for each of them.
+
+    Attributes
+    ----------
+    layers : list of Layer
+        In the order in which they are called.
+    """
+
+    stateful = True
+    layers: list[Any]
+
+    def __call__(
+        self, x: Any, state: list[Any] | None = None, lengths: Any = None
+    ) -> tuple[Any, list[Any]]:
+        """Run all layers for inference.
+
+        Parameters
+        ----------
+        x : array
+            As the first layer takes it; a tuple for several inputs.
+        state : list, optional
+            One entry for each layer, as the last call returned it.
+        lengths : (B,) array_like of int, optional
+            Steps of each sample.
+
+        Returns
+        -------
+        y : array
+            A tuple for several outputs.
+        state : list
+        """
+        y, out, _ = self._run(x, state, lengths, False)
+        return y, out
+
+    def predict(self, x: Any, lengths: Any = None) -> Any:
+        """Return y alone, from a zero state."""
+        return self(x, None, lengths)[0]
+
+    def forward(
+        self, x: Any, state: list[Any] | None = None, lengths: Any = None
+    ) -> tuple[Any, list[Any], Tape]:
+        """Run all layers for training; as a call, but also returns the tape."""
+        y, out, tapes = self._run(x, state, lengths, True)
+        return y, out, Tape(self, tapes)
+
+    def _run(
+        self, x: Any, state: Any, lengths: Any, training: bool, origin: Origin | None = None
+    ) -> tuple[Any, list[Any], list[Any]]:
+        # y, the state and, in training, the tapes; origin: of a network that this one is in
+        raise NotImplementedError
+
+    def _call(
+        self, x: Any, state: Any, lengths: Any, training: bool, origin: Origin | None = None
+    ) -> tuple[Any, Any, Any]:
+        if origin is None:
+            return super()._call(x, state, lengths, training)
+        y, out, tapes = self._run(x, state, lengths, training, origin)
+        return y, out, Tape(self, tapes) if training else None
+
+    # ---- time
+
+    def out_lengths(self, lengths: Any, steps: int | None = None) -> Any:
+        """Return the steps that outputs have where inputs have `lengths`, None or (B,) integers.
+
+        Parameters
+        ----------
+        lengths : (B,) array_like of int, or None
+        steps : int, optional
+            Of the input, padding included: a `RepeatVector` of as many steps takes the lengths up
+            again.
+        """
+        return self._lengths_behind(lengths, Origin(steps, lengths), every=True)
+
+    # ---- states
+
+    def _states(self, name: str, state: Any) -> list[Any]:
+        owner = type(self).__name__
+        if state is None:
+            return [None] * len(self.layers)
+        if not isinstance(state, (list, tuple)):
+            raise TypeError(f"{owner} expected {name} as a list, got {type(state).__name__}")
+        if len(state) != len(self.layers):
+            raise ValueError(
+                f"{owner} expected {name} with an entry for each of {len(self.layers)} layers, "
+                f"got {len(state)}"
+            )
+        for layer, s in zip(self.layers, state, strict=True):
+            if s is not None and not layer.stateful:
+                raise ValueError(f"{type(layer).__name__} has no state, got a {name} for it")
+        return list(state)
+
+    def _check_backward(self, tape: Any, dstate: Any) -> None:
+        states = self._states("dstate", dstate)
+        for layer, layer_tape, ds in zip(self.layers, self._open(tape), states, strict=True):
+            layer._check_backward(layer_tape, ds)
+
+
+def table(rows: Sequence[Sequence[str]], aligned: str) -> str:
+    """Return rows of text in columns; `aligned`: "<" or ">" for each."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(f"{cell:{a}{w}}" for cell, a, w in zip(row, aligned, widths, strict=True))
+        for row in rows
+    )
 
 
 class Calls:

@@ -412,6 +412,28 @@ class Recurrent(Layer):
             h, c = h[:, 0], None if c is None else c[:, 0]
         return h if c is None else (h, c)
 
+    @property
+    def state_sizes(self) -> dict[str, int]:
+        """Features of the state's arrays, h0, h1, ... and c0, ..., of each layer and direction."""
+        sizes = {"h": self.network.step_size, "c": self.network.hidden_size}
+        letters = "hc" if self._cell.has_cell_state else "h"
+        return {f"{s}{i}": sizes[s] for s in letters for i in range(self.network.stack)}
+
+    def _state_arrays(self, state: Any) -> list[Any]:
+        parts = state if self._cell.has_cell_state else (state,)
+        n = self.network.stack
+        return [None if part is None else part[i] for part in parts for i in range(n)]
+
+    def _state_of(self, arrays: list[Any]) -> Any:
+        n = self.network.stack
+        parts = []
+        for k in range(0, len(arrays), n):
+            some = arrays[k : k + n]
+            like = next((array for array in some if array is not None), None)
+            whole = [np.zeros_like(like) if array is None else array for array in some]
+            parts.append(None if like is None else np.stack(whole))
+        return tuple(parts) if self._cell.has_cell_state else parts[0]
+
     def _check_backward(self, tape: Any, dstate: Any) -> None:
         super()._check_backward(tape, dstate)
         _, shape, B = self._open(tape)

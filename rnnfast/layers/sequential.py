@@ -10,7 +10,7 @@ import numpy as np
 from ..arrays import past_end
 from ..checks import check_lengths
 from .base import Layer, Origin, Tape
-from .composite import Composite
+from .composite import Assembly, Composite, table
 
 if TYPE_CHECKING:
     from ..arrays import Array
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 TYPES: dict[str, type[Layer]] = {}
 
 
-class Sequential(Composite):
+class Sequential(Assembly):
     """Any mix of layers one after another, called as a recurrent layer is.
 
     The state is a list with an entry for each layer, None for those without a state. ``lengths``
@@ -36,8 +36,6 @@ class Sequential(Composite):
         In place of `layers`: what `config` returned.
     """
 
-    stateful = True
-
     def __init__(self, *layers: Layer, config: list[Any] | None = None) -> None:
         if config is not None:
             if not isinstance(config, (list, tuple)):
@@ -50,9 +48,9 @@ class Sequential(Composite):
         self.dtype = next((x.dtype for x in layers if x.dtype), None)
         self.batch_first = next((x.batch_first for x in layers if x.batch_first is not None), None)
         self.in_size = next((x.in_size for x in layers if x.in_size or x.out_size), None)
-        self.out_size = next((x.out_size for x in reversed(layers) if x.out_size), None)
+        self.out_size = self._size_behind([None])
         self.keeps_time, self.makes_time = (_has_time(layers, first) for first in (True, False))
-        self._repeats = any(leaf.makes_time for leaf in _leaves(self))
+        self._repeats = any(part.makes_time for x in layers for part in with_parts(x))
         self._join({str(i): layer for i, layer in enumerate(self.layers)})
 
     def __len__(self) -> int:
@@ -65,47 +63,20 @@ class Sequential(Composite):
 
     # ---- calls
 
-    def __call__(
-        self, x: Array, state: list[Any] | None = None, lengths: Any = None
-    ) -> tuple[Array, list[Any]]:
-        """Run all layers for inference.
-
-        Parameters
-        ----------
-        x : array
-            As the first layer takes it.
-        state : list, optional
-            One entry for each layer, as the last call returned it.
-        lengths : (B,) array_like of int, optional
-            Steps of each sample.
-
-        Returns
-        -------
-        y : array
-        state : list
-        """
-        y, out, _ = self._run(x, state, lengths, False)
-        return y, out
-
-    def predict(self, x: Array, lengths: Any = None) -> Array:
-        """Return y alone, from a zero state."""
-        return self(x, None, lengths)[0]
-
-    def forward(
-        self, x: Array, state: list[Any] | None = None, lengths: Any = None
-    ) -> tuple[Array, list[Any], Tape]:
-        """Run all layers for training; as a call, but also returns the tape."""
-        y, out, tapes = self._run(x, state, lengths, True)
-        return y, out, Tape(self, tapes)
-
     def _run(
         self, x: Array, state: Any, lengths: Any, training: bool, origin: Origin | None = None
     ) -> tuple[Array, list[Any], list[Any]]:
-        # y, the state and, in training, the tapes; origin: of a Sequential that this one is in
         states = self._states("state", state)
         timed = lengths is not None or self._repeats  # else there is nothing to follow
         if origin is None:
-            x, origin = self._begin(x, lengths) if timed else (x, Origin(None, None))
+            origin = Origin(None, None)
+            if timed:
+                first = next(leaves(self))
+                clear = not first._leaves_padding_out
+                axes, timed_input = first._step_axes, takes_time(self)
+                x, origin = begin(
+                    "Sequential", x, lengths, axes, self.batch_first, timed_input, clear
+                )
         out, tapes = [], []
         for layer, s in zip(self.layers, states, strict=True):
             x, s, tape = layer._call(x, s, lengths, training, origin)
@@ -114,27 +85,6 @@ class Sequential(Composite):
             out.append(s)
             tapes.append(tape)
         return x, out, tapes
-
-    def _call(
-        self, x: Any, state: Any, lengths: Any, training: bool, origin: Origin | None = None
-    ) -> tuple[Any, Any, Any]:
-        if origin is None:
-            return super()._call(x, state, lengths, training)
-        y, out, tapes = self._run(x, state, lengths, training, origin)
-        return y, out, Tape(self, tapes) if training else None
-
-    def _begin(self, x: Array, lengths: Any) -> tuple[Array, Origin]:
-        # the input, without what lies past the samples' ends, and its axis of time
-        if not isinstance(x, np.ndarray) or not takes_time(self):
-            return x, Origin(None, lengths)
-        first = next(_leaves(self))
-        single = x.ndim == 1 + first._step_axes
-        axis = int(bool(self.batch_first) and not single)
-        if x.ndim <= axis:
-            return x, Origin(None, lengths)  # the layers say what is wrong
-        if lengths is not None and not single and not first._leaves_padding_out:
-            x = without_padding("Sequential", x, lengths, bool(self.batch_first))
-        return x, Origin(x.shape[axis], lengths)
 
     def backward(
         self,
@@ -209,21 +159,23 @@ class Sequential(Composite):
 
     # ---- time
 
-    def out_lengths(self, lengths: Any, steps: int | None = None) -> Any:
-        """Return the steps that outputs have where inputs have `lengths`, None or (B,) integers.
-
-        Parameters
-        ----------
-        lengths : (B,) array_like of int, or None
-        steps : int, optional
-            Of the input, padding included: a `RepeatVector` of as many steps takes the lengths up
-            again.
-        """
-        return self._lengths_behind(lengths, Origin(steps, lengths), every=True)
-
     def _lengths_behind(self, lengths: Any, origin: Origin, every: bool = False) -> Any:
         for layer in self.layers:
             lengths = layer._lengths_behind(lengths, origin, every)
+        return lengths
+
+    def _size_behind(self, sizes: list[int | None]) -> int | None:
+        (size,) = sizes
+        for layer in self.layers:
+            size = layer._size_behind([size])
+        return size
+
+    def _steps_left(self, lengths: Any) -> Any:
+        for layer in self.layers:
+            following = layer.out_lengths(lengths)
+            if following is None:
+                return layer._steps_left(lengths)
+            lengths = following
         return lengths
 
     def out_steps(self, steps: str, given: str) -> str:
@@ -242,7 +194,7 @@ class Sequential(Composite):
         rows = [("", "layer", "output", "parameters")]
         size = self.in_size
         for i, layer in enumerate(self.layers):
-            size = layer.out_size or size
+            size = layer._size_behind([size])
             steps = layer.out_steps(steps, "T")
             axes = ["B", steps] if self.batch_first else [steps, "B"]
             if self.batch_first is None:
@@ -252,38 +204,12 @@ class Sequential(Composite):
             rows.append((str(i), type(layer).__name__, shape, f"{count:,}"))
         total = sum(param.size for param in self.params.values())
         rows.append(("", "total", "", f"{total:,}"))
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        return "\n".join(
-            f"{i:>{widths[0]}}  {name:<{widths[1]}}  {shape:<{widths[2]}}  {count:>{widths[3]}}"
-            for i, name, shape, count in rows
-        )
+        return table(rows, "><<>")
 
     def __repr__(self) -> str:
         """Return PyTorch's view of the layers."""
         lines = [f"({i}): {layer!r}".replace("\n", "\n  ") for i, layer in enumerate(self.layers)]
         return "\n  ".join(["Sequential(", *lines]) + "\n)"
-
-    # ---- states
-
-    def _states(self, name: str, state: Any) -> list[Any]:
-        if state is None:
-            return [None] * len(self.layers)
-        if not isinstance(state, (list, tuple)):
-            raise TypeError(f"Sequential expected {name} as a list, got {type(state).__name__}")
-        if len(state) != len(self.layers):
-            raise ValueError(
-                f"Sequential expected {name} with an entry for each of {len(self.layers)} layers, "
-                f"got {len(state)}"
-            )
-        for layer, s in zip(self.layers, state, strict=True):
-            if s is not None and not layer.stateful:
-                raise ValueError(f"{type(layer).__name__} has no state, got a {name} for it")
-        return list(state)
-
-    def _check_backward(self, tape: Any, dstate: Any) -> None:
-        states = self._states("dstate", dstate)
-        for layer, layer_tape, ds in zip(self.layers, self._open(tape), states, strict=True):
-            layer._check_backward(layer_tape, ds)
 
 
 def _has_time(layers: Iterable[Layer], time: bool) -> bool:
@@ -293,19 +219,54 @@ def _has_time(layers: Iterable[Layer], time: bool) -> bool:
     return time
 
 
-def _leaves(layer: Layer) -> Iterator[Layer]:
-    # the layers of a chain, whatever the Sequentials that hold them
+def leaves(layer: Layer) -> Iterator[Layer]:
+    """Iterate over the layers of a chain, whatever the Sequentials that hold them."""
     if isinstance(layer, Sequential):
         for part in layer.layers:
-            yield from _leaves(part)
+            yield from leaves(part)
     else:
         yield layer
 
 
 def takes_time(layer: Layer) -> bool:
     """Whether the input has an axis of time that some layer knows."""
-    knowing = next((leaf for leaf in _leaves(layer) if leaf.batch_first is not None), None)
-    return knowing is not None and not knowing.makes_time
+    knowing = next((leaf for leaf in leaves(layer) if leaf.batch_first is not None), None)
+    return knowing is not None and knowing._takes_time
+
+
+def begin(
+    owner: str,
+    x: Any,
+    lengths: Any,
+    step_axes: int,
+    batch_first: bool | None,
+    timed: bool,
+    clear: bool,
+) -> tuple[Any, Origin]:
+    """Return an input without what lies past the samples' ends, and its axis of time.
+
+    Parameters
+    ----------
+    owner : str
+    x, lengths
+        Of the call.
+    step_axes : int
+        Of what one sample has at one step.
+    batch_first : bool or None
+    timed : bool
+        Whether x has an axis of time that some layer knows.
+    clear : bool
+        Whether what lies past the ends would count.
+    """
+    if not isinstance(x, np.ndarray) or not timed:
+        return x, Origin(None, lengths)
+    single = x.ndim == 1 + step_axes
+    axis = int(bool(batch_first) and not single)
+    if x.ndim <= axis:
+        return x, Origin(None, lengths)  # the layers say what is wrong
+    if lengths is not None and not single and clear:
+        x = without_padding(owner, x, lengths, bool(batch_first))
+    return x, Origin(x.shape[axis], lengths)
 
 
 def lengths_behind(model: Layer, lengths: Any, steps: int | None) -> Any:
@@ -362,8 +323,9 @@ def check_chain(layers: tuple[Any, ...]) -> None:
                     f"Sequential expected {what} {known} at layer {i}, as layer {before} has it, "
                     f"got {value}"
                 )
-        if layer.out_size is not None:
-            seen["size"] = i, layer.out_size
+        size = layer._size_behind([seen["size"][1]])
+        if layer.out_size is not None or size != seen["size"][1]:
+            seen["size"] = i, size
 
 
 def with_parts(layer: Layer) -> Iterator[Layer]:
@@ -379,12 +341,7 @@ def steps_left(layer: Layer, lengths: Any) -> Any:
 
     Behind the last layer where it does not end.
     """
-    for part in layer.layers if isinstance(layer, Sequential) else [layer]:
-        following = part.out_lengths(lengths)
-        if following is None:
-            return steps_left(part, lengths) if isinstance(part, Sequential) else lengths
-        lengths = following
-    return lengths
+    return layer._steps_left(lengths)
 
 
 def build(entry: Any) -> Layer:

@@ -41,6 +41,7 @@ class Graph:
         self.final: list[tuple[str, str, list[Any]]] = []
         self.origin: tuple[str, int, str] | None = None  # input, its axis of time, lengths
         self._bytes = 0
+        self._named: set[str] = set()
 
     def add(self, kind: str, *inputs: str, **attributes: Any) -> str:
         """Add a node of one output and return the output's name; "" for an input left out."""
@@ -61,11 +62,17 @@ class Graph:
         return self.add("Cast", value, to=self._kind(dtype))
 
     def constant(self, value: Any, dtype: Any = None, name: str = "") -> str:
-        """Add a constant, of the graph's dtype if not of another, and return its name."""
+        """Add a constant, of the graph's dtype if not of another, and return its name.
+
+        A name that is there already is that of the weights of a layer that is called again.
+        """
+        if name and name in self._named:
+            return name
         array = np.asarray(value, dtype or self.dtype)
         self._bytes += array.nbytes
         if self._bytes > LARGEST:
             raise ValueError("an ONNX file holds less than 2 GiB of parameters")
+        self._named.add(name)
         name = name or f"constant_{len(self.constants)}"
         array = np.ascontiguousarray(array).reshape(array.shape)
         self.constants.append(self.onnx.numpy_helper.from_array(array, name))
@@ -77,6 +84,11 @@ class Graph:
 
     def input(self, name: str, axes: list[Any], dtype: Any = None) -> str:
         """Add an input with sizes, or names, of its axes."""
+        if any(known.name == name for known in self.inputs):
+            raise ValueError(
+                f"a layer that is called twice cannot be exported with its states: two inputs "
+                f"{name!r}"
+            )
         self.inputs.append(self._value(name, axes, dtype))
         return name
 

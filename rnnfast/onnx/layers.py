@@ -6,7 +6,7 @@ Each takes the graph, the layer, what comes before the names of its parameters a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from ..layers import (
     Last,
     LayerNorm,
     Linear,
+    Merge,
     MiniRocket,
     Pool,
     ReLU,
@@ -31,6 +32,7 @@ from ..layers import (
     Tanh,
     WaveNet,
 )
+from ..layers.graph import Graph as NetworkGraph
 from ..layers.recurrent import RECURRENT_LAYERS
 from ..layers.rocket import KERNELS, TAPS
 from .graph import Graph, cleared, not_empty, real_steps, swapped
@@ -55,6 +57,8 @@ def lengths_behind(g: Graph, layer: Any, lengths: str) -> str:
         for part in layer.layers:
             lengths = lengths_behind(g, part, lengths)
         return lengths
+    if isinstance(layer, NetworkGraph):
+        return graph_ends(g, layer, lengths)[layer.outputs[0]]
     if isinstance(layer, RepeatVector):
         return lengths_again(g, layer)
     if not lengths or not layer.keeps_time:
@@ -67,6 +71,15 @@ def lengths_behind(g: Graph, layer: Any, lengths: str) -> str:
             steps = g.add("Div", steps, g.constant(layer.stride, np.int32))
             lengths = g.add("Where", g.add("Less", zero, lengths), steps, zero)
     return lengths
+
+
+def graph_ends(g: Graph, model: Any, lengths: Any) -> dict[str, str]:
+    # those of each value but states
+    ends = {name: given or "" for name, given in model._ends(lengths).items()}
+    for node in model.nodes:
+        given = next(filter(None, (ends.get(name, "") for name in node.reads)), "")
+        ends[node.name] = lengths_behind(g, node.layer, given)
+    return ends
 
 
 def lengths_again(g: Graph, layer: Any) -> str:
@@ -90,17 +103,40 @@ def input_steps(g: Graph) -> str:
 
 
 def recurrent(g: Graph, layer: Any, at: str, x: str, lengths: str) -> str:
+    return recurrent_call(g, layer, at, x, lengths, [], ())[0]
+
+
+def recurrent_call(
+    g: Graph, layer: Any, at: str, x: str, lengths: str, given: list[str], wanted: Container[str]
+) -> tuple[str, dict[str, str]]:
+    # y, and the wanted arrays of the final state; given: those of the initial one, or none
     network = layer.network
     sizes = {"h": network.step_size, "c": network.hidden_size}
     letters = ("h", "c") if network.cell.has_cell_state else ("h",)
     axes = {s: [network.stack, "batch", sizes[s]] for s in letters}
-    initial = [g.input(f"{at}{s}_0", axes[s]) for s in letters] if g.states else []
+    asked = g.states and not given
+    initial = [g.input(f"{at}{s}_0", axes[s]) for s in letters] if asked else []
+    n = network.stack
+    for k in range(0, len(given), n):
+        each = [g.add("Unsqueeze", part, g.shape(0)) for part in given[k : k + n]]
+        initial.append(g.add("Concat", *each, axis=0))
     x = swapped(g, x, layer.batch_first, 3)
     y, final = recurrence(g, layer, at, x, initial, lengths)
-    if g.states:
+    if asked:
         for s, parts in zip(letters, final, strict=True):
             g.final.append((f"{at}{s}_n", g.add("Concat", *parts, axis=0), axes[s]))
-    return swapped(g, y, layer.batch_first, 3)
+    arrays = {}
+    for i, name in enumerate(layer.state_sizes):
+        if name in wanted:
+            if layer.proj_size:
+                raise ValueError(
+                    f"{named(layer, at)} cannot be exported to ONNX with proj_size="
+                    f"{layer.proj_size}: its LSTM has none, so others cannot read its state"
+                )
+            part, k = divmod(i, n)
+            row, d = divmod(k, network.directions)
+            arrays[name] = g.add("Gather", final[part][row], g.constant(d, np.int64), axis=0)
+    return swapped(g, y, layer.batch_first, 3), arrays
 
 
 def recurrence(
@@ -315,6 +351,19 @@ def elementwise(g: Graph, layer: Any, at: str, x: str, lengths: str) -> str:
     return g.add(type(layer).__name__.capitalize(), x)
 
 
+def merge(g: Graph, layer: Any, at: str, x: Any, lengths: str) -> str:
+    inputs = x
+    if layer.parts > 1 and len(x) == 1:
+        inputs = g.add_many("Split", x, layer.parts, axis=-1)
+    kinds = {"product": "Mul", "difference": "Sub", "max": "Max", "min": "Min"}
+    if layer.kind == "concat":
+        return g.add("Concat", *inputs, axis=-1)
+    y, *others = inputs
+    for other in others:
+        y = g.add(kinds.get(layer.kind, "Add"), y, other)
+    return g.add("Div", y, g.constant(len(inputs))) if layer.kind == "mean" else y
+
+
 def dropout(g: Graph, layer: Any, at: str, x: str, lengths: str) -> str:
     return x
 
@@ -409,6 +458,7 @@ LEAVES: dict[type, Callable[[Graph, Any, str, str, str], str]] = {
     Tanh: elementwise,
     Sigmoid: elementwise,
     Softmax: elementwise,  # on the last axis, as by default there
+    Merge: merge,
     Dropout: dropout,
     Last: last,
     Pool: pool,

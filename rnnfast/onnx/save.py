@@ -21,12 +21,21 @@ from ..layers import (
     EncoderDecoder,
     JoinedEmbedding,
     LuongAttention,
-    RepeatVector,
     Sequential,
 )
 from ..layers.base import Layer
+from ..layers.graph import Graph as NetworkGraph
 from .graph import Graph, axes_of, swapped
-from .layers import LEAVES, attention, embedding, lengths_behind, linear, named, recurrence
+from .layers import (
+    LEAVES,
+    attention,
+    embedding,
+    lengths_behind,
+    linear,
+    named,
+    recurrence,
+    recurrent_call,
+)
 
 
 def save(
@@ -42,7 +51,8 @@ def save(
     The graph has opset 17 and recurrent nodes of layout 0. Its input is "input", its output
     "output", both in the model's own layout, with as many samples ("batch") and steps ("time") as a
     call brings, at least one of each. An `EncoderDecoder` has the inputs "source" and "target", an
-    attention "query" and "memory" and a second output "weights". A fitted estimator's network is
+    attention "query" and "memory" and a second output "weights"; those of a `Graph` of several
+    inputs or outputs have the names that they have in it. A fitted estimator's network is
     its ``model_``; its scaling of X and y is not part of that.
 
     ONNX Runtime has RNN, LSTM, GRU and Conv for float32 only: graphs of float64 models that hold
@@ -84,10 +94,12 @@ def save(
     graph = Graph(model.dtype or np.dtype(np.float32), states)
     if type(model) in WHOLE:
         WHOLE[type(model)](graph, model, lengths)
+    elif isinstance(model, NetworkGraph) and len(model.inputs) + len(model.outputs) > 2:
+        _whole_graph(graph, model, lengths, time)
     else:
         _chain(graph, model, lengths, time)
     used = {name for node in graph.nodes for name in node.input}
-    if lengths and not used & {"lengths", "source_lengths"}:
+    if lengths and not any(name.endswith("lengths") for name in used):
         raise ValueError(f"{type(model).__name__} has no layer that takes lengths")
     if states and not graph.final:
         raise ValueError(f"{type(model).__name__} has no layer whose state can be exported")
@@ -103,18 +115,15 @@ def save(
 def _chain(g: Graph, model: Any, lengths: bool, time: bool) -> None:
     leaves = _leaves(model)
     first = leaves[0]
-    integers = isinstance(first, Embedding)
+    if isinstance(first, NetworkGraph):
+        first = first._reader(first.inputs[0])
     # the first layer that knows about time takes it or, a RepeatVector, makes it
     knowing = next((layer for layer in leaves if layer.batch_first is not None), None)
     if knowing is not None:
-        time = not isinstance(knowing, RepeatVector)
+        time = knowing._takes_time
     size = "features" if model.in_size is None else model.in_size
     axes = axes_of(model.batch_first, "time") if time else ["batch"]
-    if isinstance(first, JoinedEmbedding):
-        axes.append(first.symbols)
-    elif not integers:
-        axes.append(size)
-    x = g.input("input", axes, np.int64 if integers else None)
+    x = _input(g, "input", first, axes, size)
     given = g.input("lengths", ["batch"], np.int32) if lengths else ""
     if time:
         g.origin = x, int(bool(model.batch_first)), given
@@ -125,6 +134,37 @@ def _chain(g: Graph, model: Any, lengths: bool, time: bool) -> None:
     if steps:
         axes = axes_of(model.batch_first, int(steps) if steps.isdigit() else steps)
     g.output("output", y, [*axes, model.out_size or size])
+
+
+def _input(g: Graph, name: str, first: Layer, axes: list[Any], size: Any) -> str:
+    # first: the layer that reads it
+    if isinstance(first, JoinedEmbedding):
+        axes = [*axes, first.symbols]
+    elif not isinstance(first, Embedding):
+        axes = [*axes, size]
+    return g.input(name, axes, np.int64 if isinstance(first, Embedding) else None)
+
+
+def _whole_graph(g: Graph, model: Any, lengths: bool, time: bool) -> None:
+    timed = [name for name in model.inputs if name in model._timed or (time and not model._timed)]
+    given: dict[str, str] = {}
+    ends: dict[str, str] = {}
+    steps = {name: f"{name}_time" for name in timed}
+    for name in model.inputs:
+        axes = axes_of(model.batch_first, steps[name]) if name in timed else ["batch"]
+        size = model._sizes[name] or f"{name}_features"
+        given[name] = _input(g, name, model._reader(name), axes, size)
+        if lengths and name in model._timed:
+            ends[name] = g.input(f"{name}_lengths", ["batch"], np.int32)
+        if g.origin is None and name in timed:
+            g.origin = given[name], int(bool(model.batch_first)), ends.get(name, "")
+    values = _graph_values(g, model, "", given, ends)
+    behind = model.all_steps(steps, next(iter(steps.values()), ""))
+    for name in model.outputs:
+        made = behind.get(name, "")
+        axes = axes_of(model.batch_first, int(made) if made.isdigit() else made)
+        size = model._sizes[name] or f"{name}_features"
+        g.output(name, values[name], [*(axes if made else ["batch"]), size])
 
 
 def _leaves(layer: Any) -> list[Any]:
@@ -211,6 +251,40 @@ def _sequential(g: Graph, model: Any, at: str, x: str, lengths: str) -> str:
     return x
 
 
+def _graph(g: Graph, model: Any, at: str, x: Any, lengths: Any) -> str:
+    if len(model.inputs) + len(model.outputs) > 2:
+        raise ValueError(
+            f"{named(model, at)} cannot be exported to ONNX: it has several inputs or outputs, so "
+            "it can only be exported by itself"
+        )
+    ends = {model.inputs[0]: lengths} if model._timed else {}
+    return _graph_values(g, model, at, {model.inputs[0]: x}, ends)[model.outputs[0]]
+
+
+def _graph_values(
+    g: Graph, model: Any, at: str, values: dict[str, str], ends: dict[str, str]
+) -> dict[str, str]:
+    # adds what the calls give to `values`
+    parts = {id(layer): name for name, layer in model.parts.items()}
+    read_by_others = {*model.outputs, *(n for x in model.nodes for n in (*x.reads, *x.states))}
+    for node in model.nodes:
+        layer, place = node.layer, f"{at}{parts[id(node.layer)]}."
+        given = next(filter(None, (ends.get(name, "") for name in node.reads)), "")
+        read: Any = tuple(values[name] for name in node.reads)
+        read = read if layer.joins else read[0]
+        own = {n: f"{node.name}.{n}" for n in layer.state_sizes}
+        wanted = {n for n, value in own.items() if value in read_by_others}
+        if wanted or node.states:
+            initial = [values[name] for name in node.states]
+            y, arrays = recurrent_call(g, layer, place, read, given, initial, wanted)
+            values |= {own[n]: value for n, value in arrays.items()}
+        else:
+            y = _layer(g, layer, place, read, given)
+        values[node.name] = y
+        ends[node.name] = lengths_behind(g, layer, given)
+    return values
+
+
 def _add(g: Graph, model: Any, at: str, x: str, lengths: str) -> str:
     y = ""
     for (name, layer), weight in zip(model.parts.items(), model.weights, strict=True):
@@ -229,5 +303,6 @@ WHOLE: dict[type, Callable[[Graph, Any, bool], None]] = {
 LAYERS: dict[type, Callable[[Graph, Any, str, str, str], str]] = {
     Sequential: _sequential,
     Add: _add,
+    NetworkGraph: _graph,
     **LEAVES,
 }

@@ -31,11 +31,13 @@ from rnnfast import (
     Embedding,
     EncoderDecoder,
     GatedConv1d,
+    Graph,
     JoinedEmbedding,
     Last,
     LayerNorm,
     Linear,
     LuongAttention,
+    Merge,
     MiniRocket,
     Pool,
     ReLU,
@@ -513,3 +515,86 @@ def test_an_interrupted_save_leaves_the_older_file(error, tmp_path, monkeypatch)
         rnnfast.onnx.save(LSTM(F, H), path)
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["model.onnx"]
+
+
+# ---- graphs ------------------------------------------------------------------------------------
+
+
+def encoder_decoder(batch_first=False, cell=LSTM):
+    time = {"batch_first": batch_first}
+    start = ["h", "c"] if cell is LSTM else ["h"]
+    return Graph(
+        [
+            ("ids", Embedding(5, F, seed=0), "source"),
+            ("encoder", cell(F, 2, 2, bidirectional=True, seed=1, **time), "ids"),
+            ("h", Merge("concat"), ["encoder.h2", "encoder.h3"]),
+            *([("c", Merge("concat"), ["encoder.c2", "encoder.c3"])] if cell is LSTM else []),
+            ("decoder", cell(F, 4, seed=2, **time), "target", start),
+            ("twice", Linear(4, 4, seed=3), "decoder"),
+            ("thrice", ReLU(), "twice"),
+            ("again", Linear(4, 4, seed=4), "thrice"),
+            ("y", Merge("max"), ["decoder", "again"]),
+        ],
+        inputs=["source", "target"],
+        outputs=["y", "h"],
+    )
+
+
+@pytest.mark.parametrize("cell", [LSTM, GRU])
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("ragged", [False, True])
+def test_graph_of_several_inputs_and_outputs(cell, batch_first, ragged, tmp_path):
+    model = encoder_decoder(batch_first, cell)
+    ids = laid_out(np.random.default_rng(0).integers(0, 5, (T, B)), batch_first)
+    target = laid_out(numbers(5, B, F), batch_first)
+    ends = ([T, 3, 1, 2], [5, 2, 1, 4]) if ragged else None
+    given = {}
+    if ragged:
+        pairs = zip(("source", "target"), ends, strict=True)
+        given = {f"{name}_lengths": np.array(end, np.int32) for name, end in pairs}
+    graph = exported(tmp_path, model, lengths=ragged)
+    got = run(graph, source=ids, target=target, **given)
+    for a, b in zip(got, model.predict((ids, target), ends), strict=True):
+        same(a, b)
+
+
+@pytest.mark.parametrize("kind", ["sum", "mean", "difference", "product", "max", "min", "concat"])
+def test_graph_in_a_chain(kind, tmp_path):
+    shared = Linear(F, F, seed=1)
+    graph = Graph(
+        [
+            ("a", shared, "x"),
+            ("b", shared, "a"),
+            ("h", GRU(F, 4, bidirectional=True, seed=2), "b"),
+            ("halves", Merge(kind, parts=2), "h"),
+            ("p", Linear(F, 8 if kind == "concat" else 4, seed=3), "x"),
+            ("y", Merge(kind), ["halves", "p"]),
+        ]
+    )
+    model = Sequential(Linear(F, F, seed=4), graph, Pool())
+    saved = exported(tmp_path, model, lengths=True)
+    x = padded(LENGTHS)
+    (y,) = run(saved, input=x, lengths=np.array(LENGTHS, np.int32))
+    same(y, model(x, None, LENGTHS)[0])
+    names = [weight.name for weight in saved.graph.initializer]
+    assert len(names) == len(set(names))
+    os.remove(tmp_path / "model.onnx")
+    alone = exported(tmp_path, graph, states=True)
+    h_0 = numbers(2, B, 4)
+    y, h_n = run(alone, input=numbers(T, B, F), **{"h.h_0": h_0})
+    want, state = graph(numbers(T, B, F), [None, None, h_0, None, None, None])
+    same(y, want)
+    same(h_n, state[2])
+
+
+def test_graphs_that_are_refused(tmp_path):
+    twice = GRU(F, F, seed=1)
+    model = Graph([("a", twice, "x"), ("y", twice, "a")])
+    with pytest.raises(ValueError, match="called twice cannot be exported with its states"):
+        rnnfast.onnx.save(model, tmp_path / "model.onnx", states=True)
+    model = Sequential(Graph([("y", ReLU(), "x")], outputs=["y", "x"]))
+    with pytest.raises(ValueError, match=r"Graph \(layer 0\) .* several inputs or outputs, so it"):
+        rnnfast.onnx.save(model, tmp_path / "model.onnx")
+    model = Graph([("h", LSTM(F, H, proj_size=2), "x"), ("y", Linear(2, 3), "h.h0")])
+    with pytest.raises(ValueError, match=r"with proj_size=2: .* others cannot read its state"):
+        rnnfast.onnx.save(model, tmp_path / "model.onnx")

@@ -1,0 +1,168 @@
+"""Several inputs as one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..checks import check_array, check_floats, check_size
+from .base import Layer, Tape
+
+if TYPE_CHECKING:
+    from ..arrays import Array
+
+KINDS = ("sum", "mean", "difference", "product", "max", "min", "concat")
+
+
+class Merge(Layer):
+    """Several inputs as one: their sum, mean, product, maximum, or their features side by side.
+
+    Where several inputs have the maximum, or the minimum, the first one gets the gradient.
+
+    Parameters
+    ----------
+    kind : {"sum", "mean", "difference", "product", "max", "min", "concat"}
+        "difference" is of two inputs, the first without the second.
+    parts : int, default 1
+        Into how many equal parts the features of an only input are cut first: with 2 it merges the
+        directions of a bidirectional layer.
+    """
+
+    joins = True
+    _arguments = ("kind", "parts")
+
+    def __init__(self, kind: str, parts: int = 1) -> None:
+        if kind not in KINDS:
+            raise ValueError(f"Merge expected kind as one of {KINDS}, got {kind!r}")
+        self.kind = kind
+        self.parts = check_size("Merge", "parts", parts, 1)
+        self._create({})
+
+    def __call__(self, *inputs: Array) -> Array:
+        """Return the inputs as one.
+
+        Parameters
+        ----------
+        *inputs : arrays of float32 or float64
+            Of one dtype and number of axes. The shapes are the same, but for the last axis of
+            "concat" and for axes of size 1, which are repeated elsewhere.
+
+        Returns
+        -------
+        y : array
+
+        Raises
+        ------
+        TypeError, ValueError
+            For wrong dtypes or shapes.
+        """
+        return self._run(self._arrays(inputs))
+
+    def forward(self, *inputs: Array) -> tuple[Array, Tape]:
+        """Return the inputs as one, and the tape; as a call otherwise."""
+        arrays = self._arrays(inputs)
+        y = self._run(arrays)
+        return y, Tape(self, (arrays, y, len(inputs)))
+
+    def _arrays(self, inputs: tuple[Array, ...]) -> list[Array]:
+        for x in inputs:
+            check_floats("Merge", "inputs", x)
+        if len({x.dtype.newbyteorder("=") for x in inputs}) > 1:
+            raise TypeError(f"Merge expected inputs of one dtype, got {[x.dtype for x in inputs]}")
+        if self.parts > 1 and len(inputs) == 1 and inputs[0].ndim:
+            (x,) = inputs
+            if x.shape[-1] % self.parts:
+                raise ValueError(
+                    f"Merge expected features that {self.parts} divides, got {x.shape}"
+                )
+            return np.split(x, self.parts, axis=-1)
+        least = 2 if self.kind == "difference" else 1
+        if self.parts > 1 or len(inputs) < least or (least == 2 and len(inputs) > 2):
+            wanted = "one input" if self.parts > 1 else f"{least} inputs"
+            raise ValueError(f"Merge expected {wanted} for {self!r}, got {len(inputs)}")
+        return list(inputs)
+
+    def _run(self, arrays: list[Array]) -> Array:
+        shapes = [x.shape for x in arrays]
+        alike = [s[:-1] for s in shapes] if self.kind == "concat" else shapes
+        sizes = [{n for n in axis if n != 1} for axis in zip(*alike, strict=False)]
+        same = len(set(alike)) == 1
+        if len({len(s) for s in shapes}) > 1 or not shapes[0] or not (same or self._fit(sizes)):
+            raise ValueError(f"Merge expected inputs of the same shape, got {shapes}")
+        first, *others = arrays
+        if self.kind == "concat":
+            y = np.concatenate(arrays, axis=-1)
+        else:
+            function = {"product": np.multiply, "max": np.maximum, "min": np.minimum}.get(
+                self.kind, np.subtract if self.kind == "difference" else np.add
+            )
+            y = first.astype(first.dtype.newbyteorder("="))
+            for x in others:
+                y = function(y, x)
+            if self.kind == "mean":
+                y /= y.dtype.type(len(arrays))
+        return y
+
+    def _fit(self, sizes: list[set[int]]) -> bool:
+        return self.kind != "concat" and all(len(some) < 2 for some in sizes)
+
+    def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> Any:
+        """Return the gradients of the inputs.
+
+        Parameters
+        ----------
+        tape : Tape
+            From `forward`; used up.
+        dy : array of the shape of y
+        input_grad : bool, default True
+            Whether the gradients are wanted.
+
+        Returns
+        -------
+        dinputs : tuple of arrays of the shapes of the inputs, or None
+        """
+        arrays, y, given = self._open(tape)
+        check_array("Merge", "dy", dy, y.dtype, y.shape)
+        tape.close()
+        if not input_grad:
+            return None
+        parts = self._gradients(arrays, y, dy)
+        summed = [_summed(part, x.shape) for part, x in zip(parts, arrays, strict=True)]
+        return tuple(summed) if len(arrays) == given else (np.concatenate(summed, axis=-1),)
+
+    def _gradients(self, arrays: list[Array], y: Array, dy: Array) -> list[Array]:
+        if self.kind == "concat":
+            return np.split(dy, np.cumsum([x.shape[-1] for x in arrays])[:-1], axis=-1)
+        if self.kind == "difference":
+            return [dy, -dy]
+        if self.kind == "mean":
+            dy = dy / dy.dtype.type(len(arrays))
+        if self.kind in ("sum", "mean"):
+            return [dy] * len(arrays)
+        parts = []
+        free = np.ones(y.shape, bool)  # where no input before has the maximum
+        for i, x in enumerate(arrays):
+            if self.kind == "product":
+                part = dy
+                for other in (*arrays[:i], *arrays[i + 1 :]):
+                    part = part * other
+            else:
+                part = np.where(free & (x == y), dy, dy.dtype.type(0))
+                free &= x != y
+            parts.append(part)
+        return parts
+
+    def _size_behind(self, sizes: list[int | None]) -> int | None:
+        known = [size for size in sizes if size is not None]
+        if len(known) < len(sizes):
+            return None
+        if self.kind == "concat":
+            return sum(known)
+        return max(known) // self.parts
+
+
+def _summed(gradient: Array, shape: tuple[int, ...]) -> Array:
+    # over the axes along which an input was repeated
+    axes = tuple(i for i, n in enumerate(shape) if n != gradient.shape[i])
+    return gradient.sum(axis=axes, keepdims=True) if axes else gradient
