@@ -156,10 +156,10 @@ class Graph(Assembly):
     ) -> tuple[Any, list[Any], list[Any]]:
         values = self._given("x", self.inputs, x)
         ends = self._ends(lengths)
-        if origin is None:
-            origin = Origin(None, None)
-            if lengths is not None or self._repeats:
-                origin = self._begin(values, ends)
+        found = Origin(None, None)
+        if lengths is not None or self._repeats:
+            found = self._begin(values, ends)
+        origin = found if origin is None else origin
         tapes = []
 
         def call(node: Node, read: Any, s: Any) -> tuple[Any, Any]:

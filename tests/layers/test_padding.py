@@ -20,10 +20,12 @@ from rnnfast import (
     Embedding,
     EncoderDecoder,
     GatedConv1d,
+    Graph,
     JoinedEmbedding,
     Last,
     LayerNorm,
     Linear,
+    Merge,
     MinGRU,
     MiniRocket,
     MinLSTM,
@@ -79,6 +81,18 @@ def added(bf):
     return Add(*readers, weights=(0.5, 2.0))
 
 
+def branched(bf):
+    return Graph(
+        [
+            ("h", rnn()(bf), "x"),
+            ("c", conv(padding="same")(bf), "x"),
+            ("product", Merge("product"), ["h", "c"]),
+            ("skip", Merge("concat"), ["product", "x"]),
+            ("y", linear(4 + F)(bf), "skip"),
+        ]
+    )
+
+
 # name: layers; each ends in K features
 NETWORKS = {
     "rnn": [rnn(RNN), linear()],
@@ -115,6 +129,7 @@ NETWORKS = {
     "gated": [timed(GatedConv1d, F, 2, 2, seed=0, **F8), linear(F)],
     "wavenet": [timed(WaveNet, F, 4, (1, 2), seed=0, **F8), linear()],
     "added": [added],
+    "branched": [branched],
     "features": [timed(MiniRocket, F, T, 1, seed=1, **F8), linear(168)],
     "last": [rnn(), timed(Last), linear()],
     "last, bidirectional": [
