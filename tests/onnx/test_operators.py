@@ -17,6 +17,7 @@ from rnnfast.onnx.recurrent import USUAL
 REFUSED = {
     "test_batchnorm_epsilon_training_mode": "training_mode is supported as 0 only",
     "test_batchnorm_example_training_mode": "training_mode is supported as 0 only",
+    "test_dequantizelinear_blocked": "block_size is supported as 0 only",
     "test_identity_opt": "is a optional_type",
     "test_identity_sequence": "is a sequence_type",
     "test_maxpool_with_argmax_2d_precomputed_pads": "no more than 1 outputs",
@@ -24,6 +25,8 @@ REFUSED = {
     "test_not_2d": "version 1 of ONNX's operators",
     "test_not_3d": "version 1 of ONNX's operators",
     "test_not_4d": "version 1 of ONNX's operators",
+    "test_quantizelinear_blocked_asymmetric": "block_size is supported as 0 only",
+    "test_quantizelinear_blocked_symmetric": "block_size is supported as 0 only",
     "test_training_dropout": "training_mode is supported as False only",
     "test_training_dropout_default": "training_mode is supported as False only",
     "test_training_dropout_default_mask": "training_mode is supported as False only",

@@ -1,9 +1,15 @@
 """ONNX's operators around the recurrent ones, in NumPy: a module for each family of them."""
 
-from . import elementwise, products, reductions, shapes
+from . import elementwise, products, quantized, reductions, shapes
 from .products import Product
 from .registry import DTYPES, NEWEST, OLDEST, OPERATORS, find
 from .shapes import reverse
 
 __all__ = ["DTYPES", "NEWEST", "OLDEST", "OPERATORS", "Product", "find", "reverse"]
-__all__ += ["elementwise", "products", "reductions", "shapes"]  # each enters its own when imported
+__all__ += [
+    "elementwise",
+    "products",
+    "quantized",
+    "reductions",
+    "shapes",
+]  # each enters its own when imported

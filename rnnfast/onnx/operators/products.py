@@ -231,3 +231,13 @@ def layer_normalization(
     inverse = 1 / np.sqrt(np.square(centred).mean(axes, keepdims=True) + epsilon)
     y = centred * inverse * scale
     return y if bias is None else y + bias, mean, inverse
+
+
+@operator("InstanceNormalization")
+def instance_normalization(x: Array, scale: Array, b: Array, epsilon: float = 1e-5) -> Array:
+    """Return x normalised over all axes behind the channels, sample by sample."""
+    axes = tuple(range(2, x.ndim))
+    along = (-1, *[1] * len(axes))
+    centred = x - x.mean(axes, keepdims=True)
+    inverse = 1 / np.sqrt(np.square(centred).mean(axes, keepdims=True) + epsilon)
+    return centred * inverse * scale.reshape(along) + b.reshape(along)
