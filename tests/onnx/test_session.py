@@ -109,6 +109,15 @@ def test_weights_that_depend_on_a_call_stay_with_onnx_runtime(path):
     agree(model.run(None, other), run_ort(path, other))
 
 
+def test_weights_stored_as_whole_numbers(path):
+    eights = {n: np.rint(30 * a).astype(np.int8) for n, a in weights().items()}
+    nodes = [helper.make_node("DequantizeLinear", [f"{n}8", "scale"], [n]) for n in eights]
+    constants = {f"{n}8": a for n, a in eights.items()} | {"scale": np.array(1 / 30, F)}
+    made = graph([*nodes, lstm()], {"x": X}, {"y": F}, constants)
+    same_as_ort(path, made, {"x": X}, served=1)
+    agree([rnnfast.onnx.load(made, host="numpy")(X)], run_ort(path, {"x": X}))
+
+
 def test_weights_that_other_nodes_read_as_well(path):
     nodes = [
         lstm(),
