@@ -26,9 +26,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := setup.py pyproject.toml MANIFEST.in $(wildcard README.md LICENSE csrc/* csrc/*/*) \
 	$(shell find rnnfast -name '*.py' -o -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd')
 
-# passive: where other programs keep the processors busy, waiting threads had better sleep.
 demo: $(VENV)/.with-progress,plot
-	OMP_WAIT_POLICY=passive $(BIN)/rnnfast demo
+	$(BIN)/rnnfast demo
 
 # Not from the root: there `import rnnfast` would find the sources, which lack the compiled modules.
 test: $(VENV)/.with-test,examples,io $(VENV)/.series $(if $(TORCH),$(VENV)/.torch)

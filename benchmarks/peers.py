@@ -56,9 +56,9 @@ def rnnfast_layer(case: Case, **options: Any) -> Any:
 
 
 def engine(
-    case: Case, training: bool, threads: int, lengths: Array | None = None, **options: Any
+    case: Case, training: bool, threads: int | None, lengths: Array | None = None, **options: Any
 ) -> Side:
-    """rnnfast itself; `options` of the layer."""
+    """rnnfast itself; `options` of the layer; no number of threads: its own choice."""
     rnnfast.set_num_threads(threads)
     problem, layer = make(case, np.float32), rnnfast_layer(case, **options)
     x, dy = problem.x, problem.dy

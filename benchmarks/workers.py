@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from statistics import median
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -156,3 +157,12 @@ def peak(bursts: int = 20) -> float:
     for _ in range(bursts):
         sampled.sample()
     return sampled.gflops
+
+
+def average(seconds: float) -> float:
+    """Time what is loaded for at least so long, and return a call's mean seconds."""
+    start, calls = perf_counter(), 0
+    while (taken := perf_counter() - start) < seconds:
+        _call()
+        calls += 1
+    return taken / calls

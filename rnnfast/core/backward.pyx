@@ -5,9 +5,10 @@
 from libc.string cimport memset
 
 from rnnfast.core cimport kernels as k
+from rnnfast.core.barrier cimport barrier_wait
 from rnnfast.core.gradient cimport Rows, sum_narrow, sum_tiles, tiles_end, tiles_of
 from rnnfast.core.job cimport (
-    Job, Member, State, barrier_wait, copy_row, flag_raised, member_of, narrow, products, row_at,
+    Job, Member, State, copy_row, flag_raised, member_of, narrow, products, row_at,
     sample_of, share, stopped, thresholds, wait,
 )
 from rnnfast.core.kernels cimport (

@@ -4,33 +4,14 @@ cimport cython
 cimport numpy as cnp
 from libc.string cimport memcpy, memset
 
+from rnnfast.core.barrier cimport barrier, barrier_wait
 from rnnfast.core.packed cimport VECTORS, Packed
 
 cdef extern from *:
     """
-    #include <sched.h>
-    /* A barrier that spins first: a step takes microseconds, waking a thread takes tens. */
-    typedef struct { int arrived, round; } barrier;
-
-    static void barrier_wait(barrier *b, int members)
-    {
-        const int round = __atomic_load_n(&b->round, __ATOMIC_RELAXED);
-        if (__atomic_add_fetch(&b->arrived, 1, __ATOMIC_ACQ_REL) == members) {
-            __atomic_store_n(&b->arrived, 0, __ATOMIC_RELAXED);
-            __atomic_store_n(&b->round, round + 1, __ATOMIC_RELEASE);
-            return;
-        }
-        for (int spins = 0; __atomic_load_n(&b->round, __ATOMIC_ACQUIRE) == round; spins++)
-            if (spins > 4000)
-                sched_yield();
-    }
-
     static void raise_flag(int *flag) { __atomic_store_n(flag, 1, __ATOMIC_RELAXED); }
     static int flag_raised(const int *flag) { return __atomic_load_n(flag, __ATOMIC_RELAXED); }
     """
-    ctypedef struct barrier:
-        pass
-    void barrier_wait(barrier* b, int members) noexcept nogil
     void raise_flag(int* flag) noexcept nogil
     int flag_raised(const int* flag) noexcept nogil
 

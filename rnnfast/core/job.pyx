@@ -236,8 +236,13 @@ cdef int order_rows(Job* job, const cnp.int64_t* lengths) except -1:
     return 0
 
 
+cdef enum:
+    PATIENCE = 200_000  # nanoseconds
+
+
 cdef int team_for(Job* job, Packed net) noexcept nogil:
-    # The number of threads. Sets job.shared where they share the units of each step, not the batch.
+    # The number of threads, and how long they spin: not at all where there are more of them than
+    # processors. Sets job.shared where they share the units of each step, not the batch.
     cdef int n = k.team_size(), index
     cdef Py_ssize_t r
     cdef double step = 0, steps = 0  # multiply-adds of a sample's step in all layers; steps
@@ -245,8 +250,9 @@ cdef int team_for(Job* job, Packed net) noexcept nogil:
         step += net.info.gates * net.hidden * <double>step_inputs(net, index)
     for r in range(job.B):
         steps += job.length[r]
+    job.meet.patience = PATIENCE if n <= k.processors() else 0
     job.shared = 0
-    if n < 2 or step * steps < thresholds.serial_work:
+    if n < 2 or step * steps < thresholds.serial_work or k.had_better_be_alone(step * steps):
         return 1
     if job.B >= n and job.B <= n * thresholds.shared_rows:
         job.shared = step * net.itemsize / (net.layers * net.directions) >= thresholds.shared_weights
@@ -254,4 +260,7 @@ cdef int team_for(Job* job, Packed net) noexcept nogil:
         if step * job.B / (net.layers * net.directions) < thresholds.shared_step_work:
             return <int>max(1, job.B)
         job.shared = 1
+    if job.shared and k.had_better_be_alone(0):  # they would meet in every step
+        job.shared = 0
+        return n if job.B >= n else 1
     return n

@@ -206,7 +206,9 @@ cdef extern from *:
 cdef const rnnfast_kernels* table(int isa, Py_ssize_t itemsize) noexcept nogil
 cdef const rnnfast_cell* cell(int index) noexcept nogil
 cdef int current_isa() noexcept nogil
+cdef int processors() noexcept nogil
 cdef int team_size() noexcept nogil
+cdef bint had_better_be_alone(double work) noexcept nogil
 cdef unsigned long long fp_enter() noexcept nogil
 cdef void fp_leave(unsigned long long state) noexcept nogil
 

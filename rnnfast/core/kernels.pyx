@@ -4,6 +4,7 @@
 import os
 
 from libc.stdlib cimport free
+from libc.string cimport memset
 
 cdef extern from "rnnfast.h" nogil:
     const rnnfast_cell rnnfast_cells[]
@@ -165,12 +166,91 @@ def set_thread_cap(int n):
     _cap = n
 
 
+cdef int processors() noexcept nogil:
+    return _cap
+
+
 cdef int team_size() noexcept nogil:
     cdef int n
     if _limit > 0:
         return _limit if HAS_OPENMP else 1
     n = omp_get_max_threads()
     return n if n < _cap else _cap
+
+
+cdef extern from *:
+    """
+    #include <stdio.h>
+    #include <time.h>
+
+    /* Whether other programs want the processors that the calling thread runs on: Linux counts how long
+       a thread runs and how long it waits for a processor. Looks are rare, because one takes as long as
+       a small call. One that finds waiting says little: a thread of our own may have been put on the same
+       processor for a moment. */
+    typedef struct { long long next, ran, waited; int taken, calm, alone; } look;
+    enum { TAKEN = 2, CALM = 4 }; /* so many looks in a row change the number of threads */
+    static __thread look last_look;
+
+    static int judge(look *l, long long ran, long long waited)
+    {
+        const long long runs = ran - l->ran, waits = waited - l->waited;
+        l->ran = ran, l->waited = waited;
+        if (runs + waits < 10000000) /* 10 ms: the thread has slept, and this says nothing */
+            return l->alone;
+        if (4 * waits > runs + waits)
+            l->taken++, l->calm = 0;
+        else
+            l->calm++, l->taken = 0;
+        l->alone = l->alone ? l->calm < CALM : l->taken >= TAKEN;
+        return l->alone;
+    }
+
+    static int looks_crowded(void)
+    {
+        look *l = &last_look;
+        struct timespec now;
+        long long moment, ran, waited;
+        FILE *file;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        moment = now.tv_sec * 1000000000LL + now.tv_nsec;
+        if (moment >= l->next) {
+            l->next = moment + 50000000;
+            file = fopen("/proc/thread-self/schedstat", "r");
+            if (file) {
+                if (fscanf(file, "%lld %lld", &ran, &waited) == 2)
+                    judge(l, ran, waited);
+                fclose(file);
+            }
+        }
+        return l->alone;
+    }
+    """
+    ctypedef struct look:
+        pass
+    int judge(look* l, long long ran, long long waited) nogil
+    int looks_crowded() nogil
+
+
+cdef enum:
+    LONG_WORK = 100_000_000  # multiply-adds, some milliseconds of one thread
+
+
+cdef bint had_better_be_alone(double work) noexcept nogil:
+    # Beside other programs, threads that meet every few milliseconds or less wait for each other most of
+    # the time. `work`: multiply-adds between two meetings. A number of threads that was set is kept.
+    return _limit == 0 and work < LONG_WORK and looks_crowded()
+
+
+def crowded():
+    """Whether the calling thread finds its processors taken by others, so that short calls stay on it."""
+    return bool(looks_crowded())
+
+
+def judged(looks):
+    """What `crowded` answers after each pair of times that a thread had run and waited, in seconds."""
+    cdef look l
+    memset(&l, 0, sizeof(l))
+    return [bool(judge(&l, <long long>(1e9 * ran), <long long>(1e9 * waited))) for ran, waited in looks]
 
 
 # ---- memory

@@ -1,7 +1,8 @@
 # One member's walk through the steps of a layer and direction. It is planned once for all steps: a
 # list of phases, and a list of the pointers that move with the time.
 
-from rnnfast.core.job cimport Job, Member, State, barrier_wait, share
+from rnnfast.core.barrier cimport barrier_wait
+from rnnfast.core.job cimport Job, Member, State, share
 from rnnfast.core.kernels cimport (
     RNNFAST_VECTORS, rnnfast_backstep, rnnfast_masked, rnnfast_matmul, rnnfast_norm, rnnfast_panels,
     rnnfast_step,

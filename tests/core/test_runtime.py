@@ -120,6 +120,22 @@ def test_threadpoolctl_sees_and_steers_the_engine():
         assert runtime.get_num_threads() == 1
 
 
+def times(*shares, length=0.1):
+    """Add up what a thread has run and waited, for the share of each look that it waited."""
+    ran, waited = np.cumsum([(length * (1 - share), length * share) for share in shares], axis=0).T
+    return list(zip(ran.tolist(), waited.tolist(), strict=True))
+
+
+@needs_engine
+def test_a_thread_that_waits_for_its_processor_finds_it_taken():
+    taken, free = 0.6, 0.02
+    assert engine.judged(times(*[free] * 9)) == [False] * 9
+    assert engine.judged(times(free, taken, free, taken, free)) == [False] * 5  # for moments only
+    looks = times(free, taken, taken, *[free] * 3, taken, *[free] * 5)
+    assert engine.judged(looks) == [False] * 2 + [True] * 8 + [False] * 2
+    assert engine.judged(times(*[taken] * 9, length=0.001)) == [False] * 9  # it slept
+
+
 def test_serial_engine_has_one_thread():
     if engine is None or engine.openmp():
         pytest.skip("the engine is not there, or has OpenMP")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pytest
 from comparisons import same_bits
 from processes import needs_fork, needs_proc, run_program
 
@@ -28,6 +30,13 @@ def test_callers_in_many_threads_get_their_number_of_threads():
     """P5: each Python thread that calls has a team of its own, no larger than was asked for."""
     run_program("callers", 1, 3, 2, 1)
     run_program("callers", OMP_NUM_THREADS="1")
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/thread-self/schedstat"), reason="no such counts here")
+def test_beside_busy_processes_short_calls_take_one_thread(runtime):
+    """P2, P5: unless a number was set, and with the same bits."""
+    if runtime.kernels.openmp():
+        run_program("beside_others")
 
 
 def step(layer, x):
