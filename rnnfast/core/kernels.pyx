@@ -215,7 +215,7 @@ cdef extern from *:
         moment = now.tv_sec * 1000000000LL + now.tv_nsec;
         if (moment >= l->next) {
             l->next = moment + 50000000;
-            file = fopen("/proc/thread-self/schedstat", "r");
+            file = fopen("/proc/thread-self/schedstat", "re");
             if (file) {
                 if (fscanf(file, "%lld %lld", &ran, &waited) == 2)
                     judge(l, ran, waited);
