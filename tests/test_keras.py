@@ -413,6 +413,18 @@ def same_gradients(ours, theirs, xs):
         close(name, got, want[name], bound, ours.dtype)
 
 
+@pytest.mark.parametrize("mode", ["sum", "mul", "ave"])
+@pytest.mark.parametrize("sequences", [False, True])
+def test_directions_merged(mode, sequences):
+    both = L.Bidirectional(L.GRU(4, return_sequences=sequences), merge_mode=mode)
+    theirs, x = built(lambda: both, lambda: L.Dense(2), steps=T), inputs()
+    ours = from_keras(theirs)
+    assert isinstance(ours, Sequential)
+    same_gradients(ours, theirs, x)
+    want = as_numpy(theirs(x, training=False))
+    close("y", ours.predict(x), want, float32_bound(ours, want), ours.dtype)
+
+
 def test_a_graph_learns():
     theirs, xs = functional(siamese)
     ours = from_keras(theirs)
@@ -624,8 +636,8 @@ REFUSED = [
     (lambda: L.SimpleRNN(4, activation="elu"), "activation='elu'; supported: tanh, relu"),
     (bidirectional(L.GRU, activation="relu"), "(GRU) has activation='relu'; supported: tanh"),
     (
-        lambda: L.Bidirectional(L.LSTM(4), merge_mode="sum"),
-        "(Bidirectional) has merge_mode='sum'; supported: 'concat'",
+        lambda: L.Bidirectional(L.LSTM(4, return_sequences=True), merge_mode=None),
+        "(Bidirectional) has merge_mode=None; supported: concat, sum, mul, ave",
     ),
     (
         lambda: L.Bidirectional(L.LSTM(4, go_backwards=True), backward_layer=L.LSTM(4)),

@@ -118,7 +118,14 @@ def _recurrent(keras: Any, layer: KerasLayer) -> list[Layer]:
 
 
 def _bidirectional(keras: Any, layer: KerasLayer) -> list[Layer]:
-    _require(layer, merge_mode="concat")
+    merged: dict[str, list[str]] = {
+        "concat": [],
+        "sum": ["sum"],
+        "mul": ["product"],
+        "ave": ["mean"],
+    }
+    if layer.merge_mode not in merged:
+        raise refusal(layer, "merge_mode", layer.merge_mode, ", ".join(merged))
     ahead, back = layer.forward_layer, layer.backward_layer
     for direction in (ahead, back):
         if type(direction) not in [getattr(keras.layers, name) for name in RECURRENT_NAMES]:
@@ -135,7 +142,8 @@ def _bidirectional(keras: Any, layer: KerasLayer) -> list[Layer]:
     for option, value in pair[0].items():
         if pair[1][option] != value:
             raise refusal(back, option, pair[1][option], f"{value!r}, as in the other direction")
-    return _recurrent_parts(keras, [ahead, back])
+    kinds = merged[layer.merge_mode]
+    return [*_recurrent_parts(keras, [ahead, back]), *(Merge(kind, parts=2) for kind in kinds)]
 
 
 def _recurrent_parts(keras: Any, directions: list[KerasLayer]) -> list[Layer]:

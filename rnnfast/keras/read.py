@@ -25,7 +25,7 @@ def from_keras(model: Any, *, masks_as_lengths: bool = False) -> Sequential | Gr
         Built, with the weights to copy; a path is that of a ``.keras`` file, read by
         ``keras.saving.load_model`` in its safe mode. The layers of a list follow each other.
         Layers are ``SimpleRNN``, ``LSTM``, ``GRU``,
-        ``Bidirectional`` (concatenating), ``Embedding``, ``Dense``, ``TimeDistributed`` of layers
+        ``Bidirectional``, ``Embedding``, ``Dense``, ``TimeDistributed`` of layers
         that act on each step alone, ``Conv1D``, ``LayerNormalization``, ``BatchNormalization``,
         ``Dropout``, ``Activation``, ``ReLU``, ``Softmax``, ``GlobalAveragePooling1D``,
         ``GlobalMaxPooling1D``, ``RepeatVector`` and ``Masking``.

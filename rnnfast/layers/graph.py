@@ -261,7 +261,7 @@ class Graph(Assembly):
             wanted = any(_owner(name) in learning for name in node.reads)
             dx, ds = node.layer._call_back(tapes[i], d, ds, wanted)
             if wanted:
-                dxs = dx if node.layer.joins else (dx,)
+                dxs = dx if len(node.reads) > 1 else (dx,)
                 for name, part in zip(node.reads, dxs, strict=True):
                     add(name, part)
             if node.states:

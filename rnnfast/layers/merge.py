@@ -121,6 +121,7 @@ class Merge(Layer):
         Returns
         -------
         dinputs : tuple of arrays of the shapes of the inputs, or None
+            The array itself for an only input.
         """
         arrays, y, given = self._open(tape)
         check_array("Merge", "dy", dy, y.dtype, y.shape)
@@ -129,7 +130,9 @@ class Merge(Layer):
             return None
         parts = self._gradients(arrays, y, dy)
         summed = [_summed(part, x.shape) for part, x in zip(parts, arrays, strict=True)]
-        return tuple(summed) if len(arrays) == given else (np.concatenate(summed, axis=-1),)
+        if len(arrays) != given:
+            return np.concatenate(summed, axis=-1)
+        return tuple(summed) if given > 1 else summed[0]
 
     def _gradients(self, arrays: list[Array], y: Array, dy: Array) -> list[Array]:
         if self.kind == "concat":

@@ -352,9 +352,9 @@ def elementwise(g: Graph, layer: Any, at: str, x: str, lengths: str) -> str:
 
 
 def merge(g: Graph, layer: Any, at: str, x: Any, lengths: str) -> str:
-    inputs = x
-    if layer.parts > 1 and len(x) == 1:
-        inputs = g.add_many("Split", x, layer.parts, axis=-1)
+    inputs: Any = x if isinstance(x, tuple) else (x,)  # the only one of a chain
+    if layer.parts > 1 and len(inputs) == 1:
+        inputs = g.add_many("Split", inputs, layer.parts, axis=-1)
     kinds = {"product": "Mul", "difference": "Sub", "max": "Max", "min": "Min"}
     if layer.kind == "concat":
         return g.add("Concat", *inputs, axis=-1)

@@ -587,6 +587,12 @@ def test_graph_in_a_chain(kind, tmp_path):
     same(h_n, state[2])
 
 
+def test_directions_merged_in_a_chain(tmp_path):
+    model = Sequential(GRU(F, 4, bidirectional=True, seed=1), Merge("mean", parts=2))
+    x = numbers(T, B, F)
+    same(run(exported(tmp_path, model), input=x)[0], model.predict(x))
+
+
 def test_graphs_that_are_refused(tmp_path):
     twice = GRU(F, F, seed=1)
     model = Graph([("a", twice, "x"), ("y", twice, "a")])
