@@ -491,6 +491,8 @@ def test_files(kind, tmp_path):
     np.testing.assert_equal(
         from_keras(tmp_path / "back.keras").state_dict(), from_keras(to_keras(ours)).state_dict()
     )
+    theirs.save(tmp_path / "model.h5")  # Keras 2's
+    np.testing.assert_equal(from_keras(kind(tmp_path / "model.h5")).state_dict(), ours.state_dict())
     with pytest.raises(FileNotFoundError, match="absent"):
         from_keras(tmp_path / "absent.keras")
     content = bytearray(path.read_bytes())

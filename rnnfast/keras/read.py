@@ -22,7 +22,7 @@ def from_keras(model: Any, *, masks_as_lengths: bool = False) -> Sequential | Gr
     Parameters
     ----------
     model : keras.Sequential, functional model, layer, list of these, or path
-        Built, with the weights to copy; a path is that of a ``.keras`` file, read by
+        Built, with the weights to copy; a path is that of a ``.keras`` or ``.h5`` file, read by
         ``keras.saving.load_model`` in its safe mode. The layers of a list follow each other.
         Layers are ``SimpleRNN``, ``LSTM``, ``GRU``,
         ``Bidirectional``, ``Embedding``, ``Dense``, ``TimeDistributed`` of layers
