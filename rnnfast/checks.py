@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import sys
+from collections import Counter
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,20 @@ def check_flag(owner: str, name: str, value: Any) -> bool:
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{owner} expected {name} as True or False, got {value!r}")
     return bool(value)
+
+
+def read_json(text: str | bytes) -> Any:
+    """Return the value that JSON stands for; a key twice in an object is a ValueError."""
+    import json
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        values = dict(pairs)
+        if len(values) < len(pairs):
+            keys = Counter(key for key, _ in pairs)
+            raise ValueError(f"the key {keys.most_common(1)[0][0]!r:.200} is there twice")
+        return values
+
+    return json.loads(text, object_pairs_hook=unique)
 
 
 def is_number(value: Any) -> bool:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from .checks import read_json
 from .layers.base import Layer, blank
 from .layers.sequential import build
 
@@ -249,8 +250,6 @@ def _write(
 @contextmanager
 def _opened(path: str | os.PathLike[str], what: str) -> Iterator[tuple[dict[str, Any], _File, int]]:
     # the description, the arrays and the size of a file of ours; as _opened_file otherwise
-    import json
-
     with _opened_file(path, what) as (file, size):
         if file.text is None:
             raise ValueError(
@@ -258,9 +257,9 @@ def _opened(path: str | os.PathLike[str], what: str) -> Iterator[tuple[dict[str,
                 "model.load_state_dict(rnnfast.load_arrays(path)) reads them into it"
             )
         try:
-            description = json.loads(file.text)
-        except (ValueError, RecursionError):
-            raise ValueError("its description is not JSON") from None
+            description = read_json(file.text)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"its description is not JSON: {error}") from None
         if not isinstance(description, dict) or "format" not in description:
             raise ValueError(f"its description is not one of {what}")
         if description["format"] != FORMAT:
@@ -350,6 +349,8 @@ def _write_safetensors(file: BinaryIO, arrays: dict[str, Array], text: str) -> N
 def _open_safetensors(path: str) -> Iterator[_File]:
     kinds = KINDS | OTHER_KINDS
     with _safetensors().safe_open(path, framework="numpy") as file:
+        with open(path, "rb") as header:  # of two entries of one name the library takes the last
+            read_json(header.read(int.from_bytes(header.read(8), "little")))
         arrays = {}
         for name in file.keys():  # noqa: SIM118  (not a mapping)
             entry = file.get_slice(name)

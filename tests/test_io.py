@@ -162,6 +162,27 @@ def test_an_array_twice_is_refused(tmp_path):
     assert "two arrays of one name" in str(caught.value)
 
 
+def test_a_key_twice_is_refused(path):
+    """P30: in the header of .safetensors, which names arrays, and in the description."""
+    arrays = {"weight": np.zeros((2, 3), np.float32), "bias": np.zeros(2, np.float32)}
+    config = '{"in_features": 9, "in_features": 3, "out_features": 2}'
+    write(path, f'{{"format": 1, "type": "Linear", "config": {config}}}', arrays)
+    with refused(path) as caught:
+        rnnfast.load(path)
+    assert "the key 'in_features' is there twice" in str(caught.value)
+    if path.suffix == ".safetensors":
+        rnnfast.save(Linear(3, 2), path)
+        whole = path.read_bytes()
+        end = 8 + int.from_bytes(whole[:8], "little")
+        entry = json.dumps(json.loads(whole[8:end])["bias"])
+        for again in '"bias"', r'"b\u0069as"':
+            header = whole[8:end].rstrip()[:-1] + f",{again}:{entry}}}".encode()
+            path.write_bytes(len(header).to_bytes(8, "little") + header + whole[end:])
+            for read in rnnfast.load, rnnfast.load_arrays:
+                with pytest.raises(ValueError, match="the key 'bias' is there twice"):
+                    read(path)
+
+
 def test_without_safetensors(tmp_path, monkeypatch):
     (tmp_path / "model.safetensors").touch()
     real = builtins.__import__

@@ -85,6 +85,7 @@ def _in_archive(path: str) -> Iterator[tuple[str, str, str, Iterable[bytes]]]:
     try:
         # as a stream to its very end, where gzip's checksum is
         with gzip.open(path) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
+            seen: set[str] = set()
             for member in archive:
                 *_, split, name = ("/" + member.name).split("/")
                 if split not in SPLITS or not _is_chorale(name):
@@ -93,6 +94,9 @@ def _in_archive(path: str) -> Iterator[tuple[str, str, str, Iterable[bytes]]]:
                 place = f"{path}, {member.name}"
                 if file is None or member.size > LARGEST:
                     raise ValueError(f"{place}: expected a plain file of at most {LARGEST} bytes")
+                if member.name in seen:
+                    raise ValueError(f"{place}: expected each file once, got it twice")
+                seen.add(member.name)
                 yield split, name, place, file.read().splitlines()
             while stream.read(1 << 16):
                 pass

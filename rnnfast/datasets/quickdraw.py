@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..checks import check_seed, check_size
+from ..checks import check_seed, check_size, read_json
 from .files import read_lines
 
 if TYPE_CHECKING:
@@ -73,12 +73,10 @@ def read_quickdraw(path: str | os.PathLike[str], limit: int | None = None) -> li
 
 
 def _parse(place: str, line: str) -> Drawing:
-    import json
-
     try:
-        entry = json.loads(line)
-    except (ValueError, RecursionError):
-        raise ValueError(f"{place}: expected a JSON object, got {short(line)}") from None
+        entry = read_json(line)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{place}: expected a JSON object, got {short(line)}: {error}") from None
     if not isinstance(entry, dict):
         raise ValueError(f"{place}: expected a JSON object, got {short(line)}")
     kinds = {"word": str, "countrycode": str, "recognized": bool, "drawing": list}

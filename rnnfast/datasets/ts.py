@@ -93,12 +93,16 @@ def _read_header(name: str, lines: Iterator[tuple[str, str]]) -> dict[str, Any]:
         "dimensions": None,
         "serieslength": None,
     }
+    seen: set[str] = set()
     for place, line in lines:
         tag, *values = line.split()
         key = tag[1:].lower()
         key = "dimensions" if key == "dimension" else key  # both are in use
         if not tag.startswith("@"):
             raise ValueError(f"{place}: expected a tag like @data, got {short(line)}")
+        if key in seen:
+            raise ValueError(f"{place}: expected each tag once, got {short(tag)} again")
+        seen.add(key)
         if key == "data":
             return _check_header(place, header)
         if key == "classlabel" and _flag(place, tag, values):

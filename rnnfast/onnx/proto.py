@@ -69,6 +69,12 @@ def check(library: Any, proto: Any) -> Any:
     """
     if len(proto.graph.sparse_initializer):
         raise NotImplementedError("sparse initializers are not supported")
+    for what, names in (  # the checker finds other names that are there twice
+        ("output", [value.name for value in proto.graph.output]),
+        ("domain", [entry.domain or "ai.onnx" for entry in proto.opset_import]),
+    ):
+        if len(set(names)) < len(names):
+            raise ValueError(f"it has two {what}s of one name, among {', '.join(names):.200}")
     version, known = version_of(proto), library.defs.onnx_opset_version()
     if version > known:  # its definitions may have changed what an operator does
         raise NotImplementedError(

@@ -111,6 +111,18 @@ def test_links_in_an_archive_are_refused(tmp_path, kind):
         read_chorales(path)
 
 
+def test_a_file_twice_in_an_archive_is_refused(tmp_path):
+    """P30."""
+    path = tmp_path / "a.tgz"
+    with tarfile.open(path, "w:gz") as archive:
+        for name in "train/a.csv", "valid/a.csv", "train/a.csv":
+            member = tarfile.TarInfo(name)
+            member.size = 8
+            archive.addfile(member, io.BytesIO(b"1,2,3,4\n"))
+    with pytest.raises(ValueError, match=r"train/a\.csv: expected each file once, got it twice"):
+        read_chorales(path)
+
+
 def test_huge_members_are_refused_unread(tmp_path):
     path = tmp_path / "a.tgz"
     member = tarfile.TarInfo("train/a.csv")

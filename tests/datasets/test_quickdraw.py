@@ -104,6 +104,14 @@ def test_refuses_what_is_not_of_the_format(path, change, message):
         read_quickdraw(path)
 
 
+def test_a_key_twice_is_refused(path):
+    """P30."""
+    write(path, {})
+    path.write_text(path.read_text().replace('"word"', '"word": "ear", "word"'))
+    with pytest.raises(ValueError, match=r"line 1: expected a JSON object.*'word' is there twice"):
+        read_quickdraw(path)
+
+
 def test_damaged_files(path):
     write_quickdraw(path, sketches(4, seed=0))
     for content in damaged(path.read_bytes(), 400):

@@ -76,6 +76,7 @@ EQUAL = HEADER.format(equal="true")
         ("1,2:3\n", 1, "expected a tag like @data, got '1,2:3'"),
         ("@univariate\n@data\n1", 1, "expected @univariate and true or false"),
         ("@dimensions two\n@data\n1", 1, "expected @dimensions and a number"),
+        ("@dimensions 1\n@x\n@dimension 2\n@data\n1", 3, "expected each tag once, got '@dimension"),
         ("@timestamps true\n@data\n(0,1)", 2, "without time stamps"),
         ("@univariate true\n@dimensions 2\n@data\n1", 3, "@dimensions 1 with @univariate true"),
         ("@classLabel true a\n@targetLabel true\n@data\n1:a", 3, "got both"),

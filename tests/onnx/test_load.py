@@ -448,6 +448,19 @@ def test_graphs_that_are_not_valid(path):
         refused(path, made, ValueError, re.escape(f"{path} is not a model that rnnfast can load"))
 
 
+def test_names_that_are_there_twice(path):
+    """P30."""
+    made = graph([helper.make_node("Neg", ["a"], ["y"])], {"a": A}, {"y": np.float32})
+    made.graph.output.append(made.graph.output[0])
+    refused(path, made, ValueError, "it has two outputs of one name, among y, y")
+    made.graph.output.pop()
+    made.opset_import.append(helper.make_opsetid("ai.onnx", 11))
+    refused(path, made, ValueError, "it has two domains of one name, among ai.onnx, ai.onnx")
+    made.opset_import.pop()
+    made.graph.initializer.extend([numpy_helper.from_array(A, "b")] * 2)
+    refused(path, made, ValueError, "name is not unique")
+
+
 def test_a_node_that_cannot_compute_says_which(path):
     table = np.zeros((5, 2), np.float32)
     node = helper.make_node("Gather", ["table", "ids"], ["y"], name="embedding")
