@@ -7,10 +7,10 @@ import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from .checks import check_flag, check_size
+from .checks import COUNTED, check_flag, check_keys, check_size, is_number
 from .io import check_path, replace_file, save_state
 from .layers.base import Layer
-from .optim import Optimizer, _keys, _number
+from .optim import Optimizer, _number
 
 if TYPE_CHECKING:
     from .arrays import Array
@@ -146,10 +146,18 @@ class EarlyStopping(Callback):
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Continue from what `state_dict` returned."""
-        _keys("EarlyStopping", "a state", state_dict, self.state_dict())
-        self.best, self.best_epoch = state_dict["best"], state_dict["best_epoch"]
-        self.wait, self._weights = state_dict["wait"], dict(state_dict["weights"])
+        """Continue from what `state_dict` returned; raises before anything changes."""
+        check_keys("EarlyStopping", "a state", state_dict, self.state_dict())
+        best = check_best("EarlyStopping", state_dict["best"])
+        wait = check_size("EarlyStopping", "wait", state_dict["wait"], 0, COUNTED)
+        best_epoch = state_dict["best_epoch"]
+        if best_epoch is not None:
+            best_epoch = check_size("EarlyStopping", "best_epoch", best_epoch, 0)
+        weights = state_dict["weights"]
+        if weights != {}:
+            self.model._check_state(weights)
+        self.best, self.best_epoch, self.wait = best, best_epoch, wait
+        self._weights = dict(weights)
 
     def on_train_end(self, history: History) -> None:
         """Restore the best parameters."""
@@ -217,9 +225,12 @@ class CSVLog(Callback):
         return {"rows": self.rows}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Continue after these rows."""
-        _keys("CSVLog", "a state", state_dict, ["rows"])
-        self.rows = list(state_dict["rows"])
+        """Continue after these rows; raises before anything changes."""
+        check_keys("CSVLog", "a state", state_dict, ["rows"])
+        rows = state_dict["rows"]
+        if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
+            raise TypeError(f"CSVLog expected rows as a list of mappings, got {rows!r:.200}")
+        self.rows = list(rows)
 
 
 def check_monitor(owner: Callback, monitor: Any) -> str:
@@ -234,6 +245,13 @@ def check_mode(owner: Callback, mode: Any) -> str:
     if mode not in ("min", "max"):
         raise ValueError(f"{type(owner).__name__} expected mode 'min' or 'max', got {mode!r}")
     return str(mode)
+
+
+def check_best(owner: str, best: Any) -> float:
+    """Return `best`, the best value so far, infinite where there is none."""
+    if not is_number(best) or math.isnan(best):
+        raise ValueError(f"{owner} expected best as a number, got {best!r}")
+    return float(best)
 
 
 def monitored(owner: Callback, monitor: str, logs: Mapping[str, float]) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import sys
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,11 @@ if TYPE_CHECKING:
     from .arrays import Array
 
 
-def check_size(owner: str, name: str, value: Any, least: int) -> int:
-    """Return `value` as an int that is at least `least`."""
+COUNTED = 2**53  # a float64 counts up to here, one by one
+
+
+def check_size(owner: str, name: str, value: Any, least: int, most: int | None = None) -> int:
+    """Return `value` as an int that is at least `least`, and at most `most`."""
     try:
         size = None if isinstance(value, (bool, np.bool_)) else operator.index(value)
     except TypeError:
@@ -24,6 +28,8 @@ def check_size(owner: str, name: str, value: Any, least: int) -> int:
         raise TypeError(f"{owner} expected {name} as an integer, got {value!r}")
     if size < least:
         raise ValueError(f"{owner} expected {name} >= {least}, got {size}")
+    if most is not None and size > most:
+        raise ValueError(f"{owner} expected {name} <= {most}, got {size}")
     return size
 
 
@@ -74,6 +80,14 @@ def check_positive(owner: str, name: str, value: Any) -> float:
 def check_seed(owner: str, seed: Any) -> int | None:
     """Return `seed` as an int, or None."""
     return None if seed is None else check_size(owner, "seed", seed, 0)
+
+
+def check_keys(owner: str, what: str, given: Any, wanted: Iterable[str]) -> None:
+    """Raise unless `given` is a mapping whose keys are `wanted`."""
+    if not isinstance(given, Mapping):
+        raise TypeError(f"{owner} expected {what} as a mapping, got {type(given).__name__}")
+    if given.keys() != set(wanted):
+        raise ValueError(f"{owner} expected {what} {list(wanted)}, got {list(given)}")
 
 
 def check_float_dtype(owner: str, dtype: Any) -> np.dtype[Any]:

@@ -276,14 +276,20 @@ def _opened_file(path: str | os.PathLike[str], what: str) -> Iterator[tuple[_Fil
     open_file = {".safetensors": _open_safetensors, ".npz": _open_npz}[check_path(path)]
     with open(path, "rb"):  # its errors are plainer than the libraries'
         size = os.path.getsize(path)
+    with errors_of(path, f"{what} that rnnfast can load"), open_file(path) as file:
+        yield file, size
+
+
+@contextmanager
+def errors_of(path: str | os.PathLike[str], what: str) -> Iterator[None]:
+    """Raise ValueError, which says that file `path` is not `what`, for errors in the block."""
     try:
-        with open_file(path) as file:
-            yield file, size
+        yield
     except MemoryError:
         raise
     except Exception as error:  # of JSON, of zip, of safetensors, of constructors
         why = str(error) or type(error).__name__
-        raise ValueError(f"{path} is not {what} that rnnfast can load: {why}") from error
+        raise ValueError(f"{os.fspath(path)} is not {what}: {why}") from error
 
 
 def _read_all(file: _File, size: int) -> Iterator[tuple[str, Array]]:

@@ -7,13 +7,13 @@ the backend over a parameter.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import backend
-from .checks import check_flag, check_size
+from .checks import COUNTED, check_flag, check_keys, check_size
 from .layers.base import Layer
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class Optimizer:
     """
 
     _settings: tuple[str, ...] = ()  # hyperparameters beside lr; the constructor takes them by name
+    _more: tuple[str, ...] = ()  # of the state, beside what all optimisers have
 
     def __init__(self, model: Layer, lr: float, slots: tuple[str, ...]) -> None:
         if not isinstance(model, Layer):
@@ -73,13 +74,17 @@ class Optimizer:
         """Change all parameters of the model by their gradients."""
         dense = backend.active().dense
         everything = list(self.model._trainable())  # checks all gradients before any is used
-        self.steps += 1
+        self._advance()
         for name, param, grad, bump in everything:
             slots = [_writable(values, name) for values in self._slots.values()]
             try:
                 self._update(dense, param, grad, *slots)
             finally:
                 bump()
+
+    def _advance(self) -> None:
+        # once a step, before any parameter changes
+        self.steps += 1
 
     def _update(self, dense: Any, param: Array, grad: Array, *slots: Array) -> None:
         raise NotImplementedError
@@ -98,6 +103,7 @@ class Optimizer:
                 slot: {name: array.copy() for name, array in values.items()}
                 for slot, values in self._slots.items()
             },
+            **{name: getattr(self, f"_{name}") for name in self._more},
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -109,15 +115,16 @@ class Optimizer:
             For another optimiser's or another model's state; nothing has changed then.
         """
         own = type(self).__name__
-        _keys(own, "a state", state_dict, ("type", "settings", "steps", "slots"))
+        check_keys(own, "a state", state_dict, ("type", "settings", "steps", "slots", *self._more))
         if state_dict["type"] != own:
             raise ValueError(f"{own} expected its own state, got that of {state_dict['type']}")
-        steps = check_size(own, "steps", state_dict["steps"], 0)
-        _keys(own, "settings", state_dict["settings"], ("lr", *self._settings))
+        steps = check_size(own, "steps", state_dict["steps"], 0, COUNTED)
+        more = {f"_{name}": _number(own, name, state_dict[name]) for name in self._more}
+        check_keys(own, "settings", state_dict["settings"], ("lr", *self._settings))
         fresh = type(self)(self.model, **state_dict["settings"])  # checks the settings
         slots = state_dict["slots"]
-        _keys(own, "a state with running values", slots, self._slots)
-        _keys(own, "a state with running values", slots, fresh._slots)
+        check_keys(own, "a state with running values", slots, self._slots)
+        check_keys(own, "a state with running values", slots, fresh._slots)
         for slot, values in fresh._slots.items():
             if not isinstance(slots[slot], Mapping):
                 raise TypeError(f"{own} expected {slot} as a mapping, got {slots[slot]!r}")
@@ -133,7 +140,7 @@ class Optimizer:
                     )
                 values[name][...] = array
         fresh.steps = steps
-        self.__dict__.update(fresh.__dict__)
+        self.__dict__.update(fresh.__dict__ | more)
 
     def __repr__(self) -> str:
         """Return the settings."""
@@ -265,6 +272,7 @@ class Nadam(Adam):
     """
 
     _settings = ("betas", "eps", "weight_decay", "momentum_decay")
+    _more = ("product",)
 
     def __init__(
         self,
@@ -277,16 +285,16 @@ class Nadam(Adam):
     ) -> None:
         super().__init__(model, lr, betas, eps, weight_decay)
         self.momentum_decay = _number(self, "momentum_decay", momentum_decay)
-        self._multiplied = 0  # steps whose momenta `_product` holds
-        self._product = 1.0
+        self._product = 1.0  # of the momenta of all steps so far
 
     def _momentum(self, step: int) -> float:
         return self.betas[0] * (1.0 - 0.5 * 0.96 ** (step * self.momentum_decay))
 
+    def _advance(self) -> None:
+        super()._advance()
+        self._product *= self._momentum(self.steps)
+
     def _update(self, dense: Any, param: Array, grad: Array, *slots: Array) -> None:
-        while self._multiplied < self.steps:  # more than one only after load_state_dict
-            self._multiplied += 1
-            self._product *= self._momentum(self._multiplied)
         dense.nadam(
             param,
             grad,
@@ -405,10 +413,3 @@ def _number(
         limit = f" and < {below:g}" if below < math.inf else " and finite" * (value == math.inf)
         raise ValueError(f"{owner} expected {name} >= 0{limit}, got {value!r}")
     return float(value)
-
-
-def _keys(owner: str, what: str, given: Any, wanted: Iterable[str]) -> None:
-    if not isinstance(given, Mapping):
-        raise TypeError(f"{owner} expected {what} as a mapping, got {type(given).__name__}")
-    if given.keys() != set(wanted):
-        raise ValueError(f"{owner} expected {what} {list(wanted)}, got {list(given)}")

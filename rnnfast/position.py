@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from .callbacks import Callback, History
+from .checks import check_flag, check_keys, check_size
 from .layers.base import Layer
 from .layers.masks import MaskSource
-from .optim import Optimizer, _keys
+from .optim import Optimizer
 
 
 def mask_sources(model: Layer) -> list[MaskSource]:
@@ -50,11 +51,25 @@ class Position:
             "shuffle": self.rng and self.rng.bit_generator.state,
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from what `state_dict` returned."""
-        _keys("fit", "resume with", state, self.state_dict())
-        _keys("fit", "callbacks to resume", self._by_name(), state["callbacks"])
-        masks = mask_sources(self.model)
+    def load_state_dict(self, state: dict[str, Any], most: int | None = None) -> None:
+        """Continue from what `state_dict` returned.
+
+        Parameters
+        ----------
+        state : dict
+        most : int, optional
+            Epochs that may be behind it.
+
+        Raises
+        ------
+        Exception
+            For anything wrong there; nothing has changed then.
+        """
+        check_keys("fit", "resume with", state, self.state_dict())
+        epochs = _check_history(state, most)
+        stopped = check_flag("fit", "stopped", state["stopped"])
+        callbacks, masks = self._by_name(), mask_sources(self.model)
+        check_keys("fit", "callbacks to resume", callbacks, state["callbacks"])
         if (
             len(state["masks"]) != len(masks)
             or state["optimizer"]["type"] != type(self.optimizer).__name__
@@ -63,14 +78,55 @@ class Position:
             raise ValueError(
                 "fit expected model, optimizer and shuffle to be as they were, to resume"
             )
+        self.model._check_state(state["model"])
+        before = [(part, dict(vars(part))) for part in (self.optimizer, *self.callbacks, *masks)]
+        order = None if self.rng is None else self.rng.bit_generator.state
+        try:
+            for name, callback in callbacks.items():
+                callback.load_state_dict(state["callbacks"][name])
+            for source, saved in zip(masks, state["masks"], strict=True):
+                source.load_state_dict(saved)
+            if self.rng is not None:
+                _set_order(self.rng, state["shuffle"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except BaseException:
+            for part, attributes in before:
+                vars(part).clear()
+                vars(part).update(attributes)
+            if self.rng is not None and order is not None:
+                self.rng.bit_generator.state = order
+            raise
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        for name, callback in self._by_name().items():
-            callback.load_state_dict(state["callbacks"][name])
-        for source, saved in zip(masks, state["masks"], strict=True):
-            source.load_state_dict(saved)
-        if self.rng is not None:
-            self.rng.bit_generator.state = state["shuffle"]
         self.history.update(state["history"])
         self.history.batch_losses.extend(state["batch_losses"].tolist())
-        self.epochs, self.stopped = state["epochs"], state["stopped"]
+        self.epochs, self.stopped = epochs, stopped
+
+
+def _check_history(state: dict[str, Any], most: int | None) -> int:
+    # the number of epochs, which the history must bear out
+    epochs, history, losses = (state[name] for name in ("epochs", "history", "batch_losses"))
+    if not isinstance(history, Mapping) or not all(
+        isinstance(values, list) and all(isinstance(value, (int, float)) for value in values)
+        for values in history.values()
+    ):
+        raise TypeError("fit expected history as lists of numbers by name")
+    if not isinstance(losses, np.ndarray) or losses.ndim != 1 or losses.dtype != np.float64:
+        raise TypeError("fit expected batch_losses as a 1-D array of float64")
+    epochs = check_size("fit", "epochs behind it", epochs, 0)
+    recorded = len(history.get("loss", ()))  # of every epoch; a callback may log others less often
+    if epochs != recorded or any(len(values) > epochs for values in history.values()):
+        raise ValueError(f"fit expected a history of {epochs} epochs, got one of {recorded}")
+    if most is not None and epochs > most:
+        raise ValueError(
+            f"fit expected epochs >= {epochs}, those behind it and those to come, got {most}"
+        )
+    return epochs
+
+
+def _set_order(rng: np.random.Generator, state: Any) -> None:
+    try:
+        rng.bit_generator.state = state
+    except Exception as error:  # KeyError, OverflowError, ...
+        raise ValueError(f"fit expected shuffle as the state of a generator: {error!r}") from error
+    if rng.bit_generator.state != state:  # NumPy has cut a number down
+        raise ValueError("fit expected shuffle as the state of a generator, with its numbers")

@@ -20,10 +20,17 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from .callbacks import Callback, check_mode, check_monitor, monitored
-from .checks import check_positive, check_probability, check_size, is_number
+from .callbacks import Callback, check_best, check_mode, check_monitor, monitored
+from .checks import (
+    COUNTED,
+    check_keys,
+    check_positive,
+    check_probability,
+    check_size,
+    is_number,
+)
 from .layers.base import Layer
-from .optim import Optimizer, _keys, _number
+from .optim import Optimizer, _number
 
 __all__ = [
     "CosineAnnealingLR",
@@ -91,11 +98,16 @@ class Schedule(Callback):
         TypeError, ValueError
             For the state of another; nothing has changed then.
         """
-        _keys(type(self).__name__, "a state", state_dict, self._state)
-        for name, value in state_dict.items():
-            if not is_number(value):
-                raise TypeError(f"{type(self).__name__} expected {name} as a number, got {value!r}")
-        self.__dict__.update(state_dict)
+        check_keys(type(self).__name__, "a state", state_dict, self._state)
+        self.__dict__.update({n: self._checked(n, value) for n, value in state_dict.items()})
+
+    def _checked(self, name: str, value: Any) -> float:
+        # an entry of the state
+        if name == "base_lr":
+            return _number(self, name, value)
+        if name == "best":
+            return check_best(type(self).__name__, value)
+        return check_size(type(self).__name__, name, value, 0, COUNTED)
 
 
 class StepLR(Schedule):
@@ -210,7 +222,7 @@ class OneCycleLR(Schedule):
         ValueError
             After more than `total_steps` steps.
         """
-        if self.steps == self.total_steps:
+        if self.steps >= self.total_steps:
             raise ValueError(f"OneCycleLR expected {self.total_steps} steps, as total_steps says")
         super().step()
 

@@ -13,7 +13,7 @@ import numpy as np
 from .batching import ArrayBatches, each_batch, make_batches
 from .callbacks import Callback, History
 from .checks import check_flag, check_seed, check_size, is_number
-from .io import load_state
+from .io import errors_of, load_state
 from .layers.base import Layer
 from .optim import Optimizer
 from .position import Position
@@ -136,6 +136,9 @@ def fit(
 
     Raises
     ------
+    ValueError
+        Where the file to resume from is damaged, of another training, or has more than `epochs`
+        behind it; model, optimizer, callbacks and random generators are then as they were.
     KeyboardInterrupt
         On Ctrl-C. Between updates the model is as the last one left it; an interrupt inside an
         update may leave some parameters a step ahead of the others.
@@ -159,8 +162,9 @@ def fit(
     saved = None if resume is None else load_state(resume)
     for callback in callbacks:
         callback.on_train_begin(model, optimizer)
-    if saved is not None:
-        position.load_state_dict(saved)
+    if resume is not None and saved is not None:
+        with errors_of(resume, "a checkpoint that this training can resume from"):
+            position.load_state_dict(saved, epochs)
     _train(position, updates, batches, held_out, display, epochs)
     return position.history
 

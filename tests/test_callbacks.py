@@ -35,7 +35,7 @@ from rnnfast import (
     losses,
     save,
 )
-from rnnfast.io import load_state
+from rnnfast.io import load_state, save_state
 from rnnfast.layers.base import Layer
 from rnnfast.layers.masks import MaskSource
 from rnnfast.position import mask_sources
@@ -310,6 +310,116 @@ def test_refuses_to_resume(path):
         np.testing.assert_equal(dict(model.params), before)
     with pytest.raises(ValueError, match=re.escape("is not a model that rnnfast can load")):
         load(path)
+
+
+def entries(tree, *place):
+    """The places of all numbers, str, lists and arrays in mappings, and in lists of mappings."""
+    inside = isinstance(tree, dict) or (isinstance(tree, list) and isinstance(tree[0], dict))
+    if not inside:
+        yield place
+    elif tree:
+        keys = tree if isinstance(tree, dict) else range(len(tree))
+        for key in keys:
+            yield from entries(tree[key], *place, key)
+
+
+def put(tree, place, value):
+    """A copy of a state with another value at a place, or with none."""
+    tree = copy.deepcopy(tree)
+    *folders, key = place
+    inside = tree
+    for folder in folders:
+        inside = inside[folder]
+    if value is None:
+        del inside[key]
+    else:
+        inside[key] = value
+    return tree
+
+
+WRONG = {
+    "epochs": ["x", 2.0, 1e9, 10**9, -3, math.nan, 1],
+    "stopped": [1, "x"],
+    "steps": ["x", 1.0, 1e9, 10**300, -3, math.nan],
+    "lr": ["x", -1.0, math.nan, math.inf],
+    "base_lr": ["x", -1.0, math.nan, math.inf],
+    "best": ["x", math.nan, []],
+    "wait": ["x", -1, 1.5, 10**300],
+    "best_epoch": ["x", -1],
+    "bad_epochs": ["x", -1, math.nan],
+    "cooldown_left": ["x", -1, math.nan],
+    "calls": ["x", -1, 1e9],
+    "entropy": ["x", -1],
+    "product": ["x", -1.0, math.nan],
+    "has_uint32": ["x", 2**70],
+    "state": ["x", -1, 2**200],
+    "loss": [["x"], [], 3.0, [1.0] * 3],
+}
+
+
+def test_a_damaged_checkpoint_changes_nothing(tmp_path):
+    """P29, P28: each entry is taken away, and is something else."""
+    path, damaged = tmp_path / "whole.npz", tmp_path / "damaged.npz"
+
+    def parts(seed):
+        model = Sequential(linear(), Dropout(0.5, seed=seed))
+        optimizer = Nadam(model, lr=0.1 + seed)
+        own = [EarlyStopping("loss"), ReduceLROnPlateau(optimizer, monitor="loss")]
+        return model, optimizer, [*own, CSVLog(tmp_path / "log.csv"), Checkpoint(path)]
+
+    def go(model, optimizer, callbacks, **options):
+        train(model, *callbacks, epochs=2, optimizer=optimizer, **options)
+
+    go(*parts(0))
+    whole = load_state(path)
+    model, optimizer, callbacks = parts(1)
+    for callback in callbacks:
+        callback.on_train_begin(model, optimizer)
+
+    def now():
+        own = [part.state_dict() for part in (model, optimizer, *callbacks)]
+        return own, [source.state_dict() for source in mask_sources(model)]
+
+    before, tried = now(), 0
+    places = list(entries(whole))
+    assert {place[-1] for place in places} >= WRONG.keys()
+    for place in places:
+        wrong = [None, "x", {}, [{}]] if place[-1] != "seconds" else ["x"]  # others tell the epochs
+        for value in [*wrong, *WRONG.get(place[-1], ())]:
+            if (value is None and place[:-1] == ("history",)) or "rows" in place[:-1]:
+                continue  # a callback may log what it likes
+            save_state(put(whole, place, value), damaged)
+            message = f"{damaged} is not a checkpoint that this training can resume from: "
+            with pytest.raises(ValueError, match=re.escape(message) + "."):
+                go(model, optimizer, callbacks, resume=damaged)
+            tried += 1
+            np.testing.assert_equal(now(), before, err_msg=f"{place} {value}")
+    assert tried > 100
+    go(model, optimizer, callbacks, resume=path)
+    assert optimizer.steps == whole["optimizer"]["steps"]
+
+
+def test_an_error_of_a_users_callback_changes_nothing(path):
+    class Picky(Callback):
+        def state_dict(self):
+            return {"seen": 1}
+
+        def load_state_dict(self, state_dict):
+            self.seen = state_dict["unseen"]
+
+    train(linear(), EarlyStopping("loss"), Picky(), Checkpoint(path), epochs=1)
+    model, stop, picky = linear(), EarlyStopping("loss"), Picky()
+    before = model.state_dict()
+    with pytest.raises(ValueError, match=re.escape(f"{path} is not a checkpoint") + ".*unseen"):
+        train(model, stop, picky, Checkpoint(path), resume=path)
+    np.testing.assert_equal(dict(model.params), before)
+    assert stop.best_epoch is None
+
+
+def test_refuses_fewer_epochs_than_are_behind(path):
+    train(linear(), Checkpoint(path), epochs=3)
+    with pytest.raises(ValueError, match="epochs >= 3, those behind it and those to come, got 2"):
+        train(linear(), Checkpoint(path), epochs=2, resume=path)
 
 
 def test_csv_log(tmp_path):

@@ -142,6 +142,7 @@ def test_a_broken_state_changes_nothing():
         (without, ValueError, "a state .*'steps'.*, got"),
         ({**other, "steps": -1}, ValueError, "steps >= 0, got -1"),
         ({**other, "steps": 1.5}, TypeError, "steps as an integer"),
+        ({**other, "steps": 2**53 + 1}, ValueError, "steps <= 9007199254740992, got"),
         ({**other, "settings": {"lr": 1.0}}, ValueError, r"settings \['lr', 'betas'"),
         ({**other, "settings": {**other["settings"], "eps": -1.0}}, ValueError, "eps >= 0"),
         ({**other, "settings": {**other["settings"], "betas": 1}}, TypeError, "betas as a pair"),
@@ -161,6 +162,18 @@ def test_a_broken_state_changes_nothing():
     state["settings"]["momentum"] = 0.9
     with pytest.raises(ValueError, match="running values"):
         SGD(model).load_state_dict(state)
+
+
+@each_case
+def test_any_number_of_steps_can_lie_behind(cls, options):
+    """P28: no loop makes up for them."""
+    model = small_model()
+    optimizer = cls(model, **options)
+    optimizer.load_state_dict({**optimizer.state_dict(), "steps": 2**53 - 1})
+    set_grads(model, 0)
+    optimizer.step()
+    assert optimizer.steps == 2**53
+    assert all(np.isfinite(array).all() for array in model.params.values())
 
 
 def test_refuses_settings():

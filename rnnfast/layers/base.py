@@ -216,6 +216,11 @@ class Layer:
         ValueError, TypeError
             For missing or unknown names, wrong shapes or dtypes; nothing has changed then.
         """
+        for params, name, array in self._check_state(state_dict):
+            params[name] = array
+
+    def _check_state(self, state_dict: Any) -> list[tuple[Any, str, Array]]:
+        # for each name, whose it is and its array; raises as load_state_dict does
         if not isinstance(state_dict, Mapping):
             raise TypeError(
                 f"{type(self).__name__} expected state_dict as a mapping of names to arrays, "
@@ -229,16 +234,15 @@ class Layer:
                 f"{type(self).__name__} expected a state dict with its own parameter names; "
                 f"missing: {', '.join(missing) or 'none'}; unknown: {', '.join(unknown) or 'none'}"
             )
-        checked = {}
+        checked = []
         for name, value in state_dict.items():
             try:
-                checked[name] = owners[name].check(name, value)
+                checked.append((owners[name], name, owners[name].check(name, value)))
             except (TypeError, ValueError) as error:
                 if "." not in name:
                     raise
                 raise type(error)(f"{name}: {error}") from None  # which of the layers' weights
-        for name, array in checked.items():
-            owners[name][name] = array
+        return checked
 
     def config(self) -> dict[str, Any]:
         """Return the constructor's arguments, JSON-able: ``type(layer)(**layer.config())``."""

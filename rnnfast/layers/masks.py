@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .. import backend, weights
+from ..checks import check_keys, check_size
 
 if TYPE_CHECKING:
     from ..arrays import Array
@@ -44,8 +45,11 @@ class MaskSource:
         return {"entropy": self.entropy, "calls": self.calls}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Continue from what `state_dict` returned."""
-        self.entropy, self.calls = state_dict["entropy"], state_dict["calls"]
+        """Continue from what `state_dict` returned; raises before anything changes."""
+        check_keys("MaskSource", "a state", state_dict, ("entropy", "calls"))
+        calls = check_size("MaskSource", "calls", state_dict["calls"], 0)
+        entropy = check_size("MaskSource", "entropy", state_dict["entropy"], 0)
+        self.entropy, self.calls = entropy, calls
         words = np.random.SeedSequence(self.entropy).generate_state(4)
         self.key = tuple(int(word) for word in words)
 
