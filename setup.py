@@ -30,6 +30,16 @@ COMPILE_FLAGS = [
 GCC_FLAGS = ["-fno-version-loops-for-strides"]
 LINK_FLAGS = ["-s"] if sys.platform == "linux" else []
 OPENMP_FLAGS = ["-fopenmp"]
+# Of the environment: they make other numbers, lose NaN, or flush denormals in the whole process.
+UNSAFE_FLAGS = {
+    "-Ofast",
+    "-ffast-math",
+    "-funsafe-math-optimizations",
+    "-fassociative-math",
+    "-freciprocal-math",
+    "-ffinite-math-only",
+    "-fno-signed-zeros",
+}
 
 COMPILER_PROBE = """
 #include <Python.h>
@@ -50,6 +60,16 @@ int probe(void) {
     return n;
 }
 """
+
+
+def leave_out_unsafe_flags(environment):
+    """Take flags that change results out of the variables that setuptools reads."""
+    for name in ("CC", "CFLAGS", "CPPFLAGS", "LDSHARED", "LDFLAGS"):
+        flags = environment.get(name, "").split()
+        unsafe = [flag for flag in flags if flag in UNSAFE_FLAGS]
+        if unsafe:
+            print(f"rnnfast: left out of {name}: {' '.join(unsafe)}, which would change results")
+            environment[name] = " ".join(flag for flag in flags if flag not in UNSAFE_FLAGS)
 
 
 class BuildEngine(build_ext):
@@ -115,6 +135,7 @@ def extension(name, *sources):
     )
 
 
+leave_out_unsafe_flags(os.environ)
 setup(
     ext_modules=[
         extension("kernels", *sorted(glob("csrc/*.c"))),

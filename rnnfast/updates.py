@@ -10,7 +10,7 @@ import numpy as np
 
 from .batching import Batch, each_batch, gives_time
 from .layers.base import Layer
-from .layers.sequential import lengths_behind, without_padding
+from .layers.sequential import lengths_behind, takes_time, without_padding
 from .optim import Optimizer, _number, clip_grad_norm, clip_grad_value
 from .weighting import total_weight
 
@@ -90,7 +90,8 @@ class Run:
 
     def _call(self, batch: Batch, state: Any, training: bool) -> tuple[Array, Any, Any]:
         model, x, lengths = self.model, batch.x, batch.lengths
-        ignored = lengths is not None and not model._leaves_padding_out
+        served = model._leaves_padding_out and takes_time(model)
+        ignored = lengths is not None and not served
         if ignored and not isinstance(x, tuple) and x.ndim > 1:
             x = without_padding("fit", x, lengths, model.batch_first is not False)
         result: tuple[Array, Any, Any] = model._call(

@@ -33,6 +33,7 @@ class Builder:
         self.inputs: list[str] = []
         self.names: set[str] = set()
         self.made: dict[int, list[Layer]] = {}  # what each layer of Keras became
+        self.same: dict[str, str] = {}  # name of a masked value: the value
         self.masks: dict[str, str] = {}  # value: the input whose steps its mask tells
         self.unmasked: dict[str, Node] = {}  # input: a call that reads its steps without a mask
         self.steps: dict[str, set[str]] = {}  # value: the inputs whose steps it has
@@ -44,7 +45,7 @@ class Builder:
         given = [tensor._keras_history[0].name for tensor in model.inputs] if functional else ["x"]
         self.inputs = [self._name(name) for name in given]
         self.steps = {name: {name} for name in self.inputs}
-        outputs = self._read(model, list(self.inputs))
+        outputs = [self._value(name) for name in self._read(model, list(self.inputs))]
         self._check_masks()
         value = self.inputs[0]
         chain = len(self.inputs) == 1
@@ -127,13 +128,19 @@ class Builder:
         recurrent = recurrent_of(parts)
         if states and recurrent is None:
             raise refusal(layer, "initial_state", "given", "that of recurrent layers")
+        if masked is not None and not parts:  # what reads the input itself has no mask
+            name = self._name(layer.name)
+            self.same[name], self.masks[name] = self._value(read[0]), masked
+            self.steps[name] = self.steps[read[0]]
+            return [name]
         value, outputs = read, []
         main = recurrent or parts[0] if parts else None
         for part in parts:
             own = _stacked(part, states) if part is recurrent else ()
             suffix = "" if part is main else f"_{type(part).__name__.lower()}"
             name = self._name(layer.name + suffix)
-            self.nodes.append(Node(name, part, tuple(value), own))
+            reads = (tuple(map(self._value, some)) for some in (value, own))
+            self.nodes.append(Node(name, part, *reads))
             if part is recurrent:
                 names = [f"{name}.{array}" for array in part.state_sizes]
                 outputs = _by_direction(part, names) if layer.return_state else []
@@ -200,6 +207,9 @@ class Builder:
                     f"from_keras: layer {self.unmasked[name].name!r} reads all steps of an input "
                     "that others mask; rnnfast has one length for both"
                 )
+
+    def _value(self, name: str) -> str:
+        return self.same.get(name, name)
 
     def _name(self, given: str) -> str:
         # one of its own that a graph can have

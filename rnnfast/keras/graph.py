@@ -10,7 +10,8 @@ if TYPE_CHECKING:
 
 
 # operations that make masks, and that join those of the inputs of a layer
-MASKING = ("NotEqual", "Any", "LogicalAnd", "LogicalOr", "ExpandDims")
+MASKING = ("NotEqual", "Any", "LogicalAnd", "LogicalOr", "ExpandDims", "Concatenate")
+SHAPING = ("ZerosLike", "OnesLike")  # that use the shape alone
 
 
 class Call(NamedTuple):
@@ -96,7 +97,10 @@ def mask_is_own(call: Call, calls: Iterable[Call]) -> bool:
     own = [maker.inputs for maker in calls if makes_mask(maker.layer)]
     while waiting:
         tensor = waiting.pop()
-        if type(_place(tensor)[0]).__name__ in MASKING:
+        kind = type(_place(tensor)[0]).__name__
+        if kind in SHAPING:
+            continue
+        if kind in MASKING:
             waiting += _node_behind(tensor).arguments.keras_tensors
         elif not any(tensor is inputs[0] for inputs in own):
             return False
@@ -129,13 +133,17 @@ def _call(node: Any) -> Call:
     if args and hasattr(node.operation, "get_initial_state"):
         states, *args = args
     mask = keywords.pop("mask", None)
-    if isinstance(mask, (list, tuple)):  # of several inputs
+    if isinstance(mask, (list, tuple, dict)):  # of several inputs
+        mask = mask.values() if isinstance(mask, dict) else mask
         mask = next((one for one in mask if one is not None), None)
     if keywords.get("training") in (None, False):
         keywords.pop("training", None)
     other = {name: value for name, value in keywords.items() if value is not None}
     other |= {f"argument {i}": value for i, value in enumerate(args, 1) if value is not None}
     inputs, given = list(_tensors(first)), list(_tensors(states))
+    for name, value, found in (("inputs", first, inputs), ("initial_state", states, given)):
+        if len(found) < _count(value) or isinstance(value, dict):
+            other[name] = value  # constants among them, or names, whose order may be another
     return Call(node.operation, inputs, given, mask, other, list(node.output_tensors))
 
 
@@ -145,6 +153,14 @@ def _tensors(value: Any) -> Iterator[Any]:
     elif isinstance(value, (list, tuple, dict)):
         for part in value.values() if isinstance(value, dict) else value:
             yield from _tensors(part)
+
+
+def _count(value: Any) -> int:
+    # the arrays and tensors in the argument of a call
+    if isinstance(value, (list, tuple, dict)):
+        parts = value.values() if isinstance(value, dict) else value
+        return sum(_count(part) for part in parts)
+    return int(value is not None)
 
 
 def _nodes(layer: KerasLayer) -> list[Any]:

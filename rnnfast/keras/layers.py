@@ -43,6 +43,8 @@ def convert(keras: Any, layer: KerasLayer) -> list[Layer]:
             f"from_keras: {named(layer)} has no equal in rnnfast; supported: "
             f"{', '.join(sorted(_FROM))}"
         )
+    if layer.compute_dtype not in ("float32", "float64"):
+        raise refusal(layer, "dtype", layer.dtype_policy.name, "'float32', 'float64'")
     return _FROM[kind](keras, layer)
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..checks import check_array
 from .base import Layer, Origin, Tape
 from .composite import Assembly, table
 from .sequential import begin, build, leaves, takes_time, with_parts
@@ -22,6 +24,12 @@ class Node(NamedTuple):
     layer: Any
     reads: tuple[str, ...]
     states: tuple[str, ...]  # where the initial state comes from; empty: zeros, or what is given
+
+
+class _Tapes(list[Any]):
+    # of all calls
+
+    like: tuple[Any, ...] = ()  # dtype and shape of each output
 
 
 class Graph(Assembly):
@@ -110,6 +118,14 @@ class Graph(Assembly):
                         f"Graph expected an input of size {wanted} for {node.name!r}, "
                         f"got {name!r} of size {size}"
                     )
+            for name, wanted in zip(node.states, node.layer.state_sizes.values(), strict=False):
+                if sizes[name] is None and name in self.inputs:
+                    sizes[name] = wanted
+                elif sizes[name] not in (None, wanted):
+                    raise ValueError(
+                        f"Graph expected a state of size {wanted} for {node.name!r}, "
+                        f"got {name!r} of size {sizes[name]}"
+                    )
             sizes |= {f"{node.name}.{name}": n for name, n in node.layer.state_sizes.items()}
             sizes[node.name] = node.layer._size_behind([sizes[name] for name in node.reads])
         return sizes
@@ -160,7 +176,7 @@ class Graph(Assembly):
         if lengths is not None or self._repeats:
             found = self._begin(values, ends)
         origin = found if origin is None else origin
-        tapes = []
+        tapes = _Tapes()
 
         def call(node: Node, read: Any, s: Any) -> tuple[Any, Any]:
             given = _first(ends, node)
@@ -170,6 +186,8 @@ class Graph(Assembly):
             return y, s
 
         y, out = self._each(values, self._states("state", state), call)
+        given = (values[name] for name in self.outputs)
+        tapes.like = tuple((value.dtype, value.shape) for value in given)
         return y, out, tapes
 
     def _states(self, name: str, state: Any) -> list[Any]:
@@ -188,7 +206,7 @@ class Graph(Assembly):
                 ends[name],
                 self._reader(name)._step_axes,
                 self.batch_first,
-                name in self._timed,
+                name in self._timed or (self.batch_first is not None and ends[name] is not None),
                 True,
             )
             if origin is None and found.steps is not None:
@@ -248,7 +266,11 @@ class Graph(Assembly):
                 before = grads.get(name)
                 grads[name] = gradient if before is None else before + gradient
 
-        for name, gradient in self._pairs("dy", self.outputs, dy):
+        pairs = [*self._pairs("dy", self.outputs, dy)]
+        for (name, gradient), (dtype, shape) in zip(pairs, tapes.like, strict=True):
+            if gradient is not None:
+                check_array("Graph", f"dy of {name!r}", gradient, dtype, shape)
+        for name, gradient in pairs:
             add(name, gradient)
         tape.close()
         learning = self._learning(input_grad)
@@ -360,7 +382,8 @@ class Graph(Assembly):
         # the lengths of the inputs
         if isinstance(lengths, tuple) and len(self.inputs) > 1:
             return self._given("lengths", self.inputs, lengths)
-        return {name: lengths if name in self._timed else None for name in self.inputs}
+        timed = self._timed or self.inputs  # where no layer tells, any of them may have steps
+        return {name: lengths if name in timed else None for name in self.inputs}
 
     def _all_ends(self, lengths: Any, origin: Origin, every: bool) -> dict[str, Any]:
         ends = self._ends(lengths)
@@ -373,7 +396,8 @@ class Graph(Assembly):
 
     def _steps_left(self, lengths: Any) -> Any:
         ends = self._all_ends(lengths, Origin(None, None), False)
-        return min(n for n in ends.values() if n is not None)
+        known = [n for n in ends.values() if n is not None]
+        return reduce(np.minimum, known) if known else lengths
 
     def out_steps(self, steps: str, given: str) -> str:
         """Return the steps of the first output as a formula."""
@@ -448,6 +472,9 @@ def _checked(nodes: Any, inputs: tuple[str, ...]) -> list[Node]:
     values = dict.fromkeys(inputs)
     if len(values) < len(inputs):
         raise ValueError(f"Graph expected inputs of different names, got {inputs}")
+    dotted = [name for name in inputs if "." in name]  # as the arrays of final states have
+    if dotted:
+        raise ValueError(f"Graph expected inputs with names without '.', got {dotted[0]!r}")
     checked = []
     for given in nodes:
         if not isinstance(given, (list, tuple)) or len(given) not in (3, 4):
@@ -460,6 +487,11 @@ def _checked(nodes: Any, inputs: tuple[str, ...]) -> list[Node]:
             raise TypeError(f"Graph expected layers, got {type(layer).__name__} at {name!r}")
         if not isinstance(name, str) or not name or "." in name or name in values:
             raise ValueError(f"Graph expected node names without '.', each once, got {name!r}")
+        if isinstance(layer, Graph) and len(layer.inputs) + len(layer.outputs) > 2:
+            raise ValueError(
+                f"Graph expected a graph of one input and one output at {name!r}, got "
+                f"{', '.join(layer.inputs)} -> {', '.join(layer.outputs)}"
+            )
         own = _names("states", states[0]) if states and states[0] else ()
         node = Node(name, layer, _names("reads", reads), own)
         for read in (*node.reads, *node.states):

@@ -37,6 +37,8 @@ class Merge(Layer):
             raise ValueError(f"Merge expected kind as one of {KINDS}, got {kind!r}")
         self.kind = kind
         self.parts = check_size("Merge", "parts", parts, 1)
+        if kind == "difference" and self.parts > 2:
+            raise ValueError(f"Merge expected parts of at most 2 for 'difference', got {parts}")
         self._create({})
 
     def __call__(self, *inputs: Array) -> Array:
