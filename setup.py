@@ -30,6 +30,8 @@ COMPILE_FLAGS = [
 GCC_FLAGS = ["-fno-version-loops-for-strides"]
 LINK_FLAGS = ["-s"] if sys.platform == "linux" else []
 OPENMP_FLAGS = ["-fopenmp"]
+# For modules that only call kernels, and not once a step.
+SMALL = ["-Os"]
 # Of the environment: they make other numbers, lose NaN, or flush denormals in the whole process.
 UNSAFE_FLAGS = {
     "-Ofast",
@@ -123,14 +125,14 @@ class BuildEngine(build_ext):
         return True
 
 
-def extension(name, *sources):
+def extension(name, *sources, flags=()):
     return Extension(
         f"rnnfast.core.{name}",
         [f"rnnfast/core/{name}.pyx", *sources],
         include_dirs=["csrc"],
         depends=[*glob("csrc/**/*.h", recursive=True), *glob("rnnfast/core/*.pxd")],
         define_macros=[("NPY_TARGET_VERSION", "NPY_1_23_API_VERSION")],
-        extra_compile_args=COMPILE_FLAGS[:],
+        extra_compile_args=[*COMPILE_FLAGS, *flags],
         extra_link_args=LINK_FLAGS[:],
     )
 
@@ -139,15 +141,15 @@ leave_out_unsafe_flags(os.environ)
 setup(
     ext_modules=[
         extension("kernels", *sorted(glob("csrc/*.c"))),
-        extension("packed"),
+        extension("packed", flags=SMALL),
         extension("job"),
         extension("phases"),
         extension("forward"),
         extension("backward"),
         extension("recurrent"),
-        extension("optim"),
-        extension("dense"),
-        extension("custom_op"),
+        extension("optim", flags=SMALL),
+        extension("dense", flags=SMALL),
+        extension("custom_op", flags=SMALL),
     ],
     cmdclass={"build_ext": BuildEngine},
 )

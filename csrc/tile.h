@@ -244,8 +244,8 @@ INLINE void add_pass(vec *acc, ptrdiff_t rows, int V, int gates, operand *op, in
 
 /* acc (P, rows, 4 vectors) = origin + operands, whose `a` points at row 0. Each operand feeds V
  * vectors, for a GRU (`gates` 3) three of four. Long sums are split into passes of DEPTH, so that
- * the weights of a pass stay in the second-level cache while all rows use them; the order of a sum
- * does not change. With `fetch` each pass prefetches the weights of the next. Overwrites `op`. */
+ * the weights of a pass stay in a cache while all rows use them; the order of a sum does not
+ * change. With `fetch` each pass prefetches the weights of the next. Overwrites `op`. */
 INLINE void add_products(vec *acc, ptrdiff_t rows, int P, int V, int gates, operand *op, int n_op,
                          origin start, int fetch)
 {

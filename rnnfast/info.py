@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import re
-from pathlib import Path
 
 import numpy as np
 
@@ -16,7 +15,8 @@ from .version import __version__
 def processor() -> str:
     """Return the processor's name, as exactly as the system has it."""
     try:
-        text = Path("/proc/cpuinfo").read_text()
+        with open("/proc/cpuinfo") as file:
+            text = file.read()
     except OSError:
         text = ""
     fields = dict(re.findall(r"^(model name|cpu family|model)\s*: (.*)$", text, re.MULTILINE))

@@ -265,6 +265,21 @@ def another_mask():
     return [start, mask], L.Dense(2)(L.GRU(4)(start, mask=mask))
 
 
+def constant_state():
+    start = keras.Input((T, F))
+    return start, L.GRU(4)(start, initial_state=[np.ones((B, 4), np.float32)])
+
+
+def constant_summand():
+    start = keras.Input((T, F))
+    return start, L.Add()([start, np.ones((B, T, F), np.float32)])
+
+
+def half_precision():
+    start = keras.Input((T, F))
+    return start, L.Add(dtype="float16")([start, L.Dense(F)(start)])
+
+
 def given_states():
     start, h = keras.Input((T, F)), keras.Input((4,))
     return [start, h], L.Dense(2)(L.GRU(4)(start, initial_state=h))
@@ -290,6 +305,9 @@ REFUSED_GRAPHS = {
     operation_at_the_end: "is called with argument 1=<KerasTensor",
     training_for_good: "(Dropout) is called with training=True; supported: inputs, and init",
     another_mask: "(GRU) is called with a mask of its own; supported: masks that Masking, or",
+    constant_state: "(GRU) is called with initial_state=",
+    constant_summand: "(Add) is called with inputs=",
+    half_precision: "(Add) has dtype='float16'; supported: 'float32', 'float64'",
 }
 
 
@@ -438,6 +456,15 @@ def test_a_graph_learns():
         progress=False,
     )
     assert history["loss"][-1] < 0.3 * history["loss"][0]
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_mask_is_not_for_those_that_read_the_input_itself(first):
+    start = keras.Input((T, F))
+    masked = [lambda: L.LSTM(4)(L.Masking()(start)), lambda: L.GRU(4)(start)]
+    heads = [masked[first](), masked[1 - first]()]
+    with pytest.raises(ValueError, match="one length for both"):
+        from_keras(keras.Model(start, L.Add()(heads)), masks_as_lengths=True)
 
 
 def test_masks_of_a_graph():

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import weakref
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from engines import each_engine as each_engine
@@ -508,6 +508,59 @@ def test_what_shares_attributes_with_a_module_has_a_forward_of_its_own():
 
 
 # ---- what goes to torch's own kernels
+
+
+def test_a_forward_that_was_replaced_and_deleted_can_be_accelerated_again():
+    layer = torch.nn.GRU(I, H)
+    ours.accelerate(layer)
+    before = layer.forward
+    layer.forward = lambda *args: before(*args)
+    del layer.forward
+    x = torch.randn(T, B, I)
+    assert not on_engine(layer(x)[0])
+    assert ours.accelerate(layer).swapped == {"": "GRU"}
+    assert on_engine(layer(x)[0])
+    ours.restore(layer)
+    assert not on_engine(layer(x)[0])
+
+
+class Listed(torch.nn.GRU):
+    """A class that keeps a list of its subclasses, and refuses a name twice."""
+
+    names: ClassVar = set()
+
+    def __init_subclass__(cls, **options):
+        super().__init_subclass__(**options)
+        if cls.__name__ in Listed.names:
+            raise ValueError(f"duplicate {cls.__name__}")
+        Listed.names.add(cls.__name__)
+
+
+class Member(Listed):
+    pass
+
+
+def test_classes_that_list_their_subclasses_do_not_hear_of_ours():
+    layer = Member(I, H)
+    assert ours.accelerate(layer).swapped == {"": "Member"}
+    assert on_engine(layer(torch.randn(T, B, I))[0])
+    assert Listed.names == {"Member"}
+
+
+def test_check_leaves_a_scripted_model_alone():
+    scripted = torch.jit.script(torch.nn.Sequential(torch.nn.GRU(I, H)))
+    report = ours.accelerate(scripted, torch.randn(T, B, I))
+    assert not report.swapped and report.left
+
+
+def test_check_puts_everything_back_if_a_module_raises(monkeypatch):
+    model = torch.nn.ModuleList([torch.nn.GRU(I, H), torch.nn.GRU(I, H)])
+    model.forward = lambda x: [layer(x)[0] for layer in model]
+    calls = iter([(2.0, 1.0)])
+    monkeypatch.setattr("rnnfast.torch.models.race", lambda *args: next(calls))
+    with pytest.raises(StopIteration):
+        ours.accelerate(model, torch.randn(T, B, I))
+    assert not any(on_engine(y) for y in model.forward(torch.randn(T, B, I)))
 
 
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")

@@ -7,7 +7,9 @@ there is what identifies it: https://onnxruntime.ai/docs/api/c/struct_ort_api.ht
 ONNX Runtime is needed to build, and nothing of it to import.
 """
 
+import sys
 import threading
+import traceback
 
 import numpy as np
 
@@ -221,11 +223,20 @@ cdef int _give(void* context, size_t place, object result, int dtype) except -1:
     return 0
 
 
+cdef _forget_arrays(error, outer):
+    # Those in the frames of its traceback lie in memory that ONNX Runtime is about to free. `outer` is
+    # what the caller was handling when it called: not ours.
+    while error is not None and error is not outer:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
+
+
 cdef void* _compute(void* kernel, void* context) noexcept with gil:
     cdef Kernel* own = <Kernel*>kernel
     cdef size_t place, count
     cdef void* value
     cdef list inputs = [None, None, None, None]
+    outer = sys.exc_info()[1]
     try:
         _check((<Count>table[COUNT_INPUTS])(context, &count))
         for place in range(count):
@@ -239,6 +250,7 @@ cdef void* _compute(void* kernel, void* context) noexcept with gil:
             _give(context, place, results[place], own.dtype)
         return NULL
     except BaseException as error:  # it passes through C++: `failure` tells it whole
+        _forget_arrays(error, outer)
         _failed.error = (own.node, error)
         return (<CreateStatus>table[CREATE_STATUS])(FAIL, "raised in Python")
 

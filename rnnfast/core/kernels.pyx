@@ -187,16 +187,21 @@ cdef extern from *:
        a thread runs and how long it waits for a processor. Looks are rare, because one takes as long as
        a small call. One that finds waiting says little: a thread of our own may have been put on the same
        processor for a moment. */
-    typedef struct { long long next, ran, waited; int taken, calm, alone; } look;
+    typedef struct { long long next, ran, waited; int taken, calm, alone, silent; } look;
     enum { TAKEN = 2, CALM = 4 }; /* so many looks in a row change the number of threads */
+    enum { STALE = 20 }; /* after so many that say nothing, what was seen is old */
     static __thread look last_look;
 
     static int judge(look *l, long long ran, long long waited)
     {
         const long long runs = ran - l->ran, waits = waited - l->waited;
         l->ran = ran, l->waited = waited;
-        if (runs + waits < 10000000) /* 10 ms: the thread has slept, and this says nothing */
+        if (runs + waits < 10000000) { /* 10 ms: the thread has slept, and this says nothing */
+            if (++l->silent >= STALE)
+                l->alone = l->taken = l->calm = l->silent = 0;
             return l->alone;
+        }
+        l->silent = 0;
         if (4 * waits > runs + waits)
             l->taken++, l->calm = 0;
         else

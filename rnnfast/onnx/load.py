@@ -83,3 +83,5 @@ def _hosted(library: Any, proto: Any, host: str | None) -> Host:
         return _hosted(library, proto, "numpy")
     except NotImplementedError as error:
         raise NotImplementedError(f"{error} (in NumPy). {refusal}") from refusal
+    finally:
+        del refusal  # whose traceback holds this frame, and the session's content

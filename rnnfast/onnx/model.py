@@ -55,7 +55,7 @@ class Model:
         """Return `outputs`, as onnxruntime does."""
         return self.outputs
 
-    def __call__(self, *args: Array, **kwargs: Array) -> Any:
+    def __call__(self, /, *args: Array, **kwargs: Array) -> Any:
         """Run the model on arrays in the order of `inputs`, or by their names.
 
         Returns

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core import runtime
 from .library import onnxruntime_library
+from .operators import OLDEST, OPERATORS
 from .profile import Timing
 from .proto import attributes_of, describe, signature, version_of
 from .recurrent import USUAL, RecurrentNode
@@ -126,7 +127,7 @@ def _serve(library: Any, proto: Any) -> Iterator[tuple[int, str, RecurrentNode]]
     version = version_of(proto)
 
     def visit(graph: Any, scopes: list[_Scope]) -> Iterator[tuple[int, str, RecurrentNode]]:
-        scopes = [*scopes, _Scope(graph)]
+        scopes = [*scopes, _Scope(graph, proto.ir_version)]
         for place, node in enumerate(graph.node):
             for attribute in node.attribute:
                 if attribute.type == library.AttributeProto.GRAPH:
@@ -153,10 +154,15 @@ def _serve(library: Any, proto: Any) -> Iterator[tuple[int, str, RecurrentNode]]
 class _Scope:
     """What the names of a graph are, without those of the graphs around it."""
 
-    def __init__(self, graph: Any) -> None:
+    def __init__(self, graph: Any, ir_version: int) -> None:
         self.constants = {tensor.name: tensor for tensor in graph.initializer}
         self.given = {value.name for value in graph.input}  # defaults, too, may be replaced
+        if ir_version < 4:  # when constants had to be among the inputs
+            self.given -= self.constants.keys()
         self.nodes = {name: node for node in graph.node for name in node.output if name}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.given or name in self.constants or name in self.nodes
 
 
 def _on_engine(library: Any, node: Any, scopes: list[_Scope], version: int) -> RecurrentNode | None:
@@ -183,24 +189,35 @@ def _fold(library: Any, names: list[str], scopes: list[_Scope], version: int) ->
     made: dict[str, Any] = {}  # by their results, in order
     constants: dict[str, Any] = {}
 
-    def need(name: str) -> None:
-        if not name or name in made or name in constants:
+    places: dict[str, int] = {}
+
+    def need(name: str, place: int) -> None:
+        # what a name is in a graph: an inner graph may give one of an outer graph another value
+        if not name:
             return
-        scope = next((s for s in reversed(scopes) if name in s.constants or name in s.nodes), None)
-        if scope is None or name in scope.given:
+        place = next((i for i in range(place, -1, -1) if name in scopes[i]), -1)
+        if places.setdefault(name, place) != place:  # two values of one name
+            raise _Varies(name)
+        if name in made or name in constants:
+            return
+        scope = scopes[place]
+        if place < 0 or name in scope.given:
             raise _Varies(name)
         if name in scope.constants:
             constants[name] = scope.constants[name]
             return
         node = scope.nodes[name]
-        if node.domain not in ("", "ai.onnx") or node.op_type in USUAL:
+        if node.domain not in ("", "ai.onnx") or node.op_type not in OPERATORS or version < OLDEST:
             raise _Varies(name)
         for other in node.input:
-            need(other)
-        made.update(dict.fromkeys(filter(None, node.output), node))
+            need(other, place)
+        for other in filter(None, node.output):
+            if places.setdefault(other, place) != place:
+                raise _Varies(other)
+            made[other] = node
 
     for name in names:
-        need(name)
+        need(name, len(scopes) - 1)
     helper = library.helper
     nodes = {id(node): node for node in made.values()}
     graph = helper.make_graph(list(nodes.values()), "constants", [], [], [*constants.values()])

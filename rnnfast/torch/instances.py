@@ -41,6 +41,10 @@ class _Method:
         return module
 
     @property
+    def __name__(self) -> str:  # torch.jit.trace asks for it, as of any bound method
+        return self.__func__.__name__
+
+    @property
     def __wrapped__(self) -> Any:  # whose signature inspect shows
         module, function = self.__self__, self.__func__
         return MethodType(getattr(type(module), function.__name__, function), module)
@@ -81,12 +85,18 @@ def _twin(kind: Any, attributes: dict[str, Any]) -> Any:
     return twin
 
 
+class _Unseen:
+    # first of the bases: classes that keep a list of their subclasses do not hear of ours
+    def __init_subclass__(cls, **_: Any) -> None:
+        pass
+
+
 @lru_cache
 def _class_on_engine(kind: Any) -> Any:
     # where super().forward of a subclass leads to the engine, and from there to torch
     if kind in OURS:
         return OURS[kind]
-    return type(kind)(kind.__name__, (kind, OURS[original(kind)]), {})
+    return type(kind)(kind.__name__, (_Unseen, kind, OURS[original(kind)]), {})
 
 
 def original(kind: Any) -> Any:
@@ -124,7 +134,8 @@ def install(module: Any) -> None:
 
 def is_installed(module: Any) -> bool:
     """Return whether the module has our methods, be it below another forward."""
-    return any(_is_ours(method) for method in vars(module).values())
+    own = vars(module)
+    return "forward" in own and any(map(_is_ours, own.values()))
 
 
 def remove(module: Any) -> None:
@@ -135,14 +146,15 @@ def remove(module: Any) -> None:
     RuntimeError
         Its forward was replaced since.
     """
-    if is_installed(module):
-        if not _is_ours(vars(module).get("forward")):
-            raise RuntimeError(
-                f"the forward of this {type(module).__name__} was replaced after accelerate: "
-                "put that back first"
-            )
-        for name in _METHODS:
-            del vars(module)[name]
+    own = vars(module)
+    if is_installed(module) and not _is_ours(own["forward"]):
+        raise RuntimeError(
+            f"the forward of this {type(module).__name__} was replaced after accelerate: "
+            "put that back first"
+        )
+    for name in _METHODS:
+        if _is_ours(own.get(name)):
+            del own[name]
 
 
 def _is_ours(method: Any) -> bool:
@@ -157,10 +169,10 @@ def _reduce(module: Any) -> Any:
     # Of all modules of a class, for `copy`, `pickle` and what stands on them. The methods belong to
     # one module, so copies, shallow ones too, are made without them and given their own.
     make, args, *rest = module.__reduce_ex__(4)
-    if not is_installed(module):
-        return make, args, *rest
     if rest and isinstance(rest[0], dict):
         rest[0] = _without_methods(rest[0])
+    if not is_installed(module):
+        return make, args, *rest
     return _make, (make, *args), *rest
 
 

@@ -79,7 +79,8 @@ def accelerate(model: Any, check: Any = None) -> Report:
     """
     swapped, left, times = {}, {}, {}
     modules = dict(_recurrent_modules(model))
-    calls = {} if check is None else record(model, check, modules)
+    plain = {n: m for n, m in modules.items() if not isinstance(m, torch.jit.ScriptModule)}
+    calls = {} if check is None else record(model, check, plain)
     for name, module in modules.items():
         kind = parametrize.type_before_parametrizations(module)
         why: str | None = "its forward was replaced"
@@ -92,7 +93,12 @@ def accelerate(model: Any, check: Any = None) -> Report:
         if why is None:
             install(module)
             if name in calls:
-                times[name] = theirs, ours = race(module, *calls[name])
+                try:
+                    times[name] = theirs, ours = race(module, *calls[name])
+                except BaseException:
+                    for done in (name, *swapped):
+                        remove(modules[done])
+                    raise
                 if ours > theirs:
                     remove(module)
                     why = "slower on rnnfast"

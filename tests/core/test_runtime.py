@@ -134,6 +134,9 @@ def test_a_thread_that_waits_for_its_processor_finds_it_taken():
     looks = times(free, taken, taken, *[free] * 3, taken, *[free] * 5)
     assert engine.judged(looks) == [False] * 2 + [True] * 8 + [False] * 2
     assert engine.judged(times(*[taken] * 9, length=0.001)) == [False] * 9  # it slept
+    # a thread that calls rarely forgets in the end
+    rare = [(0.1, 0.2), (0.2, 0.4), *((0.2 + 0.005 * i, 0.4) for i in range(1, 40))]
+    assert engine.judged(rare)[1] and not engine.judged(rare)[-1]
 
 
 def test_serial_engine_has_one_thread():

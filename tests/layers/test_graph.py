@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -449,3 +450,70 @@ def test_sizes_and_steps():
     assert "(B, T - 2, 6)" in model.summary() and "(B, 6)" in model.summary()
     _, pooled = model.predict(rng(0).standard_normal((B, T, F)))
     assert pooled.shape == (B, 6)
+
+
+def test_dy_is_checked_before_anything_is_written():
+    graph = Graph(
+        [("a", Linear(F, 4, seed=1), "x"), ("b", Linear(F, 2, seed=2), "x")], "x", ["a", "b"]
+    )
+    x = rng().standard_normal((B, F)).astype(np.float32)
+    (a, b), _, tape = graph._call(x, None, True)
+    for dy in ((a[:1], b), (a, b[:, :1])):
+        with pytest.raises(ValueError, match="dy of '[ab]'"):
+            graph.backward(tape, dy)
+    assert not any(gradient.any() for gradient in graph.grads.values())
+    graph.backward(tape, (a, b))
+    assert all(gradient.any() for gradient in graph.grads.values())
+
+
+@pytest.mark.parametrize("loose", [lambda: Linear(F, 2, seed=1), lambda: Sequential(linear())])
+def test_fit_leaves_padding_out_where_no_layer_knows_time(loose):
+    x = rng().standard_normal((B, T, F)).astype(np.float32)
+    y, lengths = np.zeros((B, T, 2), np.float32), np.array([6, 1, 4, 2])
+    padded = np.where(np.arange(T)[:, None] < lengths[:, None, None], x, np.nan)
+    found = []
+    for model in (loose(), Graph([("y", linear(), "x")])):
+        history = rf.fit(
+            model,
+            (padded.astype(np.float32), y, lengths),
+            loss=losses.squared_error,
+            optimizer=rf.SGD(model, 0.1),
+            epochs=2,
+            seed=0,
+        )
+        found.append(history["loss"])
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(found[0], found[1])
+
+
+def linear():
+    return Linear(F, 2, seed=1)
+
+
+def test_an_estimator_s_network_may_be_a_graph_that_ends_time():
+    x = [rng(i).standard_normal((n, F)) for i, n in enumerate([6, 3, 5, 4] * 3)]
+
+    def network(n, outputs):
+        gru = GRU(n, 4, batch_first=True, seed=0)
+        return Graph([("r", gru, "x"), ("y", Linear(4, outputs, seed=0), "r.h0")])
+
+    model = rf.SequenceClassifier(network=network, max_iter=2, random_state=0)
+    assert model.fit(x, [0, 1] * 6).predict(x).shape == (12,)
+
+
+REFUSED_PARTS = {
+    "names without '.', got 'a.b'": lambda: Graph([("y", linear(), "a.b")], "a.b"),
+    "a state of size 5 for 'r', got 'e.h0' of size 4": lambda: Graph(
+        [("e", GRU(F, 4), "x"), ("r", GRU(F, 5), "x", "e.h0")]
+    ),
+    "a graph of one input and one output at 'inner'": lambda: Graph(
+        [("inner", Graph([("y", linear(), "x")], "x", ["y", "x"]), "x")]
+    ),
+    "parts of at most 2 for 'difference', got 3": lambda: Merge("difference", parts=3),
+}
+
+
+@pytest.mark.parametrize("message", REFUSED_PARTS)
+def test_refused_parts(message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        REFUSED_PARTS[message]()

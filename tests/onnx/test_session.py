@@ -282,3 +282,79 @@ def test_without_onnx_runtime(monkeypatch):
     beyond = graph([helper.make_node("Det", ["x"], ["y"])], {"x": X}, {"y": F})
     with pytest.raises(NotImplementedError, match=rf"\(Det\) is not supported.*{extra}"):
         rnnfast.onnx.load(beyond)
+
+
+def test_a_loop_s_own_variable_is_no_constant(path):
+    # the body's w starts as the weights outside and changes from round to round
+    start = [
+        helper.make_tensor_value_info("i", 7, []),
+        helper.make_tensor_value_info("go", 9, []),
+        helper.make_tensor_value_info("w", 1, [1, 8, 2]),
+    ]
+    nodes = [
+        lstm(outputs=["four"]),
+        helper.make_node("Add", ["w", "one"], ["next"]),
+        helper.make_node("Identity", ["go"], ["again"]),
+    ]
+    inner = body(nodes, {"again": 9, "next": 1, "four": 1}, inputs=start)
+    loop = helper.make_node("Loop", ["times", "", "w"], ["last", "y"], body=inner)
+    made = graph(
+        [loop], {"x": X, "times": np.array(3)}, {"y": F}, weights() | {"one": np.ones((), F)}
+    )
+    same_as_ort(path, made, {"x": X, "times": np.array(3)}, served=0)
+
+
+def test_a_name_means_what_it_means_where_it_stands(path):
+    # w depends on the outer v; the branch has a v of its own
+    w = weights()
+    branch = {}
+    for name in ("then", "other"):
+        sums = helper.make_node("ReduceSum", ["v"], [f"{name}_sum"])
+        branch[name] = body(
+            [lstm(outputs=[f"{name}_y"]), sums],
+            {f"{name}_y": 1, f"{name}_sum": 1},
+            {"v": -3 * w["w"]},
+        )
+    nodes = [
+        helper.make_node("Neg", ["v"], ["w"]),
+        helper.make_node(
+            "If", ["on"], ["y", "sum"], then_branch=branch["then"], else_branch=branch["other"]
+        ),
+    ]
+    outer = {"v": w["w"], "r": w["r"]}
+    made = graph(nodes, {"x": X, "on": np.array(True)}, {"y": F, "sum": F}, outer)
+    for on in (True, False):
+        same_as_ort(path, made, {"x": X, "on": np.array(on)}, served=2)
+
+
+def test_weights_by_an_operator_that_numpy_lacks_stay_with_onnx_runtime(path):
+    w = weights()
+    nodes = [
+        helper.make_node("EyeLike", ["square"], ["eye"]),
+        helper.make_node("Unsqueeze", ["eye", "first"], ["r"]),
+        lstm(),
+    ]
+    made = graph(nodes, {"x": X}, {"y": F}, w | {"square": w.pop("r")[0], "first": np.array([0])})
+    same_as_ort(path, made, {"x": X}, served=0)
+
+
+def test_constants_of_old_files_stand_among_the_inputs(path):
+    made = graph([lstm()], {"x": X, **weights()}, {"y": F}, weights(), ir_version=3)
+    same_as_ort(path, made, {"x": X}, served=1)
+
+
+def test_the_error_of_a_call_holds_no_memory_of_onnx_runtime(path):
+    nodes = [
+        helper.make_node("Neg", ["x"], ["minus"]),
+        helper.make_node("LSTM", ["minus", "w", "r", "", "steps"], ["y"], hidden_size=2),
+    ]
+    long = np.full(3, 5, np.int32)  # more steps than there are
+    onnx.save(graph(nodes, {"x": X, "steps": long}, {"y": F}, weights()), path)
+    model = rnnfast.onnx.load(path)
+    with pytest.raises(ValueError) as caught:
+        model.run(None, {"x": X, "steps": long})
+    frame, held = caught.value.__cause__.__traceback__, []
+    while frame:
+        held += [v for v in frame.tb_frame.f_locals.values() if isinstance(v, np.ndarray)]
+        frame = frame.tb_next
+    assert held == []
