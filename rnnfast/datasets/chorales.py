@@ -23,6 +23,8 @@ VOICES = 4
 STEPS = 4  # of a quarter note
 NOTES = {str(note): note for note in range(128)}
 LARGEST = 1 << 20  # bytes of a chorale's file; Bach's have some thousands
+UNPACKED = 1 << 22  # bytes that any archive may unpack to; Bach's has a million
+RATIO = 64  # more bytes for each byte of the archive; Bach's has 15
 
 
 def read_chorales(path: str | os.PathLike[str]) -> tuple[list[Array], list[Array], list[Array]]:
@@ -82,26 +84,50 @@ def _in_archive(path: str) -> Iterator[tuple[str, str, str, Iterable[bytes]]]:
     import tarfile
     import zlib
 
+    most = UNPACKED + RATIO * os.path.getsize(path)
     try:
-        # as a stream to its very end, where gzip's checksum is
-        with gzip.open(path) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
+        with gzip.open(path) as packed:
+            # as a stream to its very end, where gzip's checksum is
+            stream: Any = _Bounded(packed, most)
             seen: set[str] = set()
-            for member in archive:
-                *_, split, name = ("/" + member.name).split("/")
-                if split not in SPLITS or not _is_chorale(name):
-                    continue
-                file = archive.extractfile(member) if member.isfile() else None
-                place = f"{path}, {member.name}"
-                if file is None or member.size > LARGEST:
-                    raise ValueError(f"{place}: expected a plain file of at most {LARGEST} bytes")
-                if member.name in seen:
-                    raise ValueError(f"{place}: expected each file once, got it twice")
-                seen.add(member.name)
-                yield split, name, place, file.read().splitlines()
+            with tarfile.open(fileobj=stream, mode="r|") as archive:
+                for member in archive:
+                    *_, split, name = ("/" + member.name).split("/")
+                    place = f"{path}, {member.name}"
+                    wanted = split in SPLITS and _is_chorale(name)
+                    if wanted and (not member.isfile() or member.size > LARGEST):
+                        raise ValueError(
+                            f"{place}: expected a plain file of at most {LARGEST} bytes"
+                        )
+                    if (
+                        archive.offset > most
+                    ):  # tarfile would look for the next one far past the end
+                        raise EOFError(f"{member.name} is longer than the archive")
+                    if not wanted:
+                        continue
+                    if member.name in seen:
+                        raise ValueError(f"{place}: expected each file once, got it twice")
+                    seen.add(member.name)
+                    file: Any = archive.extractfile(member)
+                    yield split, name, place, file.read().splitlines()
             while stream.read(1 << 16):
                 pass
-    except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error) as error:
+    except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error, RecursionError) as error:
         raise ValueError(f"{path}: expected a .tgz archive, got a damaged one: {error}") from error
+
+
+class _Bounded:
+    """A stream that raises EOFError once it has given more than `most` bytes."""
+
+    def __init__(self, stream: Any, most: int) -> None:
+        self._stream, self._most, self._given = stream, most, 0
+
+    def read(self, size: int) -> bytes:
+        data: bytes = self._stream.read(size)
+        self._given += len(data)
+        if self._given > self._most:
+            raise EOFError(f"it unpacks to more than {self._most} bytes")
+        return data
 
 
 def _is_chorale(name: str) -> bool:

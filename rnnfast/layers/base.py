@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from ..arrays import Array
     from .masks import MaskSource
 
-# True while rnnfast.io builds a model whose arrays it is about to hand in
-blank: ContextVar[bool] = ContextVar("rnnfast_blank", default=False)
+# While rnnfast.io builds a model whose arrays it is about to hand in, how many more it may need
+blank: ContextVar[float | None] = ContextVar("rnnfast_blank", default=None)
 
 
 # ---- tapes -------------------------------------------------------------------------------------
@@ -135,12 +135,18 @@ class Layer:
     ) -> None:
         # the last act of every constructor
         arrays: dict[str, Array] = {}
+        left = blank.get()
+        if left is not None:
+            left -= len(shapes) + len(buffers)
+            if left < 0:
+                raise ValueError("it has fewer arrays than its layers need")
+            blank.set(left)
         for name, shape in shapes.items():
-            if blank.get() or draw is None:
+            if left is not None or draw is None:
                 arrays[name] = np.broadcast_to(np.zeros((), self.dtype), shape)
             else:
                 arrays[name] = np.ascontiguousarray(draw(name, shape), self.dtype)
-        kept = {n: array if blank.get() else array.copy() for n, array in buffers.items()}
+        kept = {n: array if left is not None else array.copy() for n, array in buffers.items()}
         self.params = Parameters(type(self).__name__, arrays)
         self.buffers = Parameters(type(self).__name__, kept)
         self._grads: dict[str, Array] | None = None

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..checks import check_array
-from .base import Layer, Origin, Tape
+from .base import Layer, Origin, Tape, blank
 from .composite import Assembly, table
 from .sequential import begin, build, leaves, takes_time, with_parts
 
 if TYPE_CHECKING:
     pass
+
+MOST_SIZES = 1000  # of inputs, on which a graph in a file is called by those around it
 
 
 class Node(NamedTuple):
@@ -69,14 +71,14 @@ class Graph(Assembly):
         self.inputs, self.outputs = _names("inputs", inputs), _names("outputs", outputs)
         self.nodes = _checked(_built(config) if config is not None else nodes, self.inputs)
         self.layers: list[Any] = [node.layer for node in self.nodes]
-        parts: dict[str, Any] = {}
-        for node in self.nodes:
-            if not any(node.layer is part for part in parts.values()):
-                parts[node.name] = node.layer
+        first = {id(node.layer): node for node in reversed(self.nodes)}  # calls of each layer
+        parts = {n.name: n.layer for n in self.nodes if first[id(n.layer)] is n}
         _check_parts(parts)
-        known = [name for name in self.outputs if name not in self._values()]
-        if known:
-            raise ValueError(f"Graph expected outputs among its values, got {known[0]!r}")
+        values = set(self._values())
+        unknown = [name for name in self.outputs if name not in values]
+        if unknown:
+            raise ValueError(f"Graph expected outputs among its values, got {unknown[0]!r}")
+        self._known_sizes: dict[tuple[int | None, ...], int | None] = {}
         for name in ("dtype", "batch_first"):
             setattr(self, name, self._common(name))
         self._sizes = self._find_sizes()
@@ -108,10 +110,11 @@ class Graph(Assembly):
         # of the last axis of each value
         sizes: dict[str, int | None] = dict.fromkeys(self._values())
         sizes |= dict(zip(self.inputs, given, strict=False))
+        inputs = set(self.inputs)
         for node in self.nodes:
             for name in node.reads:
                 wanted, size = node.layer.in_size, sizes[name]
-                if size is None and name in self.inputs:
+                if size is None and name in inputs:
                     sizes[name] = wanted
                 elif wanted is not None and size not in (None, wanted):
                     raise ValueError(
@@ -131,7 +134,13 @@ class Graph(Assembly):
         return sizes
 
     def _size_behind(self, sizes: list[int | None]) -> int | None:
-        return self._find_sizes(sizes)[self.outputs[0]]
+        # kept: graphs that call each other twice, 30 deep, would ask a billion times
+        given = tuple(sizes)
+        if given not in self._known_sizes:
+            if len(self._known_sizes) >= MOST_SIZES and blank.get() is not None:
+                raise ValueError(f"a Graph is called on more than {MOST_SIZES} sizes of inputs")
+            self._known_sizes[given] = self._find_sizes(sizes)[self.outputs[0]]
+        return self._known_sizes[given]
 
     def _has_time(self, time: bool) -> bool:
         # whether the first output has an axis of time, by whether the inputs have one
@@ -143,14 +152,12 @@ class Graph(Assembly):
 
     def _find_timed(self) -> set[str]:
         # the inputs that have an axis of time of which some layer knows
-        behind: dict[str, set[str]] = {name: {name} for name in self.inputs}
-        timed: set[str] = set()
-        for node in self.nodes:
-            read = set().union(*(behind.get(name, ()) for name in node.reads))
-            if takes_time(node.layer):
-                timed |= read
-            behind[node.name] = read if node.layer.batch_first is None else set()
-        return timed
+        known: set[str] = set()
+        for node in reversed(self.nodes):
+            passes_on = node.layer.batch_first is None and node.name in known
+            if passes_on or takes_time(node.layer):
+                known.update(node.reads)
+        return known.intersection(self.inputs)
 
     @property
     def _takes_time(self) -> bool:

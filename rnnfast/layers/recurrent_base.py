@@ -70,7 +70,7 @@ class Recurrent(Layer):
         # `options`: the constructor's arguments by name, of which it has checked its own
         self._check_options(options)
         name = type(self).__name__
-        if self.dropout and self.num_layers == 1 and not blank.get():
+        if self.dropout and self.num_layers == 1 and blank.get() is None:
             warnings.warn(
                 f"{name}: dropout acts between layers, so with num_layers=1 it has no effect",
                 stacklevel=3,

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..arrays import past_end
 from ..checks import check_array, check_flag, check_float_dtype, check_seed, check_size, is_number
-from .base import Layer, Tape
+from .base import Layer, Tape, blank
 from .conv import check_sequences
 
 if TYPE_CHECKING:
@@ -103,22 +103,24 @@ class MiniRocket(Layer):
         kernels = (views, len(self.dilations), len(KERNELS))
         each = max(self.num_features // int(np.prod(kernels)), 1)
         self.out_size = int(np.prod(kernels)) * each
+        zero, one = np.zeros((), self.dtype), np.ones((), self.dtype)
         self._create(
             {},
             None,
             {
                 "channels": self._draw_channels(kernels),
-                "thresholds": np.zeros((*kernels, each), self.dtype),
-                "mean": np.zeros(self.out_size, self.dtype),
-                "scale": np.ones(self.out_size, self.dtype),
+                "thresholds": np.broadcast_to(zero, (*kernels, each)),
+                "mean": np.broadcast_to(zero, self.out_size),
+                "scale": np.broadcast_to(one, self.out_size),
             },
         )
 
     def _draw_channels(self, kernels: tuple[int, ...]) -> Array:
         # 1 for the channels that a kernel reads: one, two, ... up to nine with falling chance
         F = self.in_channels
-        channels = np.ones((*kernels, F), self.dtype)
-        if F > 1:
+        channels = np.broadcast_to(np.ones((), self.dtype), (*kernels, F))
+        if F > 1 and blank.get() is None:
+            channels = channels.copy()
             rng = np.random.default_rng(self.seed)
             read = (2.0 ** rng.uniform(0.0, np.log2(min(F, TAPS) + 1), kernels)).astype(int)
             rank = rng.random((*kernels, F)).argsort(axis=-1).argsort(axis=-1)

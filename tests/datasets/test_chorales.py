@@ -132,6 +132,32 @@ def test_huge_members_are_refused_unread(tmp_path):
         read_chorales(path)
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([("x", tarfile.GNUTYPE_LONGNAME, 20 << 20), b"a" * (20 << 20)], "unpacks to more than"),
+        ([("x", tarfile.XHDTYPE, 20 << 20), b"0" * (20 << 20)], "unpacks to more than"),
+        ([("x", tarfile.REGTYPE, 0)] * 20_000, "unpacks to more than"),
+        ([("x", tarfile.REGTYPE, 1 << 60)], "x is longer than the archive"),
+        ([("x", tarfile.GNUTYPE_LONGNAME, 1), b"a" * 512] * 2000, "recursion"),
+    ],
+    ids=["long name", "names of pax", "members", "size", "names in names"],
+)
+def test_records_of_an_archive_are_bounded_by_its_size(tmp_path, content, message):
+    """P25."""
+    path = tmp_path / "a.tgz"
+    with gzip.open(path, "wb") as file:
+        for part in content:
+            if isinstance(part, tuple):
+                member = tarfile.TarInfo(part[0])
+                member.type, member.size = part[1:]
+                part = member.tobuf(tarfile.GNU_FORMAT)
+            file.write(part)
+    assert path.stat().st_size < 100_000
+    with pytest.raises(ValueError, match=f"{re.escape(str(path))}: expected a .tgz.*{message}"):
+        read_chorales(path)
+
+
 def test_damaged_archives(tmp_path):
     path = tmp_path / "a.tgz"
     write(path, FILES)

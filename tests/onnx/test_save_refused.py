@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import math
 import os
 import re
 from typing import Any
@@ -86,7 +87,7 @@ def test_refused(model, options, message, tmp_path):
 
 
 def test_too_large(tmp_path):
-    token = blank.set(True)  # parameters that take no memory
+    token = blank.set(math.inf)  # parameters that take no memory
     try:
         model = Embedding(1 << 20, 1 << 10)
     finally:

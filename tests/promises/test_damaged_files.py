@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import zipfile
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -78,6 +80,93 @@ def memory_limit(more):
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+TANH = {"type": "Tanh", "config": {}}
+NARROW = {"input_size": 1, "hidden_size": 1}
+
+
+def doubled(inner):
+    """Return a graph that calls `inner` twice."""
+    calls = [{"name": "a", "reads": ["x"], **inner}, {"name": "b", "reads": ["a"], "layer": "a"}]
+    return {"type": "Graph", "config": {"config": calls, "inputs": ["x"], "outputs": ["b"]}}
+
+
+def deep(levels):
+    entry = TANH
+    for _ in range(levels):
+        entry = doubled(entry)
+    return entry
+
+
+@needs_proc
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"type": "WaveNet", "config": {"in_channels": 1, "channels": 1, "dilations": [1] * 10**6}},
+        {"type": "LSTM", "config": {**NARROW, "num_layers": 10**15}},
+        {
+            "type": "EncoderDecoder",
+            "config": {
+                "source_size": 9,
+                "target_size": 9,
+                "embedding_size": 1,
+                "hidden_size": 1,
+                "num_layers": 10**15,
+            },
+        },
+        {"type": "MiniRocket", "config": {"in_channels": 1, "steps": 9, "num_features": 10**10}},
+        {"type": "MiniRocket", "config": {"in_channels": 10**9, "steps": 9}},
+        {"type": "BatchNorm1d", "config": {"num_features": 10**12}},
+        {"type": "Sequential", "config": {"config": [{"type": "LSTM", "config": NARROW}] * 10**4}},
+        deep(40),
+    ],
+    ids=lambda entry: entry["type"],
+)
+def test_lists_and_counts_in_a_description_are_no_work(tmp_path, entry):
+    """P25: layers are made as far as the file has arrays for them, and no arrays but these."""
+    path = tmp_path / "file.npz"
+    with open(path, "wb") as file:
+        io._write_npz(file, {"a": np.zeros(2)}, json.dumps({"format": 1, **entry}))
+    made = []
+    real = rnnfast.layers.base.Layer._create
+    with pytest.MonkeyPatch.context() as patch, memory_limit(128 << 20):
+        patch.setattr(
+            rnnfast.layers.base.Layer,
+            "_create",
+            lambda self, *args: (made.append(self), real(self, *args)),
+        )
+        with pytest.raises(ValueError, match="is not a model that rnnfast can load"):
+            rnnfast.load(path)
+    assert len(made) <= 100
+
+
+def test_a_packed_description_or_another_method_of_packing_is_refused(tmp_path):
+    """P25: what unpacks to a thousand times its size."""
+    path = tmp_path / "file.npz"
+    rnnfast.save(rnnfast.Linear(2, 2), path)
+    with zipfile.ZipFile(path) as archive:
+        contents = {name: archive.read(name) for name in archive.namelist()}
+    text = json.loads(contents["rnnfast.npy"][128:])
+
+    def write(method, **more):
+        encoded = np.frombuffer(json.dumps({**text, **more}).encode(), np.uint8)
+        file = BytesIO()
+        np.lib.format.write_array(file, encoded)
+        with zipfile.ZipFile(path, "w", method) as archive:
+            for name, content in {**contents, "rnnfast.npy": file.getvalue()}.items():
+                archive.writestr(name, content)
+
+    write(zipfile.ZIP_DEFLATED)
+    rnnfast.load(path)
+    write(zipfile.ZIP_DEFLATED, more="a" * 10**5)
+    with pytest.raises(ValueError, match="its description is damaged"):
+        rnnfast.load(path)
+    for method in zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA:
+        write(method)
+        for read in rnnfast.load, rnnfast.load_arrays:
+            with pytest.raises(ValueError, match="compressed by another method than deflate"):
+                read(path)
 
 
 @needs_proc
