@@ -77,7 +77,8 @@ def accelerate(model: Any, check: Any = None) -> Report:
     TypeError
         `model` is no module.
     """
-    swapped, left, times = {}, {}, {}
+    swapped: dict[str, str] = {}
+    left, times = {}, {}
     modules = dict(_recurrent_modules(model))
     plain = {n: m for n, m in modules.items() if not isinstance(m, torch.jit.ScriptModule)}
     calls = {} if check is None else record(model, check, plain)
