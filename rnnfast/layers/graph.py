@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,9 +12,6 @@ from ..checks import check_array
 from .base import Layer, Origin, Tape, blank
 from .composite import Assembly, table
 from .sequential import begin, build, leaves, takes_time, with_parts
-
-if TYPE_CHECKING:
-    pass
 
 MOST_SIZES = 1000  # of inputs, on which a graph in a file is called by those around it
 
