@@ -187,6 +187,9 @@ def layer_cases(dtype: str) -> Iterator[tuple[str, Call]]:
         "Last": (plain(rf.Last), (steps, lengths)),
         "Dropout": (plain(partial(rf.Dropout, 0.3, seed=1)), (steps,)),
         "RepeatVector": (plain(partial(rf.RepeatVector, 4)), (rows,)),
+        "Activation": (plain(partial(rf.Activation, "gelu")), (rows,)),
+        "Rearrange": (plain(partial(rf.Rearrange, "repeat", 2)), (steps, lengths)),
+        "Pool1d": (plain(partial(rf.Pool1d, "mean", 3)), (steps, lengths)),
     }
     for kind in ("mean", "max"):
         table[f"Pool {kind}"] = plain(partial(rf.Pool, kind)), (steps, lengths)

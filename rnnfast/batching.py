@@ -11,7 +11,6 @@ import numpy as np
 from .checks import check_lengths
 from .layers.base import Layer
 from .layers.sequential import lengths_behind, steps_left, takes_time, with_parts
-from .layers.time_axis import RepeatVector
 from .weighting import check_weight
 
 if TYPE_CHECKING:
@@ -106,8 +105,8 @@ class ArrayBatches:
 
     def _cut(self, steps: int) -> tuple[Any, ...]:
         # the arrays without what follows the first steps of x, and those of y that they lead to
-        repeated = any(isinstance(p, RepeatVector) and p.n for p in with_parts(self.model))
-        if repeated or steps_left(self.model, steps) < 1:
+        whole = any(part.needs_all_steps for part in with_parts(self.model))
+        if whole or steps_left(self.model, steps) < 1:
             # its steps are to be those of all x; or nothing to learn, but convolutions want taps
             return self.data
         after = lengths_behind(self.model, steps, None)

@@ -116,3 +116,16 @@ def same_slopes(layer: Any, loss: Callable[[], float]) -> None:
 
         same_slope(name, layer.grads[name], perturbed, array)
         layer.params[name] = array
+
+
+def checked(layer: Any, x: Any, *args: Any) -> None:
+    """Compare gradients with finite differences."""
+    y, tape = layer.forward(x, *args)
+    dy = np.random.default_rng(5).standard_normal(y.shape)
+
+    def loss() -> float:
+        return float(np.vdot(layer(x, *args), dy))
+
+    dx = layer.backward(tape, dy)
+    same_slope("dx", dx, loss, x)
+    same_slopes(layer, loss)

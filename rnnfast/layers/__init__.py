@@ -1,16 +1,17 @@
 """Layers: parameters and calls."""
 
-from .activation import ReLU, Sigmoid, Softmax, Tanh
+from .activation import Activation, ReLU, Sigmoid, Softmax, Tanh
 from .add import Add
 from .attention import BahdanauAttention, LuongAttention
 from .conv import Conv1d, GatedConv1d, WaveNet
-from .dropout import Dropout
+from .dropout import Dropout, GaussianNoise
 from .embedding import Embedding, JoinedEmbedding
 from .graph import Graph
 from .linear import Linear
-from .merge import Merge
-from .norm import BatchNorm1d, LayerNorm
-from .pooling import Pool
+from .merge import Dot, Merge
+from .norm import BatchNorm1d, LayerNorm, Scale
+from .pooling import Pool, Pool1d
+from .rearrange import Rearrange
 from .recurrent import GRU, LSTM, RNN, MinGRU, MinLSTM
 from .rocket import MiniRocket
 from .seq2seq import EncoderDecoder
@@ -21,14 +22,17 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "Activation",
     "Add",
     "BahdanauAttention",
     "BatchNorm1d",
     "Conv1d",
+    "Dot",
     "Dropout",
     "Embedding",
     "EncoderDecoder",
     "GatedConv1d",
+    "GaussianNoise",
     "Graph",
     "JoinedEmbedding",
     "Last",
@@ -40,8 +44,11 @@ __all__ = [
     "MinLSTM",
     "MiniRocket",
     "Pool",
+    "Pool1d",
     "ReLU",
+    "Rearrange",
     "RepeatVector",
+    "Scale",
     "Sequential",
     "Sigmoid",
     "Softmax",

@@ -47,14 +47,16 @@ class Add(Composite):
             raise TypeError(f"Add expected one layer or more, got {layers!r}")
         if len({id(layer) for layer in layers}) < len(layers):
             raise ValueError("Add expected each layer once")
-        for name in ("in_size", "out_size", "dtype", "batch_first", "keeps_time"):
+        for name in ("in_size", "out_size", "dtype", "batch_first", "keeps_time", "makes_time"):
             values = [getattr(layer, name) for layer in layers]
             known = [value for value in values if value is not None]
             if any(value != known[0] for value in known):
                 raise ValueError(f"Add expected layers of the same {name}, got {values}")
-            if name != "keeps_time":
+            if not name.endswith("_time"):
                 setattr(self, name, known[0] if known else None)
-        self.keeps_time = layers[0].keeps_time
+        if any(layer._arity != (1, 1) for layer in layers):
+            raise ValueError("Add expected layers of one input and one output, got others")
+        self.keeps_time, self.makes_time = layers[0].keeps_time, layers[0].makes_time
         self._join({str(i): layer for i, layer in enumerate(layers)})
         self.weights = [1.0] * len(layers) if weights is None else weights
 

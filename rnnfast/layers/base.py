@@ -112,11 +112,13 @@ class Layer:
     takes_lengths = False  # calls take lengths, but no state
     joins = False  # calls take several inputs, and give one output
     stepwise = True  # can be called on a single step, given the state after the one before
+    needs_all_steps = False  # the number of steps shapes more than the axis of time
     batch_first: bool | None = None
     in_size: int | None = None  # of the last axis; None: any
     out_size: int | None = None  # None: as the input
     dtype: np.dtype[Any] | None = None
     _step_axes = 1  # of what one sample has at one step: features
+    _arity = (1, 1)  # inputs and outputs, each a tuple where there are several; `joins` apart
 
     params: Any
     buffers: Any

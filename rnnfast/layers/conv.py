@@ -25,15 +25,13 @@ from .activation import Sigmoid, Tanh
 from .base import Layer, Tape
 from .composite import Calls, Composite
 from .linear import Linear
+from .windows import Windows
 
 if TYPE_CHECKING:
     from ..arrays import Array
 
 
-FARTHEST = 1 << 40  # steps; keeps sums of steps from overflowing
-
-
-class Conv1d(Layer):
+class Conv1d(Windows):
     """Convolution over time, as ``torch.nn.Conv1d`` on features last.
 
     ``y[t] = bias + sum over j of weight[:, :, j] @ x[t * stride + j * dilation - left]``, where x
@@ -48,8 +46,9 @@ class Conv1d(Layer):
     stride : int, default 1
         Steps of x from one output to the next.
     padding : {"valid", "same", "causal"} or int
-        Zeros around x: none; so many that y has as many steps as x, for stride 1; all of these
-        before x, so that no output sees later steps than its own; or a number at either end.
+        Zeros around x: none; so many that y has ``ceil(T / stride)`` steps, divided evenly; as
+        many, all before x, so that no output sees later steps than its own; or a number at either
+        end. "same" with a stride takes no lengths.
     dilation : int, default 1
         Steps of x from one tap to the next.
     bias : bool, default True
@@ -60,8 +59,6 @@ class Conv1d(Layer):
         Weights and bias are drawn from uniform(-k, k), ``k = 1/sqrt(in_channels * kernel_size)``.
     """
 
-    takes_lengths = True
-    stepwise = False
     _arguments = (
         "in_channels",
         "out_channels",
@@ -74,7 +71,6 @@ class Conv1d(Layer):
         "seed",
     )
     dtype: np.dtype[Any]
-    batch_first: bool
 
     def __init__(
         self,
@@ -91,14 +87,7 @@ class Conv1d(Layer):
     ) -> None:
         self.in_channels = self.in_size = check_size("Conv1d", "in_channels", in_channels, 1)
         self.out_channels = self.out_size = check_size("Conv1d", "out_channels", out_channels, 1)
-        self.kernel_size = check_size("Conv1d", "kernel_size", kernel_size, 1)
-        self.stride = check_size("Conv1d", "stride", stride, 1)
-        self.dilation = check_size("Conv1d", "dilation", dilation, 1)
-        self.reach = (self.kernel_size - 1) * self.dilation  # steps from the first tap to the last
-        self.padding = padding
-        self.left, self.right = self._check_padding(padding)
-        if max(self.left, self.reach, self.stride) > FARTHEST:
-            raise ValueError(f"Conv1d expected to reach over no more than {FARTHEST} steps")
+        self._lay(kernel_size, stride, padding, dilation)
         self.bias = check_flag("Conv1d", "bias", bias)
         self.batch_first = check_flag("Conv1d", "batch_first", batch_first)
         self.dtype = check_float_dtype("Conv1d", dtype)
@@ -111,37 +100,6 @@ class Conv1d(Layer):
         if self.bias:
             shapes["bias"] = (self.out_channels,)
         self._create(shapes, lambda name, shape: rng.uniform(-bound, bound, shape))
-
-    def _check_padding(self, padding: Any) -> tuple[int, int]:
-        if not isinstance(padding, str):
-            size = check_size("Conv1d", "padding", padding, 0)
-            return size, size
-        if padding not in ("valid", "same", "causal"):
-            raise ValueError(
-                f"Conv1d expected padding 'valid', 'same', 'causal' or an integer, got {padding!r}"
-            )
-        if padding == "same" and self.stride > 1:
-            raise ValueError(f"Conv1d expected stride 1 with padding 'same', got {self.stride}")
-        left = {"valid": 0, "same": self.reach // 2, "causal": self.reach}[padding]
-        return left, 0 if padding == "valid" else self.reach - left
-
-    # ---- steps
-
-    def out_lengths(self, lengths: Any) -> Any:
-        """Return the steps that outputs have where inputs have `lengths`, None or (B,) integers."""
-        if lengths is None:
-            return None
-        given = np.asarray(lengths, np.int64)
-        fitting = given + self.left + self.right - self.reach + self.stride - 1
-        return np.where(given > 0, np.maximum(fitting // self.stride, 0), 0)
-
-    def out_steps(self, steps: str, given: str) -> str:
-        """Return the steps of outputs as a formula."""
-        more = self.left + self.right - self.reach + self.stride - 1
-        shifted = f"{steps} {'-+'[more > 0]} {abs(more)}" if more else steps
-        if self.stride == 1:
-            return shifted
-        return f"({shifted}) // {self.stride}" if more else f"{shifted} // {self.stride}"
 
     # ---- calls
 
@@ -172,18 +130,14 @@ class Conv1d(Layer):
         """Return y and the tape; as a call otherwise."""
         version = self.params.version
         y, padded, given = self._run(x, lengths)
-        return y, Tape(self, (y.shape, padded, given), version)
+        T = self._time_major(x).shape[0]
+        return y, Tape(self, (y.shape, padded, T, given), version)
 
     def _run(self, x: Array, lengths: Any) -> tuple[Array, Array, Array | None]:
         given = check_sequences(self, x, lengths)
         samples = self._sample_major(x)
         B, T, _ = samples.shape
-        steps = int(self.out_lengths(T))
-        if T and not steps:
-            raise ValueError(
-                f"Conv1d expected input of at least {self.reach + 1} steps with its padding, "
-                f"got {T + self.left + self.right}"
-            )
+        steps = self._check_steps(T, given)
         padded = self._pad(samples, past_end(given, T))
         y = np.empty((B, steps, self.out_channels), self.dtype)
         arrays = self.params._arrays
@@ -212,7 +166,7 @@ class Conv1d(Layer):
         dx : array of the shape of x, or None
             Zero past each sample's end.
         """
-        y_shape, padded, lengths = self._open(tape)
+        y_shape, padded, T, lengths = self._open(tape)
         check_array("Conv1d", "dy", dy, self.dtype, y_shape)
         grads = self._checked_grads()
         tape.close()
@@ -235,38 +189,11 @@ class Conv1d(Layer):
             )
         if dpadded is None:
             return None
-        dx = dpadded[:, self.left : padded.shape[1] - self.right]
-        past = past_end(lengths, dx.shape[1])
-        if past is not None:
-            dx[past] = 0
+        dx = self._without_pads(dpadded, T, past_end(lengths, T))
         return self._as_given(dx.swapaxes(0, 1), dy)
 
-    # ---- layouts
-
-    def _sample_major(self, x: Array) -> Array:
-        # a view (B, T, F)
-        return self._time_major(x).swapaxes(0, 1)
-
-    def _pad(self, samples: Array, past: Array | None) -> Array:
-        # (B, left + T + right, F), which is `samples` itself where nothing is in the way
-        if not self.left and not self.right and past is None:
-            return contiguous(samples, self.dtype)
-        B, T, F = samples.shape
-        padded = np.zeros((B, self.left + T + self.right, F), self.dtype)
-        inner = padded[:, self.left : self.left + T]
-        inner[...] = samples
-        if past is not None:
-            inner[past] = 0
-        return padded
-
     def _describe(self) -> str:
-        text = f"{self.in_channels}, {self.out_channels}, kernel_size=({self.kernel_size},)"
-        text += f", stride=({self.stride},)"
-        if self.padding not in ("valid", 0):
-            given = self.padding if isinstance(self.padding, str) else (self.left,)
-            text += f", padding={given}"
-        if self.dilation > 1:
-            text += f", dilation=({self.dilation},)"
+        text = f"{self.in_channels}, {self.out_channels}{self._describe_windows()}"
         return text if self.bias else f"{text}, bias=False"
 
 

@@ -1,14 +1,22 @@
-"""Dropout of elements."""
+"""What is random in training: elements dropped, noise."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import backend
-from ..checks import check_floats, check_probability, check_seed
+from ..checks import (
+    check_array,
+    check_flag,
+    check_floats,
+    check_positive,
+    check_probability,
+    check_seed,
+    check_sequence,
+)
 from .base import Layer, Tape
 from .masks import MaskSource
 
@@ -25,13 +33,30 @@ class Dropout(Layer):
     ----------
     p : float, default 0.5
     seed : int or None
+    all_steps : bool, default False
+        Whether a feature is dropped at all steps of a sample or at none: the spatial dropout of
+        Tompson et al. 2015, and that of inputs of Gal and Ghahramani 2016.
+    batch_first : bool, default False
+        As in the recurrent layers; of `all_steps` alone.
     """
 
-    _arguments = ("p", "seed")
+    _arguments = ("p", "seed", "all_steps", "batch_first")
 
-    def __init__(self, p: float = 0.5, seed: int | None = None) -> None:
+    def __init__(
+        self,
+        p: float = 0.5,
+        seed: int | None = None,
+        all_steps: bool = False,
+        batch_first: bool | None = None,
+    ) -> None:
         self.p = check_probability("Dropout", "p", p)
         self.seed = check_seed("Dropout", seed)
+        self.all_steps = check_flag("Dropout", "all_steps", all_steps)
+        if batch_first is not None and not all_steps:
+            raise ValueError("Dropout expected batch_first only with all_steps, got it without")
+        self.batch_first = (
+            check_flag("Dropout", "batch_first", batch_first or False) if all_steps else None
+        )
         self._source = MaskSource(self.seed, self.p)
         self._create({})
 
@@ -49,6 +74,7 @@ class Dropout(Layer):
         Parameters
         ----------
         x : ndarray of float32 or float64, any shape
+            With `all_steps` as a recurrent layer takes it.
 
         Returns
         -------
@@ -57,20 +83,88 @@ class Dropout(Layer):
         tape : Tape
         """
         check_floats("Dropout", "input", x)
+        shape = x.shape
+        if self.all_steps:
+            check_sequence("Dropout", x)
+            axis = int(bool(self.batch_first) and x.ndim == 3)
+            shape = *shape[:axis], 1, *shape[axis + 1 :]
         with self._lock:
             call = self._source.next_call()
-        mask = backend.active().dense.empty(x.shape, x.dtype.newbyteorder("="))
+        mask = backend.active().dense.empty(shape, x.dtype.newbyteorder("="))
         self._source.fill(call, 0, 0, mask[None, None])
-        return np.multiply(x, mask, out=np.empty_like(mask)), Tape(self, mask)
+        y = np.multiply(x, mask, out=np.empty(x.shape, mask.dtype))
+        return y, Tape(self, (mask, x.shape))
 
     def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> Array | None:
         """Return the gradient of x, or None where `input_grad` is False."""
-        mask = self._open(tape)
+        mask, shape = self._open(tape)
         check_floats("Dropout", "dy", dy)
-        if dy.shape != mask.shape:
-            raise ValueError(f"Dropout expected dy of shape {mask.shape}, got {dy.shape}")
+        if dy.shape != shape:
+            raise ValueError(f"Dropout expected dy of shape {shape}, got {dy.shape}")
         tape.close()
-        return np.multiply(dy, mask, out=mask) if input_grad else None
+        return np.multiply(dy, mask, out=None if self.all_steps else mask) if input_grad else None
 
     def _describe(self) -> str:
-        return f"p={self.p}"
+        return f"p={self.p}{', all_steps=True' * self.all_steps}"
+
+
+class GaussianNoise(Layer):
+    """Add normal noise in `forward`; a plain call, which is inference, returns its input.
+
+    Parameters
+    ----------
+    std : float
+        Its standard deviation; its mean is 0.
+    multiplied : bool, default False
+        Whether elements are multiplied by 1 and the noise instead (Srivastava et al. 2014, section
+        10); ``std = sqrt(p / (1 - p))`` is then Keras's ``GaussianDropout(p)``.
+    seed : int or None
+    """
+
+    _arguments = ("std", "multiplied", "seed")
+
+    def __init__(self, std: float, multiplied: bool = False, seed: int | None = None) -> None:
+        self.std = check_positive("GaussianNoise", "std", std)
+        self.multiplied = check_flag("GaussianNoise", "multiplied", multiplied)
+        self.seed = check_seed("GaussianNoise", seed)
+        self._source = MaskSource(self.seed, 0.0)
+        self._create({})
+
+    def _mask_sources(self) -> Iterator[MaskSource]:
+        yield self._source
+
+    def __call__(self, x: Array) -> Array:
+        """Return x itself."""
+        check_floats("GaussianNoise", "input", x)
+        return x
+
+    def forward(self, x: Array) -> tuple[Array, Tape]:
+        """Return x with noise, and the tape.
+
+        Parameters
+        ----------
+        x : ndarray of float32 or float64, any shape
+
+        Returns
+        -------
+        y : ndarray
+            Of the shape and dtype of x.
+        tape : Tape
+        """
+        check_floats("GaussianNoise", "input", x)
+        with self._lock:
+            seed = self._source.entropy, self._source.next_call()
+        dtype: Any = x.dtype.newbyteorder("=")
+        noise = np.random.default_rng(seed).standard_normal(x.shape, dtype)
+        noise *= self.std
+        if self.multiplied:
+            noise += 1
+            return x * noise, Tape(self, (noise, dtype, x.shape))
+        return x + noise, Tape(self, (None, dtype, x.shape))
+
+    def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> Array | None:
+        """Return the gradient of x, or None where `input_grad` is False."""
+        noise, dtype, shape = self._open(tape)
+        check_array("GaussianNoise", "dy", dy, dtype, shape)
+        tape.close()
+        return (dy if noise is None else dy * noise) if input_grad else None

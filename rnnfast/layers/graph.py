@@ -65,7 +65,10 @@ class Graph(Assembly):
         *,
         config: Any = None,
     ) -> None:
+        if config is not None and nodes:
+            raise ValueError("Graph expected nodes or config, got both")
         self.inputs, self.outputs = _names("inputs", inputs), _names("outputs", outputs)
+        self._arity = len(self.inputs), len(self.outputs)
         self.nodes = _checked(_built(config) if config is not None else nodes, self.inputs)
         self.layers: list[Any] = [node.layer for node in self.nodes]
         first = {id(node.layer): node for node in reversed(self.nodes)}  # calls of each layer
@@ -491,10 +494,10 @@ def _checked(nodes: Any, inputs: tuple[str, ...]) -> list[Node]:
             raise TypeError(f"Graph expected layers, got {type(layer).__name__} at {name!r}")
         if not isinstance(name, str) or not name or "." in name or name in values:
             raise ValueError(f"Graph expected node names without '.', each once, got {name!r}")
-        if isinstance(layer, Graph) and len(layer.inputs) + len(layer.outputs) > 2:
+        if layer._arity != (1, 1):
             raise ValueError(
-                f"Graph expected a graph of one input and one output at {name!r}, got "
-                f"{', '.join(layer.inputs)} -> {', '.join(layer.outputs)}"
+                f"Graph expected a layer of one input and one output at {name!r}, got "
+                f"{layer._arity[0]} inputs and {layer._arity[1]} outputs"
             )
         own = _names("states", states[0]) if states and states[0] else ()
         node = Node(name, layer, _names("reads", reads), own)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..checks import check_array, check_floats, check_size
+from ..checks import check_array, check_flag, check_floats, check_size
 from .base import Layer, Tape
 
 if TYPE_CHECKING:
@@ -165,6 +165,128 @@ class Merge(Layer):
         if self.kind == "concat":
             return sum(known)
         return max(known) // self.parts
+
+
+class Dot(Layer):
+    """The products of two inputs, summed over an axis of each: y[b] is ``a[b] @ c[b]``.
+
+    Samples are the first axis of both, whatever other layers have. With axes (2, 2) of (B, T, F)
+    and (B, S, F), y (B, T, S) are scores of attention; with (2, 1) of these and (B, S, F) again,
+    y (B, T, F) is what is attended to. All steps count, so no lengths are taken.
+
+    Parameters
+    ----------
+    axes : (int, int)
+        Of the first and the second input, 1 or 2.
+    vectors : (bool, bool), default (False, False)
+        Which of them are (B, F), without an axis of time.
+    """
+
+    joins = True
+    stepwise = False
+    _arguments = ("axes", "vectors")
+
+    def __init__(self, axes: Any, vectors: Any = (False, False)) -> None:
+        for name, pair in ("axes", axes), ("vectors", vectors):
+            if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+                raise ValueError(f"Dot expected {name} as a pair, got {pair!r}")
+        self.vectors = tuple(check_flag("Dot", "vectors", flag) for flag in vectors)
+        most = [1 if flag else 2 for flag in self.vectors]
+        pairs = zip(axes, most, strict=True)
+        self.axes = tuple(check_size("Dot", "axes", axis, 1, n) for axis, n in pairs)
+        self.batch_first = None if all(self.vectors) else True
+        self.keeps_time = not any(self.vectors)
+        self._create({})
+
+    def __call__(self, a: Array, c: Array) -> Array:
+        """Return the sums of products.
+
+        Parameters
+        ----------
+        a, c : (B, T, F) arrays of float32 or float64, or (B, F) ones
+            Of one dtype, and of the same size along their axes.
+
+        Returns
+        -------
+        y : array
+            (B, the axis left of a, the axis left of c), without those that there are not; (B, 1)
+            of two vectors.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For wrong dtypes or shapes.
+        """
+        rows, columns, shape = self._matrices(a, c)
+        return (rows @ columns).reshape(shape)
+
+    def forward(self, a: Array, c: Array) -> tuple[Array, Tape]:
+        """Return the sums of products, and the tape; as a call otherwise."""
+        rows, columns, shape = self._matrices(a, c)
+        y = (rows @ columns).reshape(shape)
+        return y, Tape(self, (rows, columns, y.dtype, shape))
+
+    def _matrices(self, a: Array, c: Array) -> tuple[Array, Array, tuple[int, ...]]:
+        # (B, M, K), (B, K, N) and the shape of y
+        for name, x in ("a", a), ("c", c):
+            check_floats("Dot", name, x)
+        dtype = a.dtype.newbyteorder("=")
+        if c.dtype.newbyteorder("=") != dtype:
+            raise TypeError(f"Dot expected inputs of one dtype, got {[a.dtype, c.dtype]}")
+        fit = all(x.ndim == 3 - flag for x, flag in zip((a, c), self.vectors, strict=True))
+        if not fit or len(a) != len(c) or a.shape[self.axes[0]] != c.shape[self.axes[1]]:
+            raise ValueError(
+                f"Dot expected inputs of {[3 - flag for flag in self.vectors]} axes, of the same "
+                f"sizes on the first and on axes {self.axes}, got {a.shape} and {c.shape}"
+            )
+        rows = np.moveaxis(a, self.axes[0], -1).astype(dtype, copy=False)
+        columns = np.moveaxis(c, self.axes[1], 1).astype(dtype, copy=False)
+        shape = rows.shape[:-1] + columns.shape[2:]
+        rows = rows[:, None] if self.vectors[0] else rows
+        columns = columns[..., None] if self.vectors[1] else columns
+        return rows, columns, shape if len(shape) > 1 else (*shape, 1)
+
+    def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> Any:
+        """Return the gradients of the inputs.
+
+        Parameters
+        ----------
+        tape : Tape
+            From `forward`; used up.
+        dy : array of the shape of y
+        input_grad : bool, default True
+            Whether the gradients are wanted.
+
+        Returns
+        -------
+        da, dc : arrays of the shapes of the inputs, or None
+        """
+        rows, columns, dtype, shape = self._open(tape)
+        check_array("Dot", "dy", dy, dtype, shape)
+        tape.close()
+        if not input_grad:
+            return None
+        dy = dy.reshape(len(rows), rows.shape[1], columns.shape[2])
+        da, dc = dy @ columns.swapaxes(1, 2), rows.swapaxes(1, 2) @ dy
+        da = da[:, 0] if self.vectors[0] else da
+        dc = dc[..., 0] if self.vectors[1] else dc
+        return np.moveaxis(da, -1, self.axes[0]), np.moveaxis(dc, 1, self.axes[1])
+
+    def _inputs(self, x: Any, state: Any, lengths: Any, origin: Any) -> tuple[Any, ...]:
+        if lengths is not None:
+            raise ValueError("Dot expected no lengths: all steps of its inputs count")
+        return super()._inputs(x, state, lengths, origin)
+
+    def _size_behind(self, sizes: list[int | None]) -> int | None:
+        features = [
+            None if flag or axis == 2 else size  # what is left of it is steps, or nothing
+            for size, axis, flag in zip(sizes, self.axes, self.vectors, strict=True)
+        ]
+        return 1 if all(self.vectors) else features[0 if self.vectors[1] else 1]
+
+    def out_steps(self, steps: str, given: str) -> str:
+        """Return the steps of outputs as a formula."""
+        return "" if not self.keeps_time else steps if self.axes[0] == 2 else "steps"
 
 
 def _summed(gradient: Array, shape: tuple[int, ...]) -> Array:

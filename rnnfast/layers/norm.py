@@ -1,4 +1,4 @@
-"""Layer and batch normalisation."""
+"""Layer and batch normalisation, and scales that are given."""
 
 from __future__ import annotations
 
@@ -26,6 +26,24 @@ if TYPE_CHECKING:
     from ..arrays import Array
 
 
+AFFINE = {True: ("weight", "bias"), False: (), "weight": ("weight",), "bias": ("bias",)}
+
+
+def check_affine(owner: str, affine: Any) -> Any:
+    """Return `affine` as one of the keys of `AFFINE`."""
+    if isinstance(affine, str) and affine in AFFINE:
+        return affine
+    if isinstance(affine, str):
+        raise ValueError(
+            f"{owner} expected affine as True, False, 'weight' or 'bias', got {affine!r}"
+        )
+    return check_flag(owner, "affine", affine)
+
+
+def _ones_and_zeros(name: str, shape: tuple[int, ...]) -> Array:
+    return np.full(shape, float(name == "weight"))
+
+
 class LayerNorm(Layer):
     """Mean 0 and variance 1 on the last axis, times weight, plus bias, as ``torch.nn.LayerNorm``.
 
@@ -36,21 +54,27 @@ class LayerNorm(Layer):
     eps : float, default 1e-5
         Added to the variance.
     dtype : {float32, float64}
+    affine : bool, "weight" or "bias", default True
+        Whether there are weight and bias, or which of them.
     """
 
-    _arguments = ("normalized_shape", "eps")
+    _arguments = ("normalized_shape", "eps", "affine")
     dtype: np.dtype[Any]
 
-    def __init__(self, normalized_shape: int, eps: float = 1e-5, dtype: Any = np.float32) -> None:
+    def __init__(
+        self,
+        normalized_shape: int,
+        eps: float = 1e-5,
+        dtype: Any = np.float32,
+        affine: bool | str = True,
+    ) -> None:
         self.normalized_shape = check_size("LayerNorm", "normalized_shape", normalized_shape, 1)
         self.in_size = self.out_size = self.normalized_shape
         self.eps = check_positive("LayerNorm", "eps", eps)
+        self.affine = check_affine("LayerNorm", affine)
         self.dtype = check_float_dtype("LayerNorm", dtype)
         shape = (self.normalized_shape,)
-        self._create(
-            {"weight": shape, "bias": shape},
-            lambda name, shape: np.full(shape, float(name == "weight")),
-        )
+        self._create(dict.fromkeys(AFFINE[self.affine], shape), _ones_and_zeros)
 
     def __call__(self, x: Array) -> Array:
         """Return y.
@@ -82,11 +106,18 @@ class LayerNorm(Layer):
         rows = contiguous(x, self.dtype).reshape(-1, self.normalized_shape)
         y = np.empty(rows.shape, self.dtype)
         mean, rstd = np.empty(len(rows), self.dtype), np.empty(len(rows), self.dtype)
-        arrays = self.params._arrays
-        backend.active().dense.layer_norm(
-            rows, arrays["weight"], arrays["bias"], self.eps, y, mean, rstd
-        )
+        backend.active().dense.layer_norm(rows, *self._weights(), self.eps, y, mean, rstd)
         return y.reshape(x.shape), rows, mean, rstd
+
+    def _weights(self) -> list[Array]:
+        # weight and bias, or what stands for one that is not learnt
+        arrays, shape = self.params._arrays, (self.normalized_shape,)
+        if self.affine is True:
+            return [arrays["weight"], arrays["bias"]]
+        names = "weight", "bias"
+        return [
+            arrays.get(n, _ones_and_zeros(n, shape).astype(self.dtype, copy=False)) for n in names
+        ]
 
     def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> Array | None:
         """Add into `grads` and return the gradient of x.
@@ -109,15 +140,15 @@ class LayerNorm(Layer):
         tape.close()
         drows = contiguous(dy, self.dtype).reshape(rows.shape)
         dx = np.empty(rows.shape, self.dtype) if input_grad else None
-        weight = self.params._arrays["weight"]
+        weight, bias = self._weights()
+        own = [grads.get(n, np.zeros_like(bias)) for n in ("weight", "bias")]
         with self._lock:
-            backend.active().dense.layer_norm_backward(
-                rows, weight, mean, rstd, drows, dx, grads["weight"], grads["bias"]
-            )
+            backend.active().dense.layer_norm_backward(rows, weight, mean, rstd, drows, dx, *own)
         return None if dx is None else dx.reshape(shape)
 
     def _describe(self) -> str:
-        return f"({self.normalized_shape},), eps={self.eps}"
+        text = f"({self.normalized_shape},), eps={self.eps}"
+        return text if self.affine is True else f"{text}, affine={self.affine!r}"
 
 
 class BatchNorm1d(Layer):
@@ -136,8 +167,8 @@ class BatchNorm1d(Layer):
         Added to the variance.
     momentum : float, default 0.1
         Share of each batch in the running mean and variance.
-    affine : bool, default True
-        Whether there are weight and bias.
+    affine : bool, "weight" or "bias", default True
+        Whether there are weight and bias, or which of them.
     batch_first : bool, optional
         As in the recurrent layers; needed only where `lengths` are given.
     dtype : {float32, float64}
@@ -152,7 +183,7 @@ class BatchNorm1d(Layer):
         num_features: int,
         eps: float = 1e-5,
         momentum: float = 0.1,
-        affine: bool = True,
+        affine: bool | str = True,
         batch_first: bool | None = None,
         dtype: Any = np.float32,
     ) -> None:
@@ -160,7 +191,7 @@ class BatchNorm1d(Layer):
         self.in_size = self.out_size = self.num_features
         self.eps = check_positive("BatchNorm1d", "eps", eps)
         self.momentum = check_probability("BatchNorm1d", "momentum", momentum)
-        self.affine = check_flag("BatchNorm1d", "affine", affine)
+        self.affine = check_affine("BatchNorm1d", affine)
         if batch_first is not None:
             batch_first = check_flag("BatchNorm1d", "batch_first", batch_first)
         self.batch_first = batch_first
@@ -168,8 +199,8 @@ class BatchNorm1d(Layer):
         shape = (self.num_features,)
         zeros = np.broadcast_to(np.zeros((), self.dtype), shape)
         self._create(
-            {"weight": shape, "bias": shape} if affine else {},
-            lambda name, shape: np.full(shape, float(name == "weight")),
+            dict.fromkeys(AFFINE[self.affine], shape),
+            _ones_and_zeros,
             {
                 "running_mean": zeros,
                 "running_var": np.broadcast_to(np.ones((), self.dtype), shape),
@@ -252,15 +283,15 @@ class BatchNorm1d(Layer):
         with np.errstate(all="ignore"):
             dweight = (rows * normal).sum(axis=0, dtype=np.float64).astype(self.dtype)
             dbias = rows.sum(axis=0, dtype=np.float64).astype(self.dtype)
-            if self.affine:
-                with self._lock:
-                    grads["weight"] += dweight
-                    grads["bias"] += dbias
+            with self._lock:
+                for name, gradient in ("weight", dweight), ("bias", dbias):
+                    if name in grads:
+                        grads[name] += gradient
             if not input_grad:
                 return None
             # mean and variance depend on every row: their share is taken off
             share = (dbias + normal * dweight) / max(len(rows), 1)
-            scale = rstd * self.params["weight"] if self.affine else rstd
+            scale = rstd * self.params["weight"] if "weight" in self.params else rstd
             return self._spread((rows - share) * scale, real, shape)
 
     def _rows(self, x: Array, lengths: Any) -> tuple[Array, Array | None]:
@@ -287,8 +318,10 @@ class BatchNorm1d(Layer):
             self.buffers["num_batches_tracked"] = self.buffers["num_batches_tracked"] + 1
 
     def _scaled(self, normal: Array, real: Array | None, shape: tuple[int, ...]) -> Array:
-        if self.affine:
-            normal = normal * self.params["weight"] + self.params["bias"]
+        if "weight" in self.params:
+            normal = normal * self.params["weight"]
+        if "bias" in self.params:
+            normal = normal + self.params["bias"]
         return self._spread(normal, real, shape)
 
     def _spread(self, rows: Array, real: Array | None, shape: tuple[int, ...]) -> Array:
@@ -300,5 +333,65 @@ class BatchNorm1d(Layer):
 
     def _describe(self) -> str:
         return (
-            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}"
+            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine!r}"
         )
+
+
+class Scale(Layer):
+    """``(x - mean) * scale`` of each feature, which training does not change.
+
+    Mean and scale are buffers: 0 and 1 at first; assign to set them, as
+    ``layer.buffers["mean"] = x.mean(axis=0)``.
+
+    Parameters
+    ----------
+    num_features : int
+        Size of the last axis.
+    dtype : {float32, float64}
+    """
+
+    _arguments = ("num_features",)
+    dtype: np.dtype[Any]
+
+    def __init__(self, num_features: int, dtype: Any = np.float32) -> None:
+        self.num_features = check_size("Scale", "num_features", num_features, 1)
+        self.in_size = self.out_size = self.num_features
+        self.dtype = check_float_dtype("Scale", dtype)
+        zero, one = (np.array(value, self.dtype) for value in (0, 1))
+        shape = (self.num_features,)
+        buffers = {"mean": np.broadcast_to(zero, shape), "scale": np.broadcast_to(one, shape)}
+        self._create({}, None, buffers)
+
+    def __call__(self, x: Array) -> Array:
+        """Return y.
+
+        Parameters
+        ----------
+        x : (..., num_features) array of the layer's dtype
+
+        Returns
+        -------
+        y : array of the same shape
+
+        Raises
+        ------
+        TypeError, ValueError
+            For a wrong dtype or shape.
+        """
+        check_dtype("Scale", "input", x, self.dtype)
+        check_features("Scale", x, self.num_features)
+        with np.errstate(all="ignore"):
+            y: Array = (contiguous(x, self.dtype) - self.buffers["mean"]) * self.buffers["scale"]
+        return y
+
+    def forward(self, x: Array) -> tuple[Array, Tape]:
+        """Return y and the tape; as a call otherwise."""
+        y = self(x)
+        return y, Tape(self, (y.shape, self.buffers["scale"].copy()))
+
+    def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> Array | None:
+        """Return the gradient of x, or None where `input_grad` is False."""
+        shape, scale = self._open(tape)
+        check_array("Scale", "dy", dy, self.dtype, shape)
+        tape.close()
+        return contiguous(dy, self.dtype) * scale if input_grad else None

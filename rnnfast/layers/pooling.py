@@ -1,13 +1,16 @@
-"""Mean or maximum over time."""
+"""Mean or maximum over time: of all steps, or of windows."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
-from ..checks import check_array, check_flag, check_floats, check_lengths
+from ..arrays import past_end
+from ..checks import check_array, check_flag, check_floats, check_lengths, check_sequence
 from .base import Layer, Tape
+from .windows import Windows
 
 if TYPE_CHECKING:
     from ..arrays import Array
@@ -123,3 +126,135 @@ class Pool(Layer):
             if len(steps):
                 np.put_along_axis(steps, where[None], rows[None], axis=0)
         return dx
+
+
+class Pool1d(Windows):
+    """Mean or maximum of a window of steps, as ``torch.nn.AvgPool1d`` and ``MaxPool1d``.
+
+    What is padded, or lies past a sample's end, never counts. Where several steps of a window have
+    the maximum, the first one gets the gradient.
+
+    Parameters
+    ----------
+    kind : {"mean", "max"}
+    kernel_size : int
+        Steps of a window.
+    stride : int, optional
+        Steps of x from one window to the next; default `kernel_size`.
+    padding : {"valid", "same", "causal"} or int
+        As of `Conv1d`; an integer is at most half a window.
+    batch_first : bool, default False
+        As in the recurrent layers.
+    """
+
+    _arguments = ("kind", "kernel_size", "stride", "padding", "batch_first")
+
+    def __init__(
+        self,
+        kind: str,
+        kernel_size: int,
+        stride: int | None = None,
+        padding: str | int = "valid",
+        batch_first: bool = False,
+    ) -> None:
+        if kind not in ("mean", "max"):
+            raise ValueError(f"Pool1d expected kind 'mean' or 'max', got {kind!r}")
+        self.kind = kind
+        self._lay(kernel_size, kernel_size if stride is None else stride, padding, 1)
+        if not isinstance(padding, str) and self.left > self.kernel_size // 2:
+            raise ValueError(f"Pool1d expected padding of at most half a window, got {padding}")
+        self.batch_first = check_flag("Pool1d", "batch_first", batch_first)
+        self._create({})
+
+    def __call__(self, x: Array, lengths: Any = None) -> Array:
+        """Return the means or the maxima.
+
+        Parameters
+        ----------
+        x : (T, B, F) array, (B, T, F) with ``batch_first``, or (T, F) for one sequence
+        lengths : (B,) array_like of int, optional
+            Steps of each sample, 0 to T; default T. Outputs from ``out_lengths(lengths)`` on are
+            zero.
+
+        Returns
+        -------
+        y : array
+            In the layout of x, with ``out_lengths(T)`` steps.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For wrong shapes or lengths, or where a window does not fit T steps.
+        """
+        return self._run(x, lengths)[0]
+
+    def forward(self, x: Array, lengths: Any = None) -> tuple[Array, Tape]:
+        """Return the means or the maxima, and the tape; as a call otherwise."""
+        y, saved = self._run(x, lengths)
+        return y, Tape(self, (y.dtype, y.shape, *saved))
+
+    def _run(self, x: Array, lengths: Any) -> tuple[Array, Any]:
+        # y; T, the number of padded steps, what is past the ends of x and y, and of each window
+        # how many steps count, or which one has the maximum
+        check_floats("Pool1d", "input", x)
+        check_sequence("Pool1d", x)
+        samples = self._sample_major(x)
+        B, T, F = samples.shape
+        given = check_lengths("Pool1d", lengths, T, B)
+        steps = self._check_steps(T, given)
+        past, past_y = past_end(given, T), past_end(self.out_lengths(given), steps)
+        fill = 0.0 if self.kind == "mean" else -np.inf
+        padded = self._pad(samples, past, fill)
+        shape = B, steps, F, self.kernel_size
+        windows = sliding_window_view(padded, self.kernel_size, 1)[:, :: self.stride][:, :steps]
+        if not steps:
+            y = which = np.zeros(shape[:3], padded.dtype)
+        elif self.kind == "mean":
+            real = np.ones((1, T, 1)) if past is None else ~past[..., None]
+            real = sliding_window_view(self._pad(real.astype(padded.dtype), None), shape[3], 1)
+            which = np.maximum(real[:, :: self.stride][:, :steps].sum(axis=-1), 1)
+            y = windows.sum(axis=-1) / which
+        else:
+            which = windows.argmax(axis=-1)
+            y = np.take_along_axis(windows, which[..., None], -1)[..., 0]
+        if past_y is not None:
+            y[past_y] = 0
+        saved = T, padded.shape[1], past, past_y, which
+        return self._as_given(y.swapaxes(0, 1), x), saved
+
+    def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> Array | None:
+        """Return the gradient of x.
+
+        Parameters
+        ----------
+        tape : Tape
+            From `forward`; used up.
+        dy : array of the shape of y
+            Ignored past each sample's end.
+        input_grad : bool, default True
+            Whether the gradient of x is wanted.
+
+        Returns
+        -------
+        dx : array of the shape of x, or None
+        """
+        dtype, shape, T, padded, past, past_y, which = self._open(tape)
+        check_array("Pool1d", "dy", dy, dtype, shape)
+        tape.close()
+        if not input_grad:
+            return None
+        rows = self._sample_major(dy)
+        if past_y is not None:
+            rows = np.where(past_y[..., None], dtype.type(0), rows)
+        if self.kind == "mean":
+            rows = rows / which
+        B, steps, F = rows.shape
+        dpadded = np.zeros((B, padded, F), dtype)
+        for tap in range(self.kernel_size if steps else 0):
+            own = dpadded[:, tap : tap + (steps - 1) * self.stride + 1 : self.stride]
+            own += rows if self.kind == "mean" else rows * (which == tap)
+        dx = self._without_pads(dpadded, T, past)
+        return self._as_given(dx.swapaxes(0, 1), dy)
+
+    def _describe(self) -> str:
+        return f"{self.kind!r}{self._describe_windows()}"

@@ -42,12 +42,15 @@ class Sequential(Assembly):
                 raise TypeError(
                     f"Sequential expected config as a list of layers, got {type(config).__name__}"
                 )
-            layers = (*layers, *map(build, config))
+            if layers:
+                raise ValueError("Sequential expected layers or config, got both")
+            layers = tuple(map(build, config))
         check_chain(layers)
         self.layers: list[Any] = list(layers)
+        self._arity = layers[0]._arity[0], layers[-1]._arity[1]
         self.dtype = next((x.dtype for x in layers if x.dtype), None)
         self.batch_first = next((x.batch_first for x in layers if x.batch_first is not None), None)
-        self.in_size = next((x.in_size for x in layers if x.in_size or x.out_size), None)
+        self.in_size = _in_size(layers)
         self.out_size = self._size_behind([None])
         self.keeps_time, self.makes_time = (_has_time(layers, first) for first in (True, False))
         self._repeats = any(part.makes_time for x in layers for part in with_parts(x))
@@ -212,6 +215,25 @@ class Sequential(Assembly):
         return "\n  ".join(["Sequential(", *lines]) + "\n)"
 
 
+ANY_SIZE = 1 << 50  # of features: what a layer gives for it tells whether it keeps their number
+
+
+def keeps_size(layer: Layer) -> bool:
+    """Whether a layer gives as many features as it reads, whatever their number."""
+    try:
+        return layer._size_behind([ANY_SIZE]) == ANY_SIZE
+    except ValueError:  # of a graph with layers that want another size
+        return False
+
+
+def _in_size(layers: Iterable[Layer]) -> int | None:
+    # of the first layer that wants a size, unless those before it change the size
+    for layer in layers:
+        if layer.in_size or not keeps_size(layer):
+            return layer.in_size
+    return None
+
+
 def _has_time(layers: Iterable[Layer], time: bool) -> bool:
     # whether the output has an axis of time, by whether the input has one
     for layer in layers:
@@ -305,6 +327,13 @@ def check_chain(layers: tuple[Any, ...]) -> None:
     for i, layer in enumerate(layers):
         if not isinstance(layer, Layer):
             raise TypeError(f"Sequential expected layers, got {type(layer).__name__} at {i}")
+        before, behind = layer._arity
+        if (before > 1 and i) or (behind > 1 and i < len(layers) - 1):
+            raise ValueError(
+                f"Sequential expected several inputs of its first layer alone, and several outputs "
+                f"of its last, got {before} inputs and {behind} outputs at {i}; a Graph says which "
+                "of them is read"
+            )
         for part in with_parts(layer):
             if id(part) in used:
                 raise ValueError(f"Sequential expected each layer once, got {part!r} again at {i}")

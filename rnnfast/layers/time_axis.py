@@ -217,6 +217,11 @@ class RepeatVector(Layer):
             return np.full(np.shape(origin.lengths), self.n)
         return None
 
+    @property
+    def needs_all_steps(self) -> bool:  # type: ignore[override]
+        """Whether y has a number of steps of its own."""
+        return self.n is not None
+
     def _axis(self, ndim: int) -> int:
         # of time in y, for x with so many axes
         return int(self.batch_first and ndim == 2)

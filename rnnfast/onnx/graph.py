@@ -5,6 +5,7 @@ Opset 17 is the first with LayerNormalization; ONNX Runtime reads it from 1.12 (
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -29,11 +30,14 @@ class Graph:
     states : bool
         Whether recurrent layers take their initial states from inputs, and add to `final` the
         name, value and axes of what they give for them.
+    names : iterable of str
+        Of a user's: those of inputs and outputs, which values within the graph must not have.
     """
 
-    def __init__(self, dtype: np.dtype[Any], states: bool) -> None:
+    def __init__(self, dtype: np.dtype[Any], states: bool, names: Iterable[str] = ()) -> None:
         self.onnx = onnx_library()
         self.dtype, self.states = dtype, states
+        self._users = set(names)
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
         self.inputs: list[Any] = []
@@ -51,7 +55,7 @@ class Graph:
         self, kind: str, inputs: tuple[str, ...], outputs: int, **attributes: Any
     ) -> list[str]:
         """Add a node and return the names of its outputs."""
-        name = f"{kind}_{len(self.nodes)}"
+        name = self._within(f"{kind}_{len(self.nodes)}")
         names = [name] if outputs == 1 else [f"{name}.{i}" for i in range(outputs)]
         node = self.onnx.helper.make_node(kind, inputs, names, name, **attributes)
         self.nodes.append(node)
@@ -73,7 +77,7 @@ class Graph:
         if self._bytes > LARGEST:
             raise ValueError("an ONNX file holds less than 2 GiB of parameters")
         self._named.add(name)
-        name = name or f"constant_{len(self.constants)}"
+        name = name or self._within(f"constant_{len(self.constants)}")
         array = np.ascontiguousarray(array).reshape(array.shape)
         self.constants.append(self.onnx.numpy_helper.from_array(array, name))
         return name
@@ -86,16 +90,23 @@ class Graph:
         """Add an input with sizes, or names, of its axes."""
         if any(known.name == name for known in self.inputs):
             raise ValueError(
-                f"a layer that is called twice cannot be exported with its states: two inputs "
-                f"{name!r}"
+                f"an ONNX graph cannot have two inputs {name!r}: a layer that is called twice with "
+                "its states, or an input with the name of the lengths of another"
             )
         self.inputs.append(self._value(name, axes, dtype))
         return name
 
     def output(self, name: str, value: str, axes: list[Any]) -> None:
-        """Make `value` an output."""
+        """Make `value` an output, of another name where an input or output has this one already."""
+        base, i = name, 1
+        while any(known.name == name for known in (*self.inputs, *self.outputs)):
+            i += 1
+            name = f"{base}_{i}"
         self.nodes.append(self.onnx.helper.make_node("Identity", [value], [name], name))
         self.outputs.append(self._value(name, axes, None))
+
+    def _within(self, name: str) -> str:
+        return f"within_{name}" if name in self._users else name
 
     def _value(self, name: str, axes: list[Any], dtype: Any) -> Any:
         kind = self._kind(dtype or self.dtype)

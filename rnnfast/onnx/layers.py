@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..layers import (
+    Activation,
     BatchNorm1d,
     Conv1d,
+    Dot,
     Dropout,
     Embedding,
     GatedConv1d,
+    GaussianNoise,
     JoinedEmbedding,
     Last,
     LayerNorm,
@@ -24,8 +27,11 @@ from ..layers import (
     Merge,
     MiniRocket,
     Pool,
+    Pool1d,
+    Rearrange,
     ReLU,
     RepeatVector,
+    Scale,
     Sequential,
     Sigmoid,
     Softmax,
@@ -35,6 +41,8 @@ from ..layers import (
 from ..layers.graph import Graph as NetworkGraph
 from ..layers.recurrent import RECURRENT_LAYERS
 from ..layers.rocket import KERNELS, TAPS
+from ..layers.windows import Windows
+from .elements import activation, dot, padding, pool1d, rearrange, scale, steps_behind
 from .graph import Graph, cleared, not_empty, real_steps, swapped
 
 if TYPE_CHECKING:
@@ -63,13 +71,10 @@ def lengths_behind(g: Graph, layer: Any, lengths: str) -> str:
         return lengths_again(g, layer)
     if not lengths or not layer.keeps_time:
         return ""
-    if isinstance(layer, Conv1d):
-        more = int(layer.left + layer.right - layer.reach + layer.stride - 1)
-        if more or layer.stride > 1:
-            zero = g.constant(0, np.int32)
-            steps = g.add("Max", g.add("Add", lengths, g.constant(more, np.int32)), zero)
-            steps = g.add("Div", steps, g.constant(layer.stride, np.int32))
-            lengths = g.add("Where", g.add("Less", zero, lengths), steps, zero)
+    if isinstance(layer, Windows) and layer.shifts:
+        raise ValueError(f"{named(layer, '')} takes no lengths with padding 'same' and a stride")
+    if isinstance(layer, (Windows, Rearrange)):
+        return steps_behind(g, layer, lengths)
     return lengths
 
 
@@ -236,7 +241,8 @@ def embedding(g: Graph, layer: Any, at: str, x: str, lengths: str) -> str:
 
 
 def layer_norm(g: Graph, layer: Any, at: str, x: str, lengths: str) -> str:
-    weight, bias = (g.constant(layer.params[n], name=at + n) for n in ("weight", "bias"))
+    pairs = zip(("weight", "bias"), layer._weights(), strict=True)
+    weight, bias = (g.constant(array, name=at + n) for n, array in pairs)
     return g.add("LayerNormalization", x, weight, bias, axis=-1, epsilon=layer.eps)
 
 
@@ -245,12 +251,12 @@ def batch_norm(g: Graph, layer: Any, at: str, x: str, lengths: str) -> str:
         raise ValueError(
             f"{named(layer, at)} cannot be exported with lengths: it was made without batch_first"
         )
-    scale = 1 / np.sqrt(layer.buffers["running_var"].astype(np.float64) + layer.eps)
-    if layer.affine:
-        scale = scale * layer.params["weight"]
+    factor = 1 / np.sqrt(layer.buffers["running_var"].astype(np.float64) + layer.eps)
+    if "weight" in layer.params:
+        factor = factor * layer.params["weight"]
     mean = g.constant(layer.buffers["running_mean"], name=f"{at}running_mean")
-    y = g.add("Mul", g.add("Sub", x, mean), g.constant(scale, name=f"{at}scale"))
-    if layer.affine:
+    y = g.add("Mul", g.add("Sub", x, mean), g.constant(factor, name=f"{at}scale"))
+    if "bias" in layer.params:
         y = g.add("Add", y, g.constant(layer.params["bias"], name=f"{at}bias"))
     return cleared(g, y, layer.batch_first, lengths)
 
@@ -265,7 +271,7 @@ def conv1d(g: Graph, layer: Any, at: str, x: str, lengths: str) -> str:
         kernel_shape=[layer.kernel_size],
         strides=[layer.stride],
         dilations=[layer.dilation],
-        pads=[layer.left, layer.right],
+        **padding(layer),
     )
     y = g.add("Transpose", y, perm=back)
     return cleared(g, y, layer.batch_first, lengths_behind(g, layer, lengths))
@@ -458,9 +464,15 @@ LEAVES: dict[type, Callable[[Graph, Any, str, str, str], str]] = {
     Tanh: elementwise,
     Sigmoid: elementwise,
     Softmax: elementwise,  # on the last axis, as by default there
+    Activation: activation,
+    Scale: scale,
+    Rearrange: rearrange,
     Merge: merge,
+    Dot: dot,
     Dropout: dropout,
+    GaussianNoise: dropout,
     Last: last,
     Pool: pool,
+    Pool1d: pool1d,
     RepeatVector: repeat_vector,
 }

@@ -25,6 +25,7 @@ from ..layers import (
 )
 from ..layers.base import Layer
 from ..layers.graph import Graph as NetworkGraph
+from ..layers.sequential import keeps_size
 from .graph import Graph, axes_of, swapped
 from .layers import (
     LEAVES,
@@ -52,7 +53,8 @@ def save(
     "output", both in the model's own layout, with as many samples ("batch") and steps ("time") as a
     call brings, at least one of each. An `EncoderDecoder` has the inputs "source" and "target", an
     attention "query" and "memory" and a second output "weights"; those of a `Graph` of several
-    inputs or outputs have the names that they have in it. A fitted estimator's network is
+    inputs or outputs have the names that they have in it, an output that is there already "_2"
+    behind it. A fitted estimator's network is
     its ``model_``; its scaling of X and y is not part of that.
 
     ONNX Runtime has RNN, LSTM, GRU and Conv for float32 only: graphs of float64 models that hold
@@ -91,10 +93,11 @@ def save(
     lengths = check_flag("save", "lengths", lengths)
     states = check_flag("save", "states", states)
     time = check_flag("save", "time", time)
-    graph = Graph(model.dtype or np.dtype(np.float32), states)
+    names = (*model.inputs, *model.outputs) if isinstance(model, NetworkGraph) else ()
+    graph = Graph(model.dtype or np.dtype(np.float32), states, names)
     if type(model) in WHOLE:
         WHOLE[type(model)](graph, model, lengths)
-    elif isinstance(model, NetworkGraph) and len(model.inputs) + len(model.outputs) > 2:
+    elif isinstance(model, NetworkGraph) and model._arity != (1, 1):
         _whole_graph(graph, model, lengths, time)
     else:
         _chain(graph, model, lengths, time)
@@ -133,6 +136,8 @@ def _chain(g: Graph, model: Any, lengths: bool, time: bool) -> None:
     axes = ["batch"]
     if steps:
         axes = axes_of(model.batch_first, int(steps) if steps.isdigit() else steps)
+    if not keeps_size(model):
+        size = "output_features"
     g.output("output", y, [*axes, model.out_size or size])
 
 
@@ -252,7 +257,7 @@ def _sequential(g: Graph, model: Any, at: str, x: str, lengths: str) -> str:
 
 
 def _graph(g: Graph, model: Any, at: str, x: Any, lengths: Any) -> str:
-    if len(model.inputs) + len(model.outputs) > 2:
+    if model._arity != (1, 1):
         raise ValueError(
             f"{named(model, at)} cannot be exported to ONNX: it has several inputs or outputs, so "
             "it can only be exported by itself"

@@ -239,7 +239,6 @@ def test_constructors_refuse():
         (lambda: Conv1d(1, 1, 2, dilation=1.5), TypeError, "dilation as an integer, got 1.5"),
         (lambda: Conv1d(1, 1, 2, padding="full"), ValueError, "or an integer, got 'full'"),
         (lambda: Conv1d(1, 1, 2, padding=-1), ValueError, "Conv1d expected padding >= 0, got -1"),
-        (lambda: Conv1d(1, 1, 2, 2, "same"), ValueError, "stride 1 with padding 'same', got 2"),
         (lambda: WaveNet(1, 2, 3), TypeError, "WaveNet expected dilations as integers, got 3"),
         (lambda: WaveNet(1, 2, [1, 0]), ValueError, "WaveNet expected dilations >= 1, got 0"),
         (lambda: WaveNet(1, 2, []), ValueError, "WaveNet expected at least one dilation"),

@@ -506,7 +506,7 @@ REFUSED_PARTS = {
     "a state of size 5 for 'r', got 'e.h0' of size 4": lambda: Graph(
         [("e", GRU(F, 4), "x"), ("r", GRU(F, 5), "x", "e.h0")], "x", "r"
     ),
-    "a graph of one input and one output at 'inner'": lambda: Graph(
+    "a layer of one input and one output at 'inner'": lambda: Graph(
         [("inner", Graph([("y", linear(), "x")], "x", ["y", "x"]), "x")], "x", "inner"
     ),
     "parts of at most 2 for 'difference', got 3": lambda: Merge("difference", parts=3),

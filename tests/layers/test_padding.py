@@ -13,6 +13,7 @@ from rnnfast import (
     LSTM,
     RNN,
     SGD,
+    Activation,
     Add,
     BatchNorm1d,
     Conv1d,
@@ -20,6 +21,7 @@ from rnnfast import (
     Embedding,
     EncoderDecoder,
     GatedConv1d,
+    GaussianNoise,
     Graph,
     JoinedEmbedding,
     Last,
@@ -30,8 +32,11 @@ from rnnfast import (
     MiniRocket,
     MinLSTM,
     Pool,
+    Pool1d,
+    Rearrange,
     ReLU,
     RepeatVector,
+    Scale,
     Sequential,
     Sigmoid,
     Softmax,
@@ -141,6 +146,23 @@ NETWORKS = {
     "mean": [linear(F, 4), timed(Pool, "mean"), linear()],
     "max": [linear(F, 4), plain(Tanh), timed(Pool, "max"), linear()],
     "pooled convolution": [conv(stride=2), plain(ReLU), timed(Pool, "max"), linear()],
+    "pooled windows": [linear(F, 4), timed(Pool1d, "mean", 2), rnn(GRU, 4), linear()],
+    "maxima of windows": [conv(), timed(Pool1d, "max", 3, 1, "same"), linear()],
+    "turned": [linear(F, 4), timed(Rearrange, "reverse"), rnn(GRU, 4), linear()],
+    "more steps": [
+        linear(F, 4),
+        timed(Rearrange, "repeat", 2),
+        timed(Rearrange, "pad", (1, -2)),
+        rnn(GRU, 4),
+        linear(),
+    ],
+    "functions": [
+        plain(Scale, F, **F8),
+        linear(F, 4),
+        plain(Activation, "exp"),
+        plain(GaussianNoise, 1e-30),
+        rnn(GRU, 4, K),
+    ],
     "nested": [lambda bf: Sequential(linear(F, 4)(bf), rnn(GRU, 4)(bf)), linear()],
     "repeated": [rnn(), timed(Last), repeated(T), rnn(LSTM, 4), linear()],
     "repeated by the input": [rnn(), timed(Pool, "mean"), repeated(None), rnn(GRU, 4), linear()],
@@ -332,6 +354,7 @@ def test_every_layer_is_looked_at():
     made = [layer for name in NETWORKS for layer in leaves(make(name, True))]
     seen = {type(layer).__name__ for layer in made}
     alone = {"BatchNorm1d", "EncoderDecoder", "BahdanauAttention", "LuongAttention", "Sequential"}
+    alone |= {"Dot"}  # takes no lengths
     assert seen | alone == set(layers.__all__)
 
 

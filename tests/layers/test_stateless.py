@@ -8,7 +8,7 @@ import re
 
 import numpy as np
 import pytest
-from comparisons import close, same_slope, same_slopes
+from comparisons import checked, close, same_slope, same_slopes
 from engines import each_engine as each_engine
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -40,19 +40,6 @@ FLOATS = [
     lambda **o: LayerNorm(5, **o),
 ]
 each_float = pytest.mark.parametrize("make", FLOATS, ids=["linear", "no bias", "norm"])
-
-
-def checked(layer, x, *args):
-    """Compare gradients with finite differences."""
-    y, tape = layer.forward(x, *args)
-    dy = np.random.default_rng(5).standard_normal(y.shape)
-
-    def loss():
-        return np.vdot(layer(x, *args), dy)
-
-    dx = layer.backward(tape, dy)
-    same_slope("dx", dx, loss, x)
-    same_slopes(layer, loss)
 
 
 @each_float

@@ -23,14 +23,17 @@ from rnnfast import (
     GRU,
     LSTM,
     RNN,
+    Activation,
     Add,
     BahdanauAttention,
     BatchNorm1d,
     Conv1d,
+    Dot,
     Dropout,
     Embedding,
     EncoderDecoder,
     GatedConv1d,
+    GaussianNoise,
     Graph,
     JoinedEmbedding,
     Last,
@@ -40,8 +43,11 @@ from rnnfast import (
     Merge,
     MiniRocket,
     Pool,
+    Pool1d,
+    Rearrange,
     ReLU,
     RepeatVector,
+    Scale,
     Sequential,
     Sigmoid,
     Softmax,
@@ -49,6 +55,7 @@ from rnnfast import (
     WaveNet,
 )
 from rnnfast.cells import CELLS as TABLE
+from rnnfast.layers.activation import CURVES
 
 BOUND = 1e-5
 T, B, F, H = 7, 4, 3, 5
@@ -189,6 +196,10 @@ scaled.params["weight"] = [1.0, 2.0, -3.0]
 scaled.params["bias"] = [0.5, 0.0, 1.0]
 
 
+ranged = Scale(F)
+ranged.buffers["mean"], ranged.buffers["scale"] = [1.0, 2.0, 3.0], [0.5, 2.0, -1.0]
+
+
 def rocket(batch_first):
     layer = MiniRocket(F, 9, num_features=500, batch_first=batch_first, seed=1)
     layer.learn(numbers(20, 20, F))
@@ -242,6 +253,29 @@ CHAINS = {
     ),
     "features": Sequential(rocket(False)),
     "features of short samples": Sequential(rocket(True)),
+    "functions": Sequential(RNN(F, H, seed=1), *map(Activation, CURVES), GaussianNoise(1.0)),
+    "one parameter": Sequential(
+        LayerNorm(F, affine="weight"),
+        BatchNorm1d(F, affine="bias", batch_first=False),
+        RNN(F, H, seed=1),
+    ),
+    "scale": Sequential(ranged, RNN(F, H, seed=1)),
+    "reversed": Sequential(Rearrange("reverse"), GRU(F, H, seed=1)),
+    "reversed, batch first": Sequential(
+        Linear(F, F, seed=1), Rearrange("reverse", (), True), Conv1d(F, 2, 2, batch_first=True)
+    ),
+    "steps": Sequential(
+        Rearrange("repeat", 3), Rearrange("pad", (2, -5)), GRU(F, H, seed=1), Pool("mean")
+    ),
+    "steps, batch first": Sequential(
+        Rearrange("pad", (-1, 2), True),
+        Rearrange("repeat", 2, True),
+        Rearrange("part", (1, 3), True),
+    ),
+    "windows": Sequential(Pool1d("max", 2), Pool1d("mean", 3, 1, "same"), GRU(F, H, seed=1)),
+    "windows, batch first": Sequential(
+        Pool1d("mean", 2, 1, "causal", True), Pool1d("max", 3, 2, 1, True), ReLU()
+    ),
     "nested": Sequential(Sequential(RNN(F, H, seed=1)), Sequential(Last()), Linear(H, 2, seed=2)),
 }
 
@@ -268,6 +302,16 @@ def test_chain(name, lengths, tmp_path):
         (GatedConv1d(F, 2, 1, batch_first=True, seed=1), (B, T, F)),
         (RepeatVector(3), (B, F)),
         (RepeatVector(3, batch_first=True), (B, F)),
+        (Rearrange("flatten"), (T, B, F)),
+        (Rearrange("swap"), (T, B, F)),
+        (Rearrange("fold", (-1, 1)), (B, F)),
+        (Sequential(Rearrange("flatten", (), True), Linear(T * F, 2, seed=1)), (B, T, F)),
+        (Sequential(Rearrange("swap", (), True), GRU(T, H, batch_first=True, seed=1)), (B, T, F)),
+        (Sequential(Linear(F, 6), Rearrange("fold", (2, 3)), GRU(3, H, seed=2)), (B, F)),
+        (Conv1d(F, H, 3, 2, "same", batch_first=True, seed=1), (B, T, F)),
+        (Conv1d(F, H, 2, 3, "same", seed=1), (T, B, F)),
+        (Pool1d("mean", 3, 2, "same"), (T, B, F)),
+        (Pool1d("max", 2, 3, "same", True), (B, T, F)),
         (Linear(F, H, seed=1), (B, F)),
         (scaled, (B, F)),
         (norm, (B, T, F)),
@@ -361,6 +405,51 @@ def test_encoder_decoder_of_a_vector(cell, tmp_path):
     model = EncoderDecoder(F, 6, 2, H, 2, cell, source="vector", seed=1)
     source, target = numbers(B, F), np.random.default_rng(0).integers(6, size=(3, B))
     same(run(exported(tmp_path, model), source=source, target=target)[0], model(source, target))
+
+
+def test_products(tmp_path):
+    time = {"batch_first": True, "seed": 1}
+    model = Graph(
+        [
+            ("h", GRU(F, H, **time), "x"),
+            ("end", Last(True), "h"),
+            ("scores", Dot((2, 1), (False, True)), ["h", "end"]),
+            ("weights", Softmax(), "scores"),
+            ("context", Dot((1, 1), (True, False)), ["weights", "h"]),
+            ("pairs", Dot((2, 2)), ["h", "h"]),
+            ("mixed", Dot((2, 1)), ["pairs", "h"]),
+            ("fit", Dot((1, 1), (True, True)), ["context", "end"]),
+            ("features", Dot((1, 1)), ["h", "x"]),
+        ],
+        outputs=["context", "mixed", "fit"],
+    )
+    x = numbers(B, T, F)
+    for got, want in zip(run(exported(tmp_path, model), x=x), model.predict(x), strict=True):
+        same(got, want)
+
+
+def test_names_of_graphs(tmp_path):
+    """Those of inputs and outputs are the model's own, whatever is called so within."""
+    model = Graph(
+        [
+            ("Transpose_0", GRU(F, H, batch_first=True, seed=1), "constant_0"),
+            ("Add_3", Linear(H, 2, seed=2), "Transpose_0"),
+        ],
+        inputs="constant_0",
+        outputs=["Add_3", "Transpose_0.h0", "constant_0", "Add_3"],
+    )
+    graph, x = exported(tmp_path, model), numbers(B, T, F)
+    names = [value.name for value in graph.graph.output]
+    assert names == ["Add_3", "Transpose_0.h0", "constant_0_2", "Add_3_2"]
+    for got, want in zip(run(graph, constant_0=x), model.predict(x), strict=True):
+        same(got, want)
+    clash = Graph(
+        [("y", GRU(F, H), "x"), ("z", GRU(F, H), "x_lengths"), ("s", Merge("sum"), ["y", "z"])],
+        inputs=["x", "x_lengths"],
+        outputs="s",
+    )
+    with pytest.raises(ValueError, match="two inputs 'x_lengths'"):
+        rnnfast.onnx.save(clash, tmp_path / "clash.onnx", lengths=True)
 
 
 # ---- estimators --------------------------------------------------------------------------------
@@ -596,7 +685,7 @@ def test_directions_merged_in_a_chain(tmp_path):
 def test_graphs_that_are_refused(tmp_path):
     twice = GRU(F, F, seed=1)
     model = Graph([("a", twice, "x"), ("y", twice, "a")])
-    with pytest.raises(ValueError, match="called twice cannot be exported with its states"):
+    with pytest.raises(ValueError, match="a layer that is called twice with its states"):
         rnnfast.onnx.save(model, tmp_path / "model.onnx", states=True)
     model = Sequential(Graph([("y", ReLU(), "x")], outputs=["y", "x"]))
     with pytest.raises(ValueError, match=r"Graph \(layer 0\) .* several inputs or outputs, so it"):

@@ -58,7 +58,7 @@ class Doubled(Linear):
             "LSTM (layer 1.0) cannot be exported to ONNX with zoneout=(0.0, 0.2)",
         ),
         (LSTM(F, H, proj_size=2), {"states": True}, "LSTM cannot be exported to ONNX with proj_si"),
-        (Doubled(F, H), {}, "Doubled cannot be exported to ONNX: only Add, BatchNorm1d, Con"),
+        (Doubled(F, H), {}, "Doubled cannot be exported to ONNX: only Activation, Add, Bat"),
         (
             Sequential(Dropout(), LuongAttention(F, F)),
             {},

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...layers import Sigmoid, Tanh
+from ...layers.activation import erf
 from .registry import DTYPES, operator
 
 if TYPE_CHECKING:
@@ -139,10 +140,7 @@ def hard_sigmoid(x: Array, alpha: float = 0.2, beta: float = 0.5) -> Array:
     return np.clip(alpha * x + beta, 0, 1)
 
 
-@operator("Erf")
-def erf(x: Array) -> Array:
-    """Return the error function, an element at a time: NumPy has none."""
-    return np.asarray(np.frompyfunc(math.erf, 1, 1)(x), x.dtype)
+operator("Erf")(erf)
 
 
 @operator("Gelu")
