@@ -5,12 +5,22 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from .checks import COUNTED, check_flag, check_keys, check_size, is_number
+from .checks import (
+    COUNTED,
+    Checked,
+    Checks,
+    check_flag,
+    check_keys,
+    check_number,
+    check_size,
+    is_number,
+)
 from .io import check_path, replace_file, save_state
 from .layers.base import Layer
-from .optim import Optimizer, _number
+from .optim import Optimizer, check_model
 
 if TYPE_CHECKING:
     from .arrays import Array
@@ -18,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["CSVLog", "Callback", "Checkpoint", "EarlyStopping", "History"]
 
 
-class Callback:
+class Callback(Checked):
     """What `fit` calls; override any of these."""
 
     def on_train_begin(self, model: Layer, optimizer: Optimizer) -> None:
@@ -73,6 +83,30 @@ class History(dict[str, list[float]]):
         self.stopped_by: str | None = None
 
 
+def check_monitor(owner: Callback, name: str, monitor: Any) -> str:
+    """Return `monitor`, the name of a value in the logs."""
+    if not isinstance(monitor, str):
+        raise TypeError(f"{type(owner).__name__} expected {name} as a str, got {monitor!r}")
+    return monitor
+
+
+def check_mode(owner: Callback, name: str, mode: Any) -> str:
+    """Return `mode`, "min" or "max"."""
+    if mode not in ("min", "max"):
+        raise ValueError(f"{type(owner).__name__} expected {name} 'min' or 'max', got {mode!r}")
+    return str(mode)
+
+
+def check_best(owner: Callback, name: str, best: Any) -> float:
+    """Return `best`, the best value so far, infinite where there is none."""
+    if not is_number(best) or math.isnan(best):
+        raise ValueError(f"{type(owner).__name__} expected {name} as a number, got {best!r}")
+    return float(best)
+
+
+count = partial(check_size, least=0, most=COUNTED)
+
+
 class EarlyStopping(Callback):
     """Stop training when a value of the logs has not improved for some epochs.
 
@@ -98,6 +132,22 @@ class EarlyStopping(Callback):
         Its epoch, counted from 0.
     """
 
+    def _check_best_epoch(self, name: str, epoch: Any) -> int | None:
+        return None if epoch is None else check_size(self, name, epoch, 0)
+
+    _checks: ClassVar[Checks] = {
+        "monitor": check_monitor,
+        "patience": partial(check_size, least=1),
+        "min_delta": check_number,
+        "mode": check_mode,
+        "restore_best": check_flag,
+        "model": check_model,
+        "best": check_best,
+        "best_epoch": _check_best_epoch,
+        "wait": count,
+    }
+    _fixed = ("mode",)
+
     def __init__(
         self,
         monitor: str = "val_loss",
@@ -106,11 +156,11 @@ class EarlyStopping(Callback):
         mode: str = "min",
         restore_best: bool = True,
     ) -> None:
-        self.monitor = check_monitor(self, monitor)
-        self.patience = check_size("EarlyStopping", "patience", patience, 1)
-        self.min_delta = _number(self, "min_delta", min_delta)
-        self.mode = check_mode(self, mode)
-        self.restore_best = check_flag("EarlyStopping", "restore_best", restore_best)
+        self.monitor = monitor
+        self.patience = patience
+        self.min_delta = min_delta
+        self.mode = mode
+        self.restore_best = restore_best
         self._reset()
 
     def _reset(self) -> None:
@@ -148,16 +198,12 @@ class EarlyStopping(Callback):
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Continue from what `state_dict` returned; raises before anything changes."""
         check_keys("EarlyStopping", "a state", state_dict, self.state_dict())
-        best = check_best("EarlyStopping", state_dict["best"])
-        wait = check_size("EarlyStopping", "wait", state_dict["wait"], 0, COUNTED)
-        best_epoch = state_dict["best_epoch"]
-        if best_epoch is not None:
-            best_epoch = check_size("EarlyStopping", "best_epoch", best_epoch, 0)
+        names = ("best", "best_epoch", "wait")
+        checked = {name: self._checks[name](self, name, state_dict[name]) for name in names}
         weights = state_dict["weights"]
         if weights != {}:
             self.model._check_state(weights)
-        self.best, self.best_epoch, self.wait = best, best_epoch, wait
-        self._weights = dict(weights)
+        self.__dict__.update(checked, _weights=dict(weights))
 
     def on_train_end(self, history: History) -> None:
         """Restore the best parameters."""
@@ -181,10 +227,15 @@ class Checkpoint(Callback):
         Write after every so many epochs.
     """
 
-    def __init__(self, path: str | os.PathLike[str], every: int = 1) -> None:
+    def _check_path(self, name: str, path: Any) -> Any:
         check_path(path)
+        return path
+
+    _checks: ClassVar[Checks] = {"path": _check_path, "every": partial(check_size, least=1)}
+
+    def __init__(self, path: str | os.PathLike[str], every: int = 1) -> None:
         self.path = path
-        self.every = check_size("Checkpoint", "every", every, 1)
+        self.every = every
 
     def on_checkpoint(self, epoch: int, state: Callable[[], dict[str, Any]]) -> None:
         """Write."""
@@ -200,8 +251,18 @@ class CSVLog(Callback):
     path : path
     """
 
+    def _check_path(self, name: str, path: Any) -> Any:
+        return os.fspath(path)
+
+    def _check_rows(self, name: str, rows: Any) -> list[Any]:
+        if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
+            raise TypeError(f"CSVLog expected rows as a list of mappings, got {rows!r:.200}")
+        return list(rows)
+
+    _checks: ClassVar[Checks] = {"path": _check_path, "rows": _check_rows}
+
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = os.fspath(path)
+        self.path = path
         self.rows: list[dict[str, Any]] = []
 
     def on_train_begin(self, model: Layer, optimizer: Optimizer) -> None:
@@ -227,31 +288,7 @@ class CSVLog(Callback):
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Continue after these rows; raises before anything changes."""
         check_keys("CSVLog", "a state", state_dict, ["rows"])
-        rows = state_dict["rows"]
-        if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
-            raise TypeError(f"CSVLog expected rows as a list of mappings, got {rows!r:.200}")
-        self.rows = list(rows)
-
-
-def check_monitor(owner: Callback, monitor: Any) -> str:
-    """Return `monitor`, the name of a value in the logs."""
-    if not isinstance(monitor, str):
-        raise TypeError(f"{type(owner).__name__} expected monitor as a str, got {monitor!r}")
-    return monitor
-
-
-def check_mode(owner: Callback, mode: Any) -> str:
-    """Return `mode`, "min" or "max"."""
-    if mode not in ("min", "max"):
-        raise ValueError(f"{type(owner).__name__} expected mode 'min' or 'max', got {mode!r}")
-    return str(mode)
-
-
-def check_best(owner: str, best: Any) -> float:
-    """Return `best`, the best value so far, infinite where there is none."""
-    if not is_number(best) or math.isnan(best):
-        raise ValueError(f"{owner} expected best as a number, got {best!r}")
-    return float(best)
+        self.rows = state_dict["rows"]
 
 
 def monitored(owner: Callback, monitor: str, logs: Mapping[str, float]) -> float:

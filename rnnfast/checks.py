@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -17,26 +18,71 @@ if TYPE_CHECKING:
 
 COUNTED = 2**53  # a float64 counts up to here, one by one
 
+# ---- attributes
 
-def check_size(owner: str, name: str, value: Any, least: int, most: int | None = None) -> int:
+
+Checks = dict[str, Callable[[Any, str, Any], Any]]
+
+
+class Checked:
+    """What is assigned to an attribute is checked, in the constructor and at any later time.
+
+    Subclasses say how in two tables, which their own subclasses add to.
+
+    Attributes
+    ----------
+    _checks : dict of str to callable
+        For an attribute: called with the object, the name and the value, it returns what is kept,
+        or raises.
+    _fixed : tuple of str
+        Attributes that the constructor alone may set.
+    """
+
+    _checks: ClassVar[Checks] = {}
+    _fixed: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Add the tables of the bases."""
+        super().__init_subclass__(**options)
+        bases = [vars(kind) for kind in reversed(cls.__mro__)]
+        cls._checks = {name: c for own in bases for name, c in own.get("_checks", {}).items()}
+        cls._fixed = tuple({name: None for own in bases for name in own.get("_fixed", ())})
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute to what its check returns."""
+        if name in self._fixed and name in self.__dict__:
+            raise AttributeError(f"{name} of {type(self).__name__} is fixed at construction")
+        check = self._checks.get(name)
+        super().__setattr__(name, value if check is None else check(self, name, value))
+
+
+def name_of(owner: Any) -> str:
+    """Return how errors call `owner`: a name, or an object by its class."""
+    return owner if isinstance(owner, str) else type(owner).__name__
+
+
+# ---- single values
+
+
+def check_size(owner: Any, name: str, value: Any, least: int, most: int | None = None) -> int:
     """Return `value` as an int that is at least `least`, and at most `most`."""
     try:
         size = None if isinstance(value, (bool, np.bool_)) else operator.index(value)
     except TypeError:
         size = None
     if size is None:
-        raise TypeError(f"{owner} expected {name} as an integer, got {value!r}")
+        raise TypeError(f"{name_of(owner)} expected {name} as an integer, got {value!r}")
     if size < least:
-        raise ValueError(f"{owner} expected {name} >= {least}, got {size}")
+        raise ValueError(f"{name_of(owner)} expected {name} >= {least}, got {size}")
     if most is not None and size > most:
-        raise ValueError(f"{owner} expected {name} <= {most}, got {size}")
+        raise ValueError(f"{name_of(owner)} expected {name} <= {most}, got {size}")
     return size
 
 
-def check_flag(owner: str, name: str, value: Any) -> bool:
+def check_flag(owner: Any, name: str, value: Any) -> bool:
     """Return `value` as a bool."""
     if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{owner} expected {name} as True or False, got {value!r}")
+        raise TypeError(f"{name_of(owner)} expected {name} as True or False, got {value!r}")
     return bool(value)
 
 
@@ -59,25 +105,37 @@ def is_number(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
-def check_probability(owner: str, name: str, value: Any) -> float:
+def check_probability(owner: Any, name: str, value: Any) -> float:
     """Return `value` as a float in [0, 1]."""
     if not is_number(value):
-        raise TypeError(f"{owner} expected {name} as a number from 0 to 1, got {value!r}")
+        raise TypeError(f"{name_of(owner)} expected {name} as a number from 0 to 1, got {value!r}")
     if not 0.0 <= value <= 1.0:
-        raise ValueError(f"{owner} expected {name} from 0 to 1, got {value!r}")
+        raise ValueError(f"{name_of(owner)} expected {name} from 0 to 1, got {value!r}")
     return float(value)
 
 
-def check_positive(owner: str, name: str, value: Any) -> float:
+def check_positive(owner: Any, name: str, value: Any) -> float:
     """Return `value` as a finite float above 0."""
     if not is_number(value):
-        raise TypeError(f"{owner} expected {name} as a number, got {value!r}")
+        raise TypeError(f"{name_of(owner)} expected {name} as a number, got {value!r}")
     if not 0.0 < value <= sys.float_info.max:
-        raise ValueError(f"{owner} expected {name} > 0 and finite, got {value!r}")
+        raise ValueError(f"{name_of(owner)} expected {name} > 0 and finite, got {value!r}")
     return float(value)
 
 
-def check_seed(owner: str, seed: Any) -> int | None:
+def check_number(
+    owner: Any, name: str, value: Any, below: float = math.inf, finite: bool = True
+) -> float:
+    """Return `value` as a float that is at least 0, less than `below` and, as a rule, finite."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{name_of(owner)} expected {name} as a number, got {value!r}")
+    if not 0.0 <= value < below and (finite or value != math.inf):
+        limit = f" and < {below:g}" if below < math.inf else " and finite" * (value == math.inf)
+        raise ValueError(f"{name_of(owner)} expected {name} >= 0{limit}, got {value!r}")
+    return float(value)
+
+
+def check_seed(owner: Any, seed: Any) -> int | None:
     """Return `seed` as an int, or None."""
     return None if seed is None else check_size(owner, "seed", seed, 0)
 

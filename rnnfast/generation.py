@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .checks import check_positive, check_size
+from .checks import Checked, check_positive, check_size
 from .layers.seq2seq import log_softmax
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 
-class Vocabulary:
+class Vocabulary(Checked):
     """Symbols and their ids: characters, words, notes, anything hashable.
 
     Parameters
@@ -48,6 +48,8 @@ class Vocabulary:
     dtype : dtype
         The smallest of unsigned integers that holds all ids.
     """
+
+    _fixed = ("symbols", "end", "unknown", "size", "dtype")
 
     def __init__(
         self, symbols: Sequence[Hashable], ends: bool = False, unknown: bool = True

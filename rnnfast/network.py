@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .checks import Checked
 from .weights import Weights
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from .cells import Cell
 
 
-class Network:
+class Network(Checked):
     """A stack of layers of one cell: what it is beside its input and its weights.
 
     Parameters
@@ -40,6 +41,11 @@ class Network:
     step_size, out_size : int
         K, and D*K.
     """
+
+    _fixed = (
+        *("cell", "num_layers", "directions", "hidden_size", "proj_size", "zoneout"),
+        *("stack", "step_size", "out_size"),
+    )
 
     def __init__(
         self,

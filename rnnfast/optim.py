@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from . import backend
-from .checks import COUNTED, check_flag, check_keys, check_size
+from .checks import COUNTED, Checked, Checks, check_flag, check_keys, check_number, check_size
 from .layers.base import Layer
 
 if TYPE_CHECKING:
@@ -31,52 +32,70 @@ __all__ = [
 ]
 
 
-class Optimizer:
-    """What all optimisers share.
+def check_model(owner: Any, name: str, model: Any) -> Layer:
+    """Return `model`, a layer."""
+    if not isinstance(model, Layer):
+        raise TypeError(f"{type(owner).__name__} expected {name} as a layer, got {model!r}")
+    return model
+
+
+class Optimizer(Checked):
+    """What all optimisers share. Settings may be set at any time.
 
     Attributes
     ----------
     model : Layer
     lr : float
-        Learning rate; may be set at any time.
+        Learning rate.
     steps : int
         Calls of `step` so far.
     first_lr : float
         The rate that it was made with.
     """
 
+    _checks: ClassVar[Checks] = {
+        "model": check_model,
+        "lr": check_number,
+        "first_lr": check_number,
+        "steps": partial(check_size, least=0, most=COUNTED),
+        "momentum": check_number,
+        "eps": check_number,
+        "weight_decay": check_number,
+    }
+    _fixed = ("model",)
+
     _settings: tuple[str, ...] = ()  # hyperparameters beside lr; the constructor takes them by name
     _more: tuple[str, ...] = ()  # of the state, beside what all optimisers have
 
-    def __init__(self, model: Layer, lr: float, slots: tuple[str, ...]) -> None:
-        if not isinstance(model, Layer):
-            raise TypeError(f"{type(self).__name__} expected model as a layer, got {model!r}")
+    def __init__(self, model: Layer, lr: float) -> None:
         self.model = model
         self.lr = lr
         self.first_lr = self.lr
         self.steps = 0
-        # running values of each parameter: slot -> parameter -> array
-        self._slots: dict[str, dict[str, Array]] = {
-            slot: {name: np.zeros(p.shape, p.dtype) for name, p in model.params.items()}
-            for slot in slots
-        }
+        self._kept: dict[str, dict[str, Array]] = {}
+
+    def _slot_names(self) -> tuple[str, ...]:
+        # of the running values that the settings ask for
+        return ()
 
     @property
-    def lr(self) -> float:
-        """Learning rate."""
-        return self._lr
-
-    @lr.setter
-    def lr(self, value: float) -> None:
-        self._lr = _number(self, "lr", value)
+    def _slots(self) -> dict[str, dict[str, Array]]:
+        # running values of each parameter: slot -> parameter -> array
+        names = self._slot_names()
+        if tuple(self._kept) != names:
+            params = self.model.params.items()
+            zeros = {s: {n: np.zeros(p.shape, p.dtype) for n, p in params} for s in names}
+            self._kept = {slot: self._kept.get(slot, zeros[slot]) for slot in names}
+        return self._kept
 
     def step(self) -> None:
         """Change all parameters of the model by their gradients."""
         dense = backend.active().dense
         everything = list(self.model._trainable())  # checks all gradients before any is used
+        running = self._slots.values()
         self._advance()
         for name, param, grad, bump in everything:
-            slots = [_writable(values, name) for values in self._slots.values()]
+            slots = [_writable(values, name) for values in running]
             try:
                 self._update(dense, param, grad, *slots)
             finally:
@@ -119,7 +138,7 @@ class Optimizer:
         if state_dict["type"] != own:
             raise ValueError(f"{own} expected its own state, got that of {state_dict['type']}")
         steps = check_size(own, "steps", state_dict["steps"], 0, COUNTED)
-        more = {f"_{name}": _number(own, name, state_dict[name]) for name in self._more}
+        more = {f"_{name}": check_number(own, name, state_dict[name]) for name in self._more}
         check_keys(own, "settings", state_dict["settings"], ("lr", *self._settings))
         fresh = type(self)(self.model, **state_dict["settings"])  # checks the settings
         slots = state_dict["slots"]
@@ -162,6 +181,20 @@ class SGD(Optimizer):
 
     _settings = ("momentum", "nesterov", "weight_decay")
 
+    def _check_momentum(self, name: str, value: Any) -> float:
+        momentum = check_number(self, name, value)
+        if not momentum and getattr(self, "nesterov", False):
+            raise ValueError("SGD expected momentum > 0 with nesterov, got 0")
+        return momentum
+
+    def _check_nesterov(self, name: str, value: Any) -> bool:
+        nesterov = check_flag(self, name, value)
+        if nesterov and not self.momentum:
+            raise ValueError("SGD expected momentum > 0 with nesterov, got 0")
+        return nesterov
+
+    _checks: ClassVar[Checks] = {"momentum": _check_momentum, "nesterov": _check_nesterov}
+
     def __init__(
         self,
         model: Layer,
@@ -170,12 +203,13 @@ class SGD(Optimizer):
         nesterov: bool = False,
         weight_decay: float = 0.0,
     ) -> None:
-        self.momentum = _number(self, "momentum", momentum)
-        self.nesterov = check_flag("SGD", "nesterov", nesterov)
-        self.weight_decay = _number(self, "weight_decay", weight_decay)
-        if self.nesterov and not self.momentum:
-            raise ValueError("SGD expected momentum > 0 with nesterov, got 0")
-        super().__init__(model, lr, ("velocity",) if self.momentum else ())
+        self.momentum = momentum
+        self.nesterov = nesterov
+        self.weight_decay = weight_decay
+        super().__init__(model, lr)
+
+    def _slot_names(self) -> tuple[str, ...]:
+        return ("velocity",) if self.momentum else ()
 
     def _update(self, dense: Any, param: Array, grad: Array, *slots: Array) -> None:
         velocity = slots[0] if slots else None
@@ -199,6 +233,19 @@ class Adam(Optimizer):
     _settings: tuple[str, ...] = ("betas", "eps", "weight_decay")
     _decoupled = False
 
+    def _check_betas(self, name: str, betas: Any) -> tuple[float, float]:
+        try:
+            beta1, beta2 = betas
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"{type(self).__name__} expected betas as a pair of numbers, got {betas!r}"
+            ) from None
+        return check_number(self, "betas[0]", beta1, 1.0), check_number(
+            self, "betas[1]", beta2, 1.0
+        )
+
+    _checks: ClassVar[Checks] = {"betas": _check_betas}
+
     def __init__(
         self,
         model: Layer,
@@ -207,16 +254,13 @@ class Adam(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ) -> None:
-        try:
-            beta1, beta2 = betas
-        except (TypeError, ValueError):
-            raise TypeError(
-                f"{type(self).__name__} expected betas as a pair of numbers, got {betas!r}"
-            ) from None
-        self.betas = _number(self, "betas[0]", beta1, 1.0), _number(self, "betas[1]", beta2, 1.0)
-        self.eps = _number(self, "eps", eps)
-        self.weight_decay = _number(self, "weight_decay", weight_decay)
-        super().__init__(model, lr, ("m", "v"))
+        self.betas = betas
+        self.eps = eps
+        self.weight_decay = weight_decay
+        super().__init__(model, lr)
+
+    def _slot_names(self) -> tuple[str, ...]:
+        return "m", "v"
 
     def _update(self, dense: Any, param: Array, grad: Array, *slots: Array) -> None:
         dense.adam(
@@ -273,6 +317,7 @@ class Nadam(Adam):
 
     _settings = ("betas", "eps", "weight_decay", "momentum_decay")
     _more = ("product",)
+    _checks: ClassVar[Checks] = {"momentum_decay": check_number}
 
     def __init__(
         self,
@@ -284,7 +329,7 @@ class Nadam(Adam):
         momentum_decay: float = 4e-3,
     ) -> None:
         super().__init__(model, lr, betas, eps, weight_decay)
-        self.momentum_decay = _number(self, "momentum_decay", momentum_decay)
+        self.momentum_decay = momentum_decay
         self._product = 1.0  # of the momenta of all steps so far
 
     def _momentum(self, step: int) -> float:
@@ -326,6 +371,7 @@ class RMSprop(Optimizer):
     """
 
     _settings = ("alpha", "eps", "momentum", "weight_decay")
+    _checks: ClassVar[Checks] = {"alpha": partial(check_number, below=1.0)}
 
     def __init__(
         self,
@@ -336,11 +382,14 @@ class RMSprop(Optimizer):
         momentum: float = 0.0,
         weight_decay: float = 0.0,
     ) -> None:
-        self.alpha = _number(self, "alpha", alpha, 1.0)
-        self.eps = _number(self, "eps", eps)
-        self.momentum = _number(self, "momentum", momentum)
-        self.weight_decay = _number(self, "weight_decay", weight_decay)
-        super().__init__(model, lr, ("square_avg", "velocity")[: 2 if self.momentum else 1])
+        self.alpha = alpha
+        self.eps = eps
+        self.momentum = momentum
+        self.weight_decay = weight_decay
+        super().__init__(model, lr)
+
+    def _slot_names(self) -> tuple[str, ...]:
+        return ("square_avg", "velocity") if self.momentum else ("square_avg",)
 
     def _update(self, dense: Any, param: Array, grad: Array, *slots: Array) -> None:
         velocity = slots[1] if len(slots) == 2 else None
@@ -371,7 +420,7 @@ def clip_grad_norm(model: Layer, max_norm: float) -> float:
     float
         The norm before. Where it is not finite the gradients are of no use, as in PyTorch.
     """
-    limit = _number("clip_grad_norm", "max_norm", max_norm, finite=False)
+    limit = check_number("clip_grad_norm", "max_norm", max_norm, finite=False)
     dense = backend.active().dense
     gradients = [grad for _, _, grad, _ in model._trainable()]
     norm = math.sqrt(sum(dense.sum_squares(grad) for grad in gradients))
@@ -391,7 +440,7 @@ def clip_grad_value(model: Layer, value: float) -> None:
     model : Layer
     value : float
     """
-    limit = _number("clip_grad_value", "value", value, finite=False)
+    limit = check_number("clip_grad_value", "value", value, finite=False)
     for _, _, grad, _ in model._trainable():
         np.clip(grad, -limit, limit, out=grad)
 
@@ -401,15 +450,3 @@ def _writable(arrays: dict[str, Array], name: str) -> Array:
     if not arrays[name].flags.writeable:
         arrays[name] = np.array(arrays[name], order="C")
     return arrays[name]
-
-
-def _number(
-    owner: Any, name: str, value: Any, below: float = math.inf, finite: bool = True
-) -> float:
-    owner = owner if isinstance(owner, str) else type(owner).__name__
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{owner} expected {name} as a number, got {value!r}")
-    if not 0.0 <= value < below and (finite or value != math.inf):
-        limit = f" and < {below:g}" if below < math.inf else " and finite" * (value == math.inf)
-        raise ValueError(f"{owner} expected {name} >= 0{limit}, got {value!r}")
-    return float(value)

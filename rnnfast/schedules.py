@@ -18,19 +18,21 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
 
-from .callbacks import Callback, check_best, check_mode, check_monitor, monitored
+from .callbacks import Callback, check_best, check_mode, check_monitor, count, monitored
 from .checks import (
-    COUNTED,
+    Checks,
     check_keys,
+    check_number,
     check_positive,
     check_probability,
     check_size,
     is_number,
 )
 from .layers.base import Layer
-from .optim import Optimizer, _number
+from .optim import Optimizer
 
 __all__ = [
     "CosineAnnealingLR",
@@ -56,11 +58,21 @@ class Schedule(Callback):
 
     _state: tuple[str, ...] = ("base_lr", "steps")
 
-    def __init__(self, optimizer: Optimizer) -> None:
+    def _check_optimizer(self, name: str, optimizer: Any) -> Optimizer:
         if not isinstance(optimizer, Optimizer):
             raise TypeError(
                 f"{type(self).__name__} expected optimizer as an Optimizer, got {optimizer!r}"
             )
+        return optimizer
+
+    _checks: ClassVar[Checks] = {
+        "optimizer": _check_optimizer,
+        "base_lr": check_number,
+        "steps": count,
+    }
+    _fixed = ("optimizer",)
+
+    def __init__(self, optimizer: Optimizer) -> None:
         self.optimizer = optimizer
         self.base_lr = optimizer.lr
         self.steps = 0
@@ -99,15 +111,8 @@ class Schedule(Callback):
             For the state of another; nothing has changed then.
         """
         check_keys(type(self).__name__, "a state", state_dict, self._state)
-        self.__dict__.update({n: self._checked(n, value) for n, value in state_dict.items()})
-
-    def _checked(self, name: str, value: Any) -> float:
-        # an entry of the state
-        if name == "base_lr":
-            return _number(self, name, value)
-        if name == "best":
-            return check_best(type(self).__name__, value)
-        return check_size(type(self).__name__, name, value, 0, COUNTED)
+        checks = self._checks
+        self.__dict__.update({n: checks[n](self, n, value) for n, value in state_dict.items()})
 
 
 class StepLR(Schedule):
@@ -120,10 +125,12 @@ class StepLR(Schedule):
     gamma : float, default 0.1
     """
 
+    _checks: ClassVar[Checks] = {"step_size": partial(check_size, least=1), "gamma": check_number}
+
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
         super().__init__(optimizer)
-        self.step_size = check_size("StepLR", "step_size", step_size, 1)
-        self.gamma = _number(self, "gamma", gamma)
+        self.step_size = step_size
+        self.gamma = gamma
 
     def _rate(self, step: int) -> float:
         return self.base_lr * self.gamma ** (step // self.step_size)
@@ -138,9 +145,11 @@ class ExponentialLR(Schedule):
     gamma : float
     """
 
+    _checks: ClassVar[Checks] = {"gamma": check_number}
+
     def __init__(self, optimizer: Optimizer, gamma: float) -> None:
         super().__init__(optimizer)
-        self.gamma = _number(self, "gamma", gamma)
+        self.gamma = gamma
 
     def _rate(self, step: int) -> float:
         return self.base_lr * self.gamma**step
@@ -159,10 +168,12 @@ class CosineAnnealingLR(Schedule):
         With 0 an epoch after T_max learns nothing, of which `fit` warns.
     """
 
+    _checks: ClassVar[Checks] = {"T_max": partial(check_size, least=1), "eta_min": check_number}
+
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0) -> None:
         super().__init__(optimizer)
-        self.T_max = check_size("CosineAnnealingLR", "T_max", T_max, 1)
-        self.eta_min = _number(self, "eta_min", eta_min)
+        self.T_max = T_max
+        self.eta_min = eta_min
 
     def _rate(self, step: int) -> float:
         return _cosine(self.base_lr, self.eta_min, step / self.T_max)
@@ -190,6 +201,20 @@ class OneCycleLR(Schedule):
         The last rate is the first one over `final_div_factor`.
     """
 
+    def _check_strategy(self, name: str, value: Any) -> str:
+        if value not in ("cos", "linear"):
+            raise ValueError(f"OneCycleLR expected {name} 'cos' or 'linear', got {value!r}")
+        return str(value)
+
+    _checks: ClassVar[Checks] = {
+        "max_lr": check_number,
+        "total_steps": partial(check_size, least=1),
+        "pct_start": check_probability,
+        "anneal_strategy": _check_strategy,
+        "div_factor": check_positive,
+        "final_div_factor": check_positive,
+    }
+
     def __init__(
         self,
         optimizer: Optimizer,
@@ -201,16 +226,12 @@ class OneCycleLR(Schedule):
         final_div_factor: float = 1e4,
     ) -> None:
         super().__init__(optimizer)
-        self.max_lr = _number(self, "max_lr", max_lr)
-        self.total_steps = check_size("OneCycleLR", "total_steps", total_steps, 1)
-        self.pct_start = check_probability("OneCycleLR", "pct_start", pct_start)
-        if anneal_strategy not in ("cos", "linear"):
-            raise ValueError(
-                f"OneCycleLR expected anneal_strategy 'cos' or 'linear', got {anneal_strategy!r}"
-            )
+        self.max_lr = max_lr
+        self.total_steps = total_steps
+        self.pct_start = pct_start
         self.anneal_strategy = anneal_strategy
-        self.div_factor = check_positive("OneCycleLR", "div_factor", div_factor)
-        self.final_div_factor = check_positive("OneCycleLR", "final_div_factor", final_div_factor)
+        self.div_factor = div_factor
+        self.final_div_factor = final_div_factor
         self.optimizer.lr = self._rate(0)
         self._warned = False
 
@@ -282,6 +303,27 @@ class ReduceLROnPlateau(Schedule):
 
     _state = ("base_lr", "steps", "best", "bad_epochs", "cooldown_left")
 
+    def _check_threshold_mode(self, name: str, value: Any) -> str:
+        if value not in ("rel", "abs"):
+            raise ValueError(f"ReduceLROnPlateau expected {name} 'rel' or 'abs', got {value!r}")
+        return str(value)
+
+    _checks: ClassVar[Checks] = {
+        "mode": check_mode,
+        "factor": partial(check_number, below=1.0),
+        "patience": partial(check_size, least=0),
+        "threshold": check_number,
+        "threshold_mode": _check_threshold_mode,
+        "cooldown": partial(check_size, least=0),
+        "min_lr": check_number,
+        "eps": check_number,
+        "monitor": check_monitor,
+        "best": check_best,
+        "bad_epochs": count,
+        "cooldown_left": count,
+    }
+    _fixed = ("mode",)
+
     def __init__(
         self,
         optimizer: Optimizer,
@@ -296,19 +338,15 @@ class ReduceLROnPlateau(Schedule):
         monitor: str = "val_loss",
     ) -> None:
         super().__init__(optimizer)
-        self.mode = check_mode(self, mode)
-        self.factor = _number(self, "factor", factor, 1.0)
-        self.patience = check_size("ReduceLROnPlateau", "patience", patience, 0)
-        self.threshold = _number(self, "threshold", threshold)
-        if threshold_mode not in ("rel", "abs"):
-            raise ValueError(
-                f"ReduceLROnPlateau expected threshold_mode 'rel' or 'abs', got {threshold_mode!r}"
-            )
+        self.mode = mode
+        self.factor = factor
+        self.patience = patience
+        self.threshold = threshold
         self.threshold_mode = threshold_mode
-        self.cooldown = check_size("ReduceLROnPlateau", "cooldown", cooldown, 0)
-        self.min_lr = _number(self, "min_lr", min_lr)
-        self.eps = _number(self, "eps", eps)
-        self.monitor = check_monitor(self, monitor)
+        self.cooldown = cooldown
+        self.min_lr = min_lr
+        self.eps = eps
+        self.monitor = monitor
         self.best = math.inf if mode == "min" else -math.inf
         self.bad_epochs = 0
         self.cooldown_left = 0

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .batching import Batch, each_batch, gives_time
+from .checks import check_number
 from .layers.base import Layer
 from .layers.sequential import lengths_behind, takes_time, without_padding
-from .optim import Optimizer, _number, clip_grad_norm, clip_grad_value
+from .optim import Optimizer, clip_grad_norm, clip_grad_value
 from .weighting import total_weight
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ class Updates:
     ) -> None:
         self.run, self.optimizer, self.careful = run, optimizer, careful
         self.clip_norm, self.clip_value = (
-            None if limit is None else _number("fit", name, limit, finite=False)
+            None if limit is None else check_number("fit", name, limit, finite=False)
             for name, limit in (("clip_norm", clip_norm), ("clip_value", clip_value))
         )
         self._before: Any = None  # model and optimiser as the epoch began

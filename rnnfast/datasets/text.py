@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from ..checks import check_flag, check_seed, check_size
+from ..checks import Checked, Checks, check_flag, check_seed, check_size
 
 if TYPE_CHECKING:
     from ..arrays import Array
@@ -39,7 +40,7 @@ def pydoc_text() -> str:
     return "\n".join(topics[name] for name in sorted(topics))
 
 
-class text_batches:
+class text_batches(Checked):
     """Batches of consecutive pieces of a text, for truncated BPTT with carried state.
 
     The text is cut into `batch_size` streams; sample b of each batch continues sample b of the
@@ -66,10 +67,13 @@ class text_batches:
         For a text too short to give every stream two symbols.
     """
 
+    _checks: ClassVar[Checks] = {"steps": partial(check_size, least=1), "batch_first": check_flag}
+    _fixed = ("length", "x", "y")
+
     def __init__(self, ids: Array, batch_size: int, steps: int, batch_first: bool = False) -> None:
-        batch_size = check_size("text_batches", "batch_size and steps", batch_size, 1)
-        self.steps = check_size("text_batches", "batch_size and steps", steps, 1)
-        self.batch_first = check_flag("text_batches", "batch_first", batch_first)
+        batch_size = check_size("text_batches", "batch_size", batch_size, 1)
+        self.steps = steps
+        self.batch_first = batch_first
         ids = np.asarray(ids)
         if ids.ndim not in (1, 2) or ids.dtype.kind not in "iu":
             raise TypeError(

@@ -33,6 +33,7 @@ class Add(Composite):
 
     takes_lengths = True
     stepwise = False
+    _changeable = ("weights",)
 
     def __init__(
         self, *layers: Layer, weights: Sequence[float] | None = None, config: Any = None

@@ -12,6 +12,7 @@ from weakref import WeakSet
 
 import numpy as np
 
+from ..checks import Checked
 from .parameters import Parameters
 
 if TYPE_CHECKING:
@@ -87,8 +88,10 @@ class Origin(NamedTuple):
     lengths: Any  # of the samples, or None
 
 
-class Layer:
+class Layer(Checked):
     """Base of all layers: parameters and calls, no other state, so one layer serves many threads.
+
+    Public attributes are fixed at construction; the few that may be set later say so.
 
     ``layer(x)`` is inference and stores nothing, ``layer.forward(x)`` also returns a tape, and
     ``layer.backward(tape, dy)`` adds into `grads` and returns the gradient of x. Arrays given to
@@ -127,7 +130,7 @@ class Layer:
     backward: Callable[..., Any]
     step: Callable[..., Any]  # where the layer is stateful
     _arguments: tuple[str, ...] = ()  # of the constructor, without dtype
-    _changeable: tuple[str, ...] = ()  # those of them that every call reads anew
+    _changeable: tuple[str, ...] = ()  # public attributes that every call reads anew
 
     def _create(
         self,
@@ -149,16 +152,21 @@ class Layer:
             else:
                 arrays[name] = np.ascontiguousarray(draw(name, shape), self.dtype)
         kept = {n: array if left is not None else array.copy() for n, array in buffers.items()}
-        self.params = Parameters(type(self).__name__, arrays)
-        self.buffers = Parameters(type(self).__name__, kept)
+        name = type(self).__name__
+        self._complete(Parameters(name, arrays), Parameters(name, kept))
+
+    def _complete(self, params: Any, buffers: Any) -> None:
+        self.params = params
+        self.buffers = buffers
         self._grads: dict[str, Array] | None = None
         self._lock = Lock()
         _layers.add(self)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        fixed = name == "dtype" or (name in self._arguments and name not in self._changeable)
-        if fixed and "_lock" in self.__dict__:
-            raise AttributeError(f"{name} of {type(self).__name__} is fixed at construction")
+        if "_lock" in self.__dict__ and not name.startswith("_") and name not in self._changeable:
+            kept = name in self.__dict__ or not callable(getattr(type(self), name, callable))
+            if kept:
+                raise AttributeError(f"{name} of {type(self).__name__} is fixed at construction")
         super().__setattr__(name, value)
 
     # ---- gradients

@@ -74,11 +74,12 @@ class Composite(Layer):
 
     def _join(self, parts: dict[str, Any]) -> None:
         # the last act of the constructor, in place of _create
-        self._create({})
         self.parts = parts
         name = type(self).__name__
-        self.params = JoinedParameters(name, {n: part.params for n, part in parts.items()})
-        self.buffers = JoinedParameters(name, {n: part.buffers for n, part in parts.items()})
+        self._complete(
+            JoinedParameters(name, {n: part.params for n, part in parts.items()}),
+            JoinedParameters(name, {n: part.buffers for n, part in parts.items()}),
+        )
 
     @property
     def grads(self) -> dict[str, Array]:
@@ -108,12 +109,12 @@ class Assembly(Composite):
 
     Attributes
     ----------
-    layers : list of Layer
+    layers : tuple of Layer
         In the order in which they are called.
     """
 
     stateful = True
-    layers: list[Any]
+    layers: tuple[Any, ...]
 
     def __call__(
         self, x: Any, state: list[Any] | None = None, lengths: Any = None

@@ -33,6 +33,7 @@ class Embedding(Layer):
     _arguments: tuple[str, ...] = ("num_embeddings", "embedding_dim", "padding_idx", "seed")
     dtype: np.dtype[Any]
     out_size: int
+    symbols = 1  # whose rows stand side by side
 
     def __init__(
         self,
@@ -44,7 +45,8 @@ class Embedding(Layer):
     ) -> None:
         name = "Embedding"
         self.num_embeddings = check_size(name, "num_embeddings", num_embeddings, 1)
-        self.embedding_dim = self.out_size = check_size(name, "embedding_dim", embedding_dim, 1)
+        self.embedding_dim = check_size(name, "embedding_dim", embedding_dim, 1)
+        self.out_size = self.symbols * self.embedding_dim
         self.padding_idx = None
         if padding_idx is not None:
             self.padding_idx = check_size(name, "padding_idx", padding_idx, 0)
@@ -159,7 +161,6 @@ class JoinedEmbedding(Embedding):
     ) -> None:
         self.symbols = check_size("JoinedEmbedding", "symbols", symbols, 1)
         super().__init__(num_embeddings, embedding_dim, padding_idx, dtype, seed)
-        self.out_size = self.symbols * self.embedding_dim
 
     def _run(self, x: Array) -> tuple[Array, Array]:
         if isinstance(x, np.ndarray):

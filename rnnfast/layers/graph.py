@@ -70,7 +70,7 @@ class Graph(Assembly):
         self.inputs, self.outputs = _names("inputs", inputs), _names("outputs", outputs)
         self._arity = len(self.inputs), len(self.outputs)
         self.nodes = _checked(_built(config) if config is not None else nodes, self.inputs)
-        self.layers: list[Any] = [node.layer for node in self.nodes]
+        self.layers: tuple[Any, ...] = tuple(node.layer for node in self.nodes)
         first = {id(node.layer): node for node in reversed(self.nodes)}  # calls of each layer
         parts = {n.name: n.layer for n in self.nodes if first[id(n.layer)] is n}
         _check_parts(parts)
@@ -473,7 +473,7 @@ def _names(what: str, given: Any) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _checked(nodes: Any, inputs: tuple[str, ...]) -> list[Node]:
+def _checked(nodes: Any, inputs: tuple[str, ...]) -> tuple[Node, ...]:
     if not isinstance(nodes, (list, tuple)) or not nodes:
         raise ValueError(f"Graph expected nodes as a sequence of at least one, got {nodes!r:.200}")
     values = dict.fromkeys(inputs)
@@ -519,7 +519,7 @@ def _checked(nodes: Any, inputs: tuple[str, ...]) -> list[Node]:
             )
         values.update(dict.fromkeys(_given(node)))
         checked.append(node)
-    return checked
+    return tuple(checked)
 
 
 def _check_parts(parts: dict[str, Any]) -> None:

@@ -29,7 +29,12 @@ class Parameters(Mapping[str, "Array"]):
     def __init__(self, owner: str, arrays: dict[str, Array]) -> None:
         self._owner = owner
         self._arrays = arrays
-        self.version = 0
+        self._version = 0
+
+    @property
+    def version(self) -> int:
+        """Grows with every change."""
+        return self._version
 
     def __getitem__(self, name: str) -> Array:
         view = self._arrays[name].view()
@@ -76,7 +81,7 @@ class Parameters(Mapping[str, "Array"]):
 
     def bump(self) -> None:
         """Note that an array has changed."""
-        self.version += 1
+        self._version += 1
 
     def __repr__(self) -> str:
         shapes = ", ".join(f"{name}: {array.shape}" for name, array in self._arrays.items())

@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from .. import backend
 from ..arrays import contiguous, ready
 from ..cells import Cell
 from ..checks import (
+    Checks,
     check_array,
     check_dtype,
     check_features,
@@ -57,6 +58,11 @@ class Recurrent(Layer):
 
     stateful = True
     _changeable = ("checkpoint",)
+
+    def _check_checkpoint(self, name: str, k: Any) -> int | None:
+        return None if k is None else check_size(self, name, k, 1)
+
+    _checks: ClassVar[Checks] = {"checkpoint": _check_checkpoint}
     _cell: Cell  # of the class its default, of a layer its own
     network: Network
     # version, backend, instruction set, whether for training, packed weights
@@ -110,10 +116,7 @@ class Recurrent(Layer):
             raise ValueError(f"{name} expected proj_size < hidden_size, got {proj_size}")
         self.dtype = check_float_dtype(name, options["dtype"])
         self.seed = check_seed(name, options["seed"])
-        checkpoint = options["checkpoint"]
-        if checkpoint is not None:
-            checkpoint = check_size(name, "checkpoint", checkpoint, 1)
-        self.checkpoint: int | None = checkpoint
+        self.checkpoint: int | None = options["checkpoint"]
         self.layer_norm = check_flag(name, "layer_norm", options.get("layer_norm", False))
         if self.layer_norm and not self._cell.has_norm:
             chosen = ", ".join(f"{option}={v!r}" for option, v in self._cell.options.items())
@@ -445,7 +448,7 @@ class Recurrent(Layer):
         """Return the network as the active backend reads it, packed anew only after a change."""
         # Threads may race to here: each packs for itself, and the tuple is swapped whole. The
         # version is read first, so that a pack is never taken for newer than it is.
-        version, engine, isa = self.params.version, backend.active().recurrent, runtime.isa()
+        version, engine, isa = self.params._version, backend.active().recurrent, runtime.isa()
         cached = self._pack
         if (
             cached is None

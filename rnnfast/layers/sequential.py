@@ -46,7 +46,7 @@ class Sequential(Assembly):
                 raise ValueError("Sequential expected layers or config, got both")
             layers = tuple(map(build, config))
         check_chain(layers)
-        self.layers: list[Any] = list(layers)
+        self.layers: tuple[Any, ...] = tuple(layers)
         self._arity = layers[0]._arity[0], layers[-1]._arity[1]
         self.dtype = next((x.dtype for x in layers if x.dtype), None)
         self.batch_first = next((x.batch_first for x in layers if x.batch_first is not None), None)
