@@ -11,6 +11,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -207,10 +208,22 @@ def check_path(path: Any) -> str:
 
 
 def replace_file(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> None:
-    """Write a file; an older one is replaced only once the new one is complete."""
-    target = os.path.realpath(os.fspath(path))
-    # in the same folder, so that the last step is a mere renaming
-    temporary = f"{target}.{os.getpid()}.{os.urandom(4).hex()}.tmp"
+    """Write a file; an older one is replaced only once the new one is complete.
+
+    What is no file, a FIFO or a device, is written into, once all is known that is to be written.
+    """
+    target = os.fsdecode(path)
+    if os.path.islink(target):
+        target = os.path.realpath(target)
+    if os.path.exists(target) and not os.path.isfile(target):
+        content = BytesIO()
+        write(content)
+        with open(target, "wb") as sink:
+            sink.write(content.getbuffer())
+        return
+    folder = os.path.dirname(target) or "."
+    # in the same folder, so that the last step is a mere renaming; short, as names have an end
+    temporary = os.path.join(folder, f".{os.urandom(8).hex()}.tmp")
     try:
         with open(temporary, "xb") as file:
             if os.name == "posix" and os.path.exists(target):
@@ -226,11 +239,11 @@ def replace_file(path: str | os.PathLike[str], write: Callable[[BinaryIO], objec
             raise OSError(error.errno, error.strerror, os.fspath(path)) from None
         raise
     if os.name == "posix":
-        folder = os.open(os.path.dirname(target), os.O_RDONLY)
+        handle = os.open(folder, os.O_RDONLY)
         try:
-            os.fsync(folder)
+            os.fsync(handle)
         finally:
-            os.close(folder)
+            os.close(handle)
 
 
 def _write(
@@ -350,7 +363,23 @@ def _safetensors() -> Any:
 
 
 def _write_safetensors(file: BinaryIO, arrays: dict[str, Array], text: str) -> None:
-    file.write(_safetensors().numpy.save(arrays, {KEY: text}))
+    # https://github.com/huggingface/safetensors#format. The library would form the whole file in
+    # memory, and end the process where there is not enough.
+    import json
+
+    names = {name: kind for kind, name in (KINDS | OTHER_KINDS).items()}
+    header: dict[str, Any] = {"__metadata__": {KEY: text}}
+    ordered = sorted(arrays.items(), key=lambda entry: -entry[1].itemsize)  # so all are aligned
+    at = 0
+    for name, array in ordered:
+        offsets = at, at + array.nbytes
+        header[name] = dict(dtype=names[array.dtype.name], shape=array.shape, data_offsets=offsets)
+        at += array.nbytes
+    encoded = json.dumps(header, separators=(",", ":")).encode()
+    encoded += b" " * (-len(encoded) % 8)
+    file.write(len(encoded).to_bytes(8, "little") + encoded)
+    for _, array in ordered:
+        file.write(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).data)
 
 
 @contextmanager

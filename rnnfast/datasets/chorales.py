@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..checks import check_positive, check_size
+from ..io import replace_file
 from .files import read_lines
 
 if TYPE_CHECKING:
@@ -238,9 +239,8 @@ def write_midi(path: str | os.PathLike[str], notes: Any, tempo: float = 80.0) ->
     tracks = [b"\x00\xff\x51\x03" + microseconds.to_bytes(3, "big") + b"\x00\xff\x2f\x00"]
     tracks += [_track(notes[:, v].tolist(), CHANNELS[v]) for v in range(notes.shape[1])]
     head = b"".join(n.to_bytes(2, "big") for n in (1, len(tracks), TICKS * STEPS))
-    with open(path, "wb") as file:
-        file.write(_chunk(b"MThd", head))
-        file.writelines(_chunk(b"MTrk", track) for track in tracks)
+    content = _chunk(b"MThd", head) + b"".join(_chunk(b"MTrk", track) for track in tracks)
+    replace_file(path, lambda file: file.write(content))
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..checks import check_seed, check_size, read_json
+from ..io import replace_file
 from .files import read_lines
 
 if TYPE_CHECKING:
@@ -159,8 +160,7 @@ def write_quickdraw(path: str | os.PathLike[str], drawings: Iterable[Drawing]) -
             "drawing": [stroke.T.tolist() for stroke in strokes],
         }
         lines.append(json.dumps(entry, separators=(",", ":")) + "\n")
-    with open(path, "w", encoding="utf-8") as file:
-        file.writelines(lines)
+    replace_file(path, lambda file: file.write("".join(lines).encode()))
 
 
 def sketches(n_drawings: int, seed: int | None = None) -> list[Drawing]:

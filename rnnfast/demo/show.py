@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import backend
 from ..core import runtime
+from ..io import replace_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,5 +99,5 @@ def draw(course: Course, gram: float, lstm: float, path: Path) -> str:
     )
     axes.grid(alpha=0.3)
     axes.legend()
-    figure.savefig(path)
+    replace_file(path, lambda file: figure.savefig(file, format="png"))
     return f"Learning curve: {os.fspath(path)}"

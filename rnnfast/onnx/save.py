@@ -85,6 +85,8 @@ def save(
         For a model that is not a layer.
     ImportError
         Where the onnx library is missing.
+    MemoryError
+        Where there is not enough for the onnx library, which copies the parameters some times.
     """
     if not isinstance(model, Layer):
         raise TypeError(f"save expected model as a layer, got {type(model).__name__}")
@@ -94,6 +96,7 @@ def save(
     states = check_flag("save", "states", states)
     time = check_flag("save", "time", time)
     names = (*model.inputs, *model.outputs) if isinstance(model, NetworkGraph) else ()
+    _ask_for_memory(sum(array.nbytes for array in model.params.values()))
     graph = Graph(model.dtype or np.dtype(np.float32), states, names)
     if type(model) in WHOLE:
         WHOLE[type(model)](graph, model, lengths)
@@ -110,6 +113,11 @@ def save(
         graph.output(name, value, axes)
     content = graph.finish()
     replace_file(path, lambda file: file.write(content))
+
+
+def _ask_for_memory(size: int) -> None:
+    # The library ends the process where it gets none. It takes 7 times the parameters, and some MB.
+    np.empty(8 * size + (16 << 20), np.uint8)
 
 
 # ---- whole models ------------------------------------------------------------------------------
