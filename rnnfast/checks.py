@@ -203,23 +203,25 @@ def check_sequence(owner: str, x: Array) -> None:
         )
 
 
-def check_lengths(owner: str, lengths: Any, steps: int, batch: int) -> Array | None:
+def check_lengths(
+    owner: str, lengths: Any, steps: int, batch: int, name: str = "lengths"
+) -> Array | None:
     """Return `lengths` as a fresh (B,) int64 array with entries in [0, T], or None."""
     if lengths is None:
         return None
     try:
         given = np.asarray(lengths)
     except ValueError:  # ragged
-        raise TypeError(f"{owner} expected lengths as integers, got {lengths!r}") from None
+        raise TypeError(f"{owner} expected {name} as integers, got {lengths!r}") from None
     if given.dtype.kind not in "iu" and given.size:
-        raise TypeError(f"{owner} expected lengths as integers, got {given.dtype}")
+        raise TypeError(f"{owner} expected {name} as integers, got {given.dtype}")
     if given.shape != (batch,):
         raise ValueError(
-            f"{owner} expected lengths of shape ({batch},), one for each sample, got {given.shape}"
+            f"{owner} expected {name} of shape ({batch},), one for each sample, got {given.shape}"
         )
     if given.size and not 0 <= given.min() <= given.max() <= steps:
         raise ValueError(
-            f"{owner} expected lengths from 0 to {steps}, the number of time steps, "
+            f"{owner} expected {name} from 0 to {steps}, the number of time steps, "
             f"got {given.min()} to {given.max()}"
         )
     return given.astype(np.int64)

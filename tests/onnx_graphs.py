@@ -48,12 +48,35 @@ def graph(
     return helper.make_model(made, opset_imports=opsets, **{"ir_version": 9, **options})
 
 
+def body(
+    nodes: Sequence[Any],
+    outputs: Mapping[str, int],
+    constants: Mapping[str, Any] | None = None,
+    inputs: Sequence[Any] = (),
+) -> Any:
+    """Return a graph inside a node."""
+    return helper.make_graph(
+        nodes,
+        "body",
+        list(inputs),
+        [helper.make_tensor_value_info(n, kind, None) for n, kind in outputs.items()],
+        [numpy_helper.from_array(a, n) for n, a in (constants or {}).items()],
+    )
+
+
 def run_ort(path: Path, feed: Mapping[str, Any]) -> list[Any]:
     """Run a file on ONNX Runtime."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     return session.run(None, dict(feed))
+
+
+def run_reference(model: Any, feed: Mapping[str, Any]) -> list[Any]:
+    """Run a model as the standard's own implementation does."""
+    from onnx.reference import ReferenceEvaluator
+
+    return ReferenceEvaluator(model).run(None, dict(feed))
 
 
 def agree(got: Sequence[Any], want: Sequence[Any], bound: float = 1e-5) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .library import onnx_library
@@ -61,7 +62,7 @@ def load(
     said = "the model"
     try:
         proto, said = parse(library, model)
-        return Model(_hosted(library, proto, host))
+        return Model(_hosted(library, proto, host), partial(load, host=host))
     except (ImportError, MemoryError, NotImplementedError, TypeError):
         raise
     except Exception as error:  # of protobuf, of onnx, of weights of wrong shapes

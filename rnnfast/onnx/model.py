@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..checks import check_dtype, check_size
@@ -18,6 +18,7 @@ class Host(Protocol):
 
     host: str
     signature: Signature
+    content: bytes  # of the file, with the types of all values
 
     def run(self, names: list[str], feed: dict[str, Array], run_options: Any) -> list[Array]:
         """Return outputs by their names, as new arrays."""
@@ -35,12 +36,16 @@ class Model:
         In the order of the graph. Inputs that have a default are not among them.
     """
 
-    def __init__(self, host: Host) -> None:
-        self.inputs, optional, self.outputs = host.signature
-        self._host = host
+    def __init__(self, host: Host, again: Callable[[bytes], Model]) -> None:
+        self.inputs, optional, self.outputs, self._free = host.signature
+        self._host, self._again = host, again
         self._names = [value.name for value in self.outputs]
         self._required = {value.name for value in self.inputs}
         self._feeds = {value.name: value for value in [*self.inputs, *optional]}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # a copy is loaded anew
+        return self._again, (self._host.content,)
 
     @property
     def host(self) -> str:
@@ -107,6 +112,10 @@ class Model:
             Runtime, and where a node cannot compute with what it gets, say an index that an
             embedding does not have.
         """
+        if isinstance(output_names, str):
+            raise TypeError(
+                f"the model expected output_names as a list of names, got {output_names!r}"
+            )
         wanted = self._names if output_names is None else list(output_names)
         for name in wanted:
             if name not in self._names:
@@ -138,6 +147,11 @@ class Model:
         return Profile(self._host.profile(self._checked(input_feed), rounds))
 
     def _checked(self, feed: Mapping[str, Array]) -> dict[str, Array]:
+        if not isinstance(feed, Mapping):
+            raise TypeError(
+                "the model expected input_feed as a mapping of names to arrays, "
+                f"got {type(feed).__name__}"
+            )
         names = self._feeds.keys()
         if not self._required <= feed.keys() <= names:
             listed = ", ".join(repr(value.name) for value in self.inputs)
@@ -149,11 +163,14 @@ class Model:
         for name, array in feed.items():
             _, shape, dtype = self._feeds[name]
             check_dtype("the model", name, array, dtype)
-            if len(shape) != array.ndim or any(
-                [
-                    length != given and isinstance(length, int)
-                    for length, given in zip(shape, array.shape, strict=True)
-                ]
+            if name not in self._free and (
+                len(shape) != array.ndim
+                or any(
+                    [
+                        length != given and isinstance(length, int)
+                        for length, given in zip(shape, array.shape, strict=True)
+                    ]
+                )
             ):
                 wanted = ", ".join("?" if length is None else str(length) for length in shape)
                 raise ValueError(

@@ -241,12 +241,17 @@ class RecurrentNode:
         networks = self._build(W, R, B, P) if self.networks is None else self.networks
         pair = self.facts.has_cell_state
         states = [initial_h, initial_c] if pair else [initial_h]
+        if X.ndim != 3 or X.shape[2] != networks[0].input_size:
+            raise ValueError(
+                f"{self.kind} expected X with 3 axes, the last of size {networks[0].input_size}, "
+                f"got {X.shape}"
+            )
         if self.layout:
             X = X.swapaxes(0, 1)
             states = [None if s is None else s.swapaxes(0, 1) for s in states]
         D, H = len(self.names), networks[0].hidden_size
         T, N, _ = X.shape
-        lengths = check_lengths(self.kind, sequence_lens, T, N)
+        lengths = check_lengths(self.kind, sequence_lens, T, N, "sequence_lens")
         for name, part in zip(("initial_h", "initial_c"), states, strict=False):
             if part is not None:
                 check_array(self.kind, name, part, X.dtype, (D, N, H))
@@ -264,6 +269,14 @@ class RecurrentNode:
         if self.layout:
             return Y.swapaxes(0, 1), *(s.swapaxes(0, 1) for s in last)
         return Y.swapaxes(1, 2), *last
+
+
+def dequantised(weight: Array, scale: Array, zero: Array | None) -> Array:
+    """Return ``(weight - zero) scale`` of (D, inputs, outputs) integers as (D, outputs, inputs)."""
+    numbers = weight.astype(np.float32)
+    if zero is not None:
+        numbers -= zero.reshape(len(zero), 1, -1)
+    return (numbers * scale.reshape(len(scale), 1, -1)).swapaxes(1, 2)
 
 
 def _activation(name: str, alphas: list[float], betas: list[float]) -> Activation:
@@ -294,7 +307,7 @@ class _Steps:
         self.cell = {"RNN": self._rnn, "LSTM": self._lstm, "GRU": self._gru}[node.kind]
         self.node = node
         self.functions = functions
-        self.hidden_size = R.shape[-1]
+        self.input_size, self.hidden_size = W.shape[-1], R.shape[-1]
         self.W, self.R = W, R
         self.b_x, self.b_h = np.split(B, 2)
         self.P = np.zeros(3 * R.shape[-1], R.dtype) if P is None else P

@@ -11,13 +11,13 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..core import runtime
+from ..core.runtime import get_num_threads
 from .library import onnxruntime_library
 from .operators import OLDEST, OPERATORS
+from .plan import Plan
 from .profile import Timing
 from .proto import attributes_of, describe, signature, version_of
 from .recurrent import USUAL, RecurrentNode
-from .steps import Steps
 
 if TYPE_CHECKING:
     from ..arrays import Array
@@ -37,43 +37,40 @@ class Session:
         onnx.
     proto : onnx.ModelProto
         A checked model, with the types of its values; it is changed.
+    profile : str, optional
+        How the file begins in which ONNX Runtime writes the times of nodes.
     """
 
     host = "onnxruntime"
 
-    def __init__(self, library: Any, proto: Any) -> None:
-        self._runtime = onnxruntime_library()
+    def __init__(self, library: Any, proto: Any, profile: str | None = None) -> None:
+        runtime = onnxruntime_library()
         from ..core import custom_op  # the engine may not be installed
 
-        self._operators = custom_op
+        self._library, self._operators = library, custom_op
+        self.content = proto.SerializeToString()
         self.signature = signature(library, proto)
         served = list(_serve(library, proto))
         self.served = {number: title for number, title, _ in served}
         custom_op.nodes.update({number: node for number, _, node in served})
         weakref.finalize(self, _forget, custom_op.nodes, list(self.served))
         proto.opset_import.append(library.helper.make_opsetid(custom_op.DOMAIN, 1))
-        self._content = proto.SerializeToString()
-        self._session = self._open()
-
-    def _open(self, profile: str | None = None) -> Any:
-        options = self._runtime.SessionOptions()
+        options = runtime.SessionOptions()
         options.log_severity_level = QUIET
-        options.intra_op_num_threads = runtime.get_num_threads()
+        options.intra_op_num_threads = get_num_threads()
         if self.served:  # its threads would spin where the engine's are to work
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.register_custom_ops_library(self._operators.__file__)
+        options.register_custom_ops_library(custom_op.__file__)
         if profile is not None:
             options.enable_profiling = True
             options.profile_file_prefix = profile
-        return self._runtime.InferenceSession(self._content, options, providers=PROVIDERS)
+        changed = proto.SerializeToString()
+        self._session = runtime.InferenceSession(changed, options, providers=PROVIDERS)
 
     def run(self, names: list[str], feed: dict[str, Array], run_options: Any) -> list[Array]:
         """Compute outputs, as new arrays."""
-        return self._run(self._session, names, feed, run_options)
-
-    def _run(self, session: Any, names: Any, feed: Any, run_options: Any) -> list[Array]:
         try:
-            results: list[Array] = session.run(names, feed, run_options)
+            results: list[Array] = self._session.run(names, feed, run_options)
             return results
         except Exception as error:
             number, cause = self._operators.failure()
@@ -87,11 +84,11 @@ class Session:
         """Time each node in a session of its own."""
         names = [value.name for value in self.signature.outputs]
         with tempfile.TemporaryDirectory() as folder:
-            session = self._open(os.path.join(folder, "profile"))
-            self._run(session, names, feed, None)  # the first call allocates
-            for _ in range(rounds):
-                self._run(session, names, feed, None)
-            with open(session.end_profiling(), encoding="utf-8") as file:
+            proto = self._library.load_model_from_string(self.content)
+            session = Session(self._library, proto, os.path.join(folder, "profile"))
+            for _ in range(1 + rounds):  # the first call allocates
+                session.run(names, feed, None)
+            with open(session._session.end_profiling(), encoding="utf-8") as file:
                 events = json.load(file)
         times: dict[tuple[str, str], list[float]] = defaultdict(list)
         for event in events:
@@ -223,7 +220,7 @@ def _fold(library: Any, names: list[str], scopes: list[_Scope], version: int) ->
     graph = helper.make_graph(list(nodes.values()), "constants", [], [], [*constants.values()])
     opsets = [helper.make_opsetid("", version)]
     model = library.shape_inference.infer_shapes(helper.make_model(graph, opset_imports=opsets))
-    known = Steps(library, model, names).constants
+    known = Plan(library, model.graph, version, (), names).constants
     if not known.keys() >= set(names):
         raise _Varies(names)
     return known

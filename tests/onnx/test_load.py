@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from engines import each_engine as each_engine
-from onnx_graphs import agree, graph, helper, numpy_helper, onnx, onnxruntime, run_ort
+from onnx_graphs import HOSTS, agree, graph, helper, numpy_helper, onnx, onnxruntime, run_ort
 from samples import damaged
 
 import rnnfast
@@ -89,6 +89,7 @@ def test_what_a_session_says_of_its_inputs(path):
         ({"a": A, "b": B[0]}, ValueError, "expected b of shape (2, 3), got (3,)"),
         ({"a": A, "b": B.astype(float)}, TypeError, "expected b of dtype float32, got float64"),
         ({"a": A, "b": B.tolist()}, TypeError, "expected b as a NumPy array of float32, got list"),
+        ([A, B], TypeError, "expected input_feed as a mapping of names to arrays, got list"),
     ],
 )
 def test_wrong_feeds(feed, error, message, path):
@@ -100,6 +101,8 @@ def test_wrong_calls(path):
     model = two(path)
     with pytest.raises(ValueError, match="the model has no output 'x', only sum, d"):
         model.run(["x"], {"a": A, "b": B})
+    with pytest.raises(TypeError, match="expected output_names as a list of names, got 'sum'"):
+        model.run("sum", {"a": A, "b": B})
     with pytest.raises(TypeError, match="the model takes 2 inputs, got 3"):
         model(A, B, B)
     with pytest.raises(TypeError, match="the model got its input 'a' twice"):
@@ -165,6 +168,33 @@ def test_an_output_of_any_number_of_axes(path):
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     assert model.outputs[0].shape == session.get_outputs()[0].shape == []
     agree([model(A, shape)], run_ort(path, {"a": A, "shape": shape}), bound=0)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_inputs_of_any_length_or_number_of_axes(host, path):
+    made = graph([helper.make_node("Neg", ["a"], ["y"])], {"a": A}, {"y": np.float32})
+    made.graph.input[0].type.tensor_type.shape.dim[0].dim_value = -1
+    onnx.save(made, path)
+    model = rnnfast.onnx.load(path, host=host)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    assert model.inputs[0].shape == session.get_inputs()[0].shape == [None, 3]
+    agree([model(A[:1])], [-A[:1]], bound=0)
+    with pytest.raises(ValueError, match=re.escape("expected a of shape (?, 3), got (3,)")):
+        model(A[0])
+    made.graph.input[0].type.tensor_type.ClearField("shape")
+    onnx.save(made, path)
+    model = rnnfast.onnx.load(path, host=host)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    assert model.inputs[0].shape == session.get_inputs()[0].shape == []
+    for a in (A, A[0], np.array(1, np.float32)):
+        agree([model(a)], [-a], bound=0)
+
+
+def test_a_version_may_be_said_twice(path):
+    """As some tools that merge files do."""
+    made = graph([helper.make_node("Neg", ["a"], ["y"])], {"a": A}, {"y": np.float32})
+    made.opset_import.append(made.opset_import[0])
+    agree([loaded(path, made)(A)], run_ort(path, {"a": A}), bound=0)
 
 
 def test_weights_in_a_file_beside_it(path):
@@ -372,15 +402,15 @@ def test_operators_that_are_refused(path):
     )
     refused(path, one("Neg", opset=6), NotImplementedError, "version 6 of ONNX's operators")
     refused(path, one("Neg", opset=999), NotImplementedError, "version 999 of ONNX's operators")
-    halves = [
-        helper.make_node("Cast", ["a"], ["half"], to=10),
-        helper.make_node("Cast", ["half"], ["y"], to=1),
+    eighths = [
+        helper.make_node("Cast", ["a"], ["eighth"], to=17),
+        helper.make_node("Cast", ["eighth"], ["y"], to=1),
     ]
     refused(
         path,
-        graph(halves, {"a": A}, {"y": np.float32}),
+        graph(eighths, {"a": A}, {"y": np.float32}, opset=19),
         NotImplementedError,
-        "half is of type FLOAT16; rnnfast computes with float, uint8",
+        "eighth is of type FLOAT8E4M3FN; rnnfast computes with float, uint8",
     )
     pooled = one("MaxPool", outputs=("y", "z"), kernel_shape=[1])
     for entry, shape in ((pooled.graph.input[0], [1, 2, 3]), (pooled.graph.output[0], [1, 2, 3])):
@@ -393,7 +423,7 @@ def test_operators_that_are_refused(path):
 
 def test_operators_newer_than_this_package_are_refused(path, monkeypatch):
     made = graph([helper.make_node("Neg", ["a"], ["y"])], {"a": A}, {"y": np.float32})
-    monkeypatch.setattr(sys.modules["rnnfast.onnx.steps"], "NEWEST", 12)
+    monkeypatch.setattr(sys.modules["rnnfast.onnx.plan"], "NEWEST", 12)
     refused(path, made, NotImplementedError, r"node 0 \(Neg\): version 13 of it is newer than")
 
 
@@ -416,12 +446,15 @@ def test_training_is_refused(path):
 
 
 def test_values_that_are_refused(path):
-    half = A.astype(np.float16)
     node = helper.make_node("Neg", ["a"], ["y"])
-    made = graph([node], {"a": half}, {"y": np.float16})
-    refused(path, made, NotImplementedError, "a is of type FLOAT16; rnnfast computes with float, ")
-    made = graph([node], {"a": A}, {"y": np.float32}, {"k": half})
-    refused(path, made, NotImplementedError, "k is of type FLOAT16")
+    made = graph([node], {"a": A}, {"y": np.float32})
+    for entry in (made.graph.input[0], made.graph.output[0]):
+        entry.type.tensor_type.elem_type = onnx.TensorProto.BFLOAT16
+    message = "a is of type BFLOAT16; rnnfast takes and gives float, "
+    refused(path, made, NotImplementedError, message)
+    made = graph([node], {"a": A}, {"y": np.float32})
+    made.graph.initializer.append(helper.make_tensor("k", onnx.TensorProto.STRING, [1], [b"k"]))
+    refused(path, made, NotImplementedError, "k is of type STRING")
     made = graph([node], {"a": A}, {"y": np.float32})
     made.functions.append(
         helper.make_function("mine", "F", ["x"], ["y"], [], [helper.make_opsetid("", 17)])

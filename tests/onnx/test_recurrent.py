@@ -8,7 +8,7 @@ import numpy as np
 import onnx_graphs
 import pytest
 from engines import each_engine as each_engine
-from onnx_graphs import HOSTS, agree, graph, helper, onnx, run_ort
+from onnx_graphs import HOSTS, agree, graph, helper, numpy_helper, onnx, run_ort
 
 import rnnfast.onnx
 from rnnfast.cells import CELLS
@@ -255,20 +255,60 @@ def test_wrong_calls_of_a_node(tmp_path):
     model, feed = make("LSTM", lengths=True, state=True)
     for entry in model.graph.input:
         entry.type.tensor_type.ClearField("shape")
-        entry.type.tensor_type.shape.CopyFrom(onnx.TensorShapeProto())
-        rank = feed[entry.name].ndim
-        entry.type.tensor_type.shape.dim.extend(
-            onnx.TensorShapeProto.Dimension() for _ in range(rank)
-        )
     onnx.save(model, tmp_path / "m.onnx")
     hosts = [rnnfast.onnx.load(tmp_path / "m.onnx", host=host) for host in HOSTS]
     for name, wrong, message in (
-        ("X", np.zeros((T, B, F + 1), np.float32), "input of size 4 on the last axis"),
-        ("sequence_lens", np.array([5, 6, 1], np.int32), "lengths from 0 to 5"),
-        ("sequence_lens", np.array([5, 5], np.int32), r"lengths of shape \(3,\)"),
+        ("X", np.zeros((T, B, F + 1), np.float32), "X with 3 axes, the last of size 4"),
+        ("X", np.zeros((T, F), np.float32), "X with 3 axes, the last of size 4"),
+        ("sequence_lens", np.array([5, 6, 1], np.int32), "sequence_lens from 0 to 5"),
+        ("sequence_lens", np.array([5, 5], np.int32), r"sequence_lens of shape \(3,\)"),
         ("initial_h", np.zeros((1, B + 1, H), np.float32), "initial_h of shape"),
         ("initial_c", np.zeros((2, B, H), np.float32), "initial_c of shape"),
     ):
         for ours in hosts:
             with pytest.raises(ValueError, match=rf"node 'cell' \(LSTM\): .*{message}"):
                 ours.run(None, feed | {name: wrong})
+
+
+@pytest.mark.parametrize(
+    "kind, columns, options",
+    [
+        (np.int8, False, {}),
+        (np.int8, True, {"direction": "bidirectional", "lengths": True}),
+        (np.uint8, False, {"direction": "reverse", "peepholes": True}),
+        (np.int8, True, {"state": True}),
+    ],
+)
+def test_recurrences_of_whole_numbers(kind, columns, options, tmp_path):
+    made, feed = make("LSTM", **options)
+    arrays = {t.name: numpy_helper.to_array(t) for t in made.graph.initializer}
+    constants = {name: arrays[name] for name in ("B", "P") if name in arrays}
+    wide = dict(arrays)
+    for name in ("W", "R"):
+        turned = arrays[name].swapaxes(1, 2)  # (D, inputs, outputs)
+        # of 7 bits: ONNX Runtime's sums of 8 bits overflow on some processors
+        scale = np.abs(turned).max(1 if columns else (1, 2)) / np.float32(63)
+        zero = np.full(scale.shape, 64 if kind == np.uint8 else 0)
+        along = scale.reshape(len(scale), 1, -1), zero.reshape(len(zero), 1, -1)
+        whole = (np.rint(turned / along[0]) + along[1]).astype(kind)
+        constants |= {name: whole, f"{name}_scale": scale, f"{name}_zero": zero.astype(kind)}
+        wide[name] = ((whole.astype(np.float32) - along[1]) * along[0]).swapaxes(1, 2)
+    [node] = made.graph.node
+    inputs = [*node.input, *[""] * (8 - len(node.input))]
+    inputs += ["W_scale", "W_zero", "R_scale", "R_zero"]
+    attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    quantised = helper.make_node(
+        "DynamicQuantizeLSTM", inputs, node.output, domain="com.microsoft", **attributes
+    )
+    outputs = dict.fromkeys(node.output, np.float32)
+    small = graph([quantised], feed, outputs, constants)
+    small.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    onnx.save(small, tmp_path / "m.onnx")
+    got = rnnfast.onnx.load(tmp_path / "m.onnx", host="numpy").run(None, feed)
+    del made.graph.initializer[:]
+    made.graph.initializer.extend(
+        numpy_helper.from_array(np.ascontiguousarray(a, np.float32), n) for n, a in wide.items()
+    )
+    agree(got, rnnfast.onnx.load(made, host="numpy").run(None, feed), bound=1e-6)
+    # which quantises X, and the hidden states of each step, to 255 numbers
+    agree(got, run_ort(tmp_path / "m.onnx", feed), bound=0.03)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import builtins
+import copy
 import gc
+import pickle
 import re
 
 import numpy as np
 import pytest
-from onnx_graphs import HOSTS, agree, graph, helper, numpy_helper, onnx, onnxruntime, run_ort
+from onnx_graphs import HOSTS, agree, body, graph, helper, onnx, onnxruntime, run_ort
 
 import rnnfast
 
@@ -28,29 +30,21 @@ def lstm(x="x", outputs=("y",), prefix="", **attributes):
     )
 
 
-def body(nodes, outputs, constants=None, inputs=()):
-    """Return a graph inside a node."""
-    return helper.make_graph(
-        nodes,
-        "body",
-        list(inputs),
-        [helper.make_tensor_value_info(n, kind, None) for n, kind in outputs.items()],
-        [numpy_helper.from_array(a, n) for n, a in (constants or {}).items()],
-    )
-
-
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "m.onnx"
 
 
-def same_as_ort(path, made, feed, served, bound=1e-5):
-    """Load a model on ONNX Runtime, compare it, and count the nodes on the engine."""
+def same_as_ort(path, made, feed, served, bound=1e-5, numpy=True):
+    """Load a model on both hosts, compare it, and count the nodes on the engine."""
     onnx.save(made, path)
     model = rnnfast.onnx.load(path)
     assert model.host == "onnxruntime"
     assert len(model._host.served) == served
-    agree(model.run(None, feed), run_ort(path, feed), bound)
+    want = run_ort(path, feed)
+    agree(model.run(None, feed), want, bound)
+    if numpy:
+        agree(rnnfast.onnx.load(path, host="numpy").run(None, feed), want, bound)
     return model
 
 
@@ -115,7 +109,6 @@ def test_weights_stored_as_whole_numbers(path):
     constants = {f"{n}8": a for n, a in eights.items()} | {"scale": np.array(1 / 30, F)}
     made = graph([*nodes, lstm()], {"x": X}, {"y": F}, constants)
     same_as_ort(path, made, {"x": X}, served=1)
-    agree([rnnfast.onnx.load(made, host="numpy")(X)], run_ort(path, {"x": X}))
 
 
 def test_weights_that_other_nodes_read_as_well(path):
@@ -140,7 +133,7 @@ def test_outputs_that_are_inputs_or_in_the_middle(path):
     names = ["y", "c", "same", "flat", "z", "g"]
     made = graph(nodes, {"x": X}, dict.fromkeys(names, F), weights() | {"axis": np.array([1])})
     made.opset_import.append(helper.make_opsetid("com.microsoft", 1))
-    model = same_as_ort(path, made, {"x": X}, served=2)
+    model = same_as_ort(path, made, {"x": X}, served=2, numpy=False)
     given = X.copy()
     for array in model(given):
         array += 1
@@ -184,6 +177,60 @@ def test_half_precision(path):
     made = graph(nodes, {"x": half}, {"y": np.float16}, weights())
     model = same_as_ort(path, made, {"x": half}, served=1, bound=1e-3)
     assert model.inputs[0].type == "tensor(float16)"
+
+
+@pytest.mark.parametrize("kind", [onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16])
+def test_weights_of_16_bits(kind, path):
+    w = weights()
+    nodes = [helper.make_node("Cast", [f"{n}16"], [n], to=1) for n in w]
+    made = graph([*nodes, lstm()], {"x": X}, {"y": F})
+    for name, array in w.items():
+        made.graph.initializer.append(
+            helper.make_tensor(f"{name}16", kind, array.shape, array.ravel())
+        )
+    same_as_ort(path, made, {"x": X}, served=1)
+
+
+@pytest.mark.parametrize("kind, step", [(10, 2**-11), (16, 2**-8)])
+def test_numbers_are_rounded_to_16_bits(kind, step, path):
+    x = np.array([0, -0.0, 1 + step / 2, 1 + step, 1 + 2 * step, 1 + 3 * step, 70000], F)
+    x = np.concatenate([x, -x, [np.inf, np.nan]], dtype=F)
+    nodes = [
+        helper.make_node("Cast", ["x"], ["half"], to=kind),
+        helper.make_node("Cast", ["half"], ["y"], to=1),
+    ]
+    onnx.save(graph(nodes, {"x": x}, {"y": F}), path)
+    got = rnnfast.onnx.load(path, host="numpy").run(None, {"x": x})
+    agree(got, run_ort(path, {"x": x}), bound=0)
+
+
+def test_all_in_half_precision(path):
+    # computed with as float32
+    half = X.astype(np.float16)
+    w = {name: array.astype(np.float16) for name, array in weights().items()}
+    nodes = [lstm(), helper.make_node("Add", ["y", "k"], ["z"])]
+    constants = w | {"k": np.full(1, 0.3, np.float16)}
+    made = graph(nodes, {"x": half}, {"z": np.float16}, constants)
+    model = rnnfast.onnx.load(made, host="numpy")
+    wide = {name: array.astype(F) for name, array in constants.items()}
+    onnx.save(graph(nodes, {"x": X}, {"z": F}, wide), path)
+    [want] = run_ort(path, {"x": half.astype(F)})
+    assert model.inputs[0].dtype == model.outputs[0].dtype == np.float16
+    agree([model(half)], [want.astype(np.float16)], bound=1e-3)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_copies_of_a_model(host, path):
+    made = graph([lstm()], {"x": X}, {"y": F}, weights())
+    onnx.save(made, path)
+    model = rnnfast.onnx.load(path, host=host)
+    path.unlink()
+    for twin in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
+        assert twin.host == host
+        assert repr(twin) == repr(model)
+        agree([twin(X)], [model(X)], bound=0)
+    again = pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(model))))
+    agree([again(X)], [model(X)], bound=0)
 
 
 def test_what_load_takes(path):
@@ -335,7 +382,7 @@ def test_weights_by_an_operator_that_numpy_lacks_stay_with_onnx_runtime(path):
         lstm(),
     ]
     made = graph(nodes, {"x": X}, {"y": F}, w | {"square": w.pop("r")[0], "first": np.array([0])})
-    same_as_ort(path, made, {"x": X}, served=0)
+    same_as_ort(path, made, {"x": X}, served=0, numpy=False)
 
 
 def test_constants_of_old_files_stand_among_the_inputs(path):

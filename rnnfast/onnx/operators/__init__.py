@@ -2,10 +2,10 @@
 
 from . import elementwise, products, quantized, reductions, shapes
 from .products import Product
-from .registry import DTYPES, NEWEST, OLDEST, OPERATORS, find
+from .registry import DTYPES, NEWEST, OLDEST, OPERATORS, WIDENED, find
 from .shapes import reverse
 
-__all__ = ["DTYPES", "NEWEST", "OLDEST", "OPERATORS", "Product", "find", "reverse"]
+__all__ = ["DTYPES", "NEWEST", "OLDEST", "OPERATORS", "WIDENED", "Product", "find", "reverse"]
 __all__ += [
     "elementwise",
     "products",

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...layers import Sigmoid, Tanh
 from ...layers.activation import erf
-from .registry import DTYPES, operator
+from .registry import BFLOAT16, DTYPES, FLOAT16, operator
 
 if TYPE_CHECKING:
     from ...arrays import Array
@@ -154,7 +154,16 @@ def gelu(x: Array, approximate: str) -> Array:
 @operator("Cast")
 def cast(x: Array, to: int, saturate: int = 1, round_mode: str = "up") -> Array:
     """Return x as another type; the last two matter for types of 8 bits only."""
-    return x.astype(DTYPES[to][1])
+    if to == FLOAT16:
+        return x.astype(np.float16).astype(np.float32)
+    return _rounded_to_16_bits(x.astype(np.float32)) if to == BFLOAT16 else x.astype(DTYPES[to][1])
+
+
+def _rounded_to_16_bits(x: Array) -> Array:
+    # of a float32's 32, half to even; NaN stays one
+    bits = x.view(np.uint32)
+    up = np.where(np.isnan(x), 0, 0x7FFF + ((bits >> 16) & 1)).astype(np.uint32)
+    return ((bits + up) & np.uint32(0xFFFF0000)).view(np.float32)
 
 
 @operator("CastLike")

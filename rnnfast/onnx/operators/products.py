@@ -146,6 +146,72 @@ def conv(
     return y if bias is None else y + bias.reshape(M, *[1] * n)
 
 
+@operator("ConvInteger")
+def conv_integer(
+    x: Array,
+    w: Array,
+    x_zero_point: Array | None = None,
+    w_zero_point: Array | None = None,
+    **attributes: Any,
+) -> Array:
+    """Return a convolution of whole numbers less their zero points."""
+    # float64 holds every sum of products of 8 bits, and BLAS has it
+    left, right = x.astype(np.float64), w.astype(np.float64)
+    if x_zero_point is not None:
+        left = left - x_zero_point
+    if w_zero_point is not None:  # one, or one for each output channel
+        right = right - w_zero_point.reshape(-1, *[1] * (w.ndim - 1))
+    return conv(left, right, **attributes).astype(np.int32)
+
+
+@operator("ConvTranspose")
+def conv_transpose(
+    x: Array,
+    weight: Array,
+    bias: Array | None = None,
+    group: int = 1,
+    kernel_shape: Any = None,
+    strides: Any = None,
+    pads: Any = None,
+    dilations: Any = None,
+    auto_pad: str = "NOTSET",
+    output_padding: Any = None,
+    output_shape: Any = None,
+) -> Array:
+    """Return the gradient of a convolution: each element of x spreads the weights."""
+    n, N, C, M = x.ndim - 2, len(x), x.shape[1], weight.shape[1]
+    sizes, lengths = weight.shape[2:], x.shape[2:]
+    strides, dilations = strides or [1] * n, dilations or [1] * n
+    more, pads = output_padding or [0] * n, pads or [0] * 2 * n
+    full = [  # of what all elements reach, and `more` behind it
+        stride * (length - 1) + (size - 1) * dilation + 1 + rest
+        for stride, length, size, dilation, rest in zip(
+            strides, lengths, sizes, dilations, more, strict=True
+        )
+    ]
+    if output_shape or auto_pad.startswith("SAME"):
+        kept = (output_shape or [a * b for a, b in zip(lengths, strides, strict=True)])[-n:]
+        left = [max(a - b, 0) for a, b in zip(full, kept, strict=True)]
+        starts = [total // 2 if auto_pad == "SAME_UPPER" else -(-total // 2) for total in left]
+    else:
+        starts = pads[:n]
+        kept = [reach - pads[i] - pads[i + n] for i, reach in enumerate(full)]
+    ends = [start + length for start, length in zip(starts, kept, strict=True)]
+    columns = x.reshape(N, group, C // group, math.prod(lengths))
+    kernels = weight.reshape(group, C // group, M * math.prod(sizes)).swapaxes(1, 2)
+    products = (kernels @ columns).reshape(N, group * M, *sizes, *lengths)
+    y = np.zeros((N, group * M, *map(max, full, ends)), x.dtype)
+    for tap in np.ndindex(*sizes):
+        firsts = [place * dilation for place, dilation in zip(tap, dilations, strict=True)]
+        reached = [
+            slice(first, first + stride * (length - 1) + 1, stride)
+            for first, stride, length in zip(firsts, strides, lengths, strict=True)
+        ]
+        y[(slice(None), slice(None), *reached)] += products[(slice(None), slice(None), *tap)]
+    y = y[(slice(None), slice(None), *map(slice, starts, ends))]
+    return y if bias is None else y + bias.reshape(-1, *[1] * n)
+
+
 @operator("MaxPool", only={"storage_order": 0})
 def max_pool(
     x: Array,
@@ -215,6 +281,19 @@ def batch_normalization(
     return x * factor.reshape(along) + (bias - mean * factor).reshape(along)
 
 
+def _standardised(x: Array, axes: tuple[int, ...], epsilon: float) -> tuple[Array, Array, Array]:
+    # and the means and 1 / deviations
+    mean = x.mean(axes, keepdims=True)
+    centred = x - mean
+    inverse = 1 / np.sqrt(np.square(centred).mean(axes, keepdims=True) + epsilon)
+    return centred * inverse, mean, inverse
+
+
+def _by_channel(y: Array, scale: Array, bias: Array) -> Array:
+    along = (-1, *[1] * (y.ndim - 2))
+    return y * scale.reshape(along) + bias.reshape(along)
+
+
 @operator("LayerNormalization", outputs=3)
 def layer_normalization(
     x: Array,
@@ -225,19 +304,30 @@ def layer_normalization(
     stash_type: int = 1,
 ) -> tuple[Array, Array, Array]:
     """Return x normalised over the axes from `axis` on, the means and 1 / deviations."""
-    axes = tuple(range(axis % x.ndim, x.ndim))
-    mean = x.mean(axes, keepdims=True)
-    centred = x - mean
-    inverse = 1 / np.sqrt(np.square(centred).mean(axes, keepdims=True) + epsilon)
-    y = centred * inverse * scale
-    return y if bias is None else y + bias, mean, inverse
+    y, mean, inverse = _standardised(x, tuple(range(axis % x.ndim, x.ndim)), epsilon)
+    return y * scale if bias is None else y * scale + bias, mean, inverse
 
 
 @operator("InstanceNormalization")
 def instance_normalization(x: Array, scale: Array, b: Array, epsilon: float = 1e-5) -> Array:
     """Return x normalised over all axes behind the channels, sample by sample."""
-    axes = tuple(range(2, x.ndim))
-    along = (-1, *[1] * len(axes))
-    centred = x - x.mean(axes, keepdims=True)
-    inverse = 1 / np.sqrt(np.square(centred).mean(axes, keepdims=True) + epsilon)
-    return centred * inverse * scale.reshape(along) + b.reshape(along)
+    return _by_channel(_standardised(x, tuple(range(2, x.ndim)), epsilon)[0], scale, b)
+
+
+@operator("GroupNormalization", since=21)
+def group_normalization(
+    x: Array, scale: Array, bias: Array, num_groups: int, epsilon: float = 1e-5, stash_type: int = 1
+) -> Array:
+    """Return x normalised over groups of channels and all axes behind them, sample by sample."""
+    N, C = x.shape[:2]
+    groups = x.reshape(N, num_groups, C // num_groups * math.prod(x.shape[2:]))
+    return _by_channel(_standardised(groups, (2,), epsilon)[0].reshape(x.shape), scale, bias)
+
+
+@operator("GroupNormalization", since=18)
+def group_normalization_18(
+    x: Array, scale: Array, bias: Array, num_groups: int, epsilon: float = 1e-5
+) -> Array:
+    """Return the same with one scale and bias for each group."""
+    each = x.shape[1] // num_groups
+    return group_normalization(x, scale.repeat(each), bias.repeat(each), num_groups, epsilon)

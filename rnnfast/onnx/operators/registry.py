@@ -31,6 +31,9 @@ DTYPES: dict[int, tuple[str, Any]] = {
     12: ("uint32", np.uint32),
     13: ("uint64", np.uint64),
 }
+# those whose numbers are computed with as float32
+FLOAT16, BFLOAT16 = 10, 16
+WIDENED = {FLOAT16: "float16", BFLOAT16: "bfloat16"}
 
 
 class Operator(NamedTuple):

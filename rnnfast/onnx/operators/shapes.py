@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def _ints(numbers: Any) -> tuple[int, ...]:
     # of an array or a list; NumPy takes several times as long with integers of its own as lengths,
     # axes or places
-    return tuple(numbers.tolist() if isinstance(numbers, np.ndarray) else numbers)
+    return tuple(numbers.ravel().tolist() if isinstance(numbers, np.ndarray) else numbers)
 
 
 # ---- constants and shapes ----------------------------------------------------------------------
@@ -50,7 +50,9 @@ def constant_of_shape(shape: Array, value: Array | None = None) -> Array:
 @operator("Range")
 def arange(start: Array, limit: Array, delta: Array, stash_type: int = 1) -> Array:
     """Return start, start + delta, ... up to before the limit."""
-    count = math.ceil((limit - start) / delta)
+    # some give arrays of one element for scalars
+    start, delta = start.reshape(()), delta.reshape(())
+    count = math.ceil((limit.reshape(()) - start) / delta)
     return start + delta * np.arange(count, dtype=start.dtype)
 
 
