@@ -106,6 +106,7 @@ typedef struct {
     ptrdiff_t ldn;    /*   its rows, */
     ptrdiff_t n_runs; /*   each with n_runs runs of run_length elements, run_pitch apart */
     ptrdiff_t run_length, run_pitch;
+    const ptrdiff_t *cut;   /* of each row: whether `next` does not reach it; or NULL */
     const void *weight_h;   /* packed transpose, with H outputs */
     const void *h_prev, *h; /* (B, H) states before and after the step; RNNs read h, cells that
                                carry dh read h_prev */

@@ -194,6 +194,14 @@ INLINE void after_cell(const rnnfast_backstep *s, const int n, const group *g)
         }
 }
 
+/* The sums of row r and panel j without the product. */
+INLINE void restart(vec *dh, const int V, origin start, ptrdiff_t r, ptrdiff_t j)
+{
+    for (int v = 0; v < V; v++)
+        dh[v] = start.at ? load(start.at + r * start.row + (j * RNNFAST_VECTORS + v) * LANES)
+                         : (vec){0};
+}
+
 /* Forms dh for each panel and block of rows, and calls `finish`, the derivative of a cell. */
 INLINE void
 cell_backward(const rnnfast_backstep *s, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t p0, ptrdiff_t p1,
@@ -217,6 +225,7 @@ cell_backward(const rnnfast_backstep *s, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t p
                 for (ptrdiff_t r = 0; r < rows; r++) {
                     vec *dh = acc + (j * rows + r) * RNNFAST_VECTORS;
                     const ptrdiff_t u = (p + j) * RNNFAST_VECTORS * LANES;
+                    if (s->cut && s->cut[b + r]) restart(dh, V, start, r, j);
                     if (V == GROUP) {
                         const group g = {b + r, u, 0, LANES};
                         before_cell(s, GROUP, &g, dh);

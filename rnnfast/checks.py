@@ -225,3 +225,23 @@ def check_lengths(
             f"got {given.min()} to {given.max()}"
         )
     return given.astype(np.int64)
+
+
+def check_resets(owner: str, resets: Any, shape: tuple[int, ...]) -> Array | None:
+    """Return `resets` as a fresh bool array of this shape; None where there are none."""
+    if resets is None:
+        return None
+    try:
+        given = np.asarray(resets)
+    except ValueError:  # ragged
+        raise TypeError(f"{owner} expected resets as booleans, got {resets!r}") from None
+    if given.dtype.kind not in "biu" and given.size:
+        raise TypeError(f"{owner} expected resets as booleans, got {given.dtype}")
+    if given.shape != shape:
+        raise ValueError(
+            f"{owner} expected resets of shape {shape}, one for each step of the input, "
+            f"got {given.shape}"
+        )
+    if given.dtype != bool and given.size and not 0 <= given.min() <= given.max() <= 1:
+        raise ValueError(f"{owner} expected resets of 0 and 1, got {given.min()} to {given.max()}")
+    return given.astype(bool) if given.any() else None

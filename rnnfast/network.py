@@ -131,12 +131,13 @@ class Packed:
         masks: Any,
         y: Array,
         training: bool,
+        resets: Array | None = None,
     ) -> tuple[Array, Array | None, Any]:
         """Run the network; return the final states and, in training, the tape.
 
         Parameters
         ----------
-        x, h0, c0, lengths, masks, y, training
+        x, h0, c0, lengths, masks, y, training, resets
             As the backend's `forward` takes them: checked, y to be written.
 
         Returns
@@ -147,7 +148,8 @@ class Packed:
         """
         batch = x.shape[1] if x.ndim == 3 else len(lengths)
         h_n, c_n = self.network.states(batch, x.dtype)
-        tape = self._engine.forward(self._handle, x, h0, c0, lengths, masks, y, h_n, c_n, training)
+        given = self._handle, x, h0, c0, lengths, masks, y, h_n, c_n, training
+        tape = self._engine.forward(*given, *(() if resets is None else (resets,)))
         return h_n, c_n, tape
 
     def gates(self, tape: Any) -> Array:

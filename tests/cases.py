@@ -43,6 +43,7 @@ class Case:
     recurrent: float = 0.0  # recurrent dropout
     zone: float = 0.0  # zoneout of h, and half of it of c
     draw: bool = True  # whether zoneout draws masks; else its expectation
+    resets: float = 0.0  # how often a sample starts anew at a step
 
     @property
     def row(self) -> Cell:
@@ -99,7 +100,7 @@ class Case:
         parts += [self.lengths] * bool(self.lengths) + ["masks"] * (self.dropout > 0)
         parts += ["zerostate"] * (not self.state) + ["norm"] * self.norm
         parts += ["recurrent"] * (self.recurrent > 0) + ["zone"] * (self.zone > 0)
-        parts += ["expected"] * (not self.draw)
+        parts += ["expected"] * (not self.draw) + ["resets"] * (self.resets > 0)
         return "-".join(parts)
 
 
@@ -118,6 +119,7 @@ class Problem:
     dy: Array
     dh_n: Array
     dc_n: Array | None
+    resets: Array | None
 
 
 def make(case: Case, dtype: DTypeLike = np.float64, seed: int = 0) -> Problem:
@@ -190,6 +192,7 @@ def make(case: Case, dtype: DTypeLike = np.float64, seed: int = 0) -> Problem:
         dy=normal(T, B, D * K),
         dh_n=normal(L * D, B, K),
         dc_n=normal(L * D, B, H) if case.row.has_cell_state else None,
+        resets=rng.random((T, B)) < case.resets if case.resets else None,
     )
 
 
@@ -272,6 +275,17 @@ CORRECTNESS = grid(
     dict(B=1, T=5, I=12, H=192, P=40, norm=True, recurrent=0.2, zone=0.2),
     dict(B=0, T=5, I=4, H=6, norm=True, recurrent=0.2, zone=0.2),
     dict(B=3, T=0, I=4, H=6, norm=True, recurrent=0.2, zone=0.2),
+    # samples that start anew on the way, alone and with all else
+    dict(B=13, T=9, I=7, H=33, resets=0.2),
+    dict(B=1, T=8, I=20, H=128, L=2, resets=0.4),
+    dict(B=6, T=7, I=5, H=17, L=2, D=2, lengths="ragged", resets=0.3),
+    dict(B=5, T=6, I=4, H=9, bias=False, state=False, resets=1.0),
+    dict(B=2, T=7, I=300, H=190, D=2, resets=0.3),
+    dict(B=7, T=6, I=3, H=21, P=10, L=2, D=2, lengths="ragged", resets=0.3),
+    dict(B=7, T=6, I=5, H=19, L=2, norm=True, recurrent=0.3, zone=0.3, dropout=0.2, resets=0.3),
+    dict(B=1, T=6, I=12, H=192, P=40, D=2, norm=True, recurrent=0.2, zone=0.2, resets=0.3),
+    dict(B=3, T=0, I=4, H=6, resets=0.3),
+    dict(B=0, T=5, I=4, H=6, resets=0.3),
 )
 
 # Small enough for finite differences, which run the network twice for each number.
@@ -288,6 +302,8 @@ GRADIENTS = grid(
     dict(B=3, T=4, I=2, H=3, zone=0.4, draw=False),
     dict(B=4, T=4, I=2, H=5, D=2, lengths="ragged", norm=True, recurrent=0.4, zone=0.3),
     dict(B=3, T=4, I=2, H=5, P=3, L=2, lengths="ragged", norm=True, recurrent=0.4, zone=0.3),
+    dict(B=4, T=4, I=2, H=3, D=2, lengths="ragged", resets=0.4),
+    dict(B=3, T=4, I=2, H=3, P=2, norm=True, recurrent=0.4, zone=0.3, resets=0.4),
 )
 
 # Large enough that the engine deals them to several threads, over samples, units and gradients.
@@ -305,6 +321,9 @@ THREADS = grid(
     dict(B=37, T=9, I=24, H=50, lengths="ragged", recurrent=0.3, zone=0.3),
     dict(B=1, T=9, I=24, H=230, recurrent=0.3, zone=0.3),
     dict(B=3, T=9, I=20, H=224, P=50, norm=True, recurrent=0.3, zone=0.3),
+    dict(B=37, T=12, I=20, H=70, L=2, lengths="ragged", resets=0.2),
+    dict(B=2, T=9, I=24, H=200, D=2, resets=0.3),
+    dict(B=3, T=9, I=20, H=224, P=50, norm=True, recurrent=0.3, zone=0.3, resets=0.3),
 )
 
 # (B, T, I, H) of the benchmarks.

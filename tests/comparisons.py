@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ import pytest
 import tolerances
 from cases import Case, DenseCase, Problem, make
 from numpy.typing import DTypeLike, NDArray
-from run_cases import RUNNERS, Draw, run
+from run_cases import RUNNERS, Draw, masks_alone, run
 
 from rnnfast.reference import dense
 
@@ -77,6 +79,42 @@ def check_packed_rows(module: Any, p: Problem) -> None:
     want = run(module, padded)
     want |= {name: want[name][active] for name in ("y", "dx")}
     same_bits(run(module, rows), want, "with packed rows")
+
+
+def check_segments(module: Any, p: Problem, dtype: DTypeLike) -> None:
+    """A call with resets must give what calls of the parts between them give."""
+    assert p.resets is not None
+    got = run(module, p)
+    want = {name: np.zeros_like(value) for name, value in got.items()}
+    for b in range(p.case.B):
+        length = p.case.T if p.lengths is None else int(p.lengths[b])
+        cuts = [0, *(np.flatnonzero(p.resets[1:length, b]) + 1), length]
+        for start, stop in pairwise(cuts):
+            # directions come to the state given, and to the end, at either end of the sample
+            first, last = start == 0, stop == length
+            starts = np.array([first and not p.resets[: min(length, 1), b].any(), last] * p.case.L)
+            starts, ends = (
+                both[:: 3 - p.case.D] for both in (starts, np.array([last, first] * p.case.L))
+            )
+            steps, one = slice(start, stop), slice(b, b + 1)
+            alone = copy.copy(p)
+            alone.case = replace(p.case, B=1, T=stop - start, lengths="", resets=0.0)
+            alone.lengths = alone.resets = None
+            alone.x, alone.dy = p.x[steps, one].copy(), p.dy[steps, one].copy()
+            alone.masks = masks_alone(p, b, steps)
+            for name, there in dict(h0=starts, c0=starts, dh_n=ends, dc_n=ends).items():
+                if getattr(p, name) is not None:
+                    given = np.where(there[:, None, None], getattr(p, name)[:, one], 0.0)
+                    setattr(alone, name, given.astype(p.dtype))
+            where = dict(h_n=ends, c_n=ends, dh0=starts, dc0=starts)
+            for name, value in run(module, alone).items():
+                if name in ("y", "dx"):
+                    want[name][steps, one] = value
+                elif name in where:
+                    want[name][where[name], b] = value[where[name], 0]
+                else:
+                    want[name] += value
+    check(got, want, p.case, dtype)
 
 
 def check_projection_is_bounded(module: Any) -> None:

@@ -44,7 +44,9 @@ def run_forward(module: Any, p: Problem, training: bool = False, y: Any = None) 
     y = poisoned((*p.x.shape[:-1], c.D * c.K), p.dtype) if y is None else y
     h_n = poisoned((c.L * c.D, c.B, c.K), p.dtype)
     c_n = poisoned((c.L * c.D, c.B, c.H), p.dtype) if c.row.has_cell_state else None
-    tape = module.forward(packed, p.x, p.h0, p.c0, p.lengths, p.masks, y, h_n, c_n, training)
+    tape = module.forward(
+        packed, p.x, p.h0, p.c0, p.lengths, p.masks, y, h_n, c_n, training, p.resets
+    )
     out = {"y": y, "h_n": h_n}
     if c_n is not None:
         out["c_n"] = c_n
@@ -77,11 +79,11 @@ def copy_of(problem: Problem) -> Problem:
     return copy.deepcopy(problem)
 
 
-def masks_alone(p: Problem, b: int) -> Masks | None:
-    """The masks of sample `b`, as far as it goes."""
+def masks_alone(p: Problem, b: int, steps: slice | None = None) -> Masks | None:
+    """The masks of sample `b`, as far as it goes, or of some of its steps."""
     if p.masks is None:
         return None
-    length = slice(p.case.T if p.lengths is None else p.lengths[b])
+    length = steps or slice(p.case.T if p.lengths is None else p.lengths[b])
     where = dict.fromkeys(Masks._fields, np.s_[:, length, b : b + 1])
     where["recurrent"] = np.s_[:, b : b + 1]
     return Masks(
@@ -92,6 +94,7 @@ def masks_alone(p: Problem, b: int) -> Masks | None:
 def inputs(p: Problem) -> dict[str, Array]:
     """All arrays that go into a call, by name."""
     named = dict(x=p.x, h0=p.h0, c0=p.c0, lengths=p.lengths, dy=p.dy, dh_n=p.dh_n, dc_n=p.dc_n)
+    named |= dict(resets=p.resets)
     named |= {} if p.masks is None else p.masks._asdict()
     for k, weights in enumerate(p.weights):
         named |= {f"{name}[{k}]": w for name, w in weights._asdict().items()}

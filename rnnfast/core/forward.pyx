@@ -19,10 +19,12 @@ cdef void _start_state(Walk* w, Packed net) noexcept nogil:
     # Copies the initial state to the place before the first step of each row.
     cdef Job* job = w.job
     cdef Py_ssize_t r, place, K = net.recurrent, H = net.hidden, size = net.itemsize
+    cdef int anew
     for r in range(w.me.o0, w.me.o1):
         place = job.length[r] % job.places if w.direction else 0
+        anew = job.cuts != NULL and not w.direction and job.cuts[r] != 0
         copy_row(w.state.h + (place * job.B + r) * job.ldh * size,
-                 NULL if job.h0 == NULL
+                 NULL if job.h0 == NULL or anew
                  else job.h0 + (w.index * job.B + sample_of(job, r)) * K * size, K * size)
         if job.drops != NULL:
             w.drop.to = w.state.dropped + place * job.B * job.ldh * size
@@ -31,7 +33,7 @@ cdef void _start_state(Walk* w, Packed net) noexcept nogil:
         if w.state.c != NULL:
             place = place if job.training else 0
             copy_row(w.state.c + (place * job.B + r) * job.ldc * size,
-                     NULL if job.c0 == NULL
+                     NULL if job.c0 == NULL or anew
                      else job.c0 + (w.index * job.B + sample_of(job, r)) * H * size, H * size)
 
 

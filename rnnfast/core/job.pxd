@@ -54,6 +54,8 @@ cdef struct State:
     char* sums
     char* reset  # (T or 1, B, ldh): r h, with the reset gate before the product; else NULL
     # for recurrent dropout, zoneout and layer normalisation; NULL without them
+    char* lost_h   # (1 + cuts, ldh) and (1 + cuts, ldc): h and c where they were cut; NULL without cuts
+    char* lost_c
     char* dropped  # (places, B, ldh): h times the mask, the operand of W_hh
     char* fresh_h  # (T or 1, B, ldh): h and c before zoneout
     char* fresh_c  # (T or 1, B, ldc)
@@ -71,6 +73,10 @@ cdef struct Job:
     Py_ssize_t* sample  # (B,) the sample in each row; NULL: the row itself
     Py_ssize_t* length  # (B,) by row
     Py_ssize_t* active  # (T + 1,) rows still active at each step
+    const char* resets  # (T, B) the caller's, by sample: whether it starts anew at a step; or NULL
+    Py_ssize_t resets_time, resets_row
+    Py_ssize_t* cuts  # (T + 1, B) by place and row: 0, or the number of the state lost there; or NULL
+    Py_ssize_t n_cuts
     # the caller's arrays, with strides in elements that `row_at` applies
     int packed         # x and y are (rows, n): the active rows of step 0, of step 1, ...
     Py_ssize_t rows
@@ -186,7 +192,7 @@ cdef inline int products(Packed net) noexcept nogil:
 
 cdef inline int in_place(const Job* job, Packed net) noexcept nogil:
     # Whether a layer above another one reads the history of the one below where it is.
-    return job.training and net.directions == 1 and job.masks == NULL
+    return job.training and net.directions == 1 and job.masks == NULL and job.cuts == NULL
 
 
 cdef inline const char* mask_of(const Job* job, Packed net, int layer, Py_ssize_t t,

@@ -105,6 +105,9 @@ cdef void place_lists(Job* job, Packed net, char** at) noexcept nogil:
     job.length = <Py_ssize_t*>bump(at, sizeof(Py_ssize_t) * job.B)
     job.active = <Py_ssize_t*>bump(at, sizeof(Py_ssize_t) * (job.T + 1))
     job.start = <Py_ssize_t*>bump(at, sizeof(Py_ssize_t) * job.T)
+    job.cuts = NULL
+    if job.resets != NULL:
+        job.cuts = <Py_ssize_t*>bump(at, sizeof(Py_ssize_t) * (job.T + 1) * job.B)
 
 
 cdef void place_forward(Job* job, Packed net, char** at) noexcept nogil:
@@ -124,6 +127,10 @@ cdef void place_forward(Job* job, Packed net, char** at) noexcept nogil:
             state.reset = bump(at, kept * B * job.ldh * size)
         if net.projection:
             state.m = bump(at, kept * B * job.ldc * size)
+        if job.cuts != NULL:
+            state.lost_h = bump(at, (1 + job.n_cuts) * job.ldh * size)
+            if net.info.has_cell_state:
+                state.lost_c = bump(at, (1 + job.n_cuts) * job.ldc * size)
         if job.drops != NULL:
             state.dropped = bump(at, job.places * B * job.ldh * size)
         if job.zone_h.share != NULL:
@@ -233,7 +240,19 @@ cdef int order_rows(Job* job, const cnp.int64_t* lengths) except -1:
         n += job.active[t] if job.packed else 0
     if n != job.rows:
         raise ValueError(f"x must have {n} rows, the sum of lengths, got {job.rows}")
+    if job.cuts != NULL:
+        _find_cuts(job)
     return 0
+
+
+cdef void _find_cuts(Job* job) noexcept nogil:
+    cdef Py_ssize_t t, r
+    memset(job.cuts, 0, (job.T + 1) * job.B * sizeof(Py_ssize_t))
+    for t in range(job.T):
+        for r in range(job.active[t]):
+            if job.resets[t * job.resets_time + sample_of(job, r) * job.resets_row]:
+                job.n_cuts += 1
+                job.cuts[t * job.B + r] = job.n_cuts
 
 
 cdef enum:

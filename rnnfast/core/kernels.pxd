@@ -57,6 +57,7 @@ cdef extern from "rnnfast.h" nogil:
         Py_ssize_t ldd
         const void* next
         Py_ssize_t ldn, n_runs, run_length, run_pitch
+        const Py_ssize_t* cut
         const void* weight_h
         const void* h_prev
         const void* h

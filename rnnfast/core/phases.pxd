@@ -20,8 +20,8 @@ cdef enum:
     CLOCKS  # how many there are
 
 cdef enum:
-    # More than all options at once need: 7 and 24.
-    MAX_PHASES = 8
+    # More than all options at once need: 8 and 26.
+    MAX_PHASES = 9
     MAX_MOVING = 32
 
 cdef struct Walk  # see below
@@ -56,13 +56,14 @@ cdef struct Walk:
     # the step at hand
     Py_ssize_t t, b1  # rows [me.b0, b1) are active
     int stopped  # a signal handler raised: members only meet
+    char* h  # after the step
+    char* c
     Py_ssize_t clock[CLOCKS]
     rnnfast_norm norm
     # forward
     rnnfast_step step, reset
     rnnfast_matmul project
     rnnfast_masked zone_h, zone_c, drop
-    char* h  # after the step
     Py_ssize_t r0, r1  # the rows that this member wrote, in the phase before,
     Columns wrote      # and their columns
     # backward

@@ -36,6 +36,8 @@ cdef void plan_forward(Walk* w, Packed net) noexcept nogil:
     if w.layer == net.layers - 1 or not in_place(w.job, net):
         follow(w, <void**>&w.h, w.state.h, AFTER, _pitch(w, net, w.job.ldh))
         then(w, _hand_on, 0)
+    if w.job.cuts != NULL:
+        _plan_cut_forward(w, net)
     meet(w)
 
 
@@ -44,6 +46,8 @@ cdef void plan_backward(Walk* w, Packed net) noexcept nogil:
     w.of_state = columns_of(w, net, net.recurrent, 1)
     _arrays_backward(w, net)
     then(w, _take_outside, 0)
+    if w.job.cuts != NULL:
+        _plan_restore(w, net)
     if net.projection:
         _plan_projection_backward(w, net)
     else:
@@ -53,10 +57,14 @@ cdef void plan_backward(Walk* w, Packed net) noexcept nogil:
         _plan_reset_backward(w, net)
     if w.part.vectors[GAMMA] != NULL:
         _plan_norm_backward(w, net)
+    if w.job.cuts != NULL:
+        then(w, _cut_backward, 0)
     if w.job.dh0 != NULL:
         _plan_initial_backward(w, net)
     if w.job.zone_h.share != NULL or w.job.zone_c.share != NULL:  # last, as the others copy `back`
         _plan_zoneout_backward(w, net)
+    if w.job.cuts != NULL:
+        follow(w, <void**>&_forms_dh(w, net).cut, <char*>w.job.cuts, AFTER, _cut_pitch(w))
 
 
 cdef inline Py_ssize_t _pitch(const Walk* w, Packed net, Py_ssize_t ld) noexcept nogil:
@@ -229,6 +237,8 @@ cdef void _plan_initial_backward(Walk* w, Packed net) noexcept nogil:
     w.initial.dh = w.job.outside
     if w.initial.weight_h != NULL:
         follow(w, <void**>&w.initial.next, _dgates(w, net), STEP, _pitch(w, net, w.job.ldg))
+    if w.job.cuts != NULL:
+        follow(w, <void**>&w.initial.cut, <char*>w.job.cuts, BEFORE, _cut_pitch(w))
     then(w, _initial_backward, 0)
 
 
@@ -435,9 +445,90 @@ cdef void _zone_c_forward(Walk* w, Packed net) noexcept nogil:
 
 
 cdef void _plan_zoneout_backward(Walk* w, Packed net) noexcept nogil:
-    cdef rnnfast_backstep* forms_dh = &w.through if net.projection else &w.back
+    cdef rnnfast_backstep* forms_dh = _forms_dh(w, net)
     forms_dh.ld_zone_h, w.back.ld_zone_c = w.job.zone_h.row, w.job.zone_c.row
     if w.job.zone_h.share != NULL:
         _follow_zone(w, net, &forms_dh.zone_h, &w.job.zone_h)
     if w.job.zone_c.share != NULL:
         _follow_zone(w, net, &w.back.zone_c, &w.job.zone_c)
+
+
+# ---- resets: a step that starts anew finds zeros at the place before it; `lost` has what was there
+
+cdef inline rnnfast_backstep* _forms_dh(Walk* w, Packed net) noexcept nogil:
+    return &w.through if net.projection else &w.back
+
+
+cdef inline Py_ssize_t _cut_pitch(const Walk* w) noexcept nogil:
+    return w.job.B * sizeof(Py_ssize_t)
+
+
+cdef inline const Py_ssize_t* _cuts_after(const Walk* w) noexcept nogil:
+    # Of the place after the step; NULL at the end of a reverse direction, which nothing follows.
+    cdef Py_ssize_t place = w.t + 1 - w.direction
+    return w.job.cuts + place * w.job.B if place else NULL
+
+
+cdef inline void _move(char* to, Py_ssize_t r, const char* source, Py_ssize_t at, Py_ssize_t ld,
+                       Columns columns, Py_ssize_t size) noexcept nogil:
+    # Row `at` of `source` to row r; NULL stands for zeros.
+    if source != NULL:
+        source += (at * ld + columns.u0) * size
+    copy_row(to + (r * ld + columns.u0) * size, source, (columns.u1 - columns.u0) * size)
+
+
+cdef void _plan_cut_forward(Walk* w, Packed net) noexcept nogil:
+    if net.info.has_cell_state:
+        follow(w, <void**>&w.c, w.state.c, AFTER, _kept(w, net, w.job.ldc))
+    then(w, _cut_forward, 0)
+
+
+cdef void _cut_forward(Walk* w, Packed net) noexcept nogil:
+    cdef Job* job = w.job
+    cdef const Py_ssize_t* cuts = _cuts_after(w)
+    cdef Columns of_c = w.of_cell if net.projection else w.wrote
+    cdef Py_ssize_t r, size = net.itemsize
+    for r in range(w.r0, w.r1 if cuts != NULL else w.r0):
+        if cuts[r] == 0:
+            continue
+        _move(w.state.lost_h, cuts[r], w.h, r, job.ldh, w.wrote, size)
+        _move(w.h, r, NULL, 0, job.ldh, w.wrote, size)
+        if net.info.has_cell_state:
+            _move(w.state.lost_c, cuts[r], w.c, r, job.ldc, of_c, size)
+            _move(w.c, r, NULL, 0, job.ldc, of_c, size)
+        if job.drops != NULL:
+            _move(<char*>w.drop.to, r, NULL, 0, job.ldh, w.wrote, size)
+
+
+cdef void _plan_restore(Walk* w, Packed net) noexcept nogil:
+    follow(w, <void**>&w.h, w.state.h, AFTER, _pitch(w, net, w.job.ldh))
+    if net.info.has_cell_state:
+        follow(w, <void**>&w.c, w.state.c, AFTER, _pitch(w, net, w.job.ldc))
+    then(w, _restore, 0)
+
+
+cdef void _restore(Walk* w, Packed net) noexcept nogil:
+    # Derivatives are of the h and c that the step made.
+    cdef const Py_ssize_t* cuts = _cuts_after(w)
+    cdef Py_ssize_t r
+    for r in range(w.me.b0, w.b1 if cuts != NULL else w.me.b0):
+        if cuts[r] == 0:
+            continue
+        _move(w.h, r, w.state.lost_h, cuts[r], w.job.ldh, w.of_state, net.itemsize)
+        if net.info.has_cell_state:
+            _move(w.c, r, w.state.lost_c, cuts[r], w.job.ldc, w.of_cell, net.itemsize)
+
+
+cdef void _cut_backward(Walk* w, Packed net) noexcept nogil:
+    # Nothing goes on to the step before. And the sums of dW_hh are to find zeros again.
+    cdef Job* job = w.job
+    cdef const Py_ssize_t* after = _cuts_after(w)
+    cdef const Py_ssize_t* before = job.cuts + (w.t + w.direction) * job.B
+    cdef Py_ssize_t r
+    for r in range(w.me.b0, w.b1):
+        if after != NULL and after[r]:
+            _move(w.h, r, NULL, 0, job.ldh, w.of_state, net.itemsize)
+        if before[r]:
+            _move(job.carry, r, NULL, 0, job.ldc, w.of_cell, net.itemsize)
+            if job.kept_h != NULL:
+                _move(job.kept_h, r, NULL, 0, job.ldh, w.of_state, net.itemsize)

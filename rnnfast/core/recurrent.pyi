@@ -30,9 +30,10 @@ def forward(
     h_n: Array,
     c_n: Array | None,
     training: bool,
+    resets: NDArray[np.bool_] | None = None,
 ) -> Tape | None: ...
 def infer(
-    packed: Packed, x: Any, h0: Any, c0: Any, axes: int, batch_first: bool
+    packed: Packed, x: Any, h0: Any, c0: Any, axes: int, batch_first: bool, resets: Any = None
 ) -> tuple[Array, Array, Array | None] | None: ...
 def gates(packed: Packed, tape: Tape) -> Array: ...
 def backward(

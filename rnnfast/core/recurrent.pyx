@@ -108,7 +108,24 @@ cdef inline bint _is_ready(object array, Packed net, Py_ssize_t parts, Py_ssize_
             and shape[0] == parts and shape[1] == rows and shape[2] == columns)
 
 
-def infer(Packed packed, x, h0, c0, int axes, bint batch_first):
+cdef inline bint _is_mask(object array, int axes, Py_ssize_t n, Py_ssize_t m):
+    # Whether the array is of booleans, and (n, m), or (n,) if it has one axis.
+    if not cnp.PyArray_Check(array) or cnp.PyArray_TYPE(array) != cnp.NPY_BOOL:
+        return False
+    return (cnp.PyArray_NDIM(array) == axes and cnp.PyArray_DIMS(array)[0] == n
+            and (axes == 1 or cnp.PyArray_DIMS(array)[1] == m))
+
+
+cdef inline void _take_resets(Job* job, object resets, bint batch_first):
+    # (T, B), or (B, T) or (B,) with `batch_first`.
+    cdef cnp.npy_intp* strides = cnp.PyArray_STRIDES(resets)
+    cdef int last = cnp.PyArray_NDIM(resets) - 1
+    job.resets = <const char*>cnp.PyArray_DATA(resets)
+    job.resets_time = strides[last if batch_first else 0]
+    job.resets_row = strides[0 if batch_first else last]
+
+
+def infer(Packed packed, x, h0, c0, int axes, bint batch_first, resets=None):
     """Inference the short way: for arrays that need neither checks nor copies.
 
     Parameters
@@ -120,6 +137,8 @@ def infer(Packed packed, x, h0, c0, int axes, bint batch_first):
     axes : {2, 3}
         How many axes x should have.
     batch_first : bool
+    resets : bool array of the shape of x without features, or None
+        As in `forward`.
 
     Returns
     -------
@@ -140,6 +159,8 @@ def infer(Packed packed, x, h0, c0, int axes, bint batch_first):
             or (axes == 2 and net.directions == 2)):
         return None
     shape = cnp.PyArray_DIMS(x)
+    if resets is not None and not _is_mask(resets, axes - 1, shape[0], shape[1]):
+        return None
     if axes == 3:
         T, B = shape[batch_first], shape[not batch_first]
         dims[0], dims[1], dims[2] = shape[0], shape[1], width
@@ -164,6 +185,8 @@ def infer(Packed packed, x, h0, c0, int axes, bint batch_first):
     job.c0 = NULL if c0 is None else <char*>cnp.PyArray_DATA(c0)
     job.hn = <char*>cnp.PyArray_DATA(h_n)
     job.cn = NULL if c_n is None else <char*>cnp.PyArray_DATA(c_n)
+    if resets is not None:
+        _take_resets(job, resets, batch_first or axes == 2)
     _run(net, tape, NULL)
     return y, h_n, c_n
 
@@ -177,7 +200,7 @@ cdef int _zone_masks(Zone* zone, object masks, Packed net, Py_ssize_t T, Py_ssiz
     return 0
 
 
-def forward(Packed packed, x, h0, c0, lengths, masks, y, h_n, c_n, bint training):
+def forward(Packed packed, x, h0, c0, lengths, masks, y, h_n, c_n, bint training, resets=None):
     """Run all layers and directions over all steps.
 
     Parameters
@@ -200,6 +223,8 @@ def forward(Packed packed, x, h0, c0, lengths, masks, y, h_n, c_n, bint training
         Written; `c_n` None unless the cell is an LSTM.
     training : bool
         Whether to keep what `backward` needs.
+    resets : (T, B) bool array or None
+        Whether a sample starts anew at a step: from zeros, with no gradient across.
 
     Returns
     -------
@@ -224,6 +249,10 @@ def forward(Packed packed, x, h0, c0, lengths, masks, y, h_n, c_n, bint training
         if lengths is not None and lengths.size != B:
             raise ValueError(f"lengths must have {B} numbers, got {lengths.size}")
     job.T, job.B, job.training = T, B, training
+    if resets is not None:
+        if not _is_mask(resets, 2, T, B):
+            raise ValueError(f"resets must be a bool array of shape ({T}, {B}), got {resets!r}")
+        _take_resets(job, resets, False)
     job.x = strided(x, net, job, net.parts[0].input, "x", &job.x_time, &job.x_row)
     job.y = strided(y, net, job, net.directions * K, "y", &job.y_time, &job.y_row)
     job.h0 = contiguous(h0, net, parts * B * K, "h0")

@@ -33,12 +33,14 @@ class Run:
         masks: Callable[[int, int], Any] | None,
         k: int,
         reverse: bool = False,
+        resets: Array | None = None,
     ) -> None:
         T, B, _ = x.shape
         if reverse and lengths is None:
             lengths = np.full(B, T)
         self.packed, self.x, self.masks = packed, x, masks
         self.lengths, self.reverse = lengths, reverse
+        self.resets = self._mirror_resets(resets) if reverse and resets is not None else resets
         self.chunks = [(start, min(start + k, T)) for start in range(0, T, k)]
         self.states: list[tuple[Array, Array | None]] = []  # before each chunk
         self.row: tuple[int, ...] = ()  # shape of one step of the outputs
@@ -95,7 +97,9 @@ class Run:
         if lengths is not None:
             lengths = np.clip(lengths - start, 0, stop - start)
         masks = None if self.masks is None else self._draw(self.masks, *chunk)
-        return self.packed.forward(self._read(chunk, self.x), h, c, lengths, masks, y, training)
+        resets = None if self.resets is None else self.resets[slice(*chunk)]
+        x = self._read(chunk, self.x)
+        return self.packed.forward(x, h, c, lengths, masks, y, training, resets)
 
     def _draw(self, masks: Callable[[int, int], Any], start: int, stop: int) -> Any:
         if not self.reverse:
@@ -121,6 +125,13 @@ class Run:
         assert self.lengths is not None
         time = self.lengths - 1 - np.arange(*chunk)[:, None]
         return np.maximum(time, 0), time >= 0
+
+    def _mirror_resets(self, resets: Array) -> Array:
+        # a step starts anew where the one after it, which is read before it, does
+        time, valid = self._mirror((0, len(resets)))
+        out: Array = valid & resets[np.minimum(time + 1, len(resets) - 1), np.arange(time.shape[1])]
+        out[:1] = False
+        return out
 
     def _scratch(self, chunk: tuple[int, int], row: tuple[int, ...]) -> Array:
         return np.empty((chunk[1] - chunk[0], *row), self.x.dtype)
@@ -148,10 +159,12 @@ class Recomputed:
         masks: Masks | None,
         y: Array,
         training: bool,
+        resets: Array | None = None,
     ) -> tuple[Array, Array | None, Callable[..., None]]:
         """As that of `Packed`; `masks` are drawn anew whenever steps are run."""
         if len(self.packs) == 1:
-            run = Run(self.packs[0], x, lengths, None if masks is None else masks.whole, self.k)
+            drawn = None if masks is None else masks.whole
+            run = Run(self.packs[0], x, lengths, drawn, self.k, resets=resets)
             return *run.forward(h0, c0, y), run.backward
 
         runs: list[Run] = []
@@ -163,7 +176,7 @@ class Recomputed:
             for d in range(2):
                 i = 2 * layer + d
                 drawn = None if masks is None else partial(masks.part, i)
-                run = Run(self.packs[i], below, lengths, drawn, self.k, reverse=d == 1)
+                run = Run(self.packs[i], below, lengths, drawn, self.k, d == 1, resets)
                 ends.append(run.forward(part(h0, i), part(c0, i), half(out, d)))
                 runs.append(run)
             if masks is not None and not last:

@@ -22,6 +22,7 @@ from ..checks import (
     check_float_dtype,
     check_lengths,
     check_probability,
+    check_resets,
     check_seed,
     check_sequence,
     check_size,
@@ -160,7 +161,9 @@ class Recurrent(Layer):
 
     # ---- calls
 
-    def __call__(self, x: Array, state: State = None, lengths: Any = None) -> tuple[Array, State]:
+    def __call__(
+        self, x: Array, state: State = None, lengths: Any = None, resets: Any = None
+    ) -> tuple[Array, State]:
         """Run the layer for inference: nothing is stored, no dropout, zoneout's expectation.
 
         Parameters
@@ -173,6 +176,10 @@ class Recurrent(Layer):
         lengths : (B,) array_like of int, optional
             Steps of each sample, 0 to T. What x holds past them is ignored; outputs there are
             zero; the reverse direction starts at each sample's own last step.
+        resets : array_like of bool, optional
+            (T, B), in the layout of x without features: where a sample starts anew, as an episode
+            does. Step t then finds a state of zeros, whatever came before, and `state` where t is
+            0; no gradient goes across. The reverse direction starts anew between step t and t - 1.
 
         Returns
         -------
@@ -183,19 +190,19 @@ class Recurrent(Layer):
         Raises
         ------
         TypeError, ValueError
-            For wrong dtypes, shapes or lengths.
+            For wrong dtypes, shapes, lengths or resets.
         """
-        if lengths is None and (done := self._infer(x, state, 3, self.batch_first)):
+        if lengths is None and (done := self._infer(x, state, 3, self.batch_first, resets)):
             return done
-        arrays, y = self._checked(x, state, lengths)
-        h, c, _ = self.packed(False).forward(*arrays, None, self._time_major(y), False)
+        arrays, y, cuts = self._checked(x, state, lengths, resets)
+        h, c, _ = self.packed(False).forward(*arrays, None, self._time_major(y), False, cuts)
         return y, self._join_state(h, c, x.ndim == 3)
 
     def forward(
-        self, x: Array, state: State = None, lengths: Any = None
+        self, x: Array, state: State = None, lengths: Any = None, resets: Any = None
     ) -> tuple[Array, State, Tape]:
         """Run the layer for training, with dropout and zoneout; also returns the tape."""
-        arrays, y = self._checked(x, state, lengths)
+        arrays, y, cuts = self._checked(x, state, lengths, resets)
         T, B, _ = arrays[0].shape
         masks: Any = self._draw_masks(B)
         network: Packed | Recomputed
@@ -204,12 +211,12 @@ class Recurrent(Layer):
             masks = None if masks is None else masks.whole(0, T)
         else:
             network = Recomputed(self._packs(), self.checkpoint)
-        h, c, saved = network.forward(*arrays, masks, self._time_major(y), True)
+        h, c, saved = network.forward(*arrays, masks, self._time_major(y), True, cuts)
         tape = Tape(self, (partial(network.backward, saved), y.shape, B))
         return y, self._join_state(h, c, x.ndim == 3), tape
 
     def _infer(
-        self, x: Any, state: Any, axes: int, batch_first: bool
+        self, x: Any, state: Any, axes: int, batch_first: bool, resets: Any
     ) -> tuple[Array, State] | None:
         # The short way, which takes microseconds off a call; None: something needs the long way's
         # checks or copies.
@@ -221,16 +228,18 @@ class Recurrent(Layer):
             h, c = state
         else:
             return None
-        done = self.packed(False).infer(x, h, c, axes, batch_first)
+        infer = self.packed(False).infer
+        given = x, h, c, axes, batch_first
+        done = infer(*given) if resets is None else infer(*given, resets)
         if done is None:
             return None
         y, h, c = done
         return y, (h if c is None else (h, c))
 
     def _checked(
-        self, x: Array, state: State, lengths: Any
-    ) -> tuple[tuple[Array, Array | None, Array | None, Array | None], Array]:
-        # x, h0, c0 and lengths as backends take them, and y in the layout of x, to be written
+        self, x: Array, state: State, lengths: Any, resets: Any
+    ) -> tuple[tuple[Array, Array | None, Array | None, Array | None], Array, Array | None]:
+        # x, h0, c0 and lengths as backends take them; y in the layout of x, to be written; resets
         name = type(self).__name__
         check_dtype(name, "input", x, self.dtype)
         check_sequence(name, x)
@@ -238,13 +247,16 @@ class Recurrent(Layer):
         T, B, _ = self._time_major(x).shape
         h0, c0 = self._split_state("state", state, B, x.ndim == 3)
         lengths = check_lengths(name, lengths, T, B)
+        resets = check_resets(name, resets, x.shape[:-1])
+        if resets is not None:
+            resets = resets.T if self.batch_first and x.ndim == 3 else resets.reshape(T, B)
         shape = (*x.shape[:-1], self.out_size)
         try:
             y = np.empty(shape, self.dtype)
         except ValueError:  # more bytes than a size can tell
             text = f"{name}: outputs of shape {shape} exceed the address space"
             raise MemoryError(text) from None
-        return (self._time_major(self._rows(x)), h0, c0, lengths), y
+        return (self._time_major(self._rows(x)), h0, c0, lengths), y, resets
 
     def backward(
         self, tape: Tape, dy: Array | None, dstate: State = None, input_grad: bool = True
@@ -297,7 +309,7 @@ class Recurrent(Layer):
             backward(dy, dh_n, dc_n, None if dx is None else self._time_major(dx), dh0, dc0, grads)
         return dx, self._join_state(dh0, dc0, batched)
 
-    def step(self, x_t: Array, state: State = None) -> tuple[Array, State]:
+    def step(self, x_t: Array, state: State = None, resets: Any = None) -> tuple[Array, State]:
         """Run a single time step, for streaming.
 
         Parameters
@@ -305,6 +317,8 @@ class Recurrent(Layer):
         x_t : (B, I) array, or (I,) for one sequence
         state : optional
             As the last step returned it. Default zeros.
+        resets : (B,) array_like of bool, optional
+            Which samples start anew, from zeros.
 
         Returns
         -------
@@ -316,7 +330,7 @@ class Recurrent(Layer):
         TypeError, ValueError
             For wrong dtypes or shapes, and for a bidirectional layer, which needs the future.
         """
-        if done := self._infer(x_t, state, 2, False):
+        if done := self._infer(x_t, state, 2, False, resets):
             return done
         name = type(self).__name__
         if self.bidirectional:
@@ -331,17 +345,21 @@ class Recurrent(Layer):
         batched = len(shape) == 2
         B = shape[0] if batched else 1
         h0, c0 = self._split_state("state", state, B, batched)
+        resets = check_resets(name, resets, shape[:-1])
+        cuts = None if resets is None else resets.reshape(1, B)
         x = contiguous(x_t, self.dtype).reshape(1, B, self.input_size)
         y = np.empty((1, B, self.out_size), self.dtype)
-        h, c, _ = self.packed(False).forward(x, h0, c0, None, None, y, False)
+        h, c, _ = self.packed(False).forward(x, h0, c0, None, None, y, False, cuts)
         return (y[0] if batched else y[0, 0]), self._join_state(h, c, batched)
 
-    def gates(self, x: Array, state: State = None, lengths: Any = None) -> dict[str, Array]:
+    def gates(
+        self, x: Array, state: State = None, lengths: Any = None, resets: Any = None
+    ) -> dict[str, Array]:
         """Return what the gates did at every step of an inference call: 0 closed, 1 open.
 
         Parameters
         ----------
-        x, state, lengths
+        x, state, lengths, resets
             As for a call.
 
         Returns
@@ -358,11 +376,11 @@ class Recurrent(Layer):
         TypeError, ValueError
             As a call.
         """
-        arrays, y = self._checked(x, state, lengths)
+        arrays, y, cuts = self._checked(x, state, lengths, resets)
         if not self._cell.gate_names:
             return {}
         packed = self.packed(True)
-        _, _, tape = packed.forward(*arrays, None, self._time_major(y), True)
+        _, _, tape = packed.forward(*arrays, None, self._time_major(y), True, cuts)
         values = packed.gates(tape)
         return {
             name: np.stack([self._as_given(part, x) for part in values[:, g]])

@@ -123,6 +123,7 @@ def direction_forward(
     h: Array,
     c: Any,
     active: Array | None,
+    cuts: Array | None,
     factors: Factors,
     reverse: bool,
     y: Array,
@@ -130,7 +131,8 @@ def direction_forward(
 ) -> tuple[Array, Any, Record | None]:
     """Run one layer in one direction; return the final h and c, and a record for training.
 
-    x (T, B, F), h (B, K), c (B, H) or None, active (T, B, 1) or None, y (T, B, K) written.
+    x (T, B, F), h (B, K), c (B, H) or None, active (T, B, 1) or None, cuts (T + 1, B, 1) or None, y
+    (T, B, K) written.
     """
     T, B, F = x.shape
     w_ih, w_hh, w_hr = weights.w_ih, weights.w_hh, weights.w_hr
@@ -143,6 +145,9 @@ def direction_forward(
     u_all = np.empty((T, B, w_hr.shape[1]), x.dtype) if training and w_hr is not None else None
     saved_all: list[Saved] = [()] * T
     for t in steps(T, reverse):
+        if cuts is not None:
+            h = np.where(cuts[t + reverse], 0.0, h)
+            c = None if c is None else np.where(cuts[t + reverse], 0.0, c)
         fed = h if factors.recurrent is None else h * factors.recurrent
         xw = xw_all[t]
         hw = np.zeros_like(xw) if w_hh is None else affine(fed, w_hh, weights.b_hh)
@@ -185,6 +190,7 @@ def direction_backward(
     dh: Array,
     dc: Any,
     active: Array | None,
+    cuts: Array | None,
     factors: Factors,
     reverse: bool,
     grads: Weights | None,
@@ -231,6 +237,9 @@ def direction_backward(
             dh_t = np.where(active[t], dh_t, 0.0)
             dh_past = np.where(active[t], dh_past, dh)
             dc_past = None if dc_past is None else np.where(active[t], dc_past, dc)
+        if cuts is not None:
+            dh_past = np.where(cuts[t + reverse], 0.0, dh_past)
+            dc_past = None if dc_past is None else np.where(cuts[t + reverse], 0.0, dc_past)
         dxw_all[t], dhw_all[t] = dxw, dhw
         if dh_all is not None:
             dh_all[t] = dh_t

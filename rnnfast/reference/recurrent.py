@@ -48,6 +48,7 @@ class Tape:
     records: list[Record]  # entry layer * D + direction
     active: Array | None
     masks: Masks | None
+    cuts: Array | None
 
 
 def pack(
@@ -127,6 +128,17 @@ def factors_of(packed: Packed, masks: Masks | None, k: int, T: int, dtype: Any) 
     )
 
 
+def cuts_of(resets: Array | None, active: Array | None) -> Array | None:
+    # (T + 1, B, 1): whether the state between step t - 1 and step t is dropped
+    if resets is None:
+        return None
+    cuts = np.zeros((len(resets) + 1, resets.shape[1], 1), bool)
+    cuts[:-1, :, 0] = resets
+    if active is not None:
+        cuts[:-1] &= active
+    return cuts
+
+
 @quiet
 def forward(
     packed: Packed,
@@ -139,6 +151,7 @@ def forward(
     h_n: Array,
     c_n: Array | None,
     training: bool,
+    resets: Array | None = None,
 ) -> Tape | None:
     """Run a network over a batch of sequences.
 
@@ -167,6 +180,10 @@ def forward(
         Written for an LSTM; None otherwise.
     training : bool
         Whether a tape is wanted.
+    resets : (T, B) bool array or None
+        Where a sample starts anew, as it would in a call of its own: step t finds zeros, whatever
+        came before, and no gradient goes across. A reverse direction starts anew behind it, on its
+        way from step t to t - 1. Entries at ``t >= lengths[b]`` are ignored.
 
     Returns
     -------
@@ -188,6 +205,7 @@ def forward(
     layer_input = np.array(x, order="C") if active is None else np.where(active, x, 0.0)
 
     between = None if masks is None else masks.between
+    cuts = cuts_of(resets, active)
     inputs, records = [], []
     for layer in range(L):
         last = layer == L - 1
@@ -206,6 +224,7 @@ def forward(
                 h,
                 c,
                 active,
+                cuts,
                 factors_of(packed, masks, k, T, x.dtype),
                 reverse=d == 1,
                 y=out[:, :, d * K : (d + 1) * K],
@@ -219,11 +238,13 @@ def forward(
     if places is not None:
         y[...] = layer_input[places]
 
-    return Tape(inputs, records, active, masks) if training else None
+    return Tape(inputs, records, active, masks, cuts) if training else None
 
 
 @quiet
-def infer(packed: Packed, x: Any, h0: Any, c0: Any, axes: int, batch_first: bool) -> None:
+def infer(
+    packed: Packed, x: Any, h0: Any, c0: Any, axes: int, batch_first: bool, resets: Any = None
+) -> None:
     """Return None: there is no short way here."""
 
 
@@ -310,6 +331,7 @@ def backward(
                 dh,
                 dc,
                 tape.active,
+                tape.cuts,
                 factors_of(packed, tape.masks, k, T, dtype),
                 reverse=d == 1,
                 grads=None if grads is None else grads[k],

@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 import tolerances
 from cases import CORRECTNESS, THREADS, Case, make, named
-from comparisons import check, check_packed_rows, check_projection_is_bounded, close, same_bits
+from comparisons import (
+    check,
+    check_packed_rows,
+    check_projection_is_bounded,
+    check_segments,
+    close,
+    same_bits,
+)
 from run_cases import (
     copy_of,
     inputs,
@@ -198,6 +205,34 @@ def test_packed_rows_give_the_bits_of_padded_ones(core, cell, dtype):
     nobody = small(cell, lengths="zero", dropout=0.0, zone=0.0)
     for case in (small(cell), small(cell, B=29, T=10, H=48, L=1), nobody):
         check_packed_rows(core, make(case, dtype))
+
+
+@both_types
+@every_cell
+def test_resets_make_calls_of_their_own(core, cell, dtype):
+    for case in (small(cell, resets=0.3), small(cell, B=2, H=190, L=1, lengths="", resets=0.4)):
+        check_segments(core, make(case, dtype), dtype)
+
+
+@every_cell
+def test_resets_inference_gives_the_bits_of_training_and_padding_is_ignored(core, cell):
+    problem = make(small(cell, resets=0.3), np.float32)
+    training, _, _ = run_forward(core, problem, training=True)
+    inference, _, _ = run_forward(core, problem, training=False)
+    same_bits(inference, training, "with training")
+    want = run(core, problem)
+    past = np.arange(problem.case.T)[:, None] >= problem.lengths
+    same_bits(
+        run(core, copy_with(problem, resets=problem.resets | past)), want, "by resets of padding"
+    )
+    check_packed_rows(core, problem)
+
+
+def test_resets_of_another_kind_are_refused(core):
+    problem = make(Case("gru", B=2, T=3, I=1, H=2), np.float32)
+    for resets in (np.zeros((2, 3), bool), np.zeros((3, 2), np.int8), [[True, False]] * 3):
+        with pytest.raises(ValueError, match=r"resets must be a bool array of shape \(3, 2\), got"):
+            run_forward(core, copy_with(problem, resets=resets))
 
 
 def test_projection_is_bounded(core):

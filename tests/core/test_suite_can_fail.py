@@ -149,6 +149,17 @@ def forget_a_step_of_zoneout():
     return change_factors(change)
 
 
+def let_a_state_through():
+    sound = reference.cuts_of
+
+    def cuts_of(resets, active):
+        cuts = sound(resets, active)
+        cuts[np.argmax(cuts.any(axis=(1, 2)))] = False
+        return cuts
+
+    return reference, dict(cuts_of=cuts_of)
+
+
 def multiply_before_the_reset():
     def reset_forward(weights, xw, hw, fed):
         _, r = sound(weights, xw, hw, fed)
@@ -190,12 +201,13 @@ def test_a_defective_reset_is_caught(engine, monkeypatch, defect, dtype):
         norm_less,
         forget_recurrent_dropout,
         forget_a_step_of_zoneout,
+        let_a_state_through,
     ],
     ids=lambda f: f.__name__,
 )
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_defective_option_is_caught(engine, monkeypatch, cell, defect):
-    case = Case(cell, **SIZES, norm=True, recurrent=0.3, zone=0.3).possible()
+    case = Case(cell, **SIZES, norm=True, recurrent=0.3, zone=0.3, resets=0.3).possible()
     if not case.norm and defect in (forget_the_share_of_the_statistics, norm_less):
         pytest.skip(f"{cell} takes no layer normalisation")
     if not case.recurrent and defect is forget_recurrent_dropout:

@@ -199,6 +199,7 @@ class Options:
     drop: bool = False
     zone_h: bool = False
     zone_c: bool = False
+    cut: bool = False  # every other row starts anew after the step
     mapped: bool = False  # masks in another order of rows
 
     def __str__(self) -> str:
@@ -213,6 +214,8 @@ OPTIONS = [
     Options(zone_h=True, zone_c=True, mapped=True),
     Options(drop=True, zone_h=True, zone_c=True),
     Options(last=True, drop=True, zone_h=True, mapped=True),
+    Options(cut=True),
+    Options(cut=True, drop=True, zone_h=True),
 ]
 
 
@@ -226,6 +229,7 @@ class Back:
     kept_h: Any
     masks: dict[str, Any]
     order: Any
+    cut: Any  # (B,)
 
     def mask(self, name):
         return self.masks[name][self.order]
@@ -235,6 +239,7 @@ class Back:
         dh = self.dh_in.copy()
         if not options.last:
             product = np.einsum("brh,rhk->bk", self.following, np.array(weights))
+            product[self.cut != 0] = 0.0
             dh += product * self.mask("drop") if options.drop else product
         if options.zone_h:
             dh += self.kept_h + (self.carry if carries_dh else 0.0)
@@ -253,7 +258,8 @@ def make_back(rows, runs, H, options):
     }
     order = rng.permutation(B) if options.mapped else np.arange(B)
     given = (random(B, H, seed=seed) for seed in (11, 12, 13))
-    return Back(next(given), random(B, runs, H, seed=14), *given, masks, order)
+    cut = np.arange(B, dtype=np.intp) % 2 * options.cut
+    return Back(next(given), random(B, runs, H, seed=14), *given, masks, order, cut)
 
 
 def backstep(kernels, memory, rows, H, back, options, weights, write):
@@ -273,6 +279,8 @@ def backstep(kernels, memory, rows, H, back, options, weights, write):
         fields |= {name: memory.dense(name, mask), f"ld_{name}": H}
     if options.mapped:
         fields |= dict(mask_row=back.order.astype(np.intp))
+    if options.cut:
+        fields |= dict(cut=back.cut)
     return fields
 
 
@@ -329,6 +337,7 @@ def check_backward(kernels, name, rows, H, options):
             carry = carry + d * step.r
             last = gate_rows(step.w_hh, order[0], H).T
             fields |= dict(next=gates, ldn=pitch(gates), n_runs=1, zone_h=None, zone_c=None)
+            fields |= dict(cut=None)
             fields |= dict(weight_h=memory.flat("reset_ht", packed(kernels, last, 1, (0,))))
             fields |= dict(dh_in=memory.flat("zeros", np.zeros(kernels.padded(H))), ldd=0)
             struct = memory.struct("rnnfast_backstep", **fields)

@@ -14,7 +14,7 @@ from rnnfast import LSTM, backend
 T, B, I, H = 11, 3, 4, 5  # noqa: E741
 
 
-def run(layer, ragged, whole=True):
+def run(layer, ragged, whole=True, resets=False):
     rng = np.random.default_rng(0)
     shape = (B, T, I) if layer.batch_first else (T, B, I)
     x = rng.standard_normal(shape)
@@ -24,7 +24,8 @@ def run(layer, ragged, whole=True):
         state.append(rng.standard_normal((stack, B, H)))
     h = tuple(state) if len(state) == 2 else state[0]
     lengths = [T, 0, 5] if ragged else None
-    y, n, tape = layer.forward(x, h if whole else None, lengths)
+    cuts = rng.random(shape[:-1]) < 0.3 if resets else None
+    y, n, tape = layer.forward(x, h if whole else None, lengths, cuts)
     dy = rng.standard_normal(y.shape)
     dx, d0 = layer.backward(tape, dy if whole else None, h, input_grad=whole)
     flat = [*n, *d0] if len(state) == 2 else [n, d0]
@@ -32,7 +33,7 @@ def run(layer, ragged, whole=True):
 
 
 @each_cell
-@pytest.mark.parametrize("ragged", [False, True])
+@pytest.mark.parametrize(("ragged", "resets"), [(False, False), (True, False), (True, True)])
 @pytest.mark.parametrize(
     "options",
     [
@@ -47,11 +48,11 @@ def run(layer, ragged, whole=True):
     ],
     ids=str,
 )
-def test_same_results(cls, extra, ragged, options):
+def test_same_results(cls, extra, ragged, resets, options):
     options = {"dtype": np.float64, "seed": 1, **extra, **possible(cls, extra, options)}
-    want = run(cls(I, H, **options), ragged)
+    want = run(cls(I, H, **options), ragged, resets=resets)
     for k in (1, 4, T, T + 5):
-        got = run(cls(I, H, checkpoint=k, **options), ragged)
+        got = run(cls(I, H, checkpoint=k, **options), ragged, resets=resets)
         for a, b in zip(got, want, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12, err_msg=f"k={k}")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tolerances
 from cases import CORRECTNESS, GRADIENTS, THREADS, Case, make, named
-from comparisons import check, check_packed_rows, check_projection_is_bounded, close
+from comparisons import check, check_packed_rows, check_projection_is_bounded, check_segments, close
 from run_cases import inputs, masks_alone, name_grads, run, run_forward, truth
 
 from rnnfast.cells import CELLS
@@ -108,7 +108,7 @@ TORCH_CASES = [
     for case in CORRECTNESS + THREADS
     if case.row.in_torch
     and case.B * case.T * case.I
-    and not (case.dropout or case.norm or case.recurrent or case.zone)
+    and not (case.dropout or case.norm or case.recurrent or case.zone or case.resets)
 ]
 
 
@@ -135,6 +135,8 @@ def test_ragged_batch_equals_each_sample_alone(case):
             if getattr(problem, name) is not None:
                 setattr(alone, name, getattr(problem, name)[:, b : b + 1].copy())
         alone.masks = masks_alone(problem, b)
+        if problem.resets is not None:
+            alone.resets = problem.resets[:length, b : b + 1]
         for name, value in run(recurrent, alone).items():
             if name in ("y", "dx"):
                 want[name][:length, b] = value[:, 0]
@@ -150,6 +152,11 @@ def test_ragged_batch_equals_each_sample_alone(case):
 )
 def test_packed_rows_give_the_bits_of_padded_ones(case):
     check_packed_rows(recurrent, make(case))
+
+
+@pytest.mark.parametrize("case", **named([c for c in CORRECTNESS if c.resets]))
+def test_resets_make_calls_of_their_own(case):
+    check_segments(recurrent, make(case), np.float64)
 
 
 @pytest.mark.parametrize("cell", CELLS)
