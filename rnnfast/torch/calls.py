@@ -289,8 +289,10 @@ class Ragged(Layout):
 class _Call:
     """A call's module, packed weights and layout: what its backward pass needs beside tensors."""
 
-    def __init__(self, module: Module, packed: Packed, layout: Padded | Ragged) -> None:
-        self.module, self.packed, self.layout = module, packed, layout
+    def __init__(
+        self, module: Module, packed: Packed, layout: Padded | Ragged, resets: Array | None
+    ) -> None:
+        self.module, self.packed, self.layout, self.resets = module, packed, layout, resets
         self.rng_state = torch.get_rng_state() if module.dropout else None
 
     def forward(self, x: Any, h0: Any, c0: Any, training: bool) -> tuple[tuple[Any, ...], Any]:
@@ -305,6 +307,7 @@ class _Call:
             self._masks(x) if self.module.dropout else None,
             y,
             training,
+            self.resets,
         )
         states = (h_n,) if c_n is None else (h_n, c_n)
         return (layout.give(y), *map(layout.give_state, states)), tape
@@ -376,6 +379,11 @@ class _Call:
         self, tensors: Sequence[Any], wanted: Sequence[bool], grads: Sequence[Any]
     ) -> Iterator[Any]:
         """Return the gradients as torch's own kernels give them: differentiable ones."""
+        if self.resets is not None:
+            raise RuntimeError(
+                "with resets there are gradients, but none of gradients (create_graph), nor under "
+                "autocast or functorch (is_grads_batched)"
+            )
         # An alias of each tensor, so that what one of them owes to another is not counted here.
         with torch.enable_grad():
             inputs = [t.view_as(t) if want else t for t, want in zip(tensors, wanted, strict=True)]
@@ -430,6 +438,7 @@ def run(
     x: Any,
     h0: Any,
     c0: Any,
+    resets: Array | None = None,
 ) -> tuple[Any, ...] | None:
     """Run a module's network.
 
@@ -443,6 +452,8 @@ def run(
     layout : Padded or Ragged
     x, h0, c0 : torch.Tensor
         In that layout; states, or None.
+    resets : (T, B) bool array, optional
+        As the engine takes them.
 
     Returns
     -------
@@ -450,7 +461,7 @@ def run(
         Outputs and final states; None where torch had better do it.
     """
     # without the compiled engine torch's own kernels are the faster ones
-    if runtime.kernels is None and backend._chosen.get() is None:
+    if resets is None and runtime.kernels is None and backend._chosen.get() is None:
         return None
     if not are_plain(weights, x.dtype):
         return None
@@ -463,7 +474,7 @@ def run(
     packed = _pack(owner, module, x.shape[-1], engine, weights, training)
     if packed is None:
         return None
-    if not training and not module.dropout and isinstance(layout, Padded):
+    if not (training or module.dropout or resets is not None) and isinstance(layout, Padded):
         array = layout.load(x)
         states = [None if t is None else layout.load_state(t) for t in (h0, c0)]
         flip = layout.batch_first
@@ -473,17 +484,17 @@ def run(
             y = layout.give(y.swapaxes(0, 1) if flip else y)
             return y, *(layout.give_state(array) for array in final if array is not None)
     if not training:
-        return _Call(module, packed, layout).forward(x, h0, c0, False)[0]
+        return _Call(module, packed, layout, resets).forward(x, h0, c0, False)[0]
     # What backward reads may be changed in place before it where torch's kernels read a copy, or
     # nothing: x with its steps behind the samples; inputs and states if no weight has a gradient.
     if not any(weight.requires_grad for weight in weights):
         x, h0, c0 = (None if t is None else t.clone() for t in (x, h0, c0))
     if not isinstance(layout, Padded) or not layout.batch_first:
         outputs: tuple[Any, ...] = _Recurrent.apply(
-            _Call(module, packed, layout), x, h0, c0, *weights
+            _Call(module, packed, layout, resets), x, h0, c0, *weights
         )
         return outputs
     layout = Padded(layout.axes[::-1], layout.state_axes, False, cell=False)
     x = x.transpose(0, 1).contiguous()
-    y, *states = _Recurrent.apply(_Call(module, packed, layout), x, h0, c0, *weights)
+    y, *states = _Recurrent.apply(_Call(module, packed, layout, resets), x, h0, c0, *weights)
     return y.transpose(0, 1), *states

@@ -9,6 +9,7 @@ from torch.nn.utils import parametrize
 from torch.nn.utils.rnn import PackedSequence
 
 from ..cells import CELLS
+from ..checks import check_resets
 from .calls import (
     FEW_ROWS,
     TENSORS,
@@ -42,6 +43,29 @@ class _Module(torch.nn.Module):
 
 
 class _Layer(_Module):
+    def forward(self, input: Any, hx: Any = None, resets: Any = None) -> Any:
+        """As torch's; `resets`, booleans of the axes of input but the last, as `rnnfast.LSTM`'s."""
+        if resets is None:
+            return super().forward(input, hx)
+        name = type(self).__name__
+        if isinstance(input, PackedSequence):
+            raise ValueError(
+                f"{name} takes no resets with a PackedSequence: pack what lies between them as "
+                "sequences of their own"
+            )
+        resets = check_resets(name, resets, tuple(input.shape[:-1]))
+        result = None
+        if resets is not None and not torch.compiler.is_compiling() and is_plain_eager():
+            result = self._on_engine(input, hx, resets)
+        if result is None:
+            result = super().forward(input, hx)  # without resets; with them for torch's own errors
+            if resets is not None:
+                raise RuntimeError(
+                    f"{name} takes resets on the engine alone: CPU tensors of float32 or float64, "
+                    "outside torch.compile, tracing, autocast and functorch"
+                )
+        return result
+
     def _engine_weights(self) -> list[Any]:
         # those that torch's kernels would take: its list, which is brought up to date as its own
         # forward does it, but only if it might be needed, since that looks at each weight twice
@@ -51,11 +75,13 @@ class _Layer(_Module):
             self._update_flat_weights()
         return self._flat_weights
 
-    def _on_engine(self, input: Any, hx: Any) -> Any:
+    def _on_engine(self, input: Any, hx: Any, resets: Any = None) -> Any:
         packed = isinstance(input, PackedSequence)
         x = input.data if packed else input
         cell, inputs, units = self.mode.lower(), self.input_size, self.hidden_size
-        if type(x) not in TENSORS or not gains(cell, x.numel() // inputs, units * (inputs + units)):
+        if type(x) not in TENSORS or not (
+            gains(cell, x.numel() // inputs, units * (inputs + units)) or resets is not None
+        ):
             return None  # first of all, since a single step hardly lasts longer than these checks
         h, c = _split(hx, CELLS[cell].has_cell_state)
         given = [t for t in (x, h, c) if t is not None]
@@ -88,7 +114,9 @@ class _Layer(_Module):
         ):
             return None
         module = Module(network, self.bias, dropout)
-        outputs = run(_owner(self), self._engine_weights(), module, layout, x, h, c)
+        if resets is not None:
+            resets = resets.T if layout.batch_first else resets.reshape(layout.steps, layout.batch)
+        outputs = run(_owner(self), self._engine_weights(), module, layout, x, h, c, resets)
         if outputs is None:
             return None
         y, *states = outputs
@@ -100,15 +128,15 @@ class _Layer(_Module):
 
 
 class RNN(_Layer, torch.nn.RNN):
-    """`torch.nn.RNN` on the engine: same arguments, parameters, results and errors."""
+    """`torch.nn.RNN` on the engine: same arguments and `resets`, results, errors."""
 
 
 class LSTM(_Layer, torch.nn.LSTM):
-    """`torch.nn.LSTM` on the engine: same arguments, parameters, results and errors."""
+    """`torch.nn.LSTM` on the engine: same arguments and `resets`, results, errors."""
 
 
 class GRU(_Layer, torch.nn.GRU):
-    """`torch.nn.GRU` on the engine: same arguments, parameters, results and errors."""
+    """`torch.nn.GRU` on the engine: same arguments and `resets`, results, errors."""
 
 
 class _Cell(_Module):
