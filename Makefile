@@ -96,6 +96,7 @@ $(VENV)/.torch: Makefile | $(BIN)/python
 # Keras computes with PyTorch here.
 $(VENV)/.bridges: $(VENV)/.torch
 	$(PIP) install --quiet keras onnx onnxruntime aeon sktime tslearn
+	-$(PIP) install --quiet --no-deps silero-vad piper-tts speechmos  # for the models inside
 	touch $@
 
 $(PEERS)/.peers: $(SOURCES) Makefile | $(PEERS)/bin/python
