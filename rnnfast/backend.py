@@ -71,11 +71,12 @@ def use(name: str) -> Iterator[Backend]:
     ValueError, ImportError, RuntimeError
         As `active` does.
     """
-    token = _chosen.set(_load(name))
-    try:
-        yield active()
+    chosen, before = _load(name), _chosen.get()
+    try:  # ahead of the change, so that no interrupt comes between
+        _chosen.set(chosen)
+        yield chosen
     finally:
-        _chosen.reset(token)
+        _chosen.set(before)
 
 
 @cache

@@ -11,6 +11,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from contextvars import copy_context
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
@@ -332,11 +333,12 @@ def _rebuild(architecture: Any, most_arrays: float = np.inf) -> Layer:
                 check(entry)
 
     check(architecture)
-    token = blank.set(most_arrays)
-    try:
+
+    def build_blank() -> Layer:
+        blank.set(most_arrays)
         return build(architecture)
-    finally:
-        blank.reset(token)
+
+    return copy_context().run(build_blank)  # which no interrupt leaves set
 
 
 class _File(NamedTuple):

@@ -96,6 +96,7 @@ class Optimizer(Checked):
         self._advance()
         for name, param, grad, bump in everything:
             slots = [_writable(values, name) for values in running]
+            bump()  # as in Parameters.__setitem__
             try:
                 self._update(dense, param, grad, *slots)
             finally:

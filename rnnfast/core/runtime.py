@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 
-MAX_THREADS = 1024  # OpenMP ends the whole process when it cannot start a thread
+MAX_THREADS = 1024
 
 _limit = 0  # what set_num_threads asked for; 0: nothing
 _forked = False
@@ -183,8 +183,8 @@ def num_threads(n: int | None) -> Iterator[None]:
         As for `set_num_threads`.
     """
     before = _limit
-    set_num_threads(n)
-    try:
+    try:  # ahead of the change, so that no interrupt comes between
+        set_num_threads(n)
         yield
     finally:
         set_num_threads(before or None)

@@ -202,7 +202,7 @@ class Layer(Checked):
         return grads
 
     def _trainable(self) -> Iterator[tuple[str, Array, Array, Callable[[], None]]]:
-        # name, writable parameter, gradient, and what to call after the parameter has changed
+        # name, writable parameter, gradient, what to call before and after it changes
         grads = self._checked_grads()
         for name, param in self.params._arrays.items():
             own = param if param.flags.writeable else self.params.writable(name)

@@ -49,8 +49,13 @@ class Parameters(Mapping[str, "Array"]):
 
     def __setitem__(self, name: str, value: Any) -> None:
         given = self.check(name, value)
-        self.writable(name)[...] = given
+        # Before, as an interrupt must not leave what was computed from the array in use; after, as
+        # another thread may compute in between.
         self.bump()
+        try:
+            self.writable(name)[...] = given
+        finally:
+            self.bump()
 
     def writable(self, name: str) -> Array:
         """Return the array itself; one that is read-only, memory-mapped say, is copied first."""
@@ -80,7 +85,7 @@ class Parameters(Mapping[str, "Array"]):
         self._arrays[name] = array
 
     def bump(self) -> None:
-        """Note that an array has changed."""
+        """Note that an array is about to change, or has changed."""
         self._version += 1
 
     def __repr__(self) -> str:
