@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 # Their results may be far larger than the file, or take far longer than reading it, so they are not
 # computed when it is loaded.
 GROWING = {"ConstantOfShape", "Expand", "OneHot", "Pad", "Range", "Tile"}
-GROWING |= {"AveragePool", "Conv", "ConvInteger", "ConvTranspose", "Loop", "MaxPool", "Scan"}
+GROWING |= {"AveragePool", "Conv", "ConvInteger", "ConvTranspose", "MaxPool"}
+GROWING |= {"Loop", "Scan", *USUAL}
 
 # Their results hold nothing but elements of their first input; Concat's, of all.
 MOVING = {"Concat", "Expand", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Tile"}
@@ -133,6 +135,7 @@ class Plan(Nested):
         self.uses = Counter(name for node in graph.node for name in node.input)
         self.uses.update(self.needed)
         self.outer = outer
+        self.budget = 2**22 + 16 * graph.ByteSize()  # elements that are computed at load
         for place, node in enumerate(graph.node):
             self._add(node, describe(node, place))
         self._release()
@@ -145,13 +148,23 @@ class Plan(Nested):
         if not known and self._gives_zeros(node):
             self.zeros.update(node.output)
         # a branch that is left may hold steps of its own that are not to be computed now
-        if not known or node.op_type in GROWING or getattr(step.function, "steps", None):
+        grows = node.op_type in GROWING or getattr(step.function, "steps", None)
+        if not known or grows or not self._afford(node):
             self.steps.append(step)
             return
         with np.errstate(all="ignore"):
             run_steps([step], values)
         for name in filter(None, node.output):
             self.constants[name] = _frozen(values[name])
+
+    def _afford(self, node: Any) -> bool:
+        # whether what nodes of constants give stays in proportion to the file
+        arrays = [a for name in node.input if (a := self._constant(name)) is not None]
+        plan = self
+        while plan.outer is not None:
+            plan = plan.outer
+        plan.budget -= _most(node.op_type, arrays)
+        return plan.budget >= 0
 
     # ---- values
 
@@ -363,6 +376,21 @@ class Plan(Nested):
         values = {**self.known, **dict(zip(self.names, arrays, strict=True))}
         (run or run_steps)(self.steps, values)
         return tuple([values[name] for name in self.outputs])
+
+
+def _most(kind: str, arrays: list[Array]) -> int:
+    # a bound of the elements that a node gives
+    sizes, shapes = [array.size for array in arrays], [array.shape for array in arrays]
+    if kind in ("Einsum", "Gather", "GatherND"):
+        return math.prod(sizes)
+    if kind == "Gemm":
+        return max(shapes[0], default=1) * max(shapes[1], default=1)
+    if kind in ("MatMul", "MatMulInteger"):
+        return sizes[0] * sizes[1] // max(1, *shapes[0][-1:]) ** 2
+    try:
+        return max(sum(sizes), math.prod(np.broadcast_shapes(*shapes)))
+    except ValueError:
+        return sum(sizes)
 
 
 def _fixed(value: Any) -> tuple[int, ...] | None:

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -519,6 +520,41 @@ def test_damaged_files(path):
         except (ValueError, NotImplementedError):
             refusals += 1
     assert refusals > 100
+
+
+ROW, COLUMN = np.ones((1, 4000), np.float32), np.ones((4000, 1), np.float32)
+BOX = [np.ones(np.roll([300, 1, 1], i), np.float32) for i in range(3)]
+MULTIPLYING = {
+    "Add": [ROW, COLUMN],
+    "MatMul": [COLUMN, ROW],
+    "Gemm": [COLUMN, ROW],
+    "Gather": [ROW, np.zeros(4000, np.int64)],
+    "Sum": BOX,
+    "Where": [BOX[0] > 0, *BOX[1:]],
+    "Einsum": [array.ravel() for array in BOX],
+}
+
+
+@pytest.mark.parametrize("kind", MULTIPLYING)
+def test_constants_that_multiply_wait_for_the_call(kind, path):
+    """P25."""
+    constants = {f"c{i}": array for i, array in enumerate(MULTIPLYING[kind])}
+    attributes = {"equation": "i,j,k->ijk"} if kind == "Einsum" else {}
+    nodes = [
+        helper.make_node(kind, [*constants], ["v"], **attributes),
+        helper.make_node("ReduceMax", ["v"], ["y"], keepdims=0),
+    ]
+    model = loaded(path, graph(nodes, {"a": A}, {"y": np.float32}, constants))
+    assert operators(model) == [kind, "ReduceMax"]
+
+
+def test_constants_that_grow_wait_for_the_call(path):
+    """P25: forty nodes, 2**40 times as long."""
+    names = [f"v{i}" for i in range(41)]
+    nodes = [helper.make_node("Concat", [a, a], [b], axis=0) for a, b in pairwise(names)]
+    made = graph(nodes, {"a": A}, {names[-1]: np.float32}, {"v0": A})
+    known = loaded(path, made)._host.known
+    assert sum(array.nbytes for array in known.values()) < 2**25
 
 
 def test_files_that_are_none(path):

@@ -367,3 +367,12 @@ def test_groups_of_channels(opset, each, tmp_path):
     made = graph([node], {"x": x}, {"y": np.float32}, constants, opset)
     want = run_reference(made, {"x": x})
     agree(rnnfast.onnx.load(made, host="numpy").run(None, {"x": x}), want)
+
+
+def test_top_k_of_more_than_there_are():
+    node = helper.make_node("TopK", ["x", "k"], ["y", "i"], "best")
+    made = graph([node], {"x": X, "k": ints(1)}, {"y": np.float32, "i": np.int64})
+    model = rnnfast.onnx.load(made, host="numpy")
+    for k in (-1, 5, 2**60):
+        with pytest.raises(ValueError, match=rf"'best' \(TopK\): k expected from 0 to 4.* got {k}"):
+            model(X, ints(k))

@@ -167,7 +167,7 @@ def test_loops_inside_loops_see_all_names_around_them(path):
 
 
 def test_a_loop_waits_for_the_call(path):
-    # of constants alone, with more rounds than a file should cost
+    """P25, P28: of constants alone, with more rounds than reading a file should cost."""
     constants = {"n": np.array(2**60), "x": X, "bound": np.array(np.inf, F)}
     made = loop(constants=constants)
     del made.graph.input[0]
@@ -274,6 +274,7 @@ def test_inner_graphs_that_are_refused():
 
 
 def test_graphs_too_deep_inside_each_other():
+    """P25."""
     inputs = {"x": X, "on": np.array(True)}
     negative = [NODE("Neg", ["x"], ["y"])]
     nodes = negative

@@ -108,7 +108,10 @@ def top_k(
         order = np.flip(x.shape[axis] - 1 - np.argsort(np.flip(x, axis), axis, "stable"), axis)
     else:
         order = np.argsort(x, axis, "stable")
-    places = np.take(order, np.arange(np.asarray(k).item()), axis)
+    count, length = np.asarray(k).item(), x.shape[axis]
+    if not 0 <= count <= length:
+        raise ValueError(f"k expected from 0 to {length}, the length of the axis, got {count}")
+    places = np.take(order, np.arange(count), axis)
     return np.take_along_axis(x, places, axis), places
 
 
