@@ -30,6 +30,8 @@ class Host(Protocol):
 class Model:
     """A graph that `load` has read. Any number of threads may call it at once.
 
+    Copies, and what comes of a pickle, are loaded anew.
+
     Attributes
     ----------
     inputs, outputs : list of Value

@@ -246,15 +246,16 @@ class RecurrentNode:
                 f"{self.kind} expected X with 3 axes, the last of size {networks[0].input_size}, "
                 f"got {X.shape}"
             )
-        if self.layout:
-            X = X.swapaxes(0, 1)
-            states = [None if s is None else s.swapaxes(0, 1) for s in states]
         D, H = len(self.names), networks[0].hidden_size
-        T, N, _ = X.shape
+        T, N = X.shape[1::-1] if self.layout else X.shape[:2]
         lengths = check_lengths(self.kind, sequence_lens, T, N, "sequence_lens")
         for name, part in zip(("initial_h", "initial_c"), states, strict=False):
             if part is not None:
-                check_array(self.kind, name, part, X.dtype, (D, N, H))
+                wanted = (N, D, H) if self.layout else (D, N, H)
+                check_array(self.kind, name, part, X.dtype, wanted)
+        if self.layout:
+            X = X.swapaxes(0, 1)
+            states = [None if s is None else s.swapaxes(0, 1) for s in states]
         size = D // len(networks)
         ys, ends = [], []
         for d, network in enumerate(networks):

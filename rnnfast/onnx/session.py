@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.runtime import get_num_threads
 from .library import onnxruntime_library
-from .operators import OLDEST, OPERATORS
+from .operators import OLDEST, OPERATORS, WIDENED
 from .plan import Plan
 from .profile import Timing
 from .proto import attributes_of, describe, signature, version_of
@@ -157,6 +157,10 @@ class _Scope:
         if ir_version < 4:  # when constants had to be among the inputs
             self.given -= self.constants.keys()
         self.nodes = {name: node for node in graph.node for name in node.output if name}
+        values = (*graph.input, *graph.value_info, *graph.output)
+        kinds = [(tensor.name, tensor.data_type) for tensor in graph.initializer]
+        kinds += [(value.name, value.type.tensor_type.elem_type) for value in values]
+        self.halves = {name for name, kind in kinds if kind in WIDENED}
 
     def __contains__(self, name: str) -> bool:
         return name in self.given or name in self.constants or name in self.nodes
@@ -168,6 +172,8 @@ def _on_engine(library: Any, node: Any, scopes: list[_Scope], version: int) -> R
         return None
     inputs = [*node.input, *[""] * 8]
     names = [inputs[place] for place in (1, 2, 3, 7)]  # W, R, B, P
+    if any(name in scope.halves for name in names for scope in scopes):
+        return None  # ONNX Runtime casts what its own nodes get
     try:
         known = _fold(library, [name for name in names if name], scopes, version)
         arrays: Any = tuple(known[name] if name else None for name in names)

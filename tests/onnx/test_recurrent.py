@@ -312,3 +312,13 @@ def test_recurrences_of_whole_numbers(kind, columns, options, tmp_path):
     agree(got, rnnfast.onnx.load(made, host="numpy").run(None, feed), bound=1e-6)
     # which quantises X, and the hidden states of each step, to 255 numbers
     agree(got, run_ort(tmp_path / "m.onnx", feed), bound=0.03)
+
+
+def test_errors_of_layout_1_have_its_shapes():
+    weights = np.zeros((1, 24, 4)), np.zeros((1, 24, 6)), None, None
+    node = RecurrentNode("LSTM", weights, layout=1)
+    h = np.zeros((1, B, H))
+    with pytest.raises(
+        ValueError, match=r"expected initial_h of shape \(3, 1, 6\), got \(1, 3, 6\)"
+    ):
+        node(np.zeros((B, T, F)), initial_h=h)
