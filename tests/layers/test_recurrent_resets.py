@@ -67,6 +67,10 @@ def test_layouts_and_kinds_of_masks(cls, extra):
         got, e0 = turned.backward(tape, y)
         close(got.swapaxes(0, 1), dx)
         close_states(e0, d0)
+        for dense in (x.swapaxes(0, 1), np.ascontiguousarray(x.swapaxes(0, 1))):
+            y, m = turned(dense, state, resets=given)
+            close(y.swapaxes(0, 1), want)
+            close_states(m, n)
     one = tuple(s[:, 1] for s in state) if isinstance(state, tuple) else state[:, 1]
     y, m, tape = layer.forward(x[:, 1], one, resets=RESETS[:, 1])
     close(y, want[:, 1])
@@ -86,6 +90,22 @@ def test_gradients_stay_in_their_episode(cls, extra):
     assert not dx[:3].any()
     assert dx[3:].any(axis=(1, 2)).all()
     assert not any(d.any() for d in parts(d0))
+
+
+@each_cell
+@pytest.mark.parametrize("options", [{}, EVERYTHING], ids=["plain", "all"])
+def test_nan_stays_in_its_episode(cls, extra, options):
+    layer = make(cls, **extra, bidirectional=True, **possible(cls, extra, options))
+    x = random_x(layer, np.random.default_rng(0))
+    x[2:4] = np.nan
+    resets = np.zeros((T, B), bool)
+    resets[[2, 4]] = True
+    y, _, tape = layer.forward(x, resets=resets)
+    dx, _ = layer.backward(tape, np.ones_like(y))
+    assert np.isnan(y[2:4]).all()
+    for array in (y, dx):
+        assert np.isfinite(array[:2]).all()
+        assert np.isfinite(array[4:]).all()
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
