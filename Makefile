@@ -18,7 +18,7 @@ CHORALES ?=
 PYTEST_ARGS ?=
 TORCH_VERSION = 2.13.0
 PEERS ?= $(VENV)-peers
-BRIDGES = test_torch*.py test_keras.py onnx datasets/test_formats.py \
+BRIDGES = test_torch*.py test_keras*.py onnx datasets/test_formats.py \
 	datasets/test_ts.py estimators/test_sklearn.py estimators/test_splitters.py
 
 BIN := $(abspath $(VENV))/bin

@@ -5,7 +5,7 @@ functions is called. docs/switching.md says what carries over and what differs.
 `rnnfast.init.keras`, which draws initial weights as Keras does, is no part of it.
 """
 
-from .read import from_keras, mask_lengths
+from .read import from_keras, mask_lengths, without_masked
 from .write import to_keras
 
-__all__ = ["from_keras", "mask_lengths", "to_keras"]
+__all__ = ["from_keras", "mask_lengths", "to_keras", "without_masked"]

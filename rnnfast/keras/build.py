@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..layers import Graph, Merge, Sequential
+from ..layers import Graph, Merge, Rearrange, Sequential
 from ..layers.base import Layer
 from ..layers.graph import Node
+from .facts import refusal
 from .graph import calls_of, check_list, is_functional, makes_mask, mask_is_own, named
-from .layers import OPERATIONS, convert, refusal
+from .layers import MERGED, OPERATIONS, convert
 from .shared import recurrent_of
 
 if TYPE_CHECKING:
@@ -103,7 +104,8 @@ class Builder:
                 [values[id(tensor)] for tensor in some] for some in (call.inputs, call.states)
             )
             if states or not isinstance(call.layer, self.keras.Model):
-                outputs = self._layer(call.layer, given, states)
+                shapes = [tuple(tensor.shape) for tensor in call.inputs]
+                outputs = self._layer(call.layer, self._aligned(call.layer, given, shapes), states)
             else:
                 outputs = self._read(call.layer, given)
             values |= {id(t): name for t, name in zip(call.outputs, outputs, strict=True)}
@@ -122,6 +124,40 @@ class Builder:
                 "masks that Masking, or Embedding with mask_zero, makes of an input"
             )
 
+    def _aligned(self, layer: KerasLayer, read: list[str], shapes: list[Any]) -> list[str]:
+        # Keras merges vectors with every step of sequences
+        kind, ranks = type(layer).__name__, [*map(len, shapes)]
+        if kind not in MERGED or len(set(ranks)) == 1:
+            return read
+        if not isinstance(layer, self.keras.layers.Layer) or {*ranks} != {2, 3}:
+            raise refusal(layer, "inputs with axes", ranks, "the same number, or vectors in layers")
+        return [
+            name
+            if len(shape) == 3
+            else self._add(Rearrange("fold", (1, shape[1]), True), [name], f"{layer.name}_step")
+            for name, shape in zip(read, shapes, strict=True)
+        ]
+
+    def _add(
+        self,
+        part: Layer,
+        reads: list[str],
+        name: str,
+        masked: str | None = None,
+        states: Iterable[str] = (),
+    ) -> str:
+        # a call of one of our layers; the name of what it gives. masked: the input whose steps are
+        name = self._name(name)
+        own = (tuple(map(self._value, some)) for some in (reads, states))
+        self.nodes.append(Node(name, part, *own))
+        steps = set().union(*(self.steps.get(one, ()) for one in reads))
+        self.steps[name] = steps if part.keeps_time else set()
+        if masked is None:
+            self.unmasked |= dict.fromkeys(steps, self.nodes[-1])
+        elif part.keeps_time:
+            self.masks[name] = masked
+        return name
+
     def _layer(self, layer: KerasLayer, read: list[str], states: list[str]) -> list[str]:
         masked = self._mask(layer, read)
         parts = self._made(layer)
@@ -138,19 +174,19 @@ class Builder:
         for part in parts:
             own = _stacked(part, states) if part is recurrent else ()
             suffix = "" if part is main else f"_{type(part).__name__.lower()}"
-            name = self._name(layer.name + suffix)
-            reads = (tuple(map(self._value, some)) for some in (value, own))
-            self.nodes.append(Node(name, part, *reads))
+            name = self._add(part, value, layer.name + suffix, masked, own)
+            masked = masked if part.keeps_time else None
             if part is recurrent:
                 names = [f"{name}.{array}" for array in part.state_sizes]
                 outputs = _by_direction(part, names) if layer.return_state else []
-            steps = set().union(*(self.steps.get(one, ()) for one in value))
-            if masked is None:
-                self.unmasked |= dict.fromkeys(steps, self.nodes[-1])
-            self.steps[name] = steps if part.keeps_time else set()
             value = [name]
-        if masked is not None and all(part.keeps_time for part in parts):
-            self.masks[value[0]] = masked
+        if getattr(layer, "merge_mode", "") is None:  # the directions for themselves
+            cuts = [Rearrange("part", (i, 2), True) for i in range(2)]
+            ways = "forward", "backward"
+            value = [
+                self._add(cut, value, f"{layer.name}_{way}", masked)
+                for cut, way in zip(cuts, ways, strict=True)
+            ]
         return [*value, *outputs]
 
     def _made(self, layer: KerasLayer) -> list[Layer]:
@@ -159,6 +195,8 @@ class Builder:
         kind = type(layer).__name__
         if not isinstance(layer, self.keras.layers.Layer) and kind in OPERATIONS:
             parts: list[Layer] = [Merge(OPERATIONS[kind])]
+        elif type(layer) is self.keras.layers.TimeDistributed:
+            parts = self._at_each_step(layer)
         else:
             parts = convert(self.keras, layer)
         for part in parts:
@@ -168,6 +206,21 @@ class Builder:
                 raise refusal(layer, "dtype", dtype, as_before)
             self.dtype = dtype
         self.made[id(layer)] = parts
+        return parts
+
+    def _at_each_step(self, layer: KerasLayer) -> list[Layer]:
+        # what TimeDistributed becomes: layers that act on each step alone do so anyway
+        inner = layer.layer
+        if isinstance(inner, self.keras.Model):
+            network: Any = Builder(self.keras, False).build(inner)
+            parts = list(network.layers) if isinstance(network, Sequential) else [network]
+        else:
+            parts = convert(self.keras, inner)
+        if any(
+            part.batch_first is not None or part.joins or part._arity != (1, 1) for part in parts
+        ):
+            supported = "Dense, LayerNormalization, Dropout, Activation and others of a step alone"
+            raise refusal(layer, "layer", type(inner).__name__, supported)
         return parts
 
     def _mask(self, layer: KerasLayer, read: list[str]) -> str | None:
@@ -193,7 +246,9 @@ class Builder:
                 f"from_keras: {named(layer)} reads steps that are masked by different inputs, or "
                 "only in part; rnnfast has no equal"
             )
-        if not getattr(layer, "supports_masking", False):
+        if getattr(layer, "go_backwards", False) and layer.return_sequences:
+            raise refusal(layer, "go_backwards", True, "False for all steps of masked sequences")
+        if not getattr(layer, "supports_masking", False) or type(layer).__name__ == "Dot":
             raise ValueError(
                 f"from_keras: {named(layer)} drops the mask of the layers before it and takes "
                 "padding for data; rnnfast has no equal"

@@ -68,7 +68,7 @@ def check_list(keras: Any, layers: list[KerasLayer]) -> None:
     """Raise ValueError unless layers of a list follow each other where they have been called."""
     if len(layers) < 2:
         return
-    calls = [[_call(node) for node in _nodes(layer)] for layer in layers]
+    calls = [[_call(node) for node in nodes_of(layer)] for layer in layers]
     all_calls = [call for some in calls for call in some]
     inside = {id(layer) for layer in layers}
     before = None
@@ -163,7 +163,8 @@ def _count(value: Any) -> int:
     return int(value is not None)
 
 
-def _nodes(layer: KerasLayer) -> list[Any]:
+def nodes_of(layer: KerasLayer) -> list[Any]:
+    """Return Keras's notes of the calls of a layer."""
     return [node for node in getattr(layer, "_inbound_nodes", ()) if not node.is_input]
 
 

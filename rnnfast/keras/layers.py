@@ -2,37 +2,48 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import layers
-from ..cells import CELLS
 from ..layers import (
+    Activation,
     BatchNorm1d,
     Conv1d,
+    Dot,
     Dropout,
     Embedding,
-    Last,
+    GaussianNoise,
     LayerNorm,
     Linear,
     Merge,
     Pool,
+    Pool1d,
+    Rearrange,
     ReLU,
     RepeatVector,
+    Scale,
     Softmax,
 )
 from ..layers.base import Layer
-from ..layers.recurrent_base import Recurrent
+from .facts import (
+    as_array,
+    built_dtype,
+    function_name,
+    input_shape,
+    last_axis,
+    not_built,
+    refusal,
+    require,
+)
 from .graph import named
-from .shared import ACTIVATIONS, RECURRENT, by_gates
+from .recurrent import RECURRENT_NAMES, bidirectional, recurrent
+from .shared import ACTIVATIONS
 
 if TYPE_CHECKING:
-    from ..arrays import Array
     from .shared import KerasLayer
-
-RECURRENT_NAMES = tuple(dict.fromkeys(kind.layer for kind in RECURRENT.values()))
 
 
 def convert(keras: Any, layer: KerasLayer) -> list[Layer]:
@@ -41,51 +52,18 @@ def convert(keras: Any, layer: KerasLayer) -> list[Layer]:
     if kind not in _FROM or type(layer) is not getattr(keras.layers, kind, None):
         raise ValueError(
             f"from_keras: {named(layer)} has no equal in rnnfast; supported: "
-            f"{', '.join(sorted(_FROM))}"
+            f"{', '.join(sorted([*_FROM, 'TimeDistributed']))}"
         )
     if layer.compute_dtype not in ("float32", "float64"):
         raise refusal(layer, "dtype", layer.dtype_policy.name, "'float32', 'float64'")
     return _FROM[kind](keras, layer)
 
 
-def refusal(layer: KerasLayer, option: str, got: Any, supported: Any) -> ValueError:
-    """Return the error for an option that has no equal here."""
-    return ValueError(f"from_keras: {named(layer)} has {option}={got!r}; supported: {supported}")
-
-
-def _require(layer: KerasLayer, **options: Any) -> None:
-    for option, wanted in options.items():
-        got = getattr(layer, option, wanted)  # older releases of Keras lack the newest options
-        if got != wanted:
-            raise refusal(layer, option, got, repr(wanted))
-
-
-def _built_dtype(layer: KerasLayer) -> str:
-    if not layer.built:
-        raise ValueError(
-            f"from_keras: {named(layer)} is not built, so it has no weights: build the model, "
-            "or call it, first"
-        )
-    name: str = layer.dtype_policy.name
-    if name not in ("float32", "float64"):
-        raise refusal(layer, "dtype", name, "'float32', 'float64'")
-    return name
-
-
-def _array(keras: Any, weights: Any) -> Array:
-    array: Array = keras.ops.convert_to_numpy(weights)
-    return array
-
-
-def _activation(keras: Any, layer: KerasLayer, option: str = "activation") -> str:
-    function = getattr(layer, option)
-    name = getattr(function, "__name__", "")
-    # a function of the user's may have the name of one of Keras's
-    return name if function is getattr(keras.activations, name, None) else repr(function)
+# ---- functions of elements
 
 
 def _activated(keras: Any, layer: KerasLayer) -> list[Layer]:
-    name = _activation(keras, layer)
+    name = function_name(keras, layer)
     if name == "linear":
         return []
     if name not in ACTIVATIONS:
@@ -93,126 +71,81 @@ def _activated(keras: Any, layer: KerasLayer) -> list[Layer]:
     return [ACTIVATIONS[name]()]
 
 
-def _last_axis(layer: KerasLayer) -> None:
-    # Keras gives an axis as it was written, or as a list
-    axes = layer.axis if isinstance(layer.axis, (list, tuple)) else [layer.axis]
-    if list(axes) not in ([-1], [len(layer.get_build_config()["input_shape"]) - 1]):
-        raise refusal(layer, "axis", layer.axis, "-1, the last one")
+def _relu(keras: Any, layer: KerasLayer) -> list[Layer]:
+    require(layer, threshold=0.0)
+    if layer.max_value is None:
+        return _leaky_relu(keras, layer)
+    if layer.max_value != 6:
+        raise refusal(layer, "max_value", layer.max_value, "None, 6")
+    require(layer, negative_slope=0.0)
+    return [Activation("relu6")]
 
 
-def _cell_options(keras: Any, layer: KerasLayer) -> dict[str, Any]:
-    # those that choose a cell, once there is one for their values
-    _require(layer, stateful=False)
-    rows = [kind.options for kind in RECURRENT.values() if kind.layer == type(layer).__name__]
-    found = {}
-    for option in rows[0]:
-        is_function = option.endswith("activation")
-        found[option] = _activation(keras, layer, option) if is_function else getattr(layer, option)
-        known = list(dict.fromkeys(row[option] for row in rows))
-        if found[option] not in known:
-            raise refusal(layer, option, found[option], ", ".join(map(str, known)))
-    return found
+def _leaky_relu(keras: Any, layer: KerasLayer) -> list[Layer]:
+    slope = float(layer.negative_slope)
+    return [Activation("leaky_relu", slope) if slope else ReLU()]
 
 
-def _recurrent(keras: Any, layer: KerasLayer) -> list[Layer]:
-    _require(layer, go_backwards=False)
-    return _recurrent_parts(keras, [layer])
+def _softmax(keras: Any, layer: KerasLayer) -> list[Layer]:
+    require(layer, axis=-1)
+    return [Softmax()]
 
 
-def _bidirectional(keras: Any, layer: KerasLayer) -> list[Layer]:
-    merged: dict[str, list[str]] = {
-        "concat": [],
-        "sum": ["sum"],
-        "mul": ["product"],
-        "ave": ["mean"],
-    }
-    if layer.merge_mode not in merged:
-        raise refusal(layer, "merge_mode", layer.merge_mode, ", ".join(merged))
-    ahead, back = layer.forward_layer, layer.backward_layer
-    for direction in (ahead, back):
-        if type(direction) not in [getattr(keras.layers, name) for name in RECURRENT_NAMES]:
-            raise refusal(layer, "layer", type(direction).__name__, ", ".join(RECURRENT_NAMES))
-    _require(ahead, go_backwards=False)
-    if type(ahead) is not type(back):
-        raise refusal(layer, "backward_layer", type(back).__name__, type(ahead).__name__)
-    same = ("units", "use_bias", "recurrent_dropout", "dropout")
-    pair = [
-        {option: getattr(d, option) for option in same}
-        | {**_cell_options(keras, d), "dtype": d.dtype_policy.name}
-        for d in (ahead, back)
-    ]
-    for option, value in pair[0].items():
-        if pair[1][option] != value:
-            raise refusal(back, option, pair[1][option], f"{value!r}, as in the other direction")
-    kinds = merged[layer.merge_mode]
-    return [*_recurrent_parts(keras, [ahead, back]), *(Merge(kind, parts=2) for kind in kinds)]
+def _normalization(keras: Any, layer: KerasLayer) -> list[Layer]:
+    features = input_shape(layer, 2, 3)[-1]
+    mean, variance = (as_array(keras, array) for array in (layer.mean, layer.variance))
+    if mean.shape[-1:] not in ((), (1,), (features,)) or mean.size not in (1, features):
+        raise refusal(layer, "axis", layer.axis, "-1, the last one, or None")
+    scale = np.maximum(np.sqrt(variance.astype(np.float64)), keras.backend.epsilon())
+    if layer.invert:
+        return _scale(layer, features, -mean / scale, scale)
+    return _scale(layer, features, mean, 1 / scale)
 
 
-def _recurrent_parts(keras: Any, directions: list[KerasLayer]) -> list[Layer]:
-    ahead = directions[0]
-    chosen = type(ahead).__name__, _cell_options(keras, ahead)
-    name, kind = next((n, k) for n, k in RECURRENT.items() if (k.layer, k.options) == chosen)
-    dtype = _built_dtype(ahead)  # a wrapper may have another one
-    state = {}
-    for direction, suffix in zip(directions, ("", "_reverse"), strict=False):
-        cell = direction.cell
-        kernels = {"ih": cell.kernel, "hh": cell.recurrent_kernel}
-        for part, kernel in kernels.items():
-            state[f"weight_{part}_l0{suffix}"] = by_gates(kind, _array(keras, kernel)).T
-        if ahead.use_bias:
-            bias = by_gates(kind, _array(keras, cell.bias))
-            pair = bias if bias.ndim == 2 else (bias, np.zeros_like(bias))
-            state[f"bias_ih_l0{suffix}"], state[f"bias_hh_l0{suffix}"] = pair
-    recurrent: Recurrent = getattr(layers, CELLS[name].layer)(
-        state["weight_ih_l0"].shape[1],
-        ahead.units,
-        bias=ahead.use_bias,
-        batch_first=True,
-        bidirectional=len(directions) == 2,
-        recurrent_dropout=ahead.recurrent_dropout,
-        dtype=dtype,
-        **CELLS[name].options,
-    )
-    recurrent.load_state_dict(state)
-    parts: list[Layer] = [Dropout(ahead.dropout)] if ahead.dropout else []
-    parts.append(recurrent)
-    if not ahead.return_sequences:
-        parts.append(Last(batch_first=True, bidirectional=recurrent.bidirectional))
-    return parts
+def _rescaling(keras: Any, layer: KerasLayer) -> list[Layer]:
+    features = input_shape(layer, 2, 3)[-1]
+    scale, offset = (np.asarray(value, np.float64) for value in (layer.scale, layer.offset))
+    if not scale.all():
+        raise refusal(layer, "scale", layer.scale, "numbers other than 0")
+    return _scale(layer, features, -offset / scale, scale)
 
 
-def _time_distributed(keras: Any, layer: KerasLayer) -> list[Layer]:
-    inner = layer.layer
-    known = ("Dense", "LayerNormalization", "Dropout", "Activation", "ReLU", "Softmax")
-    if type(inner).__name__ not in known:
-        raise refusal(layer, "layer", type(inner).__name__, ", ".join(known))
-    return convert(keras, inner)
+def _scale(layer: KerasLayer, features: int | None, mean: Any, scale: Any) -> list[Layer]:
+    if features is None:
+        raise not_built(layer, "the number of its features is not known")
+    made = Scale(features, dtype=layer.compute_dtype)
+    for name, value in ("mean", mean), ("scale", scale):
+        if np.size(value) not in (1, features):
+            raise refusal(layer, name, value, f"a number, or one for each of {features} features")
+        made.buffers[name] = np.broadcast_to(np.ravel(value), (features,))
+    return [made]
+
+
+# ---- layers with weights
 
 
 def _embedding(keras: Any, layer: KerasLayer) -> list[Layer]:
-    embedding = Embedding(layer.input_dim, layer.output_dim, dtype=_built_dtype(layer))
-    embedding.params["weight"] = _array(keras, layer.embeddings)
+    embedding = Embedding(layer.input_dim, layer.output_dim, dtype=built_dtype(layer))
+    embedding.params["weight"] = as_array(keras, layer.embeddings)
     return [embedding]
 
 
 def _dense(keras: Any, layer: KerasLayer) -> list[Layer]:
-    dtype = _built_dtype(layer)
-    kernel = _array(keras, layer.kernel)
+    dtype = built_dtype(layer)
+    kernel = as_array(keras, layer.kernel)
     inputs, outputs = kernel.shape
     linear = Linear(inputs, outputs, bias=layer.use_bias, dtype=dtype)
     linear.params["weight"] = kernel.T
     if layer.use_bias:
-        linear.params["bias"] = _array(keras, layer.bias)
+        linear.params["bias"] = as_array(keras, layer.bias)
     return [linear, *_activated(keras, layer)]
 
 
 def _conv(keras: Any, layer: KerasLayer) -> list[Layer]:
-    _require(layer, groups=1, data_format="channels_last")
+    require(layer, groups=1, data_format="channels_last")
     (stride,), (dilation,) = layer.strides, layer.dilation_rate
-    if layer.padding == "same" and stride > 1:
-        raise refusal(layer, "strides", layer.strides, "(1,) with padding='same'")
-    dtype = _built_dtype(layer)
-    kernel = _array(keras, layer.kernel)  # (taps, in, out)
+    dtype = built_dtype(layer)
+    kernel = as_array(keras, layer.kernel)  # (taps, in, out)
     taps, inputs, outputs = kernel.shape
     conv = Conv1d(
         inputs,
@@ -227,63 +160,136 @@ def _conv(keras: Any, layer: KerasLayer) -> list[Layer]:
     )
     conv.params["weight"] = kernel.T
     if layer.use_bias:
-        conv.params["bias"] = _array(keras, layer.bias)
+        conv.params["bias"] = as_array(keras, layer.bias)
     return [conv, *_activated(keras, layer)]
 
 
+def _norm_weights(keras: Any, layer: KerasLayer, made: Any) -> list[Layer]:
+    for name, weight in ("weight", layer.gamma), ("bias", layer.beta):
+        if name in made.params:
+            made.params[name] = as_array(keras, weight)
+    return [made]
+
+
+def _affine(layer: KerasLayer) -> bool | str:
+    if layer.scale and layer.center:
+        return True
+    return "weight" if layer.scale else "bias" if layer.center else False
+
+
 def _layer_norm(keras: Any, layer: KerasLayer) -> list[Layer]:
-    _require(layer, center=True, scale=True, rms_scaling=False)
-    dtype = _built_dtype(layer)
-    _last_axis(layer)
-    gamma = _array(keras, layer.gamma)
-    norm = LayerNorm(len(gamma), eps=layer.epsilon, dtype=dtype)
-    norm.params["weight"], norm.params["bias"] = gamma, _array(keras, layer.beta)
-    return [norm]
+    require(layer, rms_scaling=False)
+    dtype = built_dtype(layer)
+    last_axis(layer)
+    features = layer.get_build_config()["input_shape"][-1]
+    norm = LayerNorm(features, eps=layer.epsilon, dtype=dtype, affine=_affine(layer))
+    return _norm_weights(keras, layer, norm)
 
 
 def _batch_norm(keras: Any, layer: KerasLayer) -> list[Layer]:
-    _require(layer, renorm=False, center=layer.scale)
-    dtype = _built_dtype(layer)
-    _last_axis(layer)
-    mean = _array(keras, layer.moving_mean)
+    require(layer, renorm=False)
+    dtype = built_dtype(layer)
+    last_axis(layer)
+    mean = as_array(keras, layer.moving_mean)
     norm = BatchNorm1d(
         len(mean),
         eps=layer.epsilon,
         momentum=1 - layer.momentum,  # the share of the new batch, not of the old ones
-        affine=layer.scale,
-        batch_first=True,
+        affine=_affine(layer),
+        batch_first=True if len(layer.get_build_config()["input_shape"]) > 2 else None,
         dtype=dtype,
     )
-    if layer.scale:
-        norm.params["weight"] = _array(keras, layer.gamma)
-        norm.params["bias"] = _array(keras, layer.beta)
     norm.buffers["running_mean"] = mean
-    norm.buffers["running_var"] = _array(keras, layer.moving_variance)
-    return [norm]
+    norm.buffers["running_var"] = as_array(keras, layer.moving_variance)
+    return _norm_weights(keras, layer, norm)
+
+
+# ---- what is random in training
 
 
 def _dropout(keras: Any, layer: KerasLayer) -> list[Layer]:
-    _require(layer, noise_shape=None)
-    return [Dropout(layer.rate)]
+    shape = layer.noise_shape
+    if shape is None:
+        return [Dropout(layer.rate)]
+    if len(shape) != 3 or shape[0] not in (None, -1) or shape[1] != 1 or shape[2] == 1:
+        raise refusal(layer, "noise_shape", shape, "None, (None, 1, features)")
+    return _spatial_dropout(keras, layer)
 
 
-def _relu(keras: Any, layer: KerasLayer) -> list[Layer]:
-    _require(layer, max_value=None, negative_slope=0.0, threshold=0.0)
-    return [ReLU()]
+def _spatial_dropout(keras: Any, layer: KerasLayer) -> list[Layer]:
+    return [Dropout(layer.rate, all_steps=True, batch_first=True)]
 
 
-def _softmax(keras: Any, layer: KerasLayer) -> list[Layer]:
-    _require(layer, axis=-1)
-    return [Softmax()]
+def _noise(keras: Any, layer: KerasLayer) -> list[Layer]:
+    return [GaussianNoise(layer.stddev)] if layer.stddev else []
+
+
+def _gaussian_dropout(keras: Any, layer: KerasLayer) -> list[Layer]:
+    std = math.sqrt(layer.rate / (1 - layer.rate))
+    return [GaussianNoise(std, multiplied=True)] if std else []
+
+
+# ---- elements in other places, windows
+
+
+def _rearranged(kind: str, *sizes: int) -> Layer:
+    return Rearrange(kind, sizes, batch_first=True)
+
+
+def _flatten(keras: Any, layer: KerasLayer) -> list[Layer]:
+    require(layer, data_format="channels_last")
+    return [] if len(input_shape(layer, 2, 3)) == 2 else [_rearranged("flatten")]
+
+
+def _reshape(keras: Any, layer: KerasLayer) -> list[Layer]:
+    shape = input_shape(layer, 2, 3)
+    flat = [] if len(shape) == 2 else [_rearranged("flatten")]
+    target = tuple(layer.target_shape)
+    if len(target) not in (1, 2):
+        raise refusal(layer, "target_shape", target, "one or two sizes")
+    if len(target) == 1:
+        return [*flat]
+    return [*flat, _rearranged("fold", *target)]
+
+
+def _permute(keras: Any, layer: KerasLayer) -> list[Layer]:
+    dims = tuple(layer.dims)
+    if dims not in ((1,), (1, 2), (2, 1)):
+        raise refusal(layer, "dims", dims, "(1, 2), (2, 1)")
+    return [_rearranged("swap")] if dims == (2, 1) else []
+
+
+def _up_sampling(keras: Any, layer: KerasLayer) -> list[Layer]:
+    return [_rearranged("repeat", int(layer.size))]
+
+
+def _zero_padding(keras: Any, layer: KerasLayer) -> list[Layer]:
+    require(layer, data_format="channels_last")
+    return [_rearranged("pad", *layer.padding)]
+
+
+def _cropping(keras: Any, layer: KerasLayer) -> list[Layer]:
+    return [_rearranged("pad", *(-size for size in layer.cropping))]
 
 
 def _pool(kind: str) -> Callable[[Any, KerasLayer], list[Layer]]:
     def pool(keras: Any, layer: KerasLayer) -> list[Layer]:
-        _require(layer, data_format="channels_last", keepdims=False)
+        require(layer, data_format="channels_last", keepdims=False)
         return [Pool(kind, batch_first=True)]
 
     return pool
 
+
+def _pool_windows(kind: str) -> Callable[[Any, KerasLayer], list[Layer]]:
+    def pool(keras: Any, layer: KerasLayer) -> list[Layer]:
+        require(layer, data_format="channels_last")
+        (size,), (stride,) = np.atleast_1d(layer.pool_size), np.atleast_1d(layer.strides)
+        return [Pool1d(kind, int(size), int(stride), layer.padding, batch_first=True)]
+
+    return pool
+
+
+# ---- several inputs
 
 MERGED = {
     "Add": "sum",
@@ -307,23 +313,56 @@ def _concatenate(keras: Any, layer: KerasLayer) -> list[Layer]:
     return [Merge("concat")]
 
 
+def _dot(keras: Any, layer: KerasLayer) -> list[Layer]:
+    require(layer, normalize=False)
+    if not layer.built:
+        raise not_built(layer, "the shapes of its inputs are not known")
+    ranks = [len(shape) for shape in layer.get_build_config()["input_shape"]]
+    if not {*ranks} <= {2, 3}:
+        raise refusal(layer, "input ranks", ranks, "2, 3")
+    axes = layer.axes if isinstance(layer.axes, (list, tuple)) else [layer.axes] * 2
+    axes = [axis % rank for axis, rank in zip(axes, ranks, strict=True)]
+    return [Dot(axes, [rank == 2 for rank in ranks])]
+
+
+def _nothing(keras: Any, layer: KerasLayer) -> list[Layer]:
+    return []
+
+
 _FROM: dict[str, Callable[[Any, KerasLayer], list[Layer]]] = {
-    **dict.fromkeys(RECURRENT_NAMES, _recurrent),
-    "Bidirectional": _bidirectional,
+    **dict.fromkeys((*RECURRENT_NAMES, "RNN"), recurrent),
+    "Bidirectional": bidirectional,
     **dict.fromkeys(MERGED, _merge),
     "Concatenate": _concatenate,
+    "Dot": _dot,
     "Embedding": _embedding,
     "Dense": _dense,
-    "TimeDistributed": _time_distributed,
     "Conv1D": _conv,
     "LayerNormalization": _layer_norm,
     "BatchNormalization": _batch_norm,
+    "Normalization": _normalization,
+    "Rescaling": _rescaling,
     "Dropout": _dropout,
+    "SpatialDropout1D": _spatial_dropout,
+    "GaussianNoise": _noise,
+    "GaussianDropout": _gaussian_dropout,
+    "ActivityRegularization": _nothing,
+    "Identity": _nothing,
     "Activation": _activated,
     "ReLU": _relu,
+    "LeakyReLU": _leaky_relu,
+    "ELU": lambda keras, layer: [Activation("elu", float(layer.alpha))],
     "Softmax": _softmax,
     "GlobalAveragePooling1D": _pool("mean"),
     "GlobalMaxPooling1D": _pool("max"),
+    "AveragePooling1D": _pool_windows("mean"),
+    "MaxPooling1D": _pool_windows("max"),
+    "Flatten": _flatten,
+    "Reshape": _reshape,
+    "Permute": _permute,
+    "UpSampling1D": _up_sampling,
+    "ZeroPadding1D": _zero_padding,
+    "Cropping1D": _cropping,
     "RepeatVector": lambda keras, layer: [RepeatVector(layer.n, batch_first=True)],
-    "Masking": lambda keras, layer: [],  # the lengths given do its work
+    "Masking": _nothing,  # the lengths given do its work
 }

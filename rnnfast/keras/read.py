@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
+from collections.abc import Callable
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +20,12 @@ if TYPE_CHECKING:
     from ..arrays import Array
 
 
-def from_keras(model: Any, *, masks_as_lengths: bool = False) -> Sequential | Graph:
+def from_keras(
+    model: Any,
+    *,
+    weights: str | os.PathLike[str] | None = None,
+    masks_as_lengths: bool = False,
+) -> Sequential | Graph:
     """Return a network with the layers, the weights and the predictions of a Keras model.
 
     Parameters
@@ -24,11 +33,10 @@ def from_keras(model: Any, *, masks_as_lengths: bool = False) -> Sequential | Gr
     model : keras.Sequential, functional model, layer, list of these, or path
         Built, with the weights to copy; a path is that of a ``.keras`` or ``.h5`` file, read by
         ``keras.saving.load_model`` in its safe mode. The layers of a list follow each other.
-        Layers are ``SimpleRNN``, ``LSTM``, ``GRU``,
-        ``Bidirectional``, ``Embedding``, ``Dense``, ``TimeDistributed`` of layers
-        that act on each step alone, ``Conv1D``, ``LayerNormalization``, ``BatchNormalization``,
-        ``Dropout``, ``Activation``, ``ReLU``, ``Softmax``, ``GlobalAveragePooling1D``,
-        ``GlobalMaxPooling1D``, ``RepeatVector`` and ``Masking``.
+        docs/switching.md has a table of the layers that have an equal here.
+    weights : path, optional
+        A ``.weights.h5`` file, or weights of Keras 2, that ``model.load_weights`` reads: taken in
+        place of the weights of `model`, which keeps its own.
     masks_as_lengths : bool, default False
         Whether to convert a model that masks steps (``Masking``, or ``Embedding`` with
         ``mask_zero``). There are no masks here: calls, `fit` and `evaluate` must then be given
@@ -63,16 +71,63 @@ def from_keras(model: Any, *, masks_as_lengths: bool = False) -> Sequential | Gr
     check_flag("from_keras", "masks_as_lengths", masks_as_lengths)
     keras = keras_library()
     if isinstance(model, (str, os.PathLike)):
-        with open(model, "rb"):  # its errors are plainer than Keras's
-            pass
-        try:
-            model = keras.saving.load_model(model, compile=False)
-        except (ImportError, MemoryError):
-            raise
-        except Exception as error:  # of Keras, of zip, of HDF5
-            path = os.fspath(model)
-            raise ValueError(f"{path} is not a model that Keras can load: {error}") from error
-    return Builder(keras, masks_as_lengths).build(model)
+        if os.fspath(model).endswith(".weights.h5"):
+            raise ValueError(
+                f"from_keras expected a file of a whole model, got {os.fspath(model)}: give the "
+                "model, and this file as weights="
+            )
+        model = _loaded(model, lambda: _load_model(keras, model))
+    if weights is None:
+        return Builder(keras, masks_as_lengths).build(model)
+    if not hasattr(model, "load_weights"):
+        raise TypeError(
+            f"from_keras expected weights only beside a Keras model, got {type(model).__name__}"
+        )
+    before = model.get_weights()
+    try:
+        _loaded(weights, lambda: model.load_weights(weights))
+        return Builder(keras, masks_as_lengths).build(model)
+    finally:
+        model.set_weights(before)
+
+
+def _loaded(path: Any, load: Callable[[], Any]) -> Any:
+    with open(path, "rb"):  # its errors are plainer than Keras's
+        pass
+    try:
+        return load()
+    except (ImportError, MemoryError):
+        raise
+    except Exception as error:  # of Keras, of zip, of HDF5
+        raise ValueError(f"{os.fspath(path)} is not what Keras can load: {error}") from error
+
+
+def _load_model(keras: Any, path: Any) -> Any:
+    if not os.fspath(path).endswith((".h5", ".hdf5")):
+        return keras.saving.load_model(path, compile=False)
+    import h5py  # which Keras needs as well
+
+    with h5py.File(path, "r") as file:
+        config = file.attrs.get("model_config", "")
+    if "time_major" not in str(config):
+        return keras.saving.load_model(path, compile=False)
+    plain = json.dumps(_without_time_major(json.loads(config)))
+    with TemporaryDirectory() as folder:
+        copy = shutil.copy(path, folder)
+        with h5py.File(copy, "r+") as file:
+            file.attrs["model_config"] = plain
+        return keras.saving.load_model(copy, compile=False)
+
+
+def _without_time_major(config: Any) -> Any:
+    # an option of Keras 2 that Keras 3 refuses
+    if isinstance(config, list):
+        return [_without_time_major(part) for part in config]
+    if not isinstance(config, dict):
+        return config
+    if config.get("time_major"):
+        raise ValueError(f"layer {config.get('name')!r} has time_major=True; supported: False")
+    return {n: _without_time_major(value) for n, value in config.items() if n != "time_major"}
 
 
 def mask_lengths(x: Any, mask_value: float = 0) -> Array:
@@ -95,20 +150,54 @@ def mask_lengths(x: Any, mask_value: float = 0) -> Array:
         For another number of axes, or a masked step before one that is not: Keras skips steps
         anywhere, lengths only at the end.
     """
-    steps = np.asarray(x)
-    if steps.ndim not in (2, 3):
-        raise ValueError(
-            f"mask_lengths expected x with 2 axes (ids) or 3 (features), got {steps.shape}"
-        )
-    kept = steps != float(mask_value)  # whose type does not widen that of the steps
-    if steps.ndim == 3:
-        kept = kept.any(axis=2)
+    kept = _kept("mask_lengths", np.asarray(x), mask_value)
     lengths = kept.sum(axis=1, dtype=np.int64)
     gaps = np.flatnonzero((kept != (np.arange(kept.shape[1]) < lengths[:, None])).any(axis=1))
     if len(gaps):
         raise ValueError(
             "mask_lengths expected padding behind each sequence only, got a masked step before "
             f"one that is not in sample {gaps[0]}; keras.utils.pad_sequences pads there with "
-            "padding='post'"
+            "padding='post', and without_masked moves such steps"
         )
     return lengths
+
+
+def without_masked(x: Any, mask_value: float = 0) -> tuple[Array, Array]:
+    """Return sequences with the steps that Keras would mask moved behind all others, and lengths.
+
+    Keras hands the state on over a masked step, wherever it is. So final states, last outputs and
+    means over steps are those of the other steps alone, in their order; step t of an output for
+    each step is that of the t-th step that is not masked.
+
+    Parameters
+    ----------
+    x : (B, T) array_like of int, or (B, T, F) array_like
+        Ids, as for ``Embedding(mask_zero=True)``, or features, as for ``Masking``.
+    mask_value : float, default 0
+        All features of a masked step have this value.
+
+    Returns
+    -------
+    x : array of the same shape
+    lengths : (B,) array of int64
+        Steps of each sample that are not masked.
+
+    Raises
+    ------
+    ValueError
+        For another number of axes.
+    """
+    steps = np.asarray(x)
+    kept = _kept("without_masked", steps, mask_value)
+    order = np.argsort(~kept, axis=1, kind="stable")
+    order = order.reshape(*order.shape, *(1,) * (steps.ndim - 2))
+    return np.take_along_axis(steps, order, axis=1), kept.sum(axis=1, dtype=np.int64)
+
+
+def _kept(owner: str, steps: Array, mask_value: float) -> Array:
+    # (B, T): which steps are not masked
+    if steps.ndim not in (2, 3):
+        raise ValueError(f"{owner} expected x with 2 axes (ids) or 3 (features), got {steps.shape}")
+    kept: Any = steps != float(mask_value)  # whose type does not widen that of the steps
+    result: Array = kept.any(axis=2) if steps.ndim == 3 else kept
+    return result

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..cells import CELLS, Keras
-from ..layers import ReLU, Sigmoid, Softmax, Tanh
+from ..layers import Activation, ReLU, Sigmoid, Softmax, Tanh
 from ..layers.base import Layer
 from ..layers.recurrent_base import Recurrent
 
@@ -16,11 +18,23 @@ if TYPE_CHECKING:
 
     KerasLayer = Any
 
-ACTIVATIONS: dict[str, type[Layer]] = {
+ACTIVATIONS: dict[str, Callable[[], Layer]] = {
     "relu": ReLU,
     "sigmoid": Sigmoid,
     "softmax": Softmax,
     "tanh": Tanh,
+    "elu": partial(Activation, "elu"),
+    "exponential": partial(Activation, "exp"),
+    "gelu": partial(Activation, "gelu"),
+    "hard_sigmoid": partial(Activation, "hard_sigmoid"),
+    "hard_silu": partial(Activation, "hard_silu"),
+    "leaky_relu": partial(Activation, "leaky_relu", 0.2),
+    "mish": partial(Activation, "mish"),
+    "relu6": partial(Activation, "relu6"),
+    "selu": partial(Activation, "selu"),
+    "silu": partial(Activation, "silu"),
+    "softplus": partial(Activation, "softplus"),
+    "softsign": partial(Activation, "softsign"),
 }
 # the cells as Keras has them, by our names
 RECURRENT = {name: cell.keras for name, cell in CELLS.items() if cell.keras is not None}

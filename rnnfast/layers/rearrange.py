@@ -140,6 +140,8 @@ class Rearrange(Layer):
             raise ValueError(f"Rearrange expected sizes above 0, or -1 once, got {self.sizes}")
         if kind == "part" and self.sizes[0] >= self.sizes[1]:
             raise ValueError(f"Rearrange expected sizes (i, n) with i < n, got {self.sizes}")
+        if kind == "fold" and min(self.sizes) > 0:
+            self.in_size, self.out_size = math.prod(self.sizes), self.sizes[1]
         self.keeps_time, self.makes_time = self._facts.keeps_time, kind == "fold"
         self.stepwise = kind == "part"
         self.batch_first = check_flag("Rearrange", "batch_first", batch_first)
