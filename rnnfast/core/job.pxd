@@ -21,7 +21,8 @@ cdef struct Thresholds:
     Py_ssize_t serial_work  # multiply-adds: a smaller call runs on one thread
     Py_ssize_t shared_step_work  # multiply-adds: the units of a smaller step are not shared
     Py_ssize_t shared_weights  # bytes: in a larger layer
-    Py_ssize_t shared_rows  #   threads with up to so many rows each share units instead
+    Py_ssize_t shared_rows  #   threads with up to so many rows each share units instead; with any
+    Py_ssize_t large_weights  # bytes: in a larger one yet, which each thread would read from memory
     Py_ssize_t cached_weights  # bytes: the weights of a larger layer leave the cache. Then
     Py_ssize_t few_rows  #   (or if gates are of x alone) so few rows share an input product of many steps;
     Py_ssize_t product_rows  # else with up to so many rows

@@ -15,12 +15,13 @@ from rnnfast.core.packed cimport GAMMA, VECTORS, WEIGHTS, Packed, bump, step_inp
 
 cnp.import_array()
 
-# Measured with benchmarks/thresholds.py, except cached_weights, half of a second-level cache, and
-# kept_sums_work, which bounds how long a call ignores signals.
+# Measured with benchmarks/thresholds.py, except cached_weights and large_weights, half of a second-
+# and of a third-level cache, and kept_sums_work, which bounds how long a call ignores signals.
 thresholds.serial_work = 250_000
 thresholds.shared_step_work = 24_000
 thresholds.shared_rows = 16
 thresholds.shared_weights = 1 << 20
+thresholds.large_weights = runtime.caches.get("L3", 32 << 20) // 2
 thresholds.few_rows = 8
 thresholds.product_rows = 2
 thresholds.product_inputs = 32
@@ -265,6 +266,8 @@ cdef int team_for(Job* job, Packed net) noexcept nogil:
     cdef int n = k.team_size(), index
     cdef Py_ssize_t r
     cdef double step = 0, steps = 0  # multiply-adds of a sample's step in all layers; steps
+    cdef double weights  # bytes of a layer's and direction's
+    cdef bint few
     for index in range(net.layers * net.directions):
         step += net.info.gates * net.hidden * <double>step_inputs(net, index)
     for r in range(job.B):
@@ -273,9 +276,11 @@ cdef int team_for(Job* job, Packed net) noexcept nogil:
     job.shared = 0
     if n < 2 or step * steps < thresholds.serial_work or k.had_better_be_alone(step * steps):
         return 1
-    if job.B >= n and job.B <= n * thresholds.shared_rows:
-        job.shared = step * net.itemsize / (net.layers * net.directions) >= thresholds.shared_weights
-    elif job.B < n:
+    if job.B >= n:
+        weights = step * net.itemsize / (net.layers * net.directions)
+        few = job.B <= n * thresholds.shared_rows
+        job.shared = weights >= (thresholds.shared_weights if few else thresholds.large_weights)
+    else:
         if step * job.B / (net.layers * net.directions) < thresholds.shared_step_work:
             return <int>max(1, job.B)
         job.shared = 1
