@@ -4,38 +4,48 @@
 #include "tile.h"
 
 /* A tile covers up to TILE_ROWS rows of the gradient, all in one run, and one panel of its columns.
- * A block of rows of the batch is one chain of multiply-adds, whose result is added to the tile's
- * `sums`. The panel of `a` in that block is copied first, because all tiles of the panel read it.
- * Each tile prefetches the lines of g that the following ones need. */
-static ptrdiff_t tiles_per_panel(ptrdiff_t n_runs, ptrdiff_t run_length)
+ * Tiles are numbered band by band, and in a band panel by panel: of a block of rows of the batch,
+ * the columns of g that a band needs, 128 KB, stay in the second-level cache while all panels use
+ * them. */
+enum { BAND = (1 << 17) / (RNNFAST_BLOCK_ROWS * TILE_ROWS * sizeof(real)) };
+
+INLINE ptrdiff_t tiles_per_run(ptrdiff_t run_length)
 {
-    return n_runs * ((run_length + TILE_ROWS - 1) / TILE_ROWS);
+    return (run_length + TILE_ROWS - 1) / TILE_ROWS;
 }
 
-/* The place of a tile: panel p of columns, and tile i of a run. The first `longer` tiles of a run
- * have one row more than the others. */
+static ptrdiff_t tiles_per_panel(ptrdiff_t n_runs, ptrdiff_t run_length)
+{
+    return n_runs * tiles_per_run(run_length);
+}
+
+/* The place of a tile: panel p of columns, and tile i of a run. With it `left` tiles of its band
+ * lie in the panel. The first `longer` tiles of a run have one row more than the others. */
 typedef struct {
-    ptrdiff_t p, run, i, per_run, rows, longer;
+    ptrdiff_t p, run, i, left, per_run, rows, longer;
 } place;
 
 INLINE place tile_place(const rnnfast_outer *o, ptrdiff_t q)
 {
-    const ptrdiff_t per_run = (o->run_length + TILE_ROWS - 1) / TILE_ROWS, run = q / per_run;
-    return (place){.p = run / o->n_runs,
-                   .run = run % o->n_runs,
-                   .i = q % per_run,
+    const ptrdiff_t per_run = tiles_per_run(o->run_length), per_panel = o->n_runs * per_run;
+    const ptrdiff_t panels = rnnfast_panels(o->n_a, 1, LANES), start = q / (BAND * panels) * BAND;
+    const ptrdiff_t width = start + BAND < per_panel ? BAND : per_panel - start;
+    const ptrdiff_t within = q - start * panels, at = start + within % width;
+    return (place){.p = within / width,
+                   .run = at / per_run,
+                   .i = at % per_run,
+                   .left = width - within % width,
                    .per_run = per_run,
                    .rows = o->run_length / per_run,
                    .longer = o->run_length % per_run};
 }
 
-INLINE void next_tile(const rnnfast_outer *o, place *at)
+/* The next one in the panel. */
+INLINE void next_tile(place *at)
 {
     if (++at->i < at->per_run) return;
     at->i = 0;
-    if (++at->run < o->n_runs) return;
-    at->run = 0;
-    at->p++;
+    at->run++;
 }
 
 INLINE int tile_rows(const place *at, ptrdiff_t *first)
@@ -44,10 +54,13 @@ INLINE int tile_rows(const place *at, ptrdiff_t *first)
     return (int)(at->rows + (at->i < at->longer));
 }
 
-static void outer(const rnnfast_outer *o, const rnnfast_run *runs, int n_runs, int fresh,
-                  ptrdiff_t q0, ptrdiff_t q1)
+/* `count` tiles of a panel. A block of rows of the batch is one chain of multiply-adds, whose
+ * result is added to the tile's `sums`. The panel of `a` in that block is copied first, because all
+ * tiles read it, and the next one prefetched. With `fetch` each tile prefetches the lines of g that
+ * the following ones need. */
+static void outer_panel(const rnnfast_outer *o, const rnnfast_run *runs, int n_runs, int fresh,
+                        place at, ptrdiff_t count, vec *sums, int fetch)
 {
-    place at = tile_place(o, q0);
     const ptrdiff_t k = at.p * RNNFAST_VECTORS * LANES;
     const int V = panel_vectors(o->n_a, at.p);
     vec panel[RNNFAST_BLOCK_ROWS * RNNFAST_VECTORS];
@@ -64,28 +77,42 @@ static void outer(const rnnfast_outer *o, const rnnfast_run *runs, int n_runs, i
         op[j].n = runs[j].count;
         op[j].first = 0;
         const real *a = (const real *)o->a + runs[j].start * o->lda + k;
-        for (ptrdiff_t n = 0; n < runs[j].count; n++, a += o->lda)
+        for (ptrdiff_t n = 0; n < runs[j].count; n++, a += o->lda) {
+            for (ptrdiff_t u = RNNFAST_VECTORS * LANES; u < 2 * RNNFAST_VECTORS * LANES; u += LINE)
+                __builtin_prefetch(a + u, 0, 2);
             for (int v = 0; v < V; v++)
                 *to++ = load_before(a + v * LANES, o->n_a - k - v * LANES, end);
+        }
     }
-    vec *sums = o->sums;
-    for (ptrdiff_t q = q0; q < q1; q++, sums += TILE_ROWS * RNNFAST_VECTORS) {
+    for (; count > 0; count--, sums += TILE_ROWS * RNNFAST_VECTORS) {
         ptrdiff_t first;
         const int R = tile_rows(&at, &first);
         for (int j = 0; j < n_runs; j++)
             op[j].a = (const real *)o->g + runs[j].start * o->ldg + at.run * o->run_pitch + first;
         /* The first tile that reads a line of each row of g prefetches the next line. */
         const int enters = first == 0 || (first - 1) / LINE != (first + R - 1) / LINE;
-        tiles[R - 1][V - 1](sums, 0, op, n_runs, (origin){0}, fresh, enters ? op->a : NULL);
-        next_tile(o, &at);
+        tiles[R - 1][V - 1](sums, 0, op, n_runs, (origin){0}, fresh,
+                            fetch && enters ? op->a : NULL);
+        next_tile(&at);
+    }
+}
+
+static void outer(const rnnfast_outer *o, const rnnfast_run *runs, int n_runs, int fresh,
+                  ptrdiff_t q0, ptrdiff_t q1)
+{
+    vec *sums = o->sums;
+    for (ptrdiff_t q = q0, n; q < q1; q += n, sums += n * TILE_ROWS * RNNFAST_VECTORS) {
+        const place at = tile_place(o, q);
+        n = at.left < q1 - q ? at.left : q1 - q;
+        outer_panel(o, runs, n_runs, fresh, at, n, sums, q - q0 < BAND);
     }
 }
 
 static void outer_add(const rnnfast_outer *o, ptrdiff_t q0, ptrdiff_t q1)
 {
-    place at = tile_place(o, q0);
     const vec *sums = o->sums;
     for (ptrdiff_t q = q0; q < q1; q++, sums += TILE_ROWS * RNNFAST_VECTORS) {
+        const place at = tile_place(o, q);
         const ptrdiff_t k = at.p * RNNFAST_VECTORS * LANES;
         const int V = panel_vectors(o->n_a, at.p);
         ptrdiff_t first;
@@ -97,7 +124,6 @@ static void outer_add(const rnnfast_outer *o, ptrdiff_t q0, ptrdiff_t q1)
                 const ptrdiff_t n = o->n_a - k - v * LANES;
                 store_n(out, load_n(out, n) + sums[r * RNNFAST_VECTORS + v], n);
             }
-        next_tile(o, &at);
     }
 }
 

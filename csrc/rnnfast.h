@@ -229,10 +229,9 @@ typedef struct {
     void (*layer_norm_columns)(const rnnfast_layer_norm *, ptrdiff_t rows, ptrdiff_t u0,
                                ptrdiff_t u1);
     void (*matmul)(const rnnfast_matmul *, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t p0, ptrdiff_t p1);
-    /* Adds a block of rows to the sums of tiles [q0, q1), which must lie in one panel of columns;
-     * with `fresh` sets the sums instead. The block is a list of runs, RNNFAST_BLOCK_ROWS rows at
-     * most. There are tiles_per_panel tiles for each panel of columns. Callers deal whole tiles to
-     * threads. */
+    /* Adds a block of rows to the sums of tiles [q0, q1); with `fresh` sets the sums instead. The
+     * block is a list of runs, RNNFAST_BLOCK_ROWS rows at most. There are tiles_per_panel tiles for
+     * each panel of columns. Callers deal whole tiles to threads. */
     void (*outer)(const rnnfast_outer *, const rnnfast_run *runs, int n_runs, int fresh,
                   ptrdiff_t q0, ptrdiff_t q1);
     void (*outer_add)(const rnnfast_outer *, ptrdiff_t q0, ptrdiff_t q1); /* out += sums */

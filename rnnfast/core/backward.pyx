@@ -162,7 +162,7 @@ cdef void _weight_gradients(Job* job, Packed net, Member* me, int form, int add)
             tiles = tiles_of(kn, &o)
             q, last = share(tiles, me.index, me.count), share(tiles, me.index + 1, me.count)
             while q < last:
-                end = tiles_end(kn, &o, q, last)
+                end = tiles_end(kn, q, last)
                 o.sums = kept + q * kn.tile_bytes if job.keep_sums else job.sums + me.index * job.member_sums
                 if form and not (job.keep_sums and stopped(
                         job, me, <double>(end - q) * kn.rows * kn.lanes * RNNFAST_VECTORS

@@ -74,7 +74,7 @@ cdef void _outer_share(const rnnfast_kernels* kn, const rnnfast_outer* whole, co
     cdef unsigned long long fp = k.fp_enter()
     o.sums = sums + i * SUMS_BYTES
     while q < last:
-        end = tiles_end(kn, &o, q, last)
+        end = tiles_end(kn, q, last)
         sum_tiles(kn, &o, rows, q, end)
         kn.outer_add(&o, q, end)
         q = end
@@ -294,7 +294,7 @@ cdef void _conv_dweight_share(const rnnfast_kernels* kn, const Conv* c, const rn
         o.out = <char*>whole.out + window * c.M * c.width * size
         q = share_of(tiles, i, n)
         while q < last:
-            end = tiles_end(kn, &o, q, last)
+            end = tiles_end(kn, q, last)
             fresh = 1
             for b in range(c.B):
                 o.a = <char*>whole.a + (b * c.T + window * c.dilation) * c.K * size

@@ -43,16 +43,15 @@ cdef inline Py_ssize_t tiles_of(const rnnfast_kernels* kn, const rnnfast_outer* 
     return kn.tiles_per_panel(o.n_runs, o.run_length) * rnnfast_panels(o.n_a, 1, kn.lanes)
 
 
-cdef inline Py_ssize_t tiles_end(const rnnfast_kernels* kn, const rnnfast_outer* o, Py_ssize_t q,
+cdef inline Py_ssize_t tiles_end(const rnnfast_kernels* kn, Py_ssize_t q,
                                  Py_ssize_t last) noexcept nogil:
-    # The end of the tiles from q on that lie in one panel and whose sums fit SUMS_BYTES.
-    cdef Py_ssize_t per_panel = kn.tiles_per_panel(o.n_runs, o.run_length)
-    return min(min(last, q + SUMS_BYTES // kn.tile_bytes), (q // per_panel + 1) * per_panel)
+    # The end of the tiles from q on whose sums fit SUMS_BYTES.
+    return min(last, q + SUMS_BYTES // kn.tile_bytes)
 
 
 cdef inline void sum_tiles(const rnnfast_kernels* kn, const rnnfast_outer* o, const Rows* rows,
                            Py_ssize_t q0, Py_ssize_t q1) noexcept nogil:
-    # Sums over all rows for tiles [q0, q1), which lie in one panel; zeros where there are no rows.
+    # Sums over all rows for tiles [q0, q1); zeros where there are no rows.
     cdef rnnfast_run runs[RNNFAST_BLOCK_ROWS]
     cdef Py_ssize_t t = 0, r = 0
     cdef int count = next_block(rows, &t, &r, runs), fresh = 1
