@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ def check_outer(kernels, blocks, inputs, runs, length, ordered=False):
     a, g = random(rows[-1] + 1, inputs), random(rows[-1] + 1, runs, length, seed=1)
     size = dict(rows=len(rows), inputs=inputs, runs=runs, length=length, ordered=ordered)
     with kernels.call("outer", **size) as memory:
-        per_panel = kernels.run("tiles_per_panel", runs, length)
+        tiles = kernels.run("tiles_per_panel", runs, length) * kernels.panels(inputs)
         tile = kernels.table.tile_bytes // kernels.dtype.itemsize
         before = random(runs * length, inputs, seed=2)
         out = memory.dense("out", before, slice(None))
@@ -47,14 +48,12 @@ def check_outer(kernels, blocks, inputs, runs, length, ordered=False):
             order=order.astype(np.intc) if ordered else None,
             out=out,
         )
-        for p in range(kernels.panels(inputs)):
-            middle = p * per_panel + per_panel // 2
-            for q0, q1 in ((p * per_panel, middle), (middle, (p + 1) * per_panel)):
-                sums = memory.flat("sums", ((q1 - q0) * tile,), slice(None))
-                struct = memory.struct("rnnfast_outer", **fields, sums=sums)
-                for i, block in enumerate(blocks):
-                    kernels.run("outer", struct, *runs_of(block), i == 0, q0, q1)
-                kernels.run("outer_add", struct, q0, q1)
+        for q0, q1 in pairwise([0, tiles // 5, tiles // 2, tiles]):
+            sums = memory.flat("sums", ((q1 - q0) * tile,), slice(None))
+            struct = memory.struct("rnnfast_outer", **fields, sums=sums)
+            for i, block in enumerate(blocks):
+                kernels.run("outer", struct, *runs_of(block), i == 0, q0, q1)
+            kernels.run("outer_add", struct, q0, q1)
         flat = g[rows].transpose(1, 2, 0).reshape(runs, length, -1)
         product, absolute = flat @ a[rows], np.abs(flat) @ np.abs(a[rows])
         want, bound = (part.reshape(runs, length, inputs).copy() for part in (before, abs(before)))
@@ -89,6 +88,10 @@ def test_outer(kernels, blocks):
         for runs, length in ((1, 1), (1, 7), (3, 4), (4, 17)):
             check_outer(kernels, blocks, inputs, runs, length)
         check_outer(kernels, blocks, inputs, 4, 5, ordered=True)
+
+
+def test_outer_of_several_bands(kernels):
+    check_outer(kernels, TWO_BLOCKS, max(kernels.widths()), 4, 290)
 
 
 @pytest.mark.parametrize("blocks", BLOCKS.values(), ids=BLOCKS)
