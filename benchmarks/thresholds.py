@@ -95,9 +95,7 @@ def shared_step_work(seconds: float) -> None:
 def shared_rows(seconds: float) -> None:
     columns = ("slices", "shared units", "slices/shared")
     title("shared_rows", "to how many rows a thread does sharing the units pay?", *columns)
-    ways = [
-        Way(changes={"shared_rows": rows, "large_weights": 1 << 40}) for rows in (0, 1 << 30)
-    ]
+    ways = [Way(changes={"shared_rows": rows, "large_weights": 1 << 40}) for rows in (0, 1 << 30)]
     for size in ((300, 256), (512, 512), (1024, 1024)):
         for rows in (1, 2, 4, 8, 16, 32, 64):
             shape = (rows * TEAM, 20, *size)
