@@ -116,8 +116,6 @@ class Plan(Nested):
         self.needed = {*keep, *self.outputs}
         self.own = {*self.given, *(tensor.name for tensor in graph.initializer)}
         self.own.update(name for node in graph.node for name in node.output if name)
-        # inputs of one shape alone, which calls are checked for
-        self.fixed = {} if outer else {v.name: s for v in graph.input if (s := _fixed(v))}
         self.zeros: set[str] = set()  # values full of zeros, of shapes that calls choose
         self.dtypes: dict[str, np.dtype[Any]] = {}
         for value in (*graph.input, *graph.value_info, *graph.output):
@@ -129,6 +127,9 @@ class Plan(Nested):
         arrays = {tensor.name: self._array(tensor) for tensor in graph.initializer}
         self.defaults = {name: arrays.pop(name) for name in self.given if name in arrays}
         self.constants = arrays
+        # inputs of one shape alone, which calls are checked for
+        bare = [] if outer else [v for v in graph.input if v.name not in self.defaults]
+        self.fixed = {value.name: shape for value in bare if (shape := _fixed(value))}
 
         self.steps: list[Step] = []
         self.products: dict[str, tuple[str, Product]] = {}  # what they multiply, by their results

@@ -90,15 +90,19 @@ class Steps(Plan):
         """Time each step, those of inner graphs by themselves."""
         seconds: dict[int, float] = {}
         seen: dict[int, Step] = {}
+        total = 0.0
 
         def timed(steps: list[Step], values: dict[str, Any]) -> None:
+            nonlocal total
             for step in steps:
                 function = step.function
                 if isinstance(function, Nested):
                     function = partial(function, run=timed)
-                inner, start = sum(seconds.values()), perf_counter()
-                run_steps([step._replace(function=function)], values)
-                taken = perf_counter() - start - sum(seconds.values()) + inner
+                alone, before = [step._replace(function=function)], total
+                start = perf_counter()
+                run_steps(alone, values)
+                taken = perf_counter() - start - (total - before)  # without inner steps
+                total += taken
                 seen[id(step)] = step
                 seconds[id(step)] = seconds.get(id(step), 0.0) + taken
 

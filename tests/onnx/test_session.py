@@ -67,7 +67,10 @@ def branches(constant=False):
 
 def test_recurrences_in_both_branches(path):
     for on in (True, False):
-        same_as_ort(path, branches(), {"x": X, "on": np.array(on)}, served=2)
+        feed = {"x": X, "on": np.array(on)}
+        same_as_ort(path, branches(), feed, served=2)
+        profile = rnnfast.onnx.load(path, host="numpy").profile(feed, rounds=1)
+        assert {(t.host, t.kind) for t in profile} >= {("engine", "LSTM"), ("numpy", "If")}
     same_as_ort(path, branches(constant=True), {"x": X}, served=2)
 
 
