@@ -158,8 +158,8 @@ def test_what_stays_with_keras(monkeypatch, tmp_path):
     reasons = {path.split("/")[-1]: why for path, why in report.left.items()}
     assert reasons == {
         "own": "its inner loop was replaced",
-        "relu": "the engine has no cell of these activations",
-        "before": "the engine has no cell of these activations",
+        "relu": "PyTorch, whose cells the engine stands in for, has none of its options",
+        "before": "PyTorch, whose cells the engine stands in for, has none of its options",
         "stack": "its cell is StackedRNNCells",
     }
     assert "4 left" in repr(report)

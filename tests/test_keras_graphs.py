@@ -263,6 +263,25 @@ def test_a_graph_learns():
     assert history["loss"][-1] < 0.3 * history["loss"][0]
 
 
+@pytest.mark.parametrize("make", GRAPHS, ids=lambda make: make.__name__)
+def test_graphs_saved_and_exported(make, tmp_path):
+    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    theirs, xs = functional(make)
+    ours = from_keras(theirs)
+    want = ours.predict(as_ours(xs))
+    rnnfast.save(ours, tmp_path / "model.npz")
+    np.testing.assert_equal(rnnfast.load(tmp_path / "model.npz").predict(as_ours(xs)), want)
+    rnnfast.onnx.save(ours, tmp_path / "model.onnx", time=make is skip_connection)
+    session = runtime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    given = dict(zip([i.name for i in session.get_inputs()], as_list(xs), strict=True))
+    for got, y in zip(session.run(None, given), as_list(want), strict=True):
+        np.testing.assert_allclose(got, y, atol=1e-5)
+
+
+def as_list(values):
+    return list(values) if isinstance(values, (list, tuple)) else [values]
+
+
 def test_graphs_to_keras():
     time = {"batch_first": True}
     shared = GRU(F, F, 2, seed=1, **time)

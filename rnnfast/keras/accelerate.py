@@ -87,7 +87,7 @@ def _why_not(keras: Any, layer: Any) -> str | None:
     if type(layer.cell) not in [getattr(keras.layers, f"{name}Cell") for name in RECURRENT_NAMES]:
         return f"its cell is {type(layer.cell).__name__}"
     if _cell_name(keras, layer.cell) is None:
-        return "the engine has no cell of these activations"
+        return "PyTorch, whose cells the engine stands in for, has none of its options"
     return None
 
 
