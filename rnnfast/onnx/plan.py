@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 GROWING = {"ConstantOfShape", "Expand", "OneHot", "Pad", "Range", "Tile"}
 GROWING |= {"AveragePool", "Conv", "ConvInteger", "ConvTranspose", "MaxPool"}
 GROWING |= {"Loop", "Scan", *USUAL}
+# and neither are those of sequences, which are no arrays
+SEQUENCES = {"SequenceAt", "SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert"}
+SEQUENCES |= {"ConcatFromSequence", "SequenceLength", "SplitToSequence"}
 
 # Their results hold nothing but elements of their first input; Concat's, of all.
 MOVING = {"Concat", "Expand", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Tile"}
@@ -54,19 +57,23 @@ def run_steps(steps: Iterable[Step], values: dict[str, Any]) -> None:
         for step in steps:
             _, function, inputs, outputs, dtypes, done = step
             results = function(*[values[name] for name in inputs])
-            # a sum of scalars is no array, and of another type before NumPy 2
             if not isinstance(results, tuple):
-                values[outputs[0]] = np.asarray(results, dtypes[0])
+                values[outputs[0]] = _value(results, dtypes[0])
             else:
                 for name, dtype, result in zip(outputs, dtypes, results, strict=False):
                     if name:
-                        values[name] = np.asarray(result, dtype)
+                        values[name] = _value(result, dtype)
             for name in done:
                 del values[name]
     except MemoryError:
         raise
     except Exception as error:
         raise ValueError(f"{step.title}: {error}") from error
+
+
+def _value(result: Any, dtype: Any) -> Any:
+    # a sum of scalars is no array, and of another type before NumPy 2; a sequence is a list
+    return result if isinstance(result, list) else np.asarray(result, dtype)
 
 
 class Plan(Nested):
@@ -120,6 +127,8 @@ class Plan(Nested):
         self.dtypes: dict[str, np.dtype[Any]] = {}
         for value in (*graph.input, *graph.value_info, *graph.output):
             kind = value.type.WhichOneof("value")
+            if kind == "sequence_type":
+                continue
             if kind not in ("tensor_type", None):
                 raise NotImplementedError(f"{value.name} is a {kind}; rnnfast knows tensors alone")
             if value.type.tensor_type.elem_type or outer is None:
@@ -149,7 +158,7 @@ class Plan(Nested):
         if not known and self._gives_zeros(node):
             self.zeros.update(node.output)
         # a branch that is left may hold steps of its own that are not to be computed now
-        grows = node.op_type in GROWING or getattr(step.function, "steps", None)
+        grows = node.op_type in GROWING | SEQUENCES or getattr(step.function, "steps", None)
         if not known or grows or not self._afford(node):
             self.steps.append(step)
             return

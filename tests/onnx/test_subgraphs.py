@@ -287,3 +287,65 @@ def test_graphs_too_deep_inside_each_other():
         nodes = [node]
     for host in HOSTS:
         refused(made, ValueError, f"more than {DEEPEST} graphs are inside each other", host)
+
+
+# ---- sequences -----------------------------------------------------------------------------------
+
+
+def test_a_loop_that_collects_its_steps(path):
+    # as torch.jit.script makes of a list
+    start = [entry("i", 7, ()), entry("go", 9, ())]
+    start.append(helper.make_tensor_sequence_value_info("list", 1, None))
+    nodes = [
+        NODE("Gather", ["x", "i"], ["step"], axis=0),
+        NODE("SequenceInsert", ["list", "step"], ["longer"]),
+        NODE("Identity", ["go"], ["again"]),
+    ]
+    inner = body(nodes, {"again": 9}, inputs=start)
+    inner.output.append(helper.make_tensor_sequence_value_info("longer", 1, None))
+    nodes = [
+        NODE("SequenceEmpty", [], ["none"]),
+        NODE("Loop", ["n", "", "none"], ["steps"], body=inner),
+        NODE("ConcatFromSequence", ["steps"], ["stack"], axis=1, new_axis=1),
+        NODE("ConcatFromSequence", ["steps"], ["row"], axis=0),
+        NODE("SequenceLength", ["steps"], ["length"]),
+    ]
+    outputs = {"stack": F, "row": F, "length": np.int64}
+    made = graph(nodes, {"x": X, "n": np.array(3)}, outputs)
+    for n in (1, 4):
+        same(made, path, x=X, n=np.array(n))
+
+
+@pytest.mark.parametrize("place", [None, 0, 1, -1, -2])
+def test_places_in_a_sequence(place, path):
+    given = [] if place is None else ["place"]
+    nodes = [
+        NODE("SequenceConstruct", ["x", "k"], ["two"]),
+        NODE("SequenceInsert", ["two", "j", *given], ["three"]),
+        NODE("SequenceErase", ["two", *given], ["one"]),
+        NODE("SequenceAt", ["two", "place"], ["at"]),
+        NODE("ConcatFromSequence", ["three"], ["all"], axis=-1),
+        NODE("ConcatFromSequence", ["one"], ["left"], axis=0),
+    ]
+    constants = {"k": X + 1, "j": X + 2}
+    feed = {"x": X, "place": np.array(place or 0)}
+    made = graph(nodes, feed, dict.fromkeys(["at", "all", "left"], F), constants)
+    model = same(made, path, **feed)
+    for wrong in (-3, 2):
+        with pytest.raises(ValueError, match=f"position expected from -2 to [12], got {wrong}"):
+            model.run(None, feed | {"place": np.array(wrong)})
+
+
+@pytest.mark.parametrize(
+    "split, keepdims",
+    [(None, 0), (None, 1), (np.array(3), 1), (numbers(1, 3), 0), (numbers(1, 3), 1)],
+)
+def test_parts_as_a_sequence(split, keepdims, path):
+    constants = {"last": np.array(-1)} | ({} if split is None else {"split": split})
+    names = ["x"] if split is None else ["x", "split"]
+    nodes = [
+        NODE("SplitToSequence", names, ["parts"], axis=0, keepdims=keepdims),
+        NODE("SequenceAt", ["parts", "last"], ["y"]),
+        NODE("SequenceLength", ["parts"], ["n"]),
+    ]
+    same(graph(nodes, {"x": X}, {"y": F, "n": np.int64}, constants), path, x=X)

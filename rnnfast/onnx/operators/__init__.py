@@ -1,6 +1,6 @@
 """ONNX's operators around the recurrent ones, in NumPy: a module for each family of them."""
 
-from . import elementwise, products, quantized, reductions, shapes
+from . import elementwise, products, quantized, reductions, sequences, shapes
 from .products import Product
 from .registry import DTYPES, NEWEST, OLDEST, OPERATORS, WIDENED, find
 from .shapes import reverse
@@ -11,5 +11,6 @@ __all__ += [
     "products",
     "quantized",
     "reductions",
+    "sequences",
     "shapes",
 ]  # each enters its own when imported

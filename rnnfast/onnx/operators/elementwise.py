@@ -24,7 +24,7 @@ UNARY: dict[str, Function] = {
     "Exp": np.exp,
     "Floor": np.floor,
     "HardSwish": lambda x: x * np.clip(x / 6 + 0.5, 0, 1),
-    "Identity": lambda x: x.view(),
+    "Identity": lambda x: x if isinstance(x, list) else x.view(),
     "IsNaN": np.isnan,
     "Log": np.log,
     "Neg": np.negative,
