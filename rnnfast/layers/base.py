@@ -356,6 +356,10 @@ class Layer(Checked):
         # whether it knows of an axis of time of its input
         return self.batch_first is not None and not self.makes_time
 
+    def _in_time(self, reads: tuple[str, ...]) -> tuple[str, ...]:
+        # those of its inputs that have an axis of time where one has
+        return reads
+
     def _steps_left(self, lengths: Any) -> Any:
         # see sequential.steps_left
         following = self.out_lengths(lengths)

@@ -156,7 +156,7 @@ class Graph(Assembly):
         for node in reversed(self.nodes):
             passes_on = node.layer.batch_first is None and node.name in known
             if passes_on or takes_time(node.layer):
-                known.update(node.reads)
+                known.update(node.layer._in_time(node.reads))
         return known.intersection(self.inputs)
 
     @property

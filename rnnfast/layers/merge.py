@@ -277,6 +277,10 @@ class Dot(Layer):
             raise ValueError("Dot expected no lengths: all steps of its inputs count")
         return super()._inputs(x, state, lengths, origin)
 
+    def _in_time(self, reads: tuple[str, ...]) -> tuple[str, ...]:
+        pairs = zip(reads, self.vectors, strict=True)
+        return tuple(name for name, flag in pairs if not flag)
+
     def _size_behind(self, sizes: list[int | None]) -> int | None:
         features = [
             None if flag or axis == 2 else size  # what is left of it is steps, or nothing

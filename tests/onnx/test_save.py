@@ -428,6 +428,18 @@ def test_products(tmp_path):
         same(got, want)
 
 
+def test_products_with_a_vector(tmp_path):
+    model = Graph(
+        [
+            ("h", GRU(F, H, batch_first=True, seed=1), "x"),
+            ("y", Dot((2, 1), (False, True)), ["h", "v"]),
+        ],
+        inputs=["x", "v"],
+    )
+    x, v = numbers(B, T, F), numbers(B, H)
+    same(run(exported(tmp_path, model), x=x, v=v)[0], model.predict((x, v)))
+
+
 def test_names_of_graphs(tmp_path):
     """Those of inputs and outputs are the model's own, whatever is called so within."""
     model = Graph(
