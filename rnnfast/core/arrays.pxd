@@ -33,7 +33,9 @@ cdef inline int real_type(object array, str name) except -1:
 
 
 cdef inline int team_for(double work) noexcept nogil:
-    return 1 if work < SERIAL_WORK or k.had_better_be_alone(work) else k.team_size()
+    if work < SERIAL_WORK or k.had_better_be_alone(work):
+        return 1
+    return k.granted(k.team_size())
 
 
 cdef inline Py_ssize_t share_of(Py_ssize_t n, int i, int parts) noexcept nogil:

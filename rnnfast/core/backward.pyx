@@ -8,17 +8,18 @@ from rnnfast.core cimport kernels as k
 from rnnfast.core.barrier cimport barrier_wait
 from rnnfast.core.gradient cimport Rows, sum_narrow, sum_tiles, tiles_end, tiles_of
 from rnnfast.core.job cimport (
-    Job, Member, State, copy_row, flag_raised, member_of, narrow, products, row_at,
+    Job, Member, State, copy_row, member_of, narrow, products, row_at,
     sample_of, share, stopped, thresholds, wait,
 )
 from rnnfast.core.kernels cimport (
-    RNNFAST_VECTORS, rnnfast_cell, rnnfast_kernels, rnnfast_matmul, rnnfast_outer, rnnfast_panels,
+    RNNFAST_VECTORS, at_once, flag_raised, rnnfast_cell, rnnfast_kernels, rnnfast_matmul,
+    rnnfast_outer, rnnfast_panels,
 )
 from rnnfast.core.packed cimport (
     B_HH, B_IH, FIRST_VECTOR, VECTORS, W_HH, W_HR, W_IH, WEIGHTS, Packed, Part, row_of,
 )
 from rnnfast.core.phases cimport (
-    AFTER, BEFORE, NEXT, STEP, Walk, begin, plan_backward, take_step,
+    AFTER, BEFORE, NEXT, STEP, Walk, begin, plan_backward, take_rows,
 )
 
 cdef enum:
@@ -48,7 +49,7 @@ cdef void _start_gradients(Walk* w, Packed net) noexcept nogil:
 cdef void _backward_layer(Job* job, Packed net, Member* me, int layer, int direction) noexcept nogil:
     cdef Walk w
     cdef Py_ssize_t T = job.T, H = net.hidden, size = net.itemsize, i, t, n, r
-    cdef double work = <double>net.info.gates * H * net.recurrent * (me.b1 - me.b0)
+    cdef double work = <double>net.info.gates * H * net.recurrent  # of a row
     begin(&w, job, net, me, layer, direction)
     plan_backward(&w, net)
     _start_gradients(&w, net)
@@ -61,15 +62,13 @@ cdef void _backward_layer(Job* job, Packed net, Member* me, int layer, int direc
         w.t = w.clock[STEP] = t
         w.clock[BEFORE], w.clock[AFTER] = t + direction, t + 1 - direction
         w.clock[NEXT] = t - 1 if direction else t + 1
-        w.b1 = n
         if direction:
             w.starting = me.b0 if t == 0 else n
             w.ending = max(me.b0, min(n, job.active[t + 1]))
         else:
             w.starting = max(me.b0, min(n, job.active[t + 1]))
             w.ending = me.b0 if t == 0 else n
-        w.stopped = stopped(job, me, work)
-        take_step(&w, net)
+        take_rows(&w, net, n, work, False)
     wait(job, me)
     if job.dc0 != NULL:
         for r in range(me.o0, me.o1):
@@ -85,8 +84,8 @@ cdef void _input_gradient(Job* job, Packed net, Member* me, int layer, int direc
     cdef Part* part = net.parts + index
     cdef State* state = job.states + index
     cdef Py_ssize_t panels = rnnfast_panels(part.input, 1, kn.lanes), p, t, t0 = 0, t1 = job.T
-    cdef Py_ssize_t size = net.itemsize, out_time, n
-    cdef double work = <double>net.info.gates * net.hidden * part.input * (me.b1 - me.b0)
+    cdef Py_ssize_t size = net.itemsize, out_time, row, n
+    cdef double work = <double>net.info.gates * net.hidden * part.input  # of a row
     cdef rnnfast_matmul m
     cdef char* a = state.gates + net.info.x_slot * job.slot * size
     cdef char* out
@@ -101,18 +100,19 @@ cdef void _input_gradient(Job* job, Packed net, Member* me, int layer, int direc
     if job.shared:
         t0, t1 = share(job.T, me.i, me.n), share(job.T, me.i + 1, me.n)
     if job.sample == NULL and me.b0 == 0 and me.b1 == job.B and out_time == job.B * m.ldo:
-        while t0 < t1:  # the rows of many steps are one matrix
-            n = min(t1 - t0, max(1, ROWS_AT_ONCE // max(1, job.B)))
-            m.a, m.out = a + t0 * job.B * job.ldg * size, out + t0 * out_time * size
-            if not stopped(job, me, work * n):
-                kn.matmul(&m, 0, n * job.B, 0, panels)
-            t0 += n
+        m.a, m.out = a, out
+        row = t0 * job.B
+        while row < t1 * job.B:  # the rows of all steps are one matrix
+            n = min(t1 * job.B - row, min(ROWS_AT_ONCE, at_once(work)))
+            if not stopped(me, work * n):
+                kn.matmul(&m, row, row + n, 0, panels)
+            row += n
     else:
         for p in range(panels):
             for t in range(t0, t1):
                 m.a = a + t * job.B * job.ldg * size
                 m.out = out + (t * out_time + (0 if layer else job.start[t] * m.ldo)) * size
-                if not stopped(job, me, work / panels):
+                if not stopped(me, work * (me.b1 - me.b0) / panels):
                     kn.matmul(&m, me.b0, min(me.b1, job.active[t]), p, p + 1)
     wait(job, me)
 
@@ -164,10 +164,8 @@ cdef void _weight_gradients(Job* job, Packed net, Member* me, int form, int add)
             while q < last:
                 end = tiles_end(kn, q, last)
                 o.sums = kept + q * kn.tile_bytes if job.keep_sums else job.sums + me.index * job.member_sums
-                if form and not (job.keep_sums and stopped(
-                        job, me, <double>(end - q) * kn.rows * kn.lanes * RNNFAST_VECTORS
-                        * job.T * job.B)):
-                    sum_tiles(kn, &o, &rows, q, end)
+                if form:
+                    sum_tiles(kn, &o, &rows, q, end, &me.watch if job.keep_sums else NULL)
                 if add:
                     kn.outer_add(&o, q, end)
                 q = end
@@ -230,7 +228,6 @@ cdef void backward_member(Job* job, Packed net, int index, int count) noexcept n
     cdef Member me = member_of(job, index, count)
     cdef int layer, direction
     cdef Py_ssize_t r, t, size = net.itemsize
-    me.fp = k.fp_enter()
     if job.sample != NULL and not job.packed and job.want_dx:
         for r in range(me.o0, me.o1):
             for t in range(job.length[r], job.T):
@@ -250,4 +247,4 @@ cdef void backward_member(Job* job, Packed net, int index, int count) noexcept n
             barrier_wait(&job.meet, count)
         if not flag_raised(&job.stop):
             _weight_gradients(job, net, &me, not job.keep_sums, 1)
-    k.fp_leave(me.fp)
+    k.fp_leave(me.watch.fp)

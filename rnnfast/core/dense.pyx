@@ -16,10 +16,11 @@ from libc.string cimport memcpy, memset
 from rnnfast.core cimport kernels as k
 from rnnfast.core.arrays cimport data_of, real_type, share_of, table_of, team_for
 from rnnfast.core.gradient cimport Rows, SUMS_BYTES, sum_tiles, tiles_end, tiles_of
+from rnnfast.core.job cimport thresholds
 from rnnfast.core.kernels cimport (
-    RNNFAST_BLOCK_ROWS, RNNFAST_MASK_GROUP, RNNFAST_VECTORS, omp_get_num_threads,
-    omp_get_thread_num, rnnfast_kernels, rnnfast_layer_norm, rnnfast_mask, rnnfast_mask_groups,
-    rnnfast_matmul, rnnfast_outer, rnnfast_panels, rnnfast_run,
+    RNNFAST_BLOCK_ROWS, RNNFAST_MASK_GROUP, RNNFAST_VECTORS, Watch, at_once, interrupted,
+    omp_get_num_threads, omp_get_thread_num, raise_pending, rnnfast_kernels, rnnfast_layer_norm,
+    rnnfast_mask, rnnfast_mask_groups, rnnfast_matmul, rnnfast_outer, rnnfast_panels, rnnfast_run,
 )
 
 from rnnfast.core.optim import adam, nadam, rmsprop, sgd, sum_squares
@@ -30,11 +31,18 @@ cnp.import_array()
 # ---- linear
 
 cdef void _matmul_share(const rnnfast_kernels* kn, const rnnfast_matmul* m, Py_ssize_t rows,
-                        Py_ssize_t panels) noexcept nogil:
+                        Py_ssize_t panels, int* stop) noexcept nogil:
     cdef int i = omp_get_thread_num(), n = omp_get_num_threads()
-    cdef unsigned long long fp = k.fp_enter()
-    kn.matmul(m, share_of(rows, i, n), share_of(rows, i + 1, n), 0, panels)
-    k.fp_leave(fp)
+    cdef Py_ssize_t row = share_of(rows, i, n), last = share_of(rows, i + 1, n), end
+    cdef double work = <double>m.run_length * m.n_out
+    cdef Watch w = k.enter(stop)
+    while row < last:
+        end = min(last, row + at_once(work))
+        if interrupted(&w, work * (end - row)):
+            break
+        kn.matmul(m, row, end, 0, panels)
+        row = end
+    k.fp_leave(w.fp)
 
 
 cdef int _matmul(const rnnfast_kernels* kn, char* a, char* weight, Py_ssize_t row,
@@ -44,7 +52,7 @@ cdef int _matmul(const rnnfast_kernels* kn, char* a, char* weight, Py_ssize_t ro
     cdef rnnfast_matmul m
     cdef Py_ssize_t panels = rnnfast_panels(M, 1, kn.lanes), size = kn.itemsize
     cdef Py_ssize_t width = panels * RNNFAST_VECTORS * kn.lanes
-    cdef int team = team_for(<double>N * K * M)
+    cdef int team = team_for(<double>N * K * M), stop = 0
     cdef char* packed = <char*>k.take(k.product(width * size, K + 1))
     memset(&m, 0, sizeof(m))
     m.a, m.lda, m.n_runs, m.run_length = a, K, 1, K
@@ -57,42 +65,52 @@ cdef int _matmul(const rnnfast_kernels* kn, char* a, char* weight, Py_ssize_t ro
         kn.pack(packed, weight, row, column, M, K, 0, K, 1, NULL, 0, panels)
     if team == 1:
         with nogil:
-            _matmul_share(kn, &m, N, panels)
+            _matmul_share(kn, &m, N, panels, &stop)
     else:
         with nogil, parallel(num_threads=team):
-            _matmul_share(kn, &m, N, panels)
+            _matmul_share(kn, &m, N, panels, &stop)
     k.give(packed)
-    return 0
+    return raise_pending(stop)
+
+
+cdef enum:
+    AT_ONCE  # each tile's sums are added when they are formed, and no signal is seen
+    FORM     # the sums of all tiles are kept: a signal may cut this short
+    ADD      # these are added
 
 
 cdef void _outer_share(const rnnfast_kernels* kn, const rnnfast_outer* whole, const Rows* rows,
-                       char* sums) noexcept nogil:
+                       char* sums, int act, int* stop) noexcept nogil:
     cdef int i = omp_get_thread_num(), n = omp_get_num_threads()
     cdef rnnfast_outer o = whole[0]
     cdef Py_ssize_t tiles = tiles_of(kn, &o), q = share_of(tiles, i, n)
     cdef Py_ssize_t last = share_of(tiles, i + 1, n), end
-    cdef unsigned long long fp = k.fp_enter()
-    o.sums = sums + i * SUMS_BYTES
+    cdef Watch w = k.enter(stop)
     while q < last:
         end = tiles_end(kn, q, last)
-        sum_tiles(kn, &o, rows, q, end)
-        kn.outer_add(&o, q, end)
+        o.sums = sums + (i * SUMS_BYTES if act == AT_ONCE else q * kn.tile_bytes)
+        if act != ADD:
+            sum_tiles(kn, &o, rows, q, end, &w if act == FORM else NULL)
+        if act != FORM:
+            kn.outer_add(&o, q, end)
         q = end
-    k.fp_leave(fp)
+    k.fp_leave(w.fp)
 
 
-cdef void _outer(const rnnfast_kernels* kn, const rnnfast_outer* o, const Rows* rows, char* sums,
-                 int team) noexcept:
+cdef int _outer(const rnnfast_kernels* kn, const rnnfast_outer* o, const Rows* rows, char* sums,
+                int team, int act) except -1:
+    cdef int stop = 0
     if team == 1:
         with nogil:
-            _outer_share(kn, o, rows, sums)
+            _outer_share(kn, o, rows, sums, act, &stop)
     else:
         with nogil, parallel(num_threads=team):
-            _outer_share(kn, o, rows, sums)
+            _outer_share(kn, o, rows, sums, act, &stop)
+    return raise_pending(stop)
 
 
-cdef void _column_sums(const rnnfast_kernels* kn, char* a, Py_ssize_t N, Py_ssize_t M, char* out,
-                       char* sums, int team) noexcept:
+cdef int _column_sums(const rnnfast_kernels* kn, char* a, Py_ssize_t N, Py_ssize_t M, char* out,
+                      char* sums, int team) except -1:
     # out (M,) += the sums of a's columns, a (N, M): the product with a column of ones.
     cdef rnnfast_outer o
     cdef Rows rows
@@ -102,7 +120,7 @@ cdef void _column_sums(const rnnfast_kernels* kn, char* a, Py_ssize_t N, Py_ssiz
     memset(&o, 0, sizeof(o))
     o.a, o.n_a = <char*>&one if kn.itemsize == 4 else <char*>&one64, 1
     o.g, o.ldg, o.n_runs, o.run_length, o.out = a, M, 1, M, out
-    _outer(kn, &o, &rows, sums, team)
+    return _outer(kn, &o, &rows, sums, team, AT_ONCE)
 
 
 def linear(x, weight, bias, y):
@@ -122,7 +140,9 @@ def linear_backward(x, weight, dy, dx, dweight, dbias):
     cdef int typenum = real_type(x, "x")
     cdef const rnnfast_kernels* kn = table_of(typenum)
     cdef Py_ssize_t N = x.shape[0], K = x.shape[1], M = weight.shape[0]
-    cdef int team = team_for(<double>N * K * M)
+    cdef double work = <double>N * K * M
+    cdef int team = team_for(work)
+    cdef bint keep = work > thresholds.kept_sums_work
     cdef rnnfast_outer o
     cdef Rows rows
     cdef char* sums
@@ -135,13 +155,16 @@ def linear_backward(x, weight, dy, dx, dweight, dbias):
     memset(&o, 0, sizeof(o))
     o.a, o.lda, o.n_a = x_data, K, K
     o.g, o.ldg, o.n_runs, o.run_length, o.out = dy_data, M, 1, M, dweight_data
-    sums = <char*>k.take(<size_t>team * SUMS_BYTES)
+    # All or nothing: where this takes so long that signals are checked, sums are added after the last.
+    sums = <char*>k.take(max(team * SUMS_BYTES, tiles_of(kn, &o) * kn.tile_bytes if keep else 0))
     try:
         if dx_data != NULL:
             _matmul(kn, dy_data, data_of(weight, typenum, M * K, "weight"), 1, K, NULL, dx_data,
                     N, M, K)
         if dweight_data != NULL:
-            _outer(kn, &o, &rows, sums, team)
+            if keep:
+                _outer(kn, &o, &rows, sums, team, FORM)
+            _outer(kn, &o, &rows, sums, team, ADD if keep else AT_ONCE)
         if dbias_data != NULL:
             _column_sums(kn, dy_data, N, M, dbias_data, sums, team)
     finally:
@@ -176,16 +199,19 @@ cdef Conv _conv(object x, object weight, object y, Py_ssize_t stride, Py_ssize_t
 
 
 cdef void _conv_share(const rnnfast_kernels* kn, const Conv* c, const rnnfast_matmul* whole,
-                      Py_ssize_t panels) noexcept nogil:
+                      Py_ssize_t panels, int* stop) noexcept nogil:
     # Threads share the outputs.
     cdef int i = omp_get_thread_num(), n = omp_get_num_threads()
     cdef Py_ssize_t row = share_of(c.B * c.N, i, n), last = share_of(c.B * c.N, i + 1, n)
     cdef Py_ssize_t b, t, j, rows, size = kn.itemsize
+    cdef double work = <double>c.taps * c.K * c.M
     cdef rnnfast_matmul m = whole[0]
-    cdef unsigned long long fp = k.fp_enter()
+    cdef Watch w = k.enter(stop)
     while row < last:
         b, t = row // c.N, row % c.N
-        rows = min(c.N - t, last - row)
+        rows = min(min(c.N - t, last - row), at_once(work))
+        if interrupted(&w, work * rows):
+            break
         m.out, m.bias = <char*>whole.out + row * c.M * size, whole.bias
         j = 0
         while j < c.taps:
@@ -198,7 +224,7 @@ cdef void _conv_share(const rnnfast_kernels* kn, const Conv* c, const rnnfast_ma
             kn.matmul(&m, 0, rows, 0, panels)
             j += c.together
         row += rows
-    k.fp_leave(fp)
+    k.fp_leave(w.fp)
 
 
 def conv1d(x, weight, bias, Py_ssize_t stride, Py_ssize_t dilation, y):
@@ -213,6 +239,7 @@ def conv1d(x, weight, bias, Py_ssize_t stride, Py_ssize_t dilation, y):
     cdef Py_ssize_t width = panels * RNNFAST_VECTORS * kn.lanes
     cdef char* weight_data = data_of(weight, typenum, c.M * c.K * c.taps, "weight")
     cdef char* bias_data = data_of(bias, typenum, c.M, "bias")
+    cdef int stop = 0
     cdef char* packed
     cdef rnnfast_matmul m
     memset(&m, 0, sizeof(m))
@@ -231,8 +258,9 @@ def conv1d(x, weight, bias, Py_ssize_t stride, Py_ssize_t dilation, y):
         kn.pack(packed + (j - at) * c.K * width * size, weight_data + j * size, c.K * c.taps,
                 c.taps, c.M, c.K, at * c.K, n * c.K, 1, NULL, 0, panels)
     with nogil, parallel(num_threads=team_for(<double>c.B * c.N * c.M * c.taps * c.K)):
-        _conv_share(kn, &c, &m, panels)
+        _conv_share(kn, &c, &m, panels, &stop)
     k.give(packed)
+    raise_pending(stop)
 
 
 cdef inline Py_ssize_t _outputs_before(const Conv* c, Py_ssize_t step,
@@ -242,24 +270,27 @@ cdef inline Py_ssize_t _outputs_before(const Conv* c, Py_ssize_t step,
 
 
 cdef void _conv_dx_share(const rnnfast_kernels* kn, const Conv* c, const rnnfast_matmul* whole,
-                         Py_ssize_t panels) noexcept nogil:
+                         Py_ssize_t panels, int* stop) noexcept nogil:
     # Threads share the steps of x. Each tap adds the rows of dy that reach these steps, times W_j.
     cdef int i = omp_get_thread_num(), n = omp_get_num_threads()
     cdef Py_ssize_t row = share_of(c.B * c.T, i, n), last = share_of(c.B * c.T, i + 1, n)
     cdef Py_ssize_t b, t, j, rows, size = kn.itemsize
+    cdef double work = <double>c.taps * c.K * c.M
     cdef rnnfast_matmul m = whole[0]
-    cdef unsigned long long fp = k.fp_enter()
+    cdef Watch w = k.enter(stop)
     memset(<char*>whole.out + row * c.K * size, 0, (last - row) * c.K * size)
     while row < last:
         b, t = row // c.T, row % c.T
-        rows = min(c.T - t, last - row)
+        rows = min(min(c.T - t, last - row), at_once(work))
+        if interrupted(&w, work * rows):
+            break
         m.a = <char*>whole.a + b * c.N * c.M * size
         for j in range(c.taps):
             m.out = <char*>whole.out + (b * c.T + j * c.dilation) * c.K * size
             m.weight = <char*>whole.weight + j * c.M * panels * RNNFAST_VECTORS * kn.lanes * size
             kn.matmul(&m, _outputs_before(c, t, j), _outputs_before(c, t + rows, j), 0, panels)
         row += rows
-    k.fp_leave(fp)
+    k.fp_leave(w.fp)
 
 
 cdef int _conv_dx(const rnnfast_kernels* kn, const Conv* c, char* weight, char* dy, char* dx,
@@ -267,6 +298,7 @@ cdef int _conv_dx(const rnnfast_kernels* kn, const Conv* c, char* weight, char* 
     cdef Py_ssize_t panels = rnnfast_panels(c.K, 1, kn.lanes), size = kn.itemsize, j
     cdef Py_ssize_t width = panels * RNNFAST_VECTORS * kn.lanes
     cdef char* packed = <char*>k.take(k.product(width * size, c.taps * c.M + 1))
+    cdef int stop = 0
     cdef rnnfast_matmul m
     memset(&m, 0, sizeof(m))
     m.a, m.lda, m.n_runs, m.run_length = dy, c.M, 1, c.M
@@ -275,20 +307,21 @@ cdef int _conv_dx(const rnnfast_kernels* kn, const Conv* c, char* weight, char* 
         kn.pack(packed + j * c.M * width * size, weight + j * size, c.taps, c.K * c.taps, c.K, c.M,
                 0, c.M, 1, NULL, 0, panels)
     with nogil, parallel(num_threads=team):
-        _conv_dx_share(kn, c, &m, panels)
+        _conv_dx_share(kn, c, &m, panels, &stop)
     k.give(packed)
-    return 0
+    return raise_pending(stop)
 
 
 cdef void _conv_dweight_share(const rnnfast_kernels* kn, const Conv* c, const rnnfast_outer* whole,
-                              char* sums) noexcept nogil:
+                              char* sums, int* stop) noexcept nogil:
     # Threads share the tiles. Sums grow sample by sample, in blocks of rows as in `sum_tiles`.
     cdef int i = omp_get_thread_num(), n = omp_get_num_threads(), fresh
     cdef Py_ssize_t tiles = tiles_of(kn, whole), last = share_of(tiles, i + 1, n)
     cdef Py_ssize_t window, q, end, b, size = kn.itemsize
     cdef rnnfast_outer o = whole[0]
     cdef rnnfast_run run
-    cdef unsigned long long fp = k.fp_enter()
+    cdef Watch w = k.enter(stop)
+    cdef double work = <double>kn.rows * kn.lanes * RNNFAST_VECTORS  # of a tile and row
     o.sums = sums + i * SUMS_BYTES
     for window in range(c.windows):
         o.out = <char*>whole.out + window * c.M * c.width * size
@@ -302,30 +335,35 @@ cdef void _conv_dweight_share(const rnnfast_kernels* kn, const Conv* c, const rn
                 run.start = 0
                 while run.start < c.N:
                     run.count = min(RNNFAST_BLOCK_ROWS, c.N - run.start)
+                    if interrupted(&w, work * (end - q) * run.count):
+                        break
                     kn.outer(&o, &run, 1, fresh, q, end)
                     fresh = 0
                     run.start += run.count
             if not fresh:
                 kn.outer_add(&o, q, end)
             q = end
-    k.fp_leave(fp)
+    k.fp_leave(w.fp)
 
 
-cdef void _conv_dweight(const rnnfast_kernels* kn, const Conv* c, char* x, char* dy, char* dweight,
-                        char* formed, char* sums, int team) noexcept:
+cdef int _conv_dweight(const rnnfast_kernels* kn, const Conv* c, char* x, char* dy, char* dweight,
+                       char* formed, char* sums, int team) except -1:
     # Formed window by window as (windows, M, width), then added to dweight (M, K, taps).
     cdef Py_ssize_t size = kn.itemsize, o, j
+    cdef int stop = 0
     cdef rnnfast_outer outer
     memset(formed, 0, c.M * c.taps * c.K * size)
     memset(&outer, 0, sizeof(outer))
     outer.a, outer.lda, outer.n_a = x, c.stride * c.K, c.width
     outer.g, outer.ldg, outer.n_runs, outer.run_length, outer.out = dy, c.M, 1, c.M, formed
     with nogil, parallel(num_threads=team):
-        _conv_dweight_share(kn, c, &outer, sums)
+        _conv_dweight_share(kn, c, &outer, sums, &stop)
+    raise_pending(stop)
     for o in range(c.M):
         for j in range(c.taps):
             kn.add(dweight + (o * c.K * c.taps + j) * size, c.taps,
                    formed + (o * c.taps + j if c.windows == 1 else j * c.M + o) * c.K * size, c.K)
+    return 0
 
 
 def conv1d_backward(x, weight, dy, Py_ssize_t stride, Py_ssize_t dilation, dx, dweight, dbias):
@@ -531,7 +569,7 @@ def fma_loop(dtype, Py_ssize_t loops):
     """
     cdef const rnnfast_kernels* kn = k.table(k.current_isa(), np.dtype(dtype).itemsize)
     cdef double total = 0
-    cdef int i, team = k.team_size()
+    cdef int i, team = k.granted(k.team_size())
     for i in prange(team, num_threads=team, schedule="static", nogil=True):
         total += kn.fma_loop(loops)
     return total
@@ -547,6 +585,6 @@ def read_loop(x, Py_ssize_t loops):
     cdef const rnnfast_kernels* kn = table_of(typenum)
     cdef char* data = data_of(x, typenum, team * n, "x")
     cdef double total = 0
-    for i in prange(team, num_threads=team, schedule="static", nogil=True):
+    for i in prange(team, num_threads=k.granted(team), schedule="static", nogil=True):
         total += kn.read_loop(data + i * n * kn.itemsize, n, loops)
     return total

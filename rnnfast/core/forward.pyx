@@ -11,7 +11,7 @@ from rnnfast.core.job cimport (
 from rnnfast.core.kernels cimport rnnfast_step
 from rnnfast.core.packed cimport Packed
 from rnnfast.core.phases cimport (
-    AFTER, BEFORE, CHUNK, INPUT, STEP, Columns, Walk, begin, plan_forward, take_step,
+    AFTER, BEFORE, CHUNK, INPUT, STEP, Columns, Walk, begin, plan_forward, take_rows,
 )
 
 
@@ -85,7 +85,7 @@ cdef void _forward_layer(Job* job, Packed net, Member* me, int layer, int direct
     cdef Walk w
     cdef int gather = layer == 0 and job.gather_x and not (job.training and direction)
     cdef Py_ssize_t T = job.T, done = 0, n, ta, tb, t, i, origin = 0
-    cdef double work = <double>net.info.gates * net.hidden * (me.b1 - me.b0)
+    cdef double work = <double>net.info.gates * net.hidden  # of a row
     begin(&w, job, net, me, layer, direction)
     work *= w.part.input + net.recurrent
     plan_forward(&w, net)
@@ -102,7 +102,7 @@ cdef void _forward_layer(Job* job, Packed net, Member* me, int layer, int direct
         if gather:
             _gather_x(job, net, me, ta, tb, origin)
             wait(job, me)
-        if job.product != NULL and not stopped(job, me, n * work):
+        if job.product != NULL and not stopped(me, n * work * (me.b1 - me.b0)):
             _input_product(&w, net, &w.step, net.info.panel_gates, job.product, ta, tb, origin, w.of_cell)
             if net.info.reset_before:
                 _input_product(&w, net, &w.reset, 1, job.product + job.slot * net.itemsize, ta, tb,
@@ -115,8 +115,7 @@ cdef void _forward_layer(Job* job, Packed net, Member* me, int layer, int direct
             w.clock[BEFORE] = (t + direction) % job.places
             w.clock[AFTER] = (t + 1 - direction) % job.places
             w.clock[INPUT], w.clock[CHUNK] = t - origin, t - ta
-            w.b1 = me.b0 if stopped(job, me, work) else min(me.b1, job.active[t])
-            take_step(&w, net)
+            take_rows(&w, net, min(me.b1, job.active[t]), work, True)
     _final_state(&w, net)
 
 
@@ -124,7 +123,6 @@ cdef void forward_member(Job* job, Packed net, int index, int count) noexcept no
     cdef Member me = member_of(job, index, count)
     cdef Py_ssize_t r, t, width = net.directions * net.recurrent * net.itemsize
     cdef int layer, direction
-    me.fp = k.fp_enter()
     for layer in range(net.layers):
         for direction in range(net.directions):
             _forward_layer(job, net, &me, layer, direction)
@@ -133,4 +131,4 @@ cdef void forward_member(Job* job, Packed net, int index, int count) noexcept no
         for r in range(me.o0, me.o1):
             for t in range(job.length[r], job.T):
                 memset(job.y + row_at(job, t, r, job.y_time, job.y_row) * net.itemsize, 0, width)
-    k.fp_leave(me.fp)
+    k.fp_leave(me.watch.fp)

@@ -4,7 +4,8 @@
 from libc.string cimport memset
 
 from rnnfast.core.kernels cimport (
-    RNNFAST_BLOCK_ROWS, rnnfast_kernels, rnnfast_outer, rnnfast_panels, rnnfast_run,
+    RNNFAST_BLOCK_ROWS, RNNFAST_VECTORS, Watch, interrupted, rnnfast_kernels, rnnfast_outer,
+    rnnfast_panels, rnnfast_run,
 )
 
 cdef enum:
@@ -50,13 +51,15 @@ cdef inline Py_ssize_t tiles_end(const rnnfast_kernels* kn, Py_ssize_t q,
 
 
 cdef inline void sum_tiles(const rnnfast_kernels* kn, const rnnfast_outer* o, const Rows* rows,
-                           Py_ssize_t q0, Py_ssize_t q1) noexcept nogil:
-    # Sums over all rows for tiles [q0, q1); zeros where there are no rows.
+                           Py_ssize_t q0, Py_ssize_t q1, Watch* watch) noexcept nogil:
+    # Sums over all rows for tiles [q0, q1); zeros where there are no rows. NULL as watch: where the sums
+    # are added at once, which a signal must not cut short.
+    cdef double work = <double>(q1 - q0) * kn.rows * kn.lanes * RNNFAST_VECTORS * RNNFAST_BLOCK_ROWS
     cdef rnnfast_run runs[RNNFAST_BLOCK_ROWS]
     cdef Py_ssize_t t = 0, r = 0
     cdef int count = next_block(rows, &t, &r, runs), fresh = 1
     memset(o.sums, 0, 0 if count else (q1 - q0) * kn.tile_bytes)
-    while count:
+    while count and (watch == NULL or not interrupted(watch, work)):
         kn.outer(o, runs, count, fresh, q0, q1)
         fresh = 0
         count = next_block(rows, &t, &r, runs)

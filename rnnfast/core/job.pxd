@@ -5,16 +5,8 @@ cimport numpy as cnp
 from libc.string cimport memcpy, memset
 
 from rnnfast.core.barrier cimport barrier, barrier_wait
+from rnnfast.core.kernels cimport Watch, interrupted
 from rnnfast.core.packed cimport VECTORS, Packed
-
-cdef extern from *:
-    """
-    static void raise_flag(int *flag) { __atomic_store_n(flag, 1, __ATOMIC_RELAXED); }
-    static int flag_raised(const int *flag) { return __atomic_load_n(flag, __ATOMIC_RELAXED); }
-    """
-    void raise_flag(int* flag) noexcept nogil
-    int flag_raised(const int* flag) noexcept nogil
-
 
 cdef struct Thresholds:
     # Thresholds at which the engine switches strategy.
@@ -128,8 +120,7 @@ cdef struct Member:
     # alone, such as copies, is done for rows [o0, o1).
     Py_ssize_t b0, b1, o0, o1
     int i, n, index, count
-    double unchecked  # multiply-adds since signals were last checked
-    unsigned long long fp  # the floating-point state that the thread had before the call
+    Watch watch
 
 
 cdef inline void wait(Job* job, Member* me) noexcept nogil:
@@ -137,19 +128,9 @@ cdef inline void wait(Job* job, Member* me) noexcept nogil:
         barrier_wait(&job.meet, me.count)
 
 
-cdef enum:
-    CHECKED_WORK = 1_000_000_000  # multiply-adds, some 10 ms of one thread
-
-
-cdef inline int stopped(Job* job, Member* me, double work) noexcept nogil:
-    # Called ahead of `work` multiply-adds. Member 0 is the thread that called from Python; it runs
-    # Python's signal handlers now and then. Members meet at every barrier even when stopped.
-    if me.index == 0:
-        me.unchecked += work
-        if me.unchecked > CHECKED_WORK:
-            me.unchecked = 0
-            run_signal_handlers(job, me)
-    return flag_raised(&job.stop)
+cdef inline int stopped(Member* me, double work) noexcept nogil:
+    # Called ahead of `work` multiply-adds. Members meet at every barrier even when stopped.
+    return interrupted(&me.watch, work)
 
 
 cdef inline Py_ssize_t share(Py_ssize_t n, int i, int parts) noexcept nogil:
@@ -220,8 +201,7 @@ cdef class Tape:
     cdef object masks  # the caller's, kept because backward reads them again
 
 
-cdef void run_signal_handlers(Job* job, Member* me) noexcept nogil
-cdef Member member_of(const Job* job, int index, int count) noexcept nogil
+cdef Member member_of(Job* job, int index, int count) noexcept nogil
 cdef void place_lists(Job* job, Packed net, char** at) noexcept nogil
 cdef void place_forward(Job* job, Packed net, char** at) noexcept nogil
 cdef void place_backward(Job* job, Packed net, char** at) noexcept nogil

@@ -57,25 +57,13 @@ cdef class Tape:
         return k.size_of(self.block)
 
 
-cdef extern from "Python.h":
-    int PyErr_CheckSignals() noexcept
-
-
-cdef void run_signal_handlers(Job* job, Member* me) noexcept nogil:
-    # Handlers run in the caller's floating-point state. An exception stays pending in this thread until
-    # the call returns.
-    k.fp_leave(me.fp)
-    with gil:
-        if PyErr_CheckSignals():
-            raise_flag(&job.stop)
-    k.fp_enter()
-
-
-cdef Member member_of(const Job* job, int index, int count) noexcept nogil:
-    # Slices of the batch with about the same number of active steps.
+cdef Member member_of(Job* job, int index, int count) noexcept nogil:
+    # Slices of the batch with about the same number of active steps. The state of the floating-point unit
+    # is the engine's from here to fp_leave.
     cdef Member me
     cdef Py_ssize_t r, bound, total = 0, seen = 0
-    me.index, me.count, me.unchecked = index, count, 0
+    me.index, me.count, me.watch = index, count, k.enter(&job.stop)
+    me.watch.index = index
     me.i, me.n = index if job.shared else 0, count if job.shared else 1
     me.o0, me.o1 = share(job.B, index, count), share(job.B, index + 1, count)
     if job.sample != NULL and not job.shared:

@@ -204,12 +204,62 @@ cdef extern from *:
     int omp_get_num_threads() noexcept nogil
 
 
+cdef extern from *:
+    """
+    static inline void raise_flag(int *flag) { __atomic_store_n(flag, 1, __ATOMIC_RELAXED); }
+    static inline int flag_raised(const int *flag) { return __atomic_load_n(flag, __ATOMIC_RELAXED); }
+    """
+    void raise_flag(int* flag) noexcept nogil
+    int flag_raised(const int* flag) noexcept nogil
+
+
+# ---- signals: every loop that may take long asks `interrupted` ahead of each piece of its work
+
+cdef enum:
+    CHECKED_WORK = 1_000_000_000  # multiply-adds, some 10 ms of one thread: no piece takes longer
+
+cdef struct Watch:
+    # What a thread of a call's team knows. Thread 0 is the one that called from Python.
+    int* stop  # the team's: a signal handler raised
+    int index
+    double unchecked  # multiply-adds since signals were last checked
+    unsigned long long fp  # the floating-point state that the thread had before the call
+
+cdef void run_signal_handlers(Watch* w) noexcept nogil
+
+
+cdef inline Watch enter(int* stop) noexcept nogil:
+    cdef Watch w
+    w.stop, w.index, w.unchecked, w.fp = stop, omp_get_thread_num(), 0, fp_enter()
+    return w
+
+
+cdef inline int interrupted(Watch* w, double work) noexcept nogil:
+    # Called ahead of `work` multiply-adds. Thread 0 runs Python's signal handlers now and then.
+    if w.index == 0:
+        w.unchecked += work
+        if w.unchecked > CHECKED_WORK:
+            w.unchecked = 0
+            run_signal_handlers(w)
+    return flag_raised(w.stop)
+
+
+cdef inline Py_ssize_t at_once(double work) noexcept nogil:
+    # How many rows of `work` multiply-adds each are one piece.
+    return max(1, <Py_ssize_t>(CHECKED_WORK / max(1.0, work)))
+
+
+cdef inline int raise_pending(int stop) except -1:
+    return -1 if stop else 0  # the exception is set: run_signal_handlers
+
+
 cdef const rnnfast_kernels* table(int isa, Py_ssize_t itemsize) noexcept nogil
 cdef const rnnfast_cell* cell(int index) noexcept nogil
 cdef int current_isa() noexcept nogil
 cdef int processors() noexcept nogil
 cdef int team_size() noexcept nogil
 cdef bint had_better_be_alone(double work) noexcept nogil
+cdef int granted(int n) noexcept nogil
 cdef unsigned long long fp_enter() noexcept nogil
 cdef void fp_leave(unsigned long long state) noexcept nogil
 

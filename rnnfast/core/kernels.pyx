@@ -128,6 +128,22 @@ cdef void fp_leave(unsigned long long state) noexcept nogil:
     rnnfast_fp_leave(state)
 
 
+# ---- signals
+
+cdef extern from "Python.h":
+    int PyErr_CheckSignals() noexcept
+
+
+cdef void run_signal_handlers(Watch* w) noexcept nogil:
+    # Handlers run in the caller's floating-point state. An exception stays pending in this thread until
+    # the call returns.
+    rnnfast_fp_leave(w.fp)
+    with gil:
+        if PyErr_CheckSignals():
+            raise_flag(w.stop)
+    rnnfast_fp_enter()
+
+
 # ---- threads
 
 cdef int _limit = 0
@@ -176,6 +192,58 @@ cdef int team_size() noexcept nogil:
         return _limit if HAS_OPENMP else 1
     n = omp_get_max_threads()
     return n if n < _cap else _cap
+
+
+cdef extern from *:
+    """
+    #if defined(_OPENMP) && !defined(_WIN32)
+    #include <pthread.h>
+
+    /* OpenMP ends the process where the system starts no more threads. So before a team grows, as
+       many threads as it lacks are started, together, and ended. */
+    static void *pass(void *gate)
+    {
+        pthread_mutex_lock((pthread_mutex_t *)gate);
+        pthread_mutex_unlock((pthread_mutex_t *)gate);
+        return NULL;
+    }
+
+    static int startable(int n)
+    {
+        pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+        pthread_t threads[1024];
+        int i, started = 0;
+        pthread_mutex_lock(&gate);
+        while (started < n && started < 1024
+               && !pthread_create(&threads[started], NULL, pass, &gate))
+            started++;
+        pthread_mutex_unlock(&gate);
+        for (i = 0; i < started; i++)
+            pthread_join(threads[i], NULL);
+        return started;
+    }
+    #else
+    static int startable(int n) { return n; }
+    #endif
+
+    /* OpenMP keeps the threads of the last team that the calling thread had. */
+    static __thread int last_team = 1;
+
+    static int can_have(int n)
+    {
+        if (n > last_team)
+            n = last_team + startable(n - last_team);
+        if (n > 1)
+            last_team = n;
+        return n;
+    }
+    """
+    int can_have(int n) nogil
+
+
+cdef int granted(int n) noexcept nogil:
+    # The team for a call that asks for n threads: fewer where the system starts no more.
+    return can_have(n)
 
 
 cdef extern from *:

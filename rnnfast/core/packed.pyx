@@ -6,6 +6,7 @@ import numpy as np
 
 cimport cython
 cimport numpy as cnp
+from cpython.exc cimport PyErr_CheckSignals
 from libc.string cimport memset
 
 from rnnfast.core cimport kernels as k
@@ -256,6 +257,7 @@ def pack(str cell, list weights, int num_layers, int num_directions, bint traini
     net.block = at = <char*>k.take(<size_t>at)
     _place(net, weights, &at)
     for index in range(num_layers * num_directions):
+        PyErr_CheckSignals()
         part = net.parts + index
         read_weights(net, index, weights[index], data)
         _pack_forward(net, part, data)

@@ -2,9 +2,9 @@
 # list of phases, and a list of the pointers that move with the time.
 
 from rnnfast.core.barrier cimport barrier_wait
-from rnnfast.core.job cimport Job, Member, State, share
+from rnnfast.core.job cimport Job, Member, State, share, stopped
 from rnnfast.core.kernels cimport (
-    RNNFAST_VECTORS, rnnfast_backstep, rnnfast_masked, rnnfast_matmul, rnnfast_norm, rnnfast_panels,
+    RNNFAST_VECTORS, at_once, rnnfast_backstep, rnnfast_masked, rnnfast_matmul, rnnfast_norm, rnnfast_panels,
     rnnfast_step,
 )
 from rnnfast.core.packed cimport Packed, Part
@@ -108,6 +108,23 @@ cdef inline void take_step(Walk* w, Packed net) noexcept nogil:
         phase += 1
 
 
+cdef inline void take_rows(Walk* w, Packed net, Py_ssize_t end, double work,
+                           bint forward) noexcept nogil:
+    # A step for rows [me.b0, end) of `work` multiply-adds each, which need nothing of each other: some at a
+    # time, so that signals are checked between them. Members that share units meet even when stopped.
+    cdef Member* me = w.me
+    cdef Py_ssize_t b0 = me.b0, n = at_once(work / me.n), following
+    while me.b0 < end:
+        following = min(end, me.b0 + n)
+        w.stopped = stopped(me, work / me.n * (following - me.b0))
+        if w.stopped and not w.job.shared:
+            break
+        w.b1 = me.b0 if w.stopped and forward else following
+        take_step(w, net)
+        me.b0 = following
+    me.b0 = b0
+
+
 cdef inline Columns columns_of(const Walk* w, Packed net, Py_ssize_t n, int gates) noexcept nogil:
     # A member's share of n units, `gates` of each in a panel.
     cdef Columns c
@@ -123,7 +140,7 @@ cdef inline void begin(Walk* w, Job* job, Packed net, Member* me, int layer,
     w.job, w.me, w.layer, w.direction = job, me, layer, direction
     w.index = layer * net.directions + direction
     w.part, w.state = net.parts + w.index, job.states + w.index
-    w.n_phases = w.n_moving = 0
+    w.n_phases = w.n_moving = w.stopped = 0
 
 
 # In the order of their phases. Each plans what the network has of it.

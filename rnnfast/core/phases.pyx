@@ -8,10 +8,10 @@ A function `_plan_NAME` enters the phase and the pointers that move; `_NAME` run
 from libc.string cimport memset
 
 from rnnfast.core.job cimport (
-    Job, State, Zone, copy_row, drops_of, flag_raised, in_place, mask_of, row_at, sample_of, share,
+    Job, State, Zone, copy_row, drops_of, in_place, mask_of, row_at, sample_of, share,
     thresholds,
 )
-from rnnfast.core.kernels cimport rnnfast_backstep, rnnfast_masked
+from rnnfast.core.kernels cimport flag_raised, rnnfast_backstep, rnnfast_masked
 from rnnfast.core.packed cimport BETA, GAMMA, PEEPHOLE, Packed, step_inputs
 
 
@@ -168,7 +168,9 @@ cdef void _in_two_parts(Walk* w, rnnfast_backstep* back, Columns columns,
                         void (*run)(const rnnfast_backstep*, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                                     Py_ssize_t) noexcept nogil) noexcept nogil:
     # Rows that have a following step, then those that have not, or all where there is no product.
-    cdef Py_ssize_t starting = w.me.b0 if back.weight_h == NULL else w.starting
+    cdef Py_ssize_t starting = w.me.b0
+    if back.weight_h != NULL:
+        starting = max(starting, min(w.b1, w.starting))
     back.next = w.next
     if starting > w.me.b0:
         run(back, w.me.b0, starting, columns.p0, columns.p1)
@@ -245,11 +247,12 @@ cdef void _plan_initial_backward(Walk* w, Packed net) noexcept nogil:
 cdef void _initial_backward(Walk* w, Packed net) noexcept nogil:
     cdef Job* job = w.job
     cdef Py_ssize_t r, size = net.itemsize, u0 = w.of_state.u0, n = w.of_state.u1 - w.of_state.u0
+    cdef Py_ssize_t ending = max(w.me.b0, w.ending)
     cdef char* dh0
-    if w.ending >= w.b1:
+    if ending >= w.b1:
         return
-    net.kernels.recurrent_gradient(&w.initial, w.ending, w.b1, w.of_state.p0, w.of_state.p1)
-    for r in range(w.ending, w.b1):
+    net.kernels.recurrent_gradient(&w.initial, ending, w.b1, w.of_state.p0, w.of_state.p1)
+    for r in range(ending, w.b1):
         dh0 = job.dh0 + ((w.index * job.B + sample_of(job, r)) * net.recurrent + u0) * size
         copy_row(dh0, job.outside + (r * job.ldh + u0) * size, n * size)
         if job.kept_h != NULL:

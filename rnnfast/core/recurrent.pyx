@@ -24,7 +24,7 @@ from rnnfast.core.backward cimport backward_member, weight_gradient
 from rnnfast.core.forward cimport forward_member
 from rnnfast.core.gradient cimport SUMS_BYTES, tiles_of
 from rnnfast.core.job cimport (
-    Job, Tape, Zone, copy_row, flag_raised, narrow, order_rows, place_backward,
+    Job, Tape, Zone, copy_row, narrow, order_rows, place_backward,
     place_forward, place_lists, products, sample_of, strided, team_for, thresholds,
 )
 from rnnfast.core.kernels cimport (
@@ -36,10 +36,6 @@ from rnnfast.core.packed cimport WEIGHTS, Packed, contiguous, read_weights
 from rnnfast.core.packed import pack  # noqa: F401
 
 cnp.import_array()
-
-
-cdef int _raise_pending(const Job* job) except -1:
-    return -1 if flag_raised(&job.stop) else 0  # the exception is set: run_signal_handlers
 
 
 cdef int _run(Packed net, Tape tape, const cnp.int64_t* lengths) except -1:
@@ -66,7 +62,7 @@ cdef int _run(Packed net, Tape tape, const cnp.int64_t* lengths) except -1:
     at = <char*>k.take(<size_t>at)
     place_lists(job, net, &at)
     order_rows(job, lengths)
-    team = team_for(job, net)
+    team = k.granted(team_for(job, net))
     job.gather_x = job.training or lengths != NULL
     panels = rnnfast_panels(H, net.info.panel_gates, net.kernels.lanes)
     job.ldp = panels * RNNFAST_VECTORS * net.kernels.lanes
@@ -93,7 +89,7 @@ cdef int _run(Packed net, Tape tape, const cnp.int64_t* lengths) except -1:
     else:
         with nogil, parallel(num_threads=team):
             forward_member(job, net, omp_get_thread_num(), omp_get_num_threads())
-    return _raise_pending(job)
+    return k.raise_pending(job.stop)
 
 
 cdef inline bint _is_ready(object array, Packed net, Py_ssize_t parts, Py_ssize_t rows,
@@ -346,7 +342,7 @@ def backward(Packed packed, Tape tape, dy, dh_n, dc_n, dx, dh0, dc0, grads):
         for i in range(parts):
             read_weights(net, i, grads[i], job.grads + WEIGHTS * i)
     job.ldy = rnnfast_stride(net.directions * K, size)
-    team = team_for(job, net)
+    team = k.granted(team_for(job, net))
     job.sums_bytes = 0
     for i in range(parts if job.want_grads else 0):
         for side in range(1 if narrow(net, i) else 0, products(net)):
@@ -369,4 +365,4 @@ def backward(Packed packed, Tape tape, dy, dh_n, dc_n, dx, dh0, dc0, grads):
         with nogil, parallel(num_threads=team):
             backward_member(job, net, omp_get_thread_num(), omp_get_num_threads())
     k.give(block)
-    _raise_pending(job)
+    k.raise_pending(job.stop)

@@ -83,3 +83,11 @@ def test_eight_threads_serve_and_train_one_layer():
         total = sum(expected[name].astype(np.float64) for expected in want)
         scale = sum(np.abs(expected[name]) for expected in want).max()
         assert np.abs(grad - total).max() <= 48 * np.finfo(np.float32).eps * scale, name
+
+
+@needs_proc
+def test_a_call_runs_on_fewer_threads_where_the_system_starts_no_more(runtime):
+    """P26: OpenMP alone would end the process."""
+    few, many = map(int, run_program("no_threads"))
+    assert few == 0
+    assert many == (3 if runtime.kernels.openmp() else 0)
