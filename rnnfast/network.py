@@ -148,8 +148,9 @@ class Packed:
         """
         batch = x.shape[1] if x.ndim == 3 else len(lengths)
         h_n, c_n = self.network.states(batch, x.dtype)
-        given = self._handle, x, h0, c0, lengths, masks, y, h_n, c_n, training
-        tape = self._engine.forward(*given, *(() if resets is None else (resets,)))
+        tape = self._engine.forward(
+            self._handle, x, h0, c0, lengths, masks, y, h_n, c_n, training, resets
+        )
         return h_n, c_n, tape
 
     def gates(self, tape: Any) -> Array:

@@ -228,9 +228,7 @@ class Recurrent(Layer):
             h, c = state
         else:
             return None
-        infer = self.packed(False).infer
-        given = x, h, c, axes, batch_first
-        done = infer(*given) if resets is None else infer(*given, resets)
+        done = self.packed(False).infer(x, h, c, axes, batch_first, resets)
         if done is None:
             return None
         y, h, c = done
