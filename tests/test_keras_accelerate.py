@@ -142,6 +142,27 @@ def test_stateful_layers_and_initial_states(monkeypatch):
     assert done and all(done)
 
 
+@pytest.mark.parametrize("name", ["LSTM, states", "GRU, backwards", "SimpleRNN"])
+def test_one_state_or_mask_for_all_samples_stays_with_keras(name, monkeypatch):
+    models = pair(LAYERS[name])[:2]
+    theirs, ours = (model.layers[0] for model in models)
+    done = calls(monkeypatch)
+    same(theirs, ours, inputs(), mask=torch.arange(T)[None] < 3)
+    states = [torch.ones(1, 4)] * len(theirs.cell.state_size if "LSTM" in name else [4])
+    same(theirs, ours, inputs(), initial_state=states)
+    assert not done
+
+
+def test_layers_without_a_path_are_all_reported():
+    class Own(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.one, self.two, self.three = L.LSTM(3, name="a"), L.GRU(3), L.LSTM(3, name="a")
+
+    report = accelerate(Own())
+    assert [*report.swapped.values()] == ["LSTM", "GRU", "LSTM"] and "a" in report.swapped
+
+
 def test_what_stays_with_keras(monkeypatch, tmp_path):
     class Own(L.LSTM):
         def inner_loop(self, *args, **options):

@@ -27,7 +27,8 @@ def accelerate(model: Any) -> Any:
     Returns
     -------
     rnnfast.torch.Report
-        Which layers were put on the engine, by their paths, and which were left and why.
+        Which layers were put on the engine, by their paths, or their names before they are built,
+        and which were left and why.
 
     Raises
     ------
@@ -41,14 +42,18 @@ def accelerate(model: Any) -> Any:
     from ..torch.models import Report
 
     keras, layers = _layers_of("accelerate", model)
-    swapped, left = {}, {}
+    swapped: dict[str, str] = {}
+    left: dict[str, str] = {}
     for layer in layers:
+        name = layer.path or layer.name  # there is no path before a layer is built
+        while name in swapped or name in left:
+            name += "'"
         why = _why_not(keras, layer)
         if why is None:
             layer.inner_loop = MethodType(_inner_loop, layer)
-            swapped[layer.path] = type(layer).__name__
+            swapped[name] = type(layer).__name__
         else:
-            left[layer.path] = why
+            left[name] = why
     return Report(model, swapped, left)
 
 
@@ -128,11 +133,13 @@ def _on_engine(layer: Any, x: Any, initial: Any, mask: Any, training: bool) -> A
     if not plain or (training and cell.recurrent_dropout):
         return None
     B, T, F = x.shape
+    if any(state.shape != (B, cell.units) for state in states):  # Keras spreads one over the batch
+        return None
     if not gains(name, B * T, cell.units * (F + cell.units)):
         return None
     lengths = None
     if mask is not None:
-        lengths = _lengths(torch, mask[0] if isinstance(mask, (list, tuple)) else mask, T)
+        lengths = _lengths(torch, mask[0] if isinstance(mask, (list, tuple)) else mask, (B, T))
         if lengths is None:
             return None
     if training and cell.dropout:
@@ -156,11 +163,13 @@ def _on_engine(layer: Any, x: Any, initial: Any, mask: Any, training: bool) -> A
     return final[0][0], y, [state[0] for state in final]
 
 
-def _lengths(torch: Any, mask: Any, T: int) -> Any:
+def _lengths(torch: Any, mask: Any, shape: tuple[int, int]) -> Any:
     # of right-padded samples that have a step; None for others
+    if mask.shape != shape:
+        return None
     mask = mask.bool()
     lengths = mask.sum(dim=1)
-    if not lengths.min() or not torch.equal(mask, torch.arange(T) < lengths[:, None]):
+    if not lengths.min() or not torch.equal(mask, torch.arange(shape[1]) < lengths[:, None]):
         return None
     return lengths
 
