@@ -56,6 +56,48 @@ def test_masks_of_a_graph():
             from_keras(keras.Model(ids, outputs), masks_as_lengths=True)
 
 
+def started(layer, given=False, late=True):
+    """A layer that starts from states, on masked steps, of which Keras gives it no mask itself."""
+    ids, h = keras.Input((T,), dtype="int32"), keras.Input((4,))
+    embedding = L.Embedding(IDS, F, mask_zero=True)
+    states = [h] * (2 if isinstance(layer, L.Bidirectional) else 1)
+    mask = embedding.compute_mask(ids) if given else None
+    outputs = layer(embedding(ids), initial_state=states, mask=mask)
+    steps = outputs if late else L.GlobalAveragePooling1D()(outputs[0])
+    return keras.Model([ids, h], steps)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda: L.GRU(4),
+        lambda: L.GRU(4, return_sequences=True, return_state=True),
+        lambda: L.Bidirectional(L.GRU(4, return_sequences=True)),
+    ],
+    ids=["last step", "state", "both ways"],
+)
+def test_initial_states_on_masked_steps(layer):
+    with pytest.raises(ValueError, match="with initial_state and without mask, where Keras takes"):
+        from_keras(started(layer()), masks_as_lengths=True)
+    theirs = started(layer(), given=True)
+    ours = from_keras(theirs, masks_as_lengths=True)
+    ids, ends = np.full((B, T), 1), np.array([T, 2, 1, 5])
+    ids[np.arange(T) >= ends[:, None]] = 0
+    h = np.random.default_rng(0).standard_normal((B, 4)).astype(np.float32)
+    got, want = ours.predict((ids, h), (ends, None)), theirs([ids, h], training=False)
+    pairs = zip(*(y if isinstance(y, (list, tuple)) else [y] for y in (got, want)), strict=True)
+    for a, b in pairs:
+        b = as_numpy(b)
+        if b.ndim == 3:  # past the ends there are zeros here
+            b = b * (np.arange(T) < ends[:, None])[..., None]
+        close("y", a, b, float32_bound(ours, b), ours.dtype)
+
+
+def test_initial_states_whose_final_ones_nobody_reads():
+    layer = L.GRU(4, return_sequences=True, return_state=True)
+    from_keras(started(layer, late=False), masks_as_lengths=True)
+
+
 MASKED = {
     "backwards": [lambda: L.GRU(4, go_backwards=True)],
     "last step": [lambda: L.LSTM(4)],

@@ -98,11 +98,15 @@ class Builder:
             )
         values = {id(tensor): name for tensor, name in zip(model.inputs, read, strict=True)}
         calls = calls_of(model)
+        read_later = {id(tensor) for call in calls for tensor in (*call.inputs, *call.states)}
+        read_later |= {id(tensor) for tensor in model.outputs}
         for call in calls:
             self._check_call(call, calls)
             given, states = (
                 [values[id(tensor)] for tensor in some] for some in (call.inputs, call.states)
             )
+            if states and call.mask is None and any(name in self.masks for name in given):
+                self._check_padding(call, read_later)
             if states or not isinstance(call.layer, self.keras.Model):
                 shapes = [tuple(tensor.shape) for tensor in call.inputs]
                 outputs = self._layer(call.layer, self._aligned(call.layer, given, shapes), states)
@@ -122,6 +126,18 @@ class Builder:
             raise ValueError(
                 f"from_keras: {named(call.layer)} is called with a mask of its own; supported: "
                 "masks that Masking, or Embedding with mask_zero, makes of an input"
+            )
+
+    def _check_padding(self, call: Call, read_later: set[int]) -> None:
+        # Keras gives a recurrent layer no mask of its input where there are initial states, too
+        layer = call.layer
+        both = isinstance(layer, self.keras.layers.Bidirectional)
+        behind_padding = call.outputs[getattr(layer, "return_sequences", False) and not both :]
+        if any(id(tensor) in read_later for tensor in behind_padding):
+            raise ValueError(
+                f"from_keras: {named(layer)} is called with initial_state and without mask, where "
+                "Keras takes padding for data; supported: with mask=embedding.compute_mask(ids), "
+                "or outputs of each step from a single direction"
             )
 
     def _aligned(self, layer: KerasLayer, read: list[str], shapes: list[Any]) -> list[str]:
