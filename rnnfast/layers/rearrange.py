@@ -46,8 +46,9 @@ def _fold(x: Array, steps: int, features: int) -> Array:
 
 def _pad(x: Array, left: int, right: int) -> Array:
     B, T, F = x.shape
-    if T + min(left, 0) + min(right, 0) < 0 or T + left + right < 0:
-        raise ValueError(f"Rearrange expected input of at least {-left - right} steps, got {T}")
+    cut = -min(left, 0) - min(right, 0)
+    if cut > T:
+        raise ValueError(f"Rearrange expected input of at least {cut} steps, got {T}")
     y = np.zeros((B, T + left + right, F), x.dtype)
     inner = x[:, max(-left, 0) : T - max(-right, 0)]
     y[:, max(left, 0) : max(left, 0) + inner.shape[1]] = inner

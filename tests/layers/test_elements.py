@@ -271,6 +271,7 @@ def test_places_that_there_are_not():
         (lambda: Rearrange("part", (2, 2)), "sizes (i, n) with i < n, got (2, 2)"),
         (lambda: Rearrange("part", (0, 3))(x), "features that 3 divides, got 4"),
         (lambda: Rearrange("pad", (-4, -3), True)(x), "input of at least 7 steps, got 6"),
+        (lambda: Rearrange("pad", (9, -7), True)(x), "input of at least 7 steps, got 6"),
         (lambda: Rearrange("fold", (3, 2))(x[0]), "that makes (3, 2) of them, got 4"),
         (lambda: Rearrange("fold", (3, 2))(x), "2 axes, or 1 for one sample, got (3, 6, 4)"),
         (lambda: Rearrange("swap")(x[0, 0]), "3 axes, or 2 for one sequence, got (4,)"),

@@ -132,6 +132,7 @@ def ints(*values):
         (7, "Slice", [], {"starts": [1, -3], "ends": [2**31, -1], "axes": [1, 2]}),
         (9, "Slice", [], {"starts": [0, 1], "ends": [1, 3]}),
         (10, "Slice", [ints(-1), ints(-100), ints(1), ints(-2)], {}),
+        (10, "Slice", [ints(-100), ints(-100), ints(1), ints(-2)], {}),
         (7, "Split", [], {"axis": 2, "split": [1, 3]}),
         (11, "Split", [], {"axis": -1}),
         (13, "Split", [ints(1, 3)], {"axis": 2}),

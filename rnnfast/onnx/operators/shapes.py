@@ -172,6 +172,7 @@ def slice_(x: Array, starts: Any, ends: Any, axes: Any = None, steps: Any = None
     axes = range(len(starts)) if axes is None else _ints(axes)
     steps = [1] * len(starts) if steps is None else _ints(steps)
     for start, end, axis, step in zip(_ints(starts), _ints(ends), axes, steps, strict=True):
+        start = max(start, -x.shape[axis])  # before the first is the first, for any step
         index[axis] = slice(start, end, step)
     return x[tuple(index)]
 
