@@ -164,8 +164,8 @@ class Layer(Checked):
 
     def __setattr__(self, name: str, value: Any) -> None:
         if "_lock" in self.__dict__ and not name.startswith("_") and name not in self._changeable:
-            kept = name in self.__dict__ or not callable(getattr(type(self), name, callable))
-            if kept:
+            known = name in self.__dict__ or hasattr(type(self), name)
+            if known and not callable(getattr(type(self), name, None)):  # methods may be wrapped
                 raise AttributeError(f"{name} of {type(self).__name__} is fixed at construction")
         super().__setattr__(name, value)
 

@@ -83,6 +83,15 @@ def test_attributes_of_layers_are_fixed(layer):
             setattr(layer, name, getattr(layer, name))
 
 
+@pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: type(layer).__name__)
+def test_methods_may_be_wrapped_and_put_back(layer):
+    backward = layer.backward
+    for method in (lambda *args: None), backward:
+        layer.backward = method
+        assert layer.backward is method
+    del layer.backward
+
+
 def test_all_layers_are_there():
     assert {type(layer).__name__ for layer in LAYERS} == set(layers.__all__)
 
