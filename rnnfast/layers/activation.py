@@ -263,13 +263,17 @@ class Activation(Function):
     def __init__(self, kind: str, alpha: float | None = None) -> None:
         if kind not in CURVES:
             raise ValueError(f"Activation expected kind as one of {tuple(CURVES)}, got {kind!r}")
-        self.kind, self._curve = kind, CURVES[kind]
+        self.kind = kind
         if alpha is not None:
             if self._curve.alpha is None:
                 raise ValueError(f"Activation expected no alpha for {kind!r}, got {alpha!r}")
             alpha = check_positive("Activation", "alpha", alpha)
         self.alpha = self._curve.alpha if alpha is None else alpha
         super().__init__()
+
+    @property
+    def _curve(self) -> Curve:
+        return CURVES[self.kind]  # which pickles could not hold
 
     def _apply(self, x: Array, y: Array) -> None:
         with np.errstate(all="ignore"):

@@ -160,11 +160,13 @@ class Layer(Checked):
         self.buffers = buffers
         self._grads: dict[str, Array] | None = None
         self._lock = Lock()
+        self._made = frozenset(vars(self))  # names; what others add later is theirs to change
         _layers.add(self)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if "_lock" in self.__dict__ and not name.startswith("_") and name not in self._changeable:
-            known = name in self.__dict__ or hasattr(type(self), name)
+        made = self.__dict__.get("_made")
+        if made is not None and not name.startswith("_") and name not in self._changeable:
+            known = name in made or hasattr(type(self), name)
             if known and not callable(getattr(type(self), name, None)):  # methods may be wrapped
                 raise AttributeError(f"{name} of {type(self).__name__} is fixed at construction")
         super().__setattr__(name, value)

@@ -128,7 +128,7 @@ class Rearrange(Layer):
     def __init__(self, kind: str, sizes: Any = (), batch_first: bool = False) -> None:
         if kind not in KINDS:
             raise ValueError(f"Rearrange expected kind as one of {tuple(KINDS)}, got {kind!r}")
-        self.kind, self._facts = kind, KINDS[kind]
+        self.kind = kind
         given = tuple(sizes) if isinstance(sizes, (tuple, list)) else (sizes,)
         least = self._facts.sizes
         if len(given) != len(least):
@@ -147,6 +147,10 @@ class Rearrange(Layer):
         self.stepwise = kind == "part"
         self.batch_first = check_flag("Rearrange", "batch_first", batch_first)
         self._create({})
+
+    @property
+    def _facts(self) -> Kind:
+        return KINDS[self.kind]  # which pickles could not hold
 
     @property
     def needs_all_steps(self) -> bool:  # type: ignore[override]

@@ -92,6 +92,23 @@ def test_methods_may_be_wrapped_and_put_back(layer):
     del layer.backward
 
 
+def test_what_a_subclass_adds_is_its_own():
+    class Counted(rf.Linear):
+        def __init__(self):
+            super().__init__(2, 3)
+            self.calls = 0
+
+        def __call__(self, x):
+            self.calls += 1
+            return super().__call__(x)
+
+    layer = Counted()
+    layer(np.ones((1, 2), np.float32))
+    assert layer.calls == 1
+    with pytest.raises(AttributeError, match="in_features of Counted is fixed"):
+        layer.in_features = 3
+
+
 def test_all_layers_are_there():
     assert {type(layer).__name__ for layer in LAYERS} == set(layers.__all__)
 
