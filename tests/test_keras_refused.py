@@ -182,6 +182,23 @@ def test_networks_without_an_equal(model, message):
     assert str(caught.value).startswith("to_keras: ")
 
 
+@pytest.mark.parametrize("steps", [None, 5])
+def test_weights_for_another_number_of_steps(steps):
+    flat = Rearrange("flatten", batch_first=True)
+    chain = Sequential(GRU(3, 4, batch_first=True), flat, Linear(24, 2))
+    graph = Graph([("h", chain[0], "x"), ("flat", flat, "h"), ("y", chain[2], "flat")])
+    for model in chain, graph:
+        with pytest.raises(ValueError, match=rf"to_keras expected steps as .*'flatten'.*{steps}"):
+            to_keras(model, steps=steps)
+        assert to_keras(model, steps=6).output_shape == (None, 2)
+
+
+def test_a_model_that_changes_nothing():
+    for model in [], built(lambda: L.Activation("linear")):
+        with pytest.raises(ValueError, match="from_keras expected a model with a layer that"):
+            from_keras(model)
+
+
 def test_what_is_no_network():
     with pytest.raises(TypeError, match="to_keras expected model as a layer, got int"):
         to_keras(3)

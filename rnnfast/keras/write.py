@@ -37,7 +37,7 @@ from ..layers.base import Layer
 from ..layers.graph import Node
 from ..layers.recurrent import RECURRENT_LAYERS
 from ..layers.recurrent_base import Recurrent
-from ..layers.sequential import takes_time
+from ..layers.sequential import takes_time, with_parts
 from .layers import MERGED
 from .shared import ACTIVATIONS, RECURRENT, by_gates, keras_library
 
@@ -67,7 +67,8 @@ def to_keras(model: Layer, *, steps: int | None = None) -> Any:
     Raises
     ------
     ValueError
-        For a layer or an option of a layer that has no equal in Keras, named in the message.
+        For a layer or an option of a layer that has no equal in Keras, named in the message, and
+        for other `steps` than the weights are for.
     TypeError
         For a model that is not a layer.
     ImportError
@@ -83,6 +84,19 @@ def to_keras(model: Layer, *, steps: int | None = None) -> Any:
         raise TypeError(f"to_keras expected model as a layer, got {type(model).__name__}")
     if steps is not None:
         steps = check_size("to_keras", "steps", steps, 1)
+    try:
+        return _written(keras, model, steps)
+    except ValueError as error:
+        by_steps = [layer for layer in with_parts(model) if layer.needs_all_steps]
+        if not by_steps or str(error).startswith("to_keras"):
+            raise
+        raise ValueError(
+            f"to_keras expected steps as the number that the layers behind {by_steps[0]!r} are "
+            f"for, got {steps}"
+        ) from error
+
+
+def _written(keras: Any, model: Layer, steps: int | None) -> Any:
     writer = _Writer(keras, model)
     if isinstance(model, Graph):
         result = writer.graph(model, steps)
