@@ -142,6 +142,18 @@ def test_stateful_layers_and_initial_states(monkeypatch):
     assert done and all(done)
 
 
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("sequences", [False, True])
+def test_zeros_for_masked_steps(sequences, backwards, monkeypatch):
+    """Keras's last output is one of these zeros where a sample is shorter than others."""
+    options = {"zero_output_for_mask": True, "return_sequences": sequences, "return_state": True}
+    models = pair(lambda: L.LSTM(4, go_backwards=backwards, **options))[:2]
+    theirs, ours = (model.layers[0] for model in models)
+    done = calls(monkeypatch)
+    same(theirs, ours, inputs(), mask=torch.arange(T) < torch.tensor([T, 2, 5, 1])[:, None])
+    assert done == [True]
+
+
 @pytest.mark.parametrize("name", ["LSTM, states", "GRU, backwards", "SimpleRNN"])
 def test_one_state_or_mask_for_all_samples_stays_with_keras(name, monkeypatch):
     models = pair(LAYERS[name])[:2]

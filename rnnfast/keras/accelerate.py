@@ -198,7 +198,7 @@ def _ragged(
         y = y.take_along_dim(((steps + lengths[:, None]) % T)[..., None], 1)
     elif not layer.zero_output_for_mask:  # else the last output goes on
         y = torch.where((steps < lengths[:, None])[..., None], y, final[0][:, None])
-    return final[0], y, final
+    return y[:, -1], y, final
 
 
 def _weights(torch: Any, kind: Any, cell: Any) -> list[Any]:
