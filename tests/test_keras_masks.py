@@ -93,13 +93,20 @@ def test_initial_states_on_masked_steps(layer):
         close("y", a, b, float32_bound(ours, b), ours.dtype)
 
 
+def test_zeros_for_masked_steps_as_the_last_ones():
+    embedding = L.Embedding(IDS, F, mask_zero=True)
+    theirs = built(lambda: embedding, lambda: L.LSTM(4, zero_output_for_mask=True), ids=True)
+    with pytest.raises(ValueError, match="zero_output_for_mask=True; supported: False for the la"):
+        from_keras(theirs, masks_as_lengths=True)
+
+
 def test_initial_states_whose_final_ones_nobody_reads():
     layer = L.GRU(4, return_sequences=True, return_state=True)
     from_keras(started(layer, late=False), masks_as_lengths=True)
 
 
 MASKED = {
-    "backwards": [lambda: L.GRU(4, go_backwards=True)],
+    "backwards": [lambda: L.GRU(4, go_backwards=True, zero_output_for_mask=True)],
     "last step": [lambda: L.LSTM(4)],
     "two layers": [lambda: L.GRU(4, return_sequences=True), lambda: L.SimpleRNN(4)],
     "both ways": [bidirectional(L.LSTM, return_sequences=True), bidirectional(L.GRU)],

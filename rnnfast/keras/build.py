@@ -266,6 +266,9 @@ class Builder:
             )
         if getattr(layer, "go_backwards", False) and layer.return_sequences:
             raise refusal(layer, "go_backwards", True, "False for all steps of masked sequences")
+        late = isinstance(layer, self.keras.layers.RNN) and not layer.go_backwards
+        if late and layer.zero_output_for_mask and not layer.return_sequences:  # zeros, in Keras
+            raise refusal(layer, "zero_output_for_mask", True, "False for the last of masked steps")
         if not getattr(layer, "supports_masking", False) or type(layer).__name__ == "Dot":
             raise ValueError(
                 f"from_keras: {named(layer)} drops the mask of the layers before it and takes "
