@@ -26,7 +26,7 @@ from ..layers import (
 from ..layers.base import Layer
 from ..layers.graph import Graph as NetworkGraph
 from ..layers.sequential import keeps_size
-from .graph import Graph, axes_of, swapped
+from .graph import LARGEST, Graph, axes_of, swapped
 from .layers import (
     LEAVES,
     attention,
@@ -117,7 +117,9 @@ def save(
 
 def _ask_for_memory(size: int) -> None:
     # The library ends the process where it gets none. It takes 7 times the parameters, and some MB.
-    np.empty(8 * size + (16 << 20), np.uint8)
+    # More than a file holds are refused by the graph.
+    if size <= LARGEST:
+        np.empty(8 * size + (16 << 20), np.uint8)
 
 
 # ---- whole models ------------------------------------------------------------------------------
