@@ -49,7 +49,7 @@ class Builder:
         outputs = [self._value(name) for name in self._read(model, list(self.inputs))]
         self._check_masks()
         if not self.nodes:
-            raise ValueError("from_keras expected a model with a layer that changes its input")
+            raise ValueError("from_keras expected at least one layer that changes its input")
         value = self.inputs[0]
         chain = len(self.inputs) == 1
         for node in self.nodes:
