@@ -2,13 +2,14 @@
 #   make demo      install rnnfast as a user would and train a character model on real text
 #   make test      run the tests against the installed package; TORCH=1: with PyTorch beside it
 #   make test-bridges  the tests of what leads to other libraries, beside real installs of these
-#   make lint      ruff, mypy, clang-format
+#   make lint      ruff, mypy, clang-format; the forms, workflows and citation against their schemas
 #   make examples  run every example, write docs/results.md and the record of this processor's
 #                  figures; CHORALES=PATH: with that music, too
 #   make bench     engine and reference over tests/cases.py; writes benchmarks/results/*.json; imports;
 #                  a short comparison with other engines where they are installed
 #   make compare   the whole comparison, the other engines installed into $(PEERS)
 #   make epochs    what an epoch of the forecasting examples takes, beside PyTorch and Keras
+#   make wheels    a wheel for each CPython found, in dist/, tried where there is no compiler
 #   make develop   editable install; repeat it after a change in csrc/ or a .pyx file
 #   make clean     back to a fresh checkout
 PYTHON ?= python3
@@ -58,6 +59,12 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run -Werror csrc/*.[ch] csrc/*/*.h
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
+
+wheels:
+	.ci/wheels $(PYTEST_ARGS)
 
 develop: | $(BIN)/python
 	$(PIP) install --quiet 'setuptools>=77' 'Cython>=3.1' 'numpy>=2.0'
@@ -108,4 +115,4 @@ $(PEERS)/.peers: $(SOURCES) Makefile | $(PEERS)/bin/python
 $(PEERS)/bin/python $(BIN)/python:
 	$(PYTHON) -m venv $(@:/bin/python=)
 
-.PHONY: demo test test-bridges examples bench compare epochs lint develop clean
+.PHONY: demo test test-bridges examples bench compare epochs lint wheels develop clean

@@ -245,6 +245,8 @@ def test_no_overtime_that_cannot_help(long_text, capsys):
     course, clock = train(TINY, long_text, 2.0, 24, bits=[2.5])
     assert course.extra == 0 and clock.now == pytest.approx(90)
     assert "25.0% MORE bits" in show.verdict(2.0, 2.5, course)
+    course.settings = Settings(asked=(("characters", 10),), minutes=0.1)
+    assert "`rnnfast demo` gives it all of the text" in show.verdict(2.0, 2.5, course)
 
 
 def test_overtime_goes_on_where_the_text_was_left(long_text):
@@ -291,6 +293,9 @@ def test_command_line(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(command, "run", lambda settings: asked.append(settings) or 0)
     assert main(["demo", "--epochs", "3", "--minutes", "0.5", "--out", "here"]) == 0
     assert asked == [Settings(asked=(("epochs", 3),), minutes=0.5, out="here")]
+    assert main(["demo", "--quick", "--hidden", "32", "--seed", "1"]) == 0
+    quick = (("hidden", 32), ("layers", 1), ("epochs", 4), ("characters", 20_000))
+    assert asked[1:] == [Settings(asked=quick, minutes=0.1, seed=1)]
     with pytest.raises(SystemExit) as stop:
         main(["demo", "--help"])
     assert stop.value.code == 0

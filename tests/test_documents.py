@@ -20,3 +20,9 @@ def test_cited_tests_exist(name):
     tests = re.findall(r"`[^`\s]*?(test_\w+)`", (DOCS / name).read_text())
     assert [test for test in tests if f"def {test}(" not in known] == []
     assert tests
+
+
+def test_the_citation_names_the_repository_of_the_metadata():
+    root = TESTS.parent
+    metadata = re.search(r'^Repository = "(.+)"', (root / "pyproject.toml").read_text(), re.M)[1]
+    assert f"\nrepository-code: {metadata}\n" in (root / "CITATION.cff").read_text()

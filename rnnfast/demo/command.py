@@ -15,7 +15,7 @@ import numpy as np
 from ..io import load, save
 from . import models
 from .course import Course, train
-from .settings import ASKED, DEFAULTS, OPTIONS, PLANS, REFERENCE, Plan, Settings, choose
+from .settings import ASKED, DEFAULTS, OPTIONS, PLANS, QUICK, REFERENCE, Plan, Settings, choose
 from .show import describe_engine, draw, indent, report, row, verdict
 from .text import Text, ngram_bits
 
@@ -25,12 +25,16 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give the demo's options to a parser."""
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="a small model on little text: shows in seconds that everything works",
+    )
     for name, text in OPTIONS.items():
         default: Any = DEFAULTS[name]
         parser.add_argument(
             f"--{name}",
             type=type(default),
-            default=default,
             metavar=name[0].upper(),
             help=f"{text} (default: {default})",
         )
@@ -41,10 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run the demo with parsed options; return the exit status, 2 for options out of range."""
-    given = vars(args)
-    asked = tuple((name, given[name]) for name in ASKED if given.get(name) is not None)
+    given = {name: value for name, value in vars(args).items() if value is not None}
+    if args.quick:
+        given = QUICK | given
+    asked = tuple((name, given[name]) for name in ASKED if name in given)
     try:
-        settings = Settings(**{name: given[name] for name in OPTIONS}, asked=asked)
+        settings = Settings(**{name: given[name] for name in OPTIONS if name in given}, asked=asked)
         check(settings)
     except ValueError as error:
         print(f"rnnfast: {error}", file=sys.stderr)

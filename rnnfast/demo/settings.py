@@ -157,3 +157,5 @@ OPTIONS = {
     "prompt": "text that the sample continues",
 }
 DEFAULTS = {field.name: field.default for field in fields(Settings)}
+# What --quick asks for where nothing else is asked.
+QUICK = {"minutes": 0.1, "epochs": 4, "hidden": 64, "layers": 1, "characters": 20_000}

@@ -59,11 +59,13 @@ def verdict(gram: float, lstm: float, course: Course) -> str:
     gap = f"{abs(1 - lstm / gram):.1%}"
     if lstm < gram:
         return f"The LSTM needs {gap} fewer bits than the 5-gram."
-    minutes = course.settings.minutes
+    few = f"The LSTM needs {gap} MORE bits than the 5-gram: {course.done:,} characters were too few"
+    settings = course.settings
+    if "characters" in dict(settings.asked):
+        return f"{few}.\n`rnnfast demo` gives it all of the text and as long as that takes."
     return (
-        f"The LSTM needs {gap} MORE bits than the 5-gram: {course.done:,} characters were too few "
-        f"to learn from,\nand this machine learns no more in the time allowed. "
-        f"`rnnfast demo --minutes {4 * minutes:g}` gives it four times as long."
+        f"{few} to learn from,\nand this machine learns no more in the time allowed. "
+        f"`rnnfast demo --minutes {4 * settings.minutes:g}` gives it four times as long."
     )
 
 
