@@ -5,6 +5,7 @@
 #   make lint      ruff, mypy, clang-format; the forms, workflows and citation against their schemas
 #   make examples  run every example, write docs/results.md and the record of this processor's
 #                  figures; CHORALES=PATH: with that music, too
+#   make docs      the site, in build/site: guides, tutorials that run, the API reference
 #   make bench     engine and reference over tests/cases.py; writes benchmarks/results/*.json; imports;
 #                  a short comparison with other engines where they are installed
 #   make compare   the whole comparison, the other engines installed into $(PEERS)
@@ -40,6 +41,12 @@ test-bridges: $(VENV)/.with-test,examples,io $(VENV)/.bridges
 examples: $(VENV)/.with-examples $(VENV)/.series
 	$(BIN)/python examples/run.py $(if $(CHORALES),--data chorales=$(CHORALES))
 
+# Generated pages go first, so that none outlives its name. Warnings, of broken links too, are errors.
+docs: $(VENV)/.with-docs $(VENV)/.torch
+	rm -rf docs/generated
+	$(BIN)/python -m sphinx --quiet -W --keep-going -d build/doctrees docs build/site
+	@echo "open build/site/index.html"
+
 # The short comparison runs where `make compare` put the others, if it did.
 INSTALLED_PEERS := $(wildcard $(PEERS)/.peers)
 
@@ -73,7 +80,7 @@ develop: | $(BIN)/python
 	$(BIN)/rnnfast info
 
 clean:
-	rm -rf .venv .venv-peers build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-peers build dist docs/generated *.egg-info .mypy_cache .pytest_cache .ruff_cache
 	rm -f rnnfast/core/*.so rnnfast/core/*.c
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
@@ -115,4 +122,4 @@ $(PEERS)/.peers: $(SOURCES) Makefile | $(PEERS)/bin/python
 $(PEERS)/bin/python $(BIN)/python:
 	$(PYTHON) -m venv $(@:/bin/python=)
 
-.PHONY: demo test test-bridges examples bench compare epochs lint wheels develop clean
+.PHONY: demo test test-bridges examples docs bench compare epochs lint wheels develop clean

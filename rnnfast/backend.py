@@ -19,6 +19,8 @@ from typing import NamedTuple
 
 from .core import runtime
 
+__all__ = ["Backend", "active", "use"]
+
 NAMES = ("core", "reference")
 
 

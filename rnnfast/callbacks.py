@@ -47,8 +47,8 @@ class Callback(Checked):
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> bool | None:
         """Epoch `epoch` ends; return True to stop training.
 
-        `logs` holds the epoch's loss, metrics, their "val_..." counterparts and seconds; what is
-        added to it enters the `History`.
+        `logs` holds the epoch's loss, metrics, their ``"val_..."`` counterparts and seconds; what
+        is added to it enters the `History`.
         """
 
     def on_train_end(self, history: History) -> None:

@@ -1,0 +1,62 @@
+"""Settings of the site, which `make docs` builds with Sphinx."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import rnnfast
+
+project = "rnnfast"
+author = "the rnnfast developers"
+project_copyright = author
+version = release = rnnfast.__version__
+
+extensions = [
+    "myst_nb",  # Markdown; runs the cells of the tutorials
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.viewcode",  # the link from a name to its source
+    "sphinx_copybutton",
+    "sphinx_design",
+]
+exclude_patterns = ["_templates"]
+templates_path = ["_templates"]
+nitpicky = True
+# `horizon` in a docstring may be a parameter, and other projects' names are not looked up.
+nitpick_ignore_regex = [("py:obj", r"[a-z_]+"), ("py:.*", r"(torch|sklearn)\..*|Module")]
+
+# ---- Markdown
+
+myst_enable_extensions = ["colon_fence"]
+myst_heading_anchors = 4  # so that links to parts of a page are checked
+suppress_warnings = ["myst.header"]
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 120
+nb_merge_streams = True
+
+# ---- docstrings
+
+default_role = "autolink"  # `LSTM` in a docstring is a link where there is such a name
+autosummary_generate = True
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"  # types and shapes stand in the docstrings
+numpydoc_show_class_members = False  # the template of a class lists them
+
+# ---- the pages
+
+html_theme = "furo"
+html_title = f"rnnfast {release}"
+html_theme_options = {"navigation_with_keys": True}
+html_show_sphinx = False
+copybutton_exclude = ".linenos, .gp, .go"
+
+
+def setup(app: Any) -> None:
+    """Leave out the methods that scikit-learn gives each estimator for its own use."""
+
+    def is_routing(_app: Any, _what: str, name: str, *_: Any) -> bool | None:
+        return True if name.endswith(("_request", "_metadata_routing")) else None
+
+    app.connect("autodoc-skip-member", is_routing)

@@ -1,0 +1,36 @@
+"""The site: the reference names everything public."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import rnnfast
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = Path(rnnfast.__file__).parent
+SUBMODULES = ["backend", "datasets", "init", "keras", "losses", "onnx", "optim", "plots", "torch"]
+
+
+def exported(module: str) -> list[str]:
+    """Read `__all__` from the source, as the bridges import what they are named after."""
+    path = PACKAGE / module
+    path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__":
+            return ast.literal_eval(node.value)
+    raise AssertionError(f"{path} has no __all__")
+
+
+def public_names() -> set[str]:
+    """Each name once, by the shortest way to it."""
+    top = {*rnnfast.__all__, *exported("estimators")} - {"__version__", *SUBMODULES}
+    below = {f"{m}.{n}" for m in SUBMODULES for n in exported(m)}
+    same = {f"optim.{name}" for name in top}  # from rnnfast import Adam
+    return top | below - same
+
+
+def test_every_public_name_has_its_place_in_the_reference():
+    entries = re.findall(r"^   ([\w.]+)$", (ROOT / "docs" / "reference.rst").read_text(), re.M)
+    assert sorted(entries) == sorted(public_names())
