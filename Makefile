@@ -2,7 +2,7 @@
 #   make demo      install rnnfast as a user would and train a character model on real text
 #   make test      run the tests against the installed package; TORCH=1: with PyTorch beside it
 #   make test-bridges  the tests of what leads to other libraries, beside real installs of these
-#   make lint      ruff, mypy, clang-format; the forms, workflows and citation against their schemas
+#   make lint      ruff, mypy, pyright, clang-format; forms, workflows and citation against their schemas
 #   make examples  run every example, write docs/results.md and the record of this processor's
 #                  figures; CHORALES=PATH: with that music, too
 #   make docs      the site, in build/site: guides, tutorials that run, the API reference
@@ -65,6 +65,7 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/clang-format --dry-run -Werror csrc/*.[ch] csrc/*/*.h
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/*.yml

@@ -28,6 +28,8 @@ from .targets import Classes
 from .times import refuse_unsorted
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from ..arrays import Array
 
 LOSSES: dict[str, Callable[..., Any]] = {
@@ -73,7 +75,7 @@ class ClassEstimator(SequenceEstimator):
         sample_weight: Any = None,
         *,
         lengths: Any = None,
-    ) -> Any:
+    ) -> Self:
         """Train for one epoch; as `fit` otherwise. Nothing is held out.
 
         Parameters

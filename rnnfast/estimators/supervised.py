@@ -39,6 +39,8 @@ from .times import refuse_unsorted
 from .undo import unchanged_by_errors
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from ..arrays import Array
     from ..layers.base import Layer
     from ..optim import Optimizer
@@ -143,7 +145,7 @@ class SequenceEstimator(architecture.DefaultNetwork):
         *,
         lengths: Any = None,
         validation_data: Any = None,
-    ) -> Any:
+    ) -> Self:
         """Train on sequences.
 
         Parameters
@@ -170,7 +172,9 @@ class SequenceEstimator(architecture.DefaultNetwork):
         """
         return self._fit(X, y, sample_weight, lengths, validation_data)
 
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, *, lengths: Any = None) -> Any:
+    def partial_fit(
+        self, X: Any, y: Any, sample_weight: Any = None, *, lengths: Any = None
+    ) -> Self:
         """Train for one epoch; as `fit` otherwise. Nothing is held out.
 
         Parameters
@@ -193,7 +197,7 @@ class SequenceEstimator(architecture.DefaultNetwork):
         validation_data: Any = None,
         partial: bool = False,
         classes: Any = None,
-    ) -> Any:
+    ) -> Self:
         goes_on = self._continues(partial)
         with unchanged_by_errors(self, goes_on):
             check_order(self, X, y=y, sample_weight=sample_weight, lengths=lengths)
