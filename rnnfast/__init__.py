@@ -51,6 +51,7 @@ from .version import __version__
 
 if TYPE_CHECKING:  # what __getattr__ imports when it is asked for
     from . import keras as keras
+    from . import mpi as mpi
     from . import onnx as onnx
     from . import torch as torch
     from .estimators import Forecaster as Forecaster
@@ -74,7 +75,7 @@ _ESTIMATORS = (
 )
 
 # submodules that import what they are named after
-_BRIDGES = ("keras", "onnx", "torch")
+_BRIDGES = ("keras", "mpi", "onnx", "torch")
 
 __all__ = [
     "GRU",

@@ -26,6 +26,9 @@ class Batch(NamedTuple):
     weight: Any = None  # (B,), or of the first axes of y
 
 
+NOTHING = Batch(None, None)  # the part of a batch that holds no sample of it
+
+
 class Axes(NamedTuple):
     """Where an array has its samples and its time steps; None: it has no steps."""
 
@@ -80,6 +83,10 @@ class ArrayBatches:
         return full + (rest > 0 and not self.drop_last)
 
     def __iter__(self) -> Iterator[Batch]:
+        return self.dealt(0, 1)
+
+    def dealt(self, rank: int, ranks: int) -> Iterator[Batch]:
+        """Iterate over one part of `ranks` of each batch; `NOTHING` where a part has no sample."""
         order, starts = self.samples.copy(), np.arange(len(self)) * self.batch_size
         if self.rng is not None:
             self.rng.shuffle(order)
@@ -90,7 +97,8 @@ class ArrayBatches:
             if self.rng is not None:
                 self.rng.shuffle(starts)
         for start in starts:
-            yield self._batch(order[start : start + self.batch_size])
+            some = order[start : start + self.batch_size][rank::ranks]
+            yield self._batch(some) if len(some) else NOTHING
 
     def _batch(self, some: Array) -> Batch:
         arrays: tuple[Any, ...] = self.data

@@ -29,7 +29,15 @@ __all__ = ["CSVLog", "Callback", "Checkpoint", "EarlyStopping", "History"]
 
 
 class Callback(Checked):
-    """What `fit` calls; override any of these."""
+    """What `fit` calls; override any of these.
+
+    Attributes
+    ----------
+    writes : bool
+        Whether it writes files: of several processes that train together one alone calls it then.
+    """
+
+    writes = False
 
     def on_train_begin(self, model: Layer, optimizer: Optimizer) -> None:
         """Training starts."""
@@ -227,6 +235,8 @@ class Checkpoint(Callback):
         Write after every so many epochs.
     """
 
+    writes = True
+
     def _check_path(self, name: str, path: Any) -> Any:
         check_path(path)
         return path
@@ -250,6 +260,8 @@ class CSVLog(Callback):
     ----------
     path : path
     """
+
+    writes = True
 
     def _check_path(self, name: str, path: Any) -> Any:
         return os.fspath(path)

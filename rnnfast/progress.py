@@ -104,13 +104,14 @@ class Display:
 class Displays:
     """The display of one epoch after the other, where progress is to be shown."""
 
-    def __init__(self, progress: Any, unit: Any, epochs: int) -> None:
+    def __init__(self, progress: Any, unit: Any, epochs: int, leads: bool = True) -> None:
         if not isinstance(unit, str):
             raise TypeError(f"fit expected unit as a str, got {unit!r}")
         if progress is None:
             self.wanted = sys.stderr is not None and sys.stderr.isatty()
         else:
             self.wanted = check_flag("fit", "progress", progress)
+        self.wanted = self.wanted and leads  # of several processes one shows what all do
         self.unit, self.epochs = unit, epochs
         self.current: Display | None = None
 
@@ -120,10 +121,10 @@ class Displays:
             total = len(batches) if hasattr(batches, "__len__") else None
             self.current = Display(f"epoch {epoch + 1}/{self.epochs}", total, self.unit)
 
-    def update(self, logs: dict[str, float], model: Layer, batch: Batch) -> None:
-        """Show what a batch has brought."""
+    def update(self, logs: dict[str, float], model: Layer, batch: Batch, times: int) -> None:
+        """Show what a batch has brought; as much as that was learnt `times`."""
         if self.current:
-            self.current.update(_text(logs), _amount(model, batch, self.unit))
+            self.current.update(_text(logs), times * _amount(model, batch, self.unit))
 
     def finish(self, logs: dict[str, float]) -> None:
         """Show what the epoch has brought."""
@@ -138,6 +139,8 @@ class Displays:
 
 def _amount(model: Layer, batch: Batch, unit: str) -> int:
     # samples, or else time steps, of a batch
+    if batch.x is None:
+        return 0
     x = batch.x[0] if isinstance(batch.x, tuple) else batch.x
     if unit == "samples" or model.batch_first is None:
         return x.shape[int(model.batch_first is False)]

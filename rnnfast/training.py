@@ -6,11 +6,13 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .batching import ArrayBatches, each_batch, make_batches
+from .batching import ArrayBatches, make_batches
 from .callbacks import Callback, History
 from .checks import check_flag, check_seed, check_size, is_number
 from .io import errors_of, load_state
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
     Data = Any
 
 __all__ = ["evaluate", "fit"]
+
+# What `fit` takes as comm where it is given none: estimators train within several calls
+_shared: ContextVar[Any] = ContextVar("rnnfast_shared", default=None)
 
 
 def fit(
@@ -57,6 +62,7 @@ def fit(
     progress: bool | None = None,
     unit: str = "samples",
     on_nonfinite: str = "continue",
+    comm: Any = None,
 ) -> History:
     """Train a model.
 
@@ -124,6 +130,10 @@ def fit(
         parameter is NaN or infinite: training goes on, or ends. Model and optimizer are then as
         they were when the epoch began. The epoch does not enter the history, whose ``stopped_by``
         says what was not finite.
+    comm : rnnfast.mpi.Communicator, optional
+        Processes that train the model together, ``rnnfast.mpi.world()``, each of which makes this
+        call: a process learns from its part of each batch. Model, optimizer, callbacks and order
+        become those of rank 0, which alone reads `resume` and calls callbacks that write.
 
     Returns
     -------
@@ -148,7 +158,8 @@ def fit(
     _check_learning(model, optimizer, callbacks, on_nonfinite)
     seed = check_seed("fit", seed)
     rng = np.random.default_rng(seed) if check_flag("fit", "shuffle", shuffle) else None
-    display = Displays(progress, unit, epochs)
+    run = _make_run("fit", comm, model, loss, metrics, carry_state)
+    display = Displays(progress, unit, epochs, run.leads)
     batches = make_batches(
         "fit", "data", model, data, batch_size, lengths, sample_weight, carry_state, rng
     )
@@ -156,16 +167,16 @@ def fit(
         model, batches, validation, validation_split, batch_size, carry_state, epochs
     )
     _arrange(batches, bucket, drop_last)
-    run = Run(model, loss, metrics, carry_state)
     updates = Updates(run, optimizer, clip_norm, clip_value, on_nonfinite == "stop")
     position = Position(model, optimizer, callbacks, rng)
-    saved = None if resume is None else load_state(resume)
+    saved = load_state(resume) if resume is not None and run.leads else None
     for callback in callbacks:
         callback.on_train_begin(model, optimizer)
     if resume is not None and saved is not None:
         with errors_of(resume, "a checkpoint that this training can resume from"):
             position.load_state_dict(saved, epochs)
-    _train(position, updates, batches, held_out, display, epochs)
+    with run.together(position):
+        _train(position, updates, batches, held_out, display, epochs)
     return position.history
 
 
@@ -179,12 +190,13 @@ def evaluate(
     sample_weight: Any = None,
     carry_state: bool = False,
     metrics: Metrics | None = None,
+    comm: Any = None,
 ) -> dict[str, float]:
     """Return the mean loss, and metrics, of a model on data.
 
     Parameters
     ----------
-    model, data, loss, batch_size, lengths, sample_weight, carry_state, metrics
+    model, data, loss, batch_size, lengths, sample_weight, carry_state, metrics, comm
         As for `fit`.
 
     Returns
@@ -196,7 +208,27 @@ def evaluate(
     batches = make_batches(
         "evaluate", "data", model, data, batch_size, lengths, sample_weight, carry_state, None
     )
-    return Run(model, loss, metrics, carry_state).evaluate("evaluate", "data", batches)
+    run = _make_run("evaluate", comm, model, loss, metrics, carry_state)
+    return run.evaluate("evaluate", "data", batches)
+
+
+@contextmanager
+def shared(comm: Any) -> Iterator[None]:
+    """Let all training inside a ``with`` block be shared by the processes of `comm`."""
+    token = _shared.set(comm)
+    try:
+        with warnings.catch_warnings():
+            if comm is not None and comm.rank:
+                warnings.simplefilter("ignore")  # rank 0 says it
+            yield
+    finally:
+        _shared.reset(token)
+
+
+def agreed(value: Any) -> Any:
+    """Return the value that rank 0 has, inside `shared`; else `value`."""
+    comm = _shared.get()
+    return value if comm is None else comm.agreed(value)
 
 
 # ---- arguments ---------------------------------------------------------------------------------
@@ -220,6 +252,20 @@ def _check(
         check_size(owner, "batch_size", batch_size, 1),
         check_flag(owner, "carry_state", carry_state),
     )
+
+
+def _make_run(
+    owner: str, comm: Any, model: Layer, loss: Loss, metrics: Metrics | None, carry_state: bool
+) -> Run:
+    comm = _shared.get() if comm is None else comm
+    if comm is None:
+        return Run(model, loss, metrics, carry_state)
+    if not callable(getattr(comm, "run", None)):
+        raise TypeError(
+            f"{owner} expected comm as rnnfast.mpi.world() returns it, got {type(comm).__name__}"
+        )
+    run: Run = comm.run(model, loss, metrics, carry_state)
+    return run
 
 
 def _check_learning(model: Layer, optimizer: Any, callbacks: Any, on_nonfinite: Any) -> None:
@@ -327,34 +373,36 @@ def _train(
 def _epoch(
     position: Position, updates: Updates, batches: Any, held_out: Any, display: Displays
 ) -> None:
-    epoch, history, callbacks = position.epochs, position.history, position.callbacks
+    epoch, history, run = position.epochs, position.history, updates.run
+    callbacks = [c for c in position.callbacks if run.leads or not c.writes]
     started = time.perf_counter()
     for callback in callbacks:
         callback.on_epoch_begin(epoch)
     display.open(epoch, batches)
     updates.begin()
     means, state, number = Means(), None, 0
-    for number, batch in enumerate(each_batch("fit", "data", batches), 1):
+    for number, batch in enumerate(run.each("fit", "data", batches), 1):
         values, weight, state = updates.learn(batch, state, history.batch_losses)
         logs = means.add(values, weight)
         for callback in callbacks:
             callback.on_batch_end(number - 1, logs)
-        display.update(logs, updates.run.model, batch)
+        display.update(logs, run.model, batch, run.processes)
     if not number:
         raise ValueError(
             f"fit expected data for epoch {epoch + 1}, got no batches; an iterator can be "
             "used only once: give a list, or a function that returns an iterator"
         )
     updates.end()
+    run.settle()
     logs = dict(means.values)
     if held_out is not None:
-        results = updates.run.evaluate("fit", "validation", held_out)
+        results = run.evaluate("fit", "validation", held_out)
         logs |= {f"val_{name}": value for name, value in results.items()}
-    logs["seconds"] = time.perf_counter() - started
+    logs["seconds"] = run.agreed(time.perf_counter() - started)
     stop = [callback.on_epoch_end(epoch, logs) for callback in callbacks]
     for name, value in logs.items():
         history.setdefault(name, []).append(value)
-    position.epochs, position.stopped = epoch + 1, any(stop)
+    position.epochs, position.stopped = epoch + 1, run.agreed(any(stop))
     for callback in callbacks:
         callback.on_checkpoint(epoch, position.state_dict)
     display.finish(logs)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,28 +40,83 @@ class Means:
         return dict(self.values)
 
 
+class Assessed:
+    """A batch and what a model makes of it."""
+
+    batch: Batch
+    keywords: dict[str, Any]  # what loss and metrics are told
+    prediction: Any
+    state: Any = None
+    tape: Any = None
+    value: float  # the loss
+    gradient: Any
+    weight = 0.0  # what a batch that processes share counts
+    share = 1.0  # of this process in it
+
+
 class Run:
-    """A model and what is asked of its predictions."""
+    """A model and what is asked of its predictions.
+
+    Where several processes train together a subclass of it speaks with the others.
+
+    Attributes
+    ----------
+    leads : bool
+        Whether this process shows and writes what is shown and written once.
+    processes : int
+    """
+
+    leads = True
+    processes = 1
 
     def __init__(self, model: Any, loss: Loss, metrics: Metrics | None, carry_state: bool) -> None:
         self.model, self.loss, self.metrics = model, loss, metrics or {}
         self.carry_state = carry_state
         self.in_time = gives_time(model)
 
-    def forward(self, batch: Batch, state: Any) -> tuple[Array, Any, Any]:
-        """Return prediction, state and tape."""
-        return self._call(batch, state, True)
+    def each(self, owner: str, name: str, batches: Any) -> Iterator[Batch]:
+        """Iterate over the batches of any source."""
+        return each_batch(owner, name, batches)
+
+    def assess(self, batch: Batch, state: Any, training: bool) -> Assessed:
+        """Call the model and the loss."""
+        found = Assessed()
+        found.batch, found.keywords = batch, self.keywords(batch)
+        found.prediction, found.state, found.tape = self._call(batch, state, training)
+        found.value, found.gradient = self.loss(found.prediction, batch.y, **found.keywords)
+        return found
+
+    def backward(self, found: Assessed) -> None:
+        """Add the gradients of the loss."""
+        self.model.backward(found.tape, found.gradient, input_grad=False)
+
+    def results(self, found: Assessed) -> tuple[dict[str, float], float]:
+        """Return loss and metrics of a batch, and what it counts."""
+        values = {"loss": found.value}
+        for name, metric in self.metrics.items():
+            values[name] = metric(found.prediction, found.batch.y, **found.keywords)
+        return values, self.weight(found.prediction, found.keywords)
 
     def evaluate(self, owner: str, name: str, batches: Any) -> dict[str, float]:
         """Return the means of loss and metrics over batches."""
         means, state = Means(), None
-        for batch in each_batch(owner, name, batches):
-            prediction, state, _ = self._call(batch, state, False)
-            keywords = self.keywords(batch)
-            values = {"loss": self.loss(prediction, batch.y, **keywords)[0]}
-            values |= self.measure(prediction, batch.y, keywords)
-            means.add(values, self.weight(prediction, keywords))
+        for batch in self.each(owner, name, batches):
+            found = self.assess(batch, state, False)
+            state = found.state
+            means.add(*self.results(found))
         return means.values
+
+    @contextmanager
+    def together(self, position: Any) -> Iterator[None]:
+        """Train inside a ``with`` block, from the `Position` of the process that leads."""
+        yield
+
+    def settle(self) -> None:
+        """Agree, at the end of an epoch, on where random masks stand."""
+
+    def agreed(self, value: Any) -> Any:
+        """Return the value of the process that leads."""
+        return value
 
     def keywords(self, batch: Batch) -> dict[str, Any]:
         """Return what loss and metrics are told about a batch."""
@@ -76,10 +132,6 @@ class Run:
         if keywords and self.in_time:
             keywords["batch_first"] = self.model.batch_first is not False
         return keywords
-
-    def measure(self, prediction: Array, y: Any, keywords: dict[str, Any]) -> dict[str, float]:
-        """Return the metrics."""
-        return {name: metric(prediction, y, **keywords) for name, metric in self.metrics.items()}
 
     def weight(self, prediction: Any, keywords: dict[str, Any]) -> float:
         """Return what a batch counts in means."""
@@ -147,19 +199,16 @@ class Updates:
     ) -> tuple[dict[str, float], float, Any]:
         """Return loss and metrics of a batch, what it counts, and the state after it."""
         run, model = self.run, self.run.model
-        prediction, state, tape = run.forward(batch, state)
-        keywords = run.keywords(batch)
-        value, gradient = run.loss(prediction, batch.y, **keywords)
-        if self.careful and not math.isfinite(value):
-            batch_losses.append(value)
+        found = run.assess(batch, state, True)
+        if self.careful and not math.isfinite(found.value):
+            batch_losses.append(found.value)
             raise NotFiniteError("nonfinite loss")
         self.optimizer.zero_grad()
-        model.backward(tape, gradient, input_grad=False)
+        run.backward(found)
         self._clip(model)
         self.optimizer.step()
-        batch_losses.append(value)
-        values = {"loss": value, **run.measure(prediction, batch.y, keywords)}
-        return values, run.weight(prediction, keywords), state
+        batch_losses.append(found.value)
+        return *run.results(found), found.state
 
     def _clip(self, model: Layer) -> None:
         limit = math.inf if self.clip_norm is None else self.clip_norm

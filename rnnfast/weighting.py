@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,10 @@ from .checks import check_lengths
 if TYPE_CHECKING:
     from .arrays import Array
 
-__all__ = ["Rows", "check_weight", "numbers", "total_weight"]
+__all__ = ["Rows", "check_weight", "numbers", "total_weight", "totals"]
+
+# While a part of a batch is assessed, what each mean over it was divided by
+totals: ContextVar[list[float] | None] = ContextVar("rnnfast_totals", default=None)
 
 
 class Rows:
@@ -56,6 +60,8 @@ class Rows:
             self.used = np.flatnonzero(flat)
             self.weights = flat[self.used]
             self.total = float(self.weights.sum())
+        if (seen := totals.get()) is not None:
+            seen.append(self.total)
 
     def select(self, array: Array, dtype: Any = None) -> Array:
         """Return a copy of the rows that count, (rows, features)."""

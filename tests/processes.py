@@ -16,17 +16,22 @@ needs_proc = pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="no
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 
 
-def run_program(name, *arguments, under=(), timeout=120, **changes):
-    """Run a program; what it printed, by words. `changes`: to the environment."""
+def run_program(name, *arguments, **options):
+    """Run a program; what it printed, by words."""
+    result = start_program(name, *arguments, **options)
+    assert result.returncode == 0, f"{result.returncode}: {result.stdout}{result.stderr[-4000:]}"
+    return result.stdout.split()
+
+
+def start_program(name, *arguments, under=(), timeout=120, **changes):
+    """Run a program; its code, and what it printed. `changes`: to the environment."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("RNNFAST_", "OMP_"))}
     # where other processes have the processors too, threads that spin make a test ten times as long
     kept |= {"OMP_WAIT_POLICY": "passive", "PYTHONPATH": str(Path(rnnfast.__file__).parents[1])}
-    result = subprocess.run(
+    return subprocess.run(
         [*under, sys.executable, PROGRAMS / f"{name}.py", *map(str, arguments)],
         env=kept | changes,
         capture_output=True,
         text=True,
         timeout=timeout,
     )
-    assert result.returncode == 0, f"{result.returncode}: {result.stdout}{result.stderr[-4000:]}"
-    return result.stdout.split()

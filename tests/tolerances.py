@@ -85,6 +85,16 @@ def sums(n: int, dtype: DTypeLike, absolute_sum: Any, function: str = "linear") 
     return (n + ROUNDINGS[function]) * eps(dtype) * absolute_sum
 
 
+def updates(count: int, rate: float, n: int, dtype: DTypeLike) -> float:
+    """Largest error of parameters after updates by gradients of norm 1 at most.
+
+    Each adds `rate` times the error of its gradient, which ends a chain of sums of n products. That
+    moves later gradients by at most the loss's curvature, so that it grows by 1 + rate * curvature
+    an update: in all by less than e, as count * rate stays below 1 / curvature.
+    """
+    return float(np.e) * count * rate * chain(n, dtype, 1.0)
+
+
 def dense(case: DenseCase, name: str, dtype: DTypeLike, want: Any, absolute: Any) -> Any:
     """Largest error, by element, that the result `name` of a dense function may have.
 

@@ -25,12 +25,16 @@ def _import_kernels() -> tuple[ModuleType | None, Exception | None]:
         return None, error
 
 
+def affinity() -> list[int]:
+    """Return the processors in this process's affinity mask, all where there are no masks."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
 def _processors() -> int:
     """Return how many processors the affinity mask and the cgroup quotas leave this process."""
-    if hasattr(os, "sched_getaffinity"):
-        count = len(os.sched_getaffinity(0))
-    else:
-        count = os.cpu_count() or 1
+    count = len(affinity())
     quota = _cgroup_quota()
     return count if quota is None else min(count, max(1, math.ceil(quota)))
 

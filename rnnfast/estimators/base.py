@@ -199,7 +199,11 @@ class NetworkEstimator(Parameters, BaseEstimator):
 
     def _reset(self) -> None:
         """Begin anew: called first, as it decides all seeds."""
-        self._random_state = check_random_state(self.random_state)
+        self._random_state = self._new_random_state()
+
+    def _new_random_state(self) -> np.random.RandomState:
+        state: np.random.RandomState = training.agreed(check_random_state(self.random_state))
+        return state
 
     def _seed(self) -> int:
         """Draw a seed for a layer, or for the order of samples."""
@@ -281,7 +285,7 @@ class NetworkEstimator(Parameters, BaseEstimator):
         changed = {name for name, was in before.items() if getattr(self, name) is not was}
         changed = {name for name in changed if getattr(self, name) != before[name]}
         if "random_state" in changed:
-            self._random_state = check_random_state(self.random_state)
+            self._random_state = self._new_random_state()
         if "dropout" in changed:
             old, new = self.model_.state_dict(), rebuild()
             new.load_state_dict(dict(zip(new.state_dict(), old.values(), strict=True)))

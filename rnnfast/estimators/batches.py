@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.model_selection import train_test_split
 
+from ..batching import NOTHING
+
 if TYPE_CHECKING:
     from ..arrays import Array
     from ..datasets import text_batches
@@ -85,9 +87,14 @@ class Batches:
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         """Iterate over the batches."""
+        return self.dealt(0, 1)
+
+    def dealt(self, rank: int, ranks: int) -> Iterator[tuple[Any, ...]]:
+        """Iterate over one part of `ranks` of each batch, as `ArrayBatches` does."""
         order = self.samples if self.rng is None else self.rng.permutation(self.samples)
         for some in np.array_split(order, len(self)):
-            yield self.take(some)
+            some = some[rank::ranks]
+            yield self.take(some) if len(some) else NOTHING
 
 
 def take_sequences(

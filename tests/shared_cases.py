@@ -1,0 +1,196 @@
+"""Trainings that one process or several do: `tests/test_mpi.py` compares the two."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+from samples import classifier, sums
+
+import rnnfast as rf
+
+CE, MSE = rf.losses.softmax_cross_entropy, rf.losses.squared_error
+EPOCHS, RATE, MOMENTUM = 3, 0.02, 0.5
+# of sums behind a gradient, as in tolerances.py: B * T products, and 4 steps of an LSTM of 8 units
+CHAIN = 12 * 9 + 4 * (3 + 8 + 2 + 16 + 4 * 8)
+F8 = {"dtype": np.float64}
+
+
+def labeler(batch_first: bool = True, dtype: Any = np.float64, **options: Any) -> Any:
+    return rf.Sequential(
+        rf.LSTM(3, 8, batch_first=batch_first, seed=1, dtype=dtype, **options),
+        rf.Linear(8, 4, seed=2, dtype=dtype),
+    )
+
+
+def ragged(n: int = 37, time: int = 9) -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    return {
+        "x": rng.standard_normal((n, time, 3)),
+        "y": rng.integers(0, 4, (n, time)),
+        "lengths": rng.integers(0, time + 1, n),
+        "weight": rng.random((n, time)),
+    }
+
+
+def train(model: Any, data: Any, loss: Any, comm: Any, **options: Any) -> dict[str, Any]:
+    optimizer = rf.SGD(model, RATE, MOMENTUM)
+    options = {"epochs": EPOCHS, "clip_norm": 1.0, "seed": 3, **options}
+    history = rf.fit(model, data, loss=loss, optimizer=optimizer, comm=comm, **options)
+    values = {name: values for name, values in history.items() if name != "seconds"}
+    result = {"losses": np.array(history.batch_losses), **model.state_dict()}
+    result |= {f"history {name}": np.array(each) for name, each in values.items()}
+    return {**result, "stopped": history.stopped_by}
+
+
+def weighted(comm: Any, batch_first: bool = True, dtype: Any = np.float64) -> Any:
+    # batches of 5, the last one of 2: on three ranks one has none of it
+    d = ragged()
+    if not batch_first:
+        d |= {name: d[name].swapaxes(0, 1) for name in ("x", "y", "weight")}
+    return train(
+        labeler(batch_first, dtype),
+        (d["x"].astype(dtype), d["y"], d["lengths"], d["weight"]),
+        CE,
+        comm,
+        batch_size=5,
+        bucket=True,
+        validation_split=0.2,
+        metrics={"accuracy": rf.losses.accuracy},
+    )
+
+
+def last_step(comm: Any) -> Any:
+    # the loss is divided by another number than the steps of the batch
+    d = ragged()
+    data = d["x"], d["y"], np.maximum(d["lengths"], 1)
+    return train(labeler(), data, partial(CE, steps="last"), comm, batch_size=7)
+
+
+def own_loss(comm: Any) -> Any:
+    def loss(prediction: Any, target: Any) -> Any:
+        error = prediction - np.eye(4)[target]
+        return float((error**4).mean()), 4 * error**3 / error.size
+
+    d = ragged()
+    return train(labeler(), (d["x"], d["y"]), loss, comm, batch_size=10)
+
+
+def truncated(comm: Any, streams: int = 5) -> Any:
+    ids = np.random.default_rng(1).integers(0, 6, 200)
+    model = rf.Sequential(
+        rf.Embedding(6, 3, seed=1, **F8), rf.GRU(3, 8, seed=2, **F8), rf.Linear(8, 6, seed=3, **F8)
+    )
+    data = rf.datasets.text_batches(ids, streams, 7)
+    return train(model, data, CE, comm, carry_state=True, validation=data)
+
+
+def normalised(comm: Any) -> Any:
+    d = ragged()
+    model = rf.Sequential(
+        rf.Linear(3, 8, seed=1, **F8),
+        rf.BatchNorm1d(8, batch_first=True, **F8),
+        rf.GRU(8, 4, batch_first=True, seed=2, **F8),
+        rf.Linear(4, 4, seed=3, **F8),
+    )
+    data = d["x"], d["y"], np.maximum(d["lengths"], 1)
+    return train(model, data, CE, comm, batch_size=12, drop_last=True)
+
+
+def several_inputs(comm: Any) -> Any:
+    rng = np.random.default_rng(0)
+    source, target = rng.integers(0, 5, (6, 8)), rng.integers(0, 5, (4, 8))
+    batch = (source, target, np.full(8, 6), np.full(8, 4)), (target + 1) % 5, np.full(8, 4)
+    model = rf.EncoderDecoder(5, 5, 3, 4, seed=1, **F8)
+    return train(model, [batch, batch], CE, comm)
+
+
+def stops(comm: Any) -> Any:
+    x, y = sums(20)
+    x[7] = np.nan
+    return train(classifier(), (x, y), CE, comm, batch_size=8, on_nonfinite="stop")
+
+
+def own_batches(comm: Any) -> Any:
+    # rank 0 has three batches, the others two
+    d = ragged(24)
+    parts = [slice(4 * i, 4 * i + 4) for i in range(6)]
+    batches = [(d["x"][part], d["y"][part]) for part in parts]
+    if comm is None or comm.size == 1:
+        pairs = [(batches[0], batches[3]), (batches[1], batches[4]), (batches[2],)]
+        return train(
+            labeler(), [tuple(map(np.concatenate, zip(*p, strict=True))) for p in pairs], CE, None
+        )
+    mine = batches[:3] if comm.rank == 0 else batches[3:5] if comm.rank == 1 else []
+    return train(labeler(), rf.mpi.Own(lambda: iter(mine)), CE, comm)
+
+
+def dropped(comm: Any) -> Any:
+    model = labeler(dropout=0.3, num_layers=2, recurrent_dropout=0.2)
+    d = ragged()
+    return train(model, (d["x"], d["y"]), CE, comm, batch_size=5)
+
+
+def estimated(comm: Any) -> Any:
+    x, y = sums(30)
+    model = rf.SequenceClassifier(
+        hidden_size=4,
+        max_iter=3,
+        batch_size=7,
+        optimizer="sgd",
+        early_stopping=True,
+        random_state=0,
+    ).fit(x.astype(np.float32), y, comm=comm)
+    return {**model.model_.state_dict(), "losses": np.array(model.history_.batch_losses)}
+
+
+def resumed(comm: Any, path: Any, epochs: int, *callbacks: Any, **options: Any) -> Any:
+    d = ragged()
+    callbacks = (*callbacks, rf.Checkpoint(path), rf.EarlyStopping("loss"))
+    data = d["x"], d["y"], d["lengths"]
+    return train(labeler(), data, CE, comm, epochs=epochs, callbacks=callbacks, **options)
+
+
+class Memory(rf.Callback):
+    """The most memory of its own, without mapped files, that this process has had, in bytes."""
+
+    def __init__(self) -> None:
+        self.most = 0
+
+    def on_batch_end(self, batch: int, logs: Any) -> None:
+        with open("/proc/self/status") as file:
+            kilobytes = next(line.split()[1] for line in file if line.startswith("RssAnon"))
+        self.most = max(self.most, 1024 * int(kilobytes))
+
+
+def mapped(comm: Any, path: Any, megabytes: int) -> int:
+    """Return the memory that training on a file of so many megabytes has added."""
+    if comm is None or comm.rank == 0:
+        with open(path, "wb") as file:
+            file.truncate(megabytes << 20)  # zeros, which take no place on the disk
+    if comm is not None:
+        comm.agreed(None)  # the file is there
+    x = np.memmap(path, np.float32, "r").reshape(-1, 64, 16)
+    y = np.zeros((len(x), 1), np.float32)
+    model, memory = rf.Sequential(rf.Last(True), rf.Linear(16, 1, seed=1)), Memory()
+    memory.on_batch_end(0, None)
+    before = memory.most
+    optimizer = rf.SGD(model)
+    rf.fit(model, (x, y), loss=MSE, optimizer=optimizer, callbacks=[memory], comm=comm)
+    return memory.most - before
+
+
+EQUAL = {
+    "weighted": weighted,
+    "time first": partial(weighted, batch_first=False),
+    "float32": partial(weighted, dtype=np.float32),
+    "last step": last_step,
+    "own loss": own_loss,
+    "truncated": truncated,
+    "two streams": partial(truncated, streams=2),
+    "normalised": normalised,
+    "several inputs": several_inputs,
+    "own batches": own_batches,
+    "estimated": estimated,
+}

@@ -1,0 +1,137 @@
+"""Training that several processes share, and jobs that break off."""
+
+from __future__ import annotations
+
+import importlib.util
+import pickle
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import shared_cases as cases
+import tolerances
+from processes import needs_proc, run_program, start_program
+
+import rnnfast as rf
+
+BESIDE = Path(sys.executable).parent / "mpiexec"
+MPIEXEC = str(BESIDE) if BESIDE.exists() else shutil.which("mpiexec")
+pytestmark = [
+    needs_proc,
+    pytest.mark.skipif(
+        importlib.util.find_spec("mpi4py") is None or MPIEXEC is None,
+        reason="mpi4py or MPI is not installed",
+    ),
+]
+# For Open MPI: more ranks than processors, which leave these to others, and root, as in containers
+SETTINGS = {
+    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+    "OMPI_MCA_mpi_yield_when_idle": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+}
+
+
+class End(rf.Callback):
+    """In place of the one in the program `failing_rank`."""
+
+
+def on_ranks(n):
+    return {"under": (MPIEXEC, "-n", str(n)), **SETTINGS}
+
+
+def check_equal(got, want, updates, dtype=np.float64):
+    bound = tolerances.updates(updates, cases.RATE / (1 - cases.MOMENTUM), cases.CHAIN, dtype)
+    sizes = [value.size for name, value in want.items() if "weight" in name]
+    of_losses = tolerances.chain(cases.CHAIN, dtype, 1.0) + bound * sum(sizes) ** 0.5
+    assert got.keys() == want.keys()
+    for name, value in want.items():
+        if name == "stopped":
+            assert got[name] == value
+            continue
+        loss = name == "losses" or name.startswith("history")
+        np.testing.assert_allclose(
+            got[name], value, rtol=0, atol=of_losses if loss else bound, err_msg=name
+        )
+
+
+@pytest.fixture(scope="module")
+def alone():
+    return {name: case(None) for name, case in cases.EQUAL.items()}
+
+
+@pytest.fixture(scope="module", params=[1, 2, 3])
+def shared(request, tmp_path_factory):
+    """Ranks, the folder that they wrote into, what they gave."""
+    folder = tmp_path_factory.mktemp("shared")
+    run_program("shared_training", folder, **on_ranks(request.param))
+    return request.param, folder, pickle.loads((folder / f"{request.param}.pickle").read_bytes())
+
+
+@pytest.mark.parametrize("name", cases.EQUAL)
+def test_ranks_do_what_one_process_does(shared, alone, name):
+    ranks, _, got = shared
+    if ranks == 1:
+        np.testing.assert_equal(got[name], alone[name])
+    else:
+        dtype = alone[name].get("0.weight_ih_l0", np.zeros(0)).dtype
+        check_equal(got[name], alone[name], len(alone[name]["losses"]), dtype)
+
+
+def test_all_ranks_have_the_same_and_a_repeat_has_the_same_bits(shared):
+    _, _, got = shared
+    assert {*cases.EQUAL, "stops", "dropped", "resumed"} <= set(got["alike"])
+    assert got["again"] == ["dropped", "weighted"]
+
+
+def test_ranks_drop_other_elements(shared):
+    ranks, _, got = shared
+    equal = np.array_equal(got["dropped"]["losses"], cases.dropped(None)["losses"])
+    assert equal == (ranks == 1)
+
+
+def test_a_loss_of_nan_on_one_rank_stops_all(shared):
+    _, _, got = shared
+    want = cases.stops(None)
+    assert got["stops"]["stopped"] == want["stopped"] == "nonfinite loss"
+    for name in ("0.weight_ih_l0", "2.weight"):
+        np.testing.assert_array_equal(got["stops"][name], want[name])
+
+
+def test_no_rank_holds_a_mapped_file(shared):
+    _, _, got = shared
+    assert got["memory"] < 64 << 20
+
+
+def test_ranks_share_the_processors(shared):
+    ranks, _, got = shared
+    assert got["threads"] == max(1, rf.get_num_threads() // ranks)
+
+
+def test_a_checkpoint_goes_on_with_more_ranks(shared, tmp_path):
+    ranks, folder, got = shared
+    path = folder / f"{ranks}.npz"
+    want = cases.resumed(None, tmp_path / "whole.npz", 4)
+    updates = len(want["losses"])
+    check_equal(cases.resumed(None, path, 4, resume=path), want, updates)
+    if ranks == 3:
+        assert "pair" in got["alike"]
+        check_equal(got["pair"], want, updates)
+
+
+def test_a_rank_that_raises_ends_the_job_with_its_error(tmp_path):
+    result = start_program("failing_rank", tmp_path / "last.npz", "raises", **on_ranks(2))
+    assert result.returncode
+    assert result.stderr.count("ValueError: rank 1 has had enough") == 1
+    assert "epoch 1/4" in result.stderr
+
+
+def test_a_job_with_a_killed_rank_is_resumed(tmp_path):
+    path = tmp_path / "last.npz"
+    result = start_program("failing_rank", path, "killed", **on_ranks(2))
+    assert result.returncode
+    want = cases.resumed(None, tmp_path / "whole.npz", 4, End())
+    got = cases.resumed(None, path, 4, End(), resume=path)
+    check_equal(got, want, len(want["losses"]))
