@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import rnnfast
+
+sys.path.insert(0, str(Path(__file__).parent))  # for gallery
 
 project = "rnnfast"
 author = "the rnnfast developers"
@@ -12,6 +16,7 @@ project_copyright = author
 version = release = rnnfast.__version__
 
 extensions = [
+    "gallery",
     "myst_nb",  # Markdown; runs the cells of the tutorials
     "numpydoc",
     "sphinx.ext.autodoc",
@@ -20,7 +25,6 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
 ]
-exclude_patterns = ["_templates"]
 templates_path = ["_templates"]
 nitpicky = True
 # `horizon` in a docstring may be a parameter, and other projects' names are not looked up.

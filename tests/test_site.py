@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 from pathlib import Path
 
@@ -34,3 +35,19 @@ def public_names() -> set[str]:
 def test_every_public_name_has_its_place_in_the_reference():
     entries = re.findall(r"^   ([\w.]+)$", (ROOT / "docs" / "reference.rst").read_text(), re.M)
     assert sorted(entries) == sorted(public_names())
+
+
+def test_every_example_has_a_page_in_the_gallery(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    gallery = importlib.import_module("gallery")
+    monkeypatch.setattr(gallery, "PAGES", tmp_path)
+    gallery.write_pages()
+    examples = {path.stem for path in (ROOT / "examples").glob("*.py")} - {"common", "run"}
+    assert {path.stem for path in tmp_path.glob("*.md")} == examples
+    page = (tmp_path / "gates.md").read_text()
+    assert page.startswith("# Look into the gates of an LSTM\n")
+    assert "| A2 | remember the last marked value" in page
+    cards = (tmp_path / "cards.txt").read_text()
+    assert sorted(re.findall(r":link: generated/gallery/(\w+)", cards)) == sorted(examples)
+    pictures = re.findall(r":img-top: gallery/(\S+)", cards)
+    assert sorted(pictures) == sorted(path.name for path in (ROOT / "docs/gallery").iterdir())
