@@ -54,8 +54,9 @@ class Forecaster(MeasuredForecaster):
     A forecast is the weighted mean of those of a recurrent network, of ridge regression on the
     window, of exponential smoothing, of the last season and of the last value. The weights come
     from a backtest: each is fitted on the series without their ends and forecasts those ends. Then
-    all are fitted again on all the data. A single value that is far from all others (`missing.
-    gross_outliers`) counts as missing, with a warning; `score` and `backtest` keep it as a truth.
+    all are fitted again on all the data. A single value that is far from all others, or the same
+    one now and then (`missing.gross_outliers`), counts as missing, with a warning; `score` and
+    `backtest` keep it as a truth.
 
     Parameters
     ----------
@@ -220,21 +221,20 @@ class Forecaster(MeasuredForecaster):
             self._keep_residuals(windows, calibration, windows.following(calibration), forecast)
         self._remember(given)
 
-    def _cleaned(self, given: Given) -> Given:
+    def _cleaned(self, given: Given, warn: bool = True) -> Given:
         """Return what was given with gross outliers as if they were missing."""
         wrong = [gross_outliers(v[:, : self.n_features_in_]) for v in given.values]
-        for i, w in enumerate(wrong):
-            if w.any():
-                step, k = np.argwhere(w)[0]
-                warnings.warn(
-                    f"Forecaster: {given.values[i][step, k]:.5g} at step {step} of "
-                    f"{given.form.label(i)} is far from all other values: it counts as missing",
-                    UserWarning,
-                    stacklevel=5,
-                )
-                break
-        else:
+        i = next((i for i, w in enumerate(wrong) if w.any()), None)
+        if i is None:
             return given
+        if warn:
+            step, k = np.argwhere(wrong[i])[0]
+            warnings.warn(
+                f"Forecaster: {given.values[i][step, k]:.5g} at step {step} of "
+                f"{given.form.label(i)} is far from all other values: it counts as missing",
+                UserWarning,
+                stacklevel=5,
+            )
         gaps = [a | b for a, b in zip(given.gaps or wrong, wrong, strict=True)]
         return given._replace(values=_bridged(given._replace(gaps=wrong)), gaps=gaps)
 

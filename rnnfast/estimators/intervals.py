@@ -45,7 +45,8 @@ class MeasuredForecaster(WindowNetwork):
         series of one window each. For windows of one series that is an approximation, good where
         the series keeps behaving the same. The backtest's errors are a little too small, as they
         chose the weights too. The intervals of a whole horizon hold all its values together less
-        often.
+        often. Where the end of a series is missing, intervals are those of as many steps more, and
+        beyond the horizon they grow with the square root of the steps.
 
         Parameters
         ----------
@@ -89,7 +90,7 @@ class MeasuredForecaster(WindowNetwork):
         windows = self._windows(given)
         places = windows.ends()
         forecast = self._forecast(windows, places, steps)
-        far = reach[:steps] * self._interval_units(windows, places)[:, np.newaxis]
+        far = self._far(reach, windows, places, steps)
         return self._give(given, forecast - far), self._give(given, forecast + far)
 
     def backtest(
@@ -148,7 +149,7 @@ class MeasuredForecaster(WindowNetwork):
         scale = scales(windows, cuts, places, one.season_)
         reach_of = None if one.residuals_ is None else margin(one.residuals_, LEVEL)
         if reach_of is not None:
-            reach_of = reach_of * one._interval_units(windows, places)[:, np.newaxis]
+            reach_of = one._far(reach_of, windows, places, horizon)
         return measure(
             one._windows(given, clean=False).following(places),
             forecasts,
@@ -157,6 +158,18 @@ class MeasuredForecaster(WindowNetwork):
             one.season_,
             within=reach_of,
         )
+
+    def _far(self, reach: Array, windows: Windows, places: Array, steps: int) -> Array:
+        """Return how far intervals at places reach: (n, steps, targets).
+
+        Where targets are missing before a place, each step is so many more steps ahead. Beyond the
+        horizon intervals grow as those of a random walk do.
+        """
+        horizon = len(reach)
+        ahead = windows.lost(places)[:, np.newaxis] + np.arange(1, steps + 1)
+        growth = np.sqrt(np.maximum(ahead, horizon) / horizon)[..., np.newaxis]
+        units = self._interval_units(windows, places)[:, np.newaxis]
+        return np.asarray(reach[np.minimum(ahead, horizon) - 1] * growth * units)
 
     def _keep_residuals(self, windows: Windows, places: Array, truth: Any, forecast: Any) -> None:
         """Keep sorted absolute errors for intervals."""

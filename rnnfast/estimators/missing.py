@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 MISSING = ("mask", "linear", "ffill", "mean")
 FAR, ALONE = 8.0 * 1.4826, 10.0  # median deviations, and times the other values: gross outliers
 RARE, LEAST = 500, 20  # steps with one gross outlier; steps that tell what one is
+MOST = 0.05  # of the steps, that may have one same gross outlier
+AROUND = 8  # known values on each side, of which a series has the mean where one is missing
 
 
 def check_missing(owner: Any, missing: Any) -> str | None:
@@ -124,21 +126,69 @@ def feature_means(owner: Any, values: Sequence[Array], names: Sequence[Any] | No
     return np.asarray(np.nanmean(together, axis=0))
 
 
+def means_around(values: Array, means: Array) -> Array:
+    """Return the mean of the `AROUND` known values before and after each step of a series.
+
+    Parameters
+    ----------
+    values : (time, features) array
+        NaN where a value is missing.
+    means : (features,) array
+        For features without any value.
+
+    Returns
+    -------
+    (time, features) array
+    """
+    around = np.tile(np.asarray(means, np.float64), (len(values), 1))
+    for k, column in enumerate(values.T):
+        there = np.flatnonzero(~np.isnan(column))
+        if there.size:
+            sums = np.concatenate([[0.0], np.cumsum(column[there], dtype=np.float64)])
+            before = np.searchsorted(there, np.arange(len(column)))
+            low, high = np.maximum(before - AROUND, 0), np.minimum(before + AROUND, there.size)
+            around[:, k] = (sums[high] - sums[low]) / (high - low)
+    return around
+
+
 def gross_outliers(values: Array) -> Array:
     """Return which values of (time, features) cannot be meant: (time, features) of bool.
 
     They are further from the median than eight deviations (of a normal distribution, by the median
     absolute deviation), and ten times as far as all others but one in `RARE` steps: growth, jumps
-    of level and peaks that come again are no outliers.
+    of level and peaks that come again are no outliers. The same number in up to `MOST` of the steps
+    counts as one, as devices write 9999 for what they have not measured, unless it comes at
+    intervals.
     """
     n = len(values)
-    few = n - 1 - max(1, n // RARE)
-    if few < LEAST:
-        return np.zeros(values.shape, bool)
+    wrong = np.zeros(values.shape, bool)
+    if n - 1 - max(1, n // RARE) < LEAST:
+        return wrong
     far = np.abs(values - np.median(values, axis=0))
     usual = np.median(far, axis=0)
-    limit = np.maximum(FAR * usual, ALONE * np.partition(far, few, axis=0)[few])
-    return np.asarray((far > limit) & (usual > 0))
+    for k in np.flatnonzero((far.max(axis=0) > FAR * usual) & (usual > 0)):
+        column = values[:, k]
+        numbers, first, times = np.unique(column, return_index=True, return_counts=True)
+        same = (times > 1) & (times <= MOST * n) & (far[first, k] > FAR * usual[k])
+        again = [
+            bool(s) and _comes_again(np.flatnonzero(column == v), n)
+            for v, s in zip(numbers, same, strict=True)
+        ]
+        once = np.repeat(far[first, k], np.where(same & ~np.array(again), 1, times))
+        few = len(once) - 1 - max(1, n // RARE)
+        if few >= LEAST:
+            limit = max(FAR * usual[k], ALONE * float(np.partition(once, few)[few]))
+            wrong[:, k] = far[:, k] > limit
+    return wrong
+
+
+def _comes_again(places: Array, n: int) -> bool:
+    """Whether places of n steps are at intervals, as far as the steps go."""
+    between = np.diff(places)
+    usual = float(np.median(between))
+    even = (np.abs(between - usual) <= max(1.0, min(0.1 * usual, 3.0))).all()  # months, too
+    room = max(int(places[0]), n - 1 - int(places[-1]))  # for another one
+    return bool(even and 2 * usual <= n and room <= 1.1 * usual)
 
 
 def fill_missing(x: Any, lengths: Array | None, how: str, means: Any = None) -> Any:
@@ -156,7 +206,7 @@ def fill_missing(x: Any, lengths: Array | None, how: str, means: Any = None) -> 
         "mean": the feature's mean. "mask": the same, and a channel more for each feature that is 1
         where it is missing, else 0. Apply it to features that are scaled, as the new channels are
         not to be.
-    means : (features,) array_like, optional
+    means : (features,) array_like, or (time, features), optional
         Means of the features in `fit`, default 0: that of features that are scaled. A sample
         without any value of a feature gets its mean whatever `how` says; with NaN for means it
         stays as it is.
@@ -182,7 +232,7 @@ def fill_missing(x: Any, lengths: Array | None, how: str, means: Any = None) -> 
             for i, feature in np.argwhere(gaps.any(axis=1)):
                 _bridge(x[i, : ends[i], feature], how)
         left = np.isnan(x) if how in ("linear", "ffill") else gaps
-        stand_in = np.broadcast_to(0.0 if means is None else means, x.shape[-1:]).astype(x.dtype)
+        stand_in = np.asarray(0.0 if means is None else means).astype(x.dtype)
         x[left] = np.broadcast_to(stand_in, x.shape)[left]
     return np.concatenate([x, gaps.astype(x.dtype)], axis=2) if how == "mask" else x
 

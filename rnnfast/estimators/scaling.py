@@ -97,7 +97,7 @@ class Scaler:
 
     def inverse(self, x: Array) -> Array:
         """Return x (..., features), scaled back, in float64."""
-        return x * np.float64(self.scale) + self.mean
+        return x * np.asarray(self.scale, np.float64) + self.mean
 
 
 def _moments(rows: Array) -> tuple[Any, Array, Array]:

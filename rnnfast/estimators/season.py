@@ -16,6 +16,8 @@ ALIKE = 0.85  # autocorrelation of a season that is seen fewer than four times
 CUSTOMARY = (4, 7, 12, 24, 48, 52, 96, 144, 168, 288, 336, 365)  # quarters, days, hours, ...
 DAYS = (24, 48, 96)  # of steps within a day; seven of them may be a week
 CLEARER = 0.7  # of what a day before leaves unexplained, a week before leaves less
+CLEAR = 0.5  # autocorrelation of a season, below which noise may have moved the peaks
+FAINT, AGAIN, SURE = 0.1, 8, 4.5  # of customary seasons in noise: autocorrelation, times, errors
 
 
 def find_season(series: list[Array], longest: int = LONGEST) -> int:
@@ -26,7 +28,8 @@ def find_season(series: list[Array], longest: int = LONGEST) -> int:
     nearly as high as the highest, of peaks that random walks and white noise do not reach (the
     limits are 99% points found by simulation). Where a customary season (12 months, 24 hours) is
     next to it and as high, that is it. Seven days are the season instead of one where the same
-    time a week before clearly tells more than that of any day between.
+    time a week before clearly tells more than that of any day between. Where noise hides peaks or
+    moves them, it is the shortest customary season whose multiples show it as well.
 
     Parameters
     ----------
@@ -56,9 +59,10 @@ def find_season(series: list[Array], longest: int = LONGEST) -> int:
     limits = np.where(lags > steps / 4, np.maximum(limits, ALIKE), limits)
     before = np.concatenate([[one_step], heights[:-1]])
     peaks = (heights >= before)[:-1] & (heights[:-1] >= heights[1:]) & (heights > limits)[:-1]
-    if not peaks.any():
-        return 1
-    best = heights[:-1][peaks].max()
+    best = heights[:-1][peaks].max(initial=0.0)
+    faint = _faint_season(kept, n) if best < CLEAR else 1
+    if faint > 1 or not peaks.any():
+        return faint
     season = int(lags[:-1][peaks & (heights[:-1] >= 0.75 * best)][0])
     for usual in CUSTOMARY:
         near = abs(usual - season) <= max(1, 0.03 * season) and usual <= top
@@ -72,6 +76,26 @@ def find_season(series: list[Array], longest: int = LONGEST) -> int:
         )
         season = 7 * season if left[-1] < CLEARER * left[:-1].min() else season
     return season
+
+
+def _faint_season(kept: list[Array], n: float) -> int:
+    """Return the shortest customary season of series in strong noise, 1 where there is none.
+
+    Its multiples are averaged, which noise does not survive, nor what wanders: of the lags beside
+    it, too, the means are less.
+    """
+    for m in CUSTOMARY:
+        times = np.arange(1, min(int(n) // (3 * m), AGAIN) + 1)
+        if len(times) < 3:
+            break
+        before, at, after = (
+            np.mean([[_autocorrelation(s, m, int(k)) for k in lag * times] for s in kept], axis=0)
+            for lag in (m - 1, m, m + 1)
+        )
+        limit = max(FAINT, SURE / np.sqrt(n * len(kept) * len(times)), np.sqrt(m / n))
+        if at.mean() > max(limit, before.mean(), after.mean()) and at.min() > 0.5 * at.mean():
+            return m
+    return 1
 
 
 def _autocorrelation(y: Array, size: int, lag: int) -> float:

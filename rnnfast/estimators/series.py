@@ -16,7 +16,7 @@ from .arguments import read_static, refuse_steps, second_argument
 from .constraints import Parameters, parameter
 from .forms import Given
 from .frames import SeriesSet, check_targets, read_exogenous, read_series
-from .missing import feature_means, fill_missing
+from .missing import feature_means, fill_missing, means_around
 from .numeric import to_floats
 from .scoring import scored, seen_by_fit
 from .times import read_times
@@ -62,8 +62,10 @@ class SeriesEstimator(Parameters, BaseEstimator):
     missing : {"mask", "linear", "ffill", "mean"}, optional
         What stands in for missing values and time steps; default: an error that names the first.
         "mask": the last value before, and another feature for each feature that is 1 where a value
-        is missing, else 0. Smoothing passes over them, scores leave them out, and series whose end
-        is missing are forecast from their last known step where the forecast reaches so far.
+        is missing, else 0. "mean": the mean of the eight known values before and after, as that of
+        a whole series is far from them where it has a trend. Smoothing passes over them, scores
+        leave them out, and series whose end is missing are forecast from their last known step
+        where the forecast reaches so far.
 
     Attributes
     ----------
@@ -225,7 +227,13 @@ class SeriesEstimator(Parameters, BaseEstimator):
         if self.missing is not None:
             means = feature_means(self, values, form.names) if form.has_missing else None
             how = "ffill" if self.missing == "mask" else self.missing
-            filled = fill_missing(values, None, how, means)
+            filled = values
+            if means is not None:
+                around = [means_around(v, means) if how == "mean" else means for v in values]
+                filled = [
+                    fill_missing(v[np.newaxis], None, how, m)[0]
+                    for v, m in zip(values, around, strict=True)
+                ]
             if self.missing == "mask":
                 told = [np.isnan(v).astype(v.dtype) for v in values]
                 filled = [np.hstack(pair) for pair in zip(filled, told, strict=True)]
@@ -334,7 +342,7 @@ class SeriesEstimator(Parameters, BaseEstimator):
 
     # ---- windows and forecasts
 
-    def _cleaned(self, given: Given) -> Given:
+    def _cleaned(self, given: Given, warn: bool = True) -> Given:
         """Return what was given without what would spoil forecasts."""
         return given
 
@@ -415,6 +423,7 @@ class SeriesEstimator(Parameters, BaseEstimator):
         keep = self._memory()
         form = given.form
         self._seen_by_fit = seen_by_fit(given)
+        given = self._cleaned(given, warn=False)
         # times hold functions, which cannot be pickled; the last labels tell the same
         self._past_labels = None if form.times is None else [t.labels[-2:] for t in form.times]
         self._past_lengths = [len(v) for v in given.values]

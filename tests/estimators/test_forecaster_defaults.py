@@ -520,3 +520,47 @@ def test_a_gross_outlier_counts_as_missing(place):
     outside[195] = 1e4  # is not forecast, and the score says so
     with pytest.warns(UserWarning, match="counts as missing"):
         assert clean.score(outside) < 0.1 < clean.score(y)
+
+
+@pytest.mark.parametrize("places", [(50, 100), (-3, -2, -1), (20, 40, 60, 90, 110, 130, 150, 170)])
+def test_the_same_gross_outlier_counts_as_missing(places):
+    y = rising()
+    spoilt = y[:190].copy()
+    spoilt[list(places)] = -999.0
+    model = Forecaster(horizon=12, random_state=0, max_iter=3)
+    with pytest.warns(UserWarning, match=rf"-999 at step {places[0] % 190} of X .*as missing"):
+        model.fit(spoilt)
+    assert model.season_ == 12 and mae(model.predict(), y[190:]) < 0.5
+
+
+@pytest.mark.parametrize("part", [0.05, 0.2])
+def test_means_in_place_of_gaps_follow_a_trend(part):
+    y = rising()
+    gaps = y[:190].copy()
+    gaps[np.random.default_rng(2).random(190) < part] = np.nan
+    model = Forecaster(horizon=12, missing="mean", random_state=0, max_iter=3).fit(gaps)
+    assert mae(model.predict(), y[190:]) < 1.0  # 5 with the mean of the whole series
+
+
+def test_intervals_at_a_missing_end_are_those_of_more_steps():
+    walk = np.cumsum(np.random.default_rng(0).standard_normal(300))
+    model = Forecaster(horizon=6, missing="ffill", random_state=0, max_iter=2).fit(walk[:200])
+
+    def width(lost):
+        series = walk[:260].copy()
+        series[len(series) - lost :] = np.nan
+        lower, upper = model.predict_interval(series)
+        return upper - lower
+
+    np.testing.assert_allclose(width(2)[:4], width(0)[2:])
+    np.testing.assert_allclose(width(2)[4:], width(0)[-1] * np.sqrt([7 / 6, 8 / 6]))
+    np.testing.assert_allclose(width(18), width(0)[-1] * np.sqrt(np.arange(19, 25) / 6))
+    held = []
+    for lost in (0, 4):
+        for end in range(220, 290, 7):
+            series = walk[:end].copy()
+            series[end - lost :] = np.nan
+            lower, upper = model.predict_interval(series)
+            truth = walk[end : end + 6]
+            held.append((lower <= truth) & (truth <= upper))
+    assert np.mean(held[10:]) > np.mean(held[:10]) - 0.1  # 0.24 less before

@@ -16,6 +16,7 @@ from rnnfast.estimators.missing import (
     check_missing,
     fill_missing,
     gross_outliers,
+    means_around,
 )
 
 NAN = np.nan
@@ -192,6 +193,40 @@ def test_a_classifier_names_the_place():
         SequenceClassifier(**QUICK, missing="mask").fit(np.nan_to_num(bad, nan=np.inf), y)
     with pytest.raises(ValueError, match="got a masked value in sample 0, step 2, column 0"):
         SequenceClassifier(**QUICK).fit(np.ma.array(x, mask=mask), y)
+
+
+def test_means_around():
+    x = np.arange(40.0)[:, np.newaxis] * [1.0, -2.0, np.nan]
+    x[[0, 10, 11, 39]] = np.nan
+    around = means_around(x, np.array([0.0, 0.0, 7.0]))
+    # eight known steps on each side, fewer at the ends
+    np.testing.assert_allclose(around[[0, 10, 11], 0], [4.5, 10.5, 10.5])
+    np.testing.assert_allclose(around[39], [34.5, -69.0, 7.0])
+
+
+@pytest.mark.parametrize(
+    "places", [(50, 100), (100, 101), (20, 90, 150), (187, 188, 189), (50, 189), range(3, 9)]
+)
+def test_the_same_gross_outlier_again(places):
+    places = list(places)
+    x = np.random.default_rng(0).standard_normal((190, 2))
+    x[places, 1] = 9999.0
+    assert np.argwhere(gross_outliers(x)).tolist() == [[place, 1] for place in places]
+
+
+@pytest.mark.parametrize(
+    "places",
+    [
+        range(15, 365, 30),  # paid each month
+        [14, 45, 73, 104, 134, 165, 195, 226, 257, 287, 318, 348],  # whatever its days
+        (120, 250),  # twice, with no room for a third
+        range(300, 330),  # a state, not a fault
+    ],
+)
+def test_the_same_peak_at_intervals_is_meant(places):
+    x = np.random.default_rng(0).standard_normal((365, 1))
+    x[list(places)] = 500.0
+    assert not gross_outliers(x).any()
 
 
 def test_gross_outliers():

@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
-from rnnfast.estimators.season import find_season
+from rnnfast.estimators.season import _faint_season, find_season
 
 
 def seasonal(n, m, noise=0.3, seed=0):
@@ -74,3 +74,23 @@ def test_a_week_of_days_where_it_is_clear(day):
         assert find_season([daily + e]) == day
         assert find_season([daily + 0.3 * np.cumsum(e)]) != 7 * day
     assert find_season([(daily - 6.0 * weekend)[: 7 * day * 2]]) == day  # too short to tell
+
+
+@pytest.mark.parametrize(("n", "m"), [(365, 7), (1500, 24), (400, 12)])
+def test_a_customary_season_in_strong_noise(n, m):
+    t = np.arange(n)
+    rng = np.random.default_rng(0)
+    found = [
+        find_season([np.sqrt(2) * np.sin(t * 2 * np.pi / m) + 1.75 * rng.standard_normal(n)])
+        for _ in range(20)
+    ]
+    assert found.count(m) >= 15 and set(found) <= {1, m}
+
+
+def test_what_wanders_has_no_faint_season():
+    found = []
+    for seed in range(10):
+        noise = np.random.default_rng(seed).standard_normal(500)
+        walk = np.cumsum(noise)
+        found += [_faint_season([s], 500.0) for s in (noise, walk, walk[2:] + walk[:-2])]
+    assert set(found) == {1}
