@@ -39,7 +39,9 @@ def test_installed_size():
     files = metadata.files("rnnfast")
     if any("__editable__" in str(file) for file in files):
         pytest.skip("an editable install holds no files")
-    size = sum(Path(file.locate()).stat().st_size for file in files if file.locate().exists())
+    # a repaired wheel brings the compiler's OpenMP along, in rnnfast.libs
+    own = [file for file in files if file.parts[0] != "rnnfast.libs" and file.locate().exists()]
+    size = sum(Path(file.locate()).stat().st_size for file in own)
     assert 50e3 < size < 6e6
     sources = [str(file) for file in files if file.suffix in (".c", ".h", ".pyx", ".pxd")]
     assert sources == []
