@@ -3,6 +3,8 @@
 #   make test      run the tests against the installed package; TORCH=1: with PyTorch beside it
 #   make test-bridges  the tests of what leads to other libraries, beside real installs of these
 #   make test-scaling  the tests of MPI, beside an install of it
+#   make coverage  the lines of Python, Cython and C that the tests run; PYTEST_ARGS=core: some tests
+#   make faults    small faults planted in the kernels, which the tests of these must catch
 #   make lint      ruff, mypy, pyright, clang-format; forms, workflows and citation against their schemas
 #   make examples  run every example, write docs/results.md and the record of this processor's
 #                  figures; CHORALES=PATH: with that music, too
@@ -66,6 +68,13 @@ compare: $(PEERS)/.peers
 
 epochs: $(PEERS)/.peers
 	cd benchmarks && $(abspath $(PEERS))/bin/python epochs.py --save --into ../docs/results.md
+
+coverage: $(VENV)/.with-test,examples,io $(VENV)/.series $(VENV)/.bridges $(VENV)/.dev
+	$(PIP) install --quiet 'setuptools>=77' 'Cython>=3.1'
+	KERAS_BACKEND=torch $(BIN)/python .ci/covered.py $(PYTEST_ARGS)
+
+faults: $(VENV)/.with-test
+	$(BIN)/python tests/kernels/faults.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -134,4 +143,4 @@ $(PEERS)/.peers: $(SOURCES) Makefile | $(PEERS)/bin/python
 $(PEERS)/bin/python $(BIN)/python:
 	$(PYTHON) -m venv $(@:/bin/python=)
 
-.PHONY: demo test test-bridges test-scaling examples docs bench compare epochs lint wheels develop clean
+.PHONY: demo test test-bridges test-scaling examples docs bench compare epochs coverage faults lint wheels develop clean

@@ -7,6 +7,7 @@ for nothing that it does not export anyway: `cells`, and `table`, which its own 
 from __future__ import annotations
 
 import ctypes
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -93,6 +94,17 @@ def exported(module: Any, name: str, result: Any, *arguments: Any) -> Any:
     return ctypes.CFUNCTYPE(result, *arguments)(address)
 
 
+def tables(kernels: Any) -> Any:
+    """Return the function that gives the table of a set and type: the package's, or faults.py's."""
+    pointer = ctypes.POINTER(STRUCTS["rnnfast_kernels"])
+    library = os.environ.get("RNNFAST_TEST_KERNELS")
+    if library is None:
+        return exported(kernels, "table", pointer, ctypes.c_int, ctypes.c_ssize_t)
+    function = ctypes.CDLL(library).rnnfast_table
+    function.restype, function.argtypes = pointer, [ctypes.c_int, ctypes.c_int]
+    return function
+
+
 def cell_of(name: str) -> tuple[int, Any]:
     """Return the index of a cell in C's tables, and what C knows of it."""
     known = import_module("rnnfast.core.kernels").cells()
@@ -112,8 +124,7 @@ class Kernels:
 
     def __init__(self, isa: str, dtype: DTypeLike) -> None:
         kernels = import_module("rnnfast.core.kernels")
-        pointer = ctypes.POINTER(STRUCTS["rnnfast_kernels"])
-        table = exported(kernels, "table", pointer, ctypes.c_int, ctypes.c_ssize_t)
+        table = tables(kernels)
         self.isa, self.dtype = isa, np.dtype(dtype)
         self.table = table(kernels.built().index(isa), self.dtype.itemsize).contents
         assert self.table.isa.decode() == isa

@@ -49,10 +49,14 @@ def make_step(name, rows, H, inputs, drop):
     w_ih, w_hh = random(G * H, inputs, seed=3), random(G * H, H, seed=4)
     scale = np.float64(np.float32(1 / np.sqrt(H + inputs)))
     b_ih, b_hh = random(G * H, seed=5), random(G * H, seed=6)
+    x = random(B, inputs)
+    if rows > 1:  # the first unit of the second row has sums of zero, where activations meet
+        x[B0 + 1], h[B0 + 1] = 0, 0
+        b_ih[::H], b_hh[::H] = 0, 0
     fed = h * drop if drop is not None else h
     if cell.facts.input_only:
         w_hh, b_hh = 0 * w_hh, 0 * b_hh  # as if there were none
-    step = Step(random(B, inputs), fed, h, c, w_ih * scale, w_hh * scale, b_ih, b_hh)
+    step = Step(x, fed, h, c, w_ih * scale, w_hh * scale, b_ih, b_hh)
     xw = direction.affine(step.x, step.w_ih, b_ih)
     hw = direction.affine(step.h, step.w_hh, b_hh)
     if cell.facts.reset_before:
