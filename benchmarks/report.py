@@ -206,6 +206,8 @@ def all_sections(records: Sequence[dict[str, Any]]) -> str:
     text = (
         "Ratios are the best peer's time over rnnfast's, means are geometric.\n\n"
         f"{overview(records)}\n"
+        "Each shape's ratios, from the processor with the least to that with the greatest:\n\n"
+        f"{shape_spans(records)}\n"
         "Below, microseconds a call, float32: medians over rounds in which the engines take turns, "
         "each alone in its process. All were found to give the same results. Weights do not change "
         "between calls. Training is forward, then the gradients of all parameters and of x.\n"
@@ -247,13 +249,27 @@ def range_of(records: Sequence[dict[str, Any]]) -> str:
     )
 
 
+def lost(records: Sequence[dict[str, Any]]) -> str:
+    """Return the README's sentence on the cases in which a peer is faster."""
+    said = []
+    for data in records:
+        cases: dict[str, list[str]] = {}
+        for r in data["results"]:
+            if r["best"] and r["ratio"] < 1:
+                what = f"{cell_title(r['cell'])} {r['task']}"
+                cases.setdefault(what, []).append(f"{shape_of(r)} ({r['ratio']:.2f})")
+        listed = " and in ".join(f"{what} at {'; '.join(at)}" for what, at in cases.items())
+        said.append(f"On {machine(data)}, it loses in {listed or 'no case'}.")
+    return textwrap.fill(f"{' '.join(said)} Shapes are B, T, I, H.", 110, break_on_hyphens=False)
+
+
 def write_pages() -> None:
     """Write what all records of compare.py come to into docs/performance.md, plots and README."""
     records = comparisons()
     write_into(ROOT / "docs" / "performance.md", all_sections(records))
     readme = ROOT / "README.md"
     write_into(readme, range_of(records) + "\n", BEGIN_RANGE)
-    write_into(readme, f"{overview(records)}\n{shape_spans(records)}")
+    write_into(readme, f"{overview(records)}\n{lost(records)}\n")
     plot(records, ROOT / "docs")
 
 

@@ -1,8 +1,12 @@
-"""What the documents say of the tests."""
+"""What the documents say of the tests, and whether their programs run and print what they say."""
 
 from __future__ import annotations
 
+import ast
+import builtins
+import os
 import re
+import symtable
 from pathlib import Path
 
 import pytest
@@ -26,3 +30,62 @@ def test_the_citation_names_the_repository_of_the_metadata():
     root = TESTS.parent
     metadata = re.search(r'^Repository = "(.+)"', (root / "pyproject.toml").read_text(), re.M)[1]
     assert f"\nrepository-code: {metadata}\n" in (root / "CITATION.cff").read_text()
+
+
+# ---- programs in the pages
+
+README = DOCS.parent / "README.md"
+PROGRAMS = {
+    f"{page.stem}-{number}": re.sub(f"^{indent}", "", text, flags=re.M)
+    for page in [README, *sorted(DOCS.glob("*.md"))]
+    for number, (indent, text) in enumerate(
+        re.findall(r"^( *)```python\n(.*?)^ *```", page.read_text(), re.M | re.S)
+    )
+}
+
+
+def names_from_outside(code):
+    """Return the names that a program takes from the text around it."""
+    top = symtable.symtable(code, "a page", "exec")
+    tables = [top]
+    for table in tables:
+        tables += table.get_children()
+    own = {s.get_name() for s in top.get_symbols() if s.is_assigned() or s.is_imported()}
+    used = {
+        symbol.get_name()
+        for table in tables
+        for symbol in table.get_symbols()
+        if symbol.is_referenced() and (table is top or symbol.is_global())
+    }
+    return used - own - set(dir(builtins))
+
+
+COMPLETE = [name for name, code in PROGRAMS.items() if not names_from_outside(code)]
+
+
+def run(code):
+    pytest.importorskip("sklearn", reason="pages show estimators")
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                pytest.importorskip(alias.name)
+    exec(compile(code, "a page", "exec"), {"__name__": "page"})
+
+
+@pytest.mark.parametrize("name", COMPLETE[1:])
+def test_programs_of_pages_run(name):
+    if re.search(r"n_jobs|\btorch\b", PROGRAMS[name]) and "RNNFAST_SITE" not in os.environ:
+        pytest.skip("starts processes, or imports PyTorch: runs beside the site's tests")
+    run(PROGRAMS[name])
+
+
+def test_the_readme_s_program_prints_what_stands_below_it(capsys):
+    assert COMPLETE[0] == "README-0"
+    run(PROGRAMS["README-0"])
+    said = re.search(r"^```\n(test MSE.*)\n```", README.read_text(), re.M)[1]
+    number = r"\d+\.\d+"
+    printed = capsys.readouterr().out.splitlines()[-1]
+    assert re.sub(number, "", printed) == re.sub(number, "", said)
+    # Training goes other ways where NumPy rounds other ways; seconds are the machine's.
+    ours, theirs = ([float(n) for n in re.findall(number, line)[:2]] for line in (printed, said))
+    assert ours == pytest.approx(theirs, rel=0.05)

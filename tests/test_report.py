@@ -28,8 +28,8 @@ def test_pages_hold_what_the_records_say():
     assert written(report.ROOT / "docs" / "performance.md") == report.all_sections(records).strip()
     readme = report.ROOT / "README.md"
     assert written(readme, report.BEGIN_RANGE) == report.range_of(records)
-    both = f"{report.overview(records)}\n{report.shape_spans(records)}"
-    assert written(readme) == both.strip()
+    both = f"{report.overview(records)}\n{report.lost(records)}"
+    assert written(readme) == both
 
 
 def slower(data, times, **fields):
@@ -60,6 +60,9 @@ def test_the_range_is_over_all_processors(records):
     text = " ".join(report.range_of([records[0], other]).split())
     most = max(report.ratios(records[0]["results"]))
     assert f"A single case is 0.50 to {most:.2f} times as fast; {below} of 144 are slower" in text
+    said = " ".join(report.lost([other]).split())
+    assert said.startswith("On Zilog Z80, AVX2, it loses in ") and "no case" not in said
+    assert said.count("(0.") == sum(r["ratio"] < 1 for r in other["results"])
     row = report.overview([other]).splitlines()[-1].split(" | ")
     assert row[2] == f"{sum(r['ratio'] < 1 for r in other['results'])} of 72"
     assert "0.50" in (row[4], row[7])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 import re
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import rnnfast
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path(rnnfast.__file__).parent
-SUBMODULES = ["backend", "datasets", "init", "keras", "losses", "onnx", "optim", "plots", "torch"]
+MODULES = [name for name in rnnfast.__all__ if inspect.ismodule(getattr(rnnfast, name))]
+MODULES += rnnfast._BRIDGES
 
 
 def exported(module: str) -> list[str]:
@@ -26,8 +28,8 @@ def exported(module: str) -> list[str]:
 
 def public_names() -> set[str]:
     """Each name once, by the shortest way to it."""
-    top = {*rnnfast.__all__, *exported("estimators")} - {"__version__", *SUBMODULES}
-    below = {f"{m}.{n}" for m in SUBMODULES for n in exported(m)}
+    top = {*rnnfast.__all__, *exported("estimators")} - {"__version__", *MODULES}
+    below = {f"{m}.{n}" for m in MODULES for n in exported(m)}
     same = {f"optim.{name}" for name in top}  # from rnnfast import Adam
     return top | below - same
 
