@@ -27,8 +27,9 @@ extensions = [
 ]
 templates_path = ["_templates"]
 nitpicky = True
-# `horizon` in a docstring may be a parameter, and other projects' names are not looked up.
-nitpick_ignore_regex = [("py:obj", r"[a-z_]+"), ("py:.*", r"(torch|sklearn)\..*|Module")]
+# `horizon` in a docstring may be a parameter, `Run` a class inside; other projects' names are
+# not looked up.
+nitpick_ignore_regex = [("py:obj", r"\w+"), ("py:.*", r"(torch|sklearn)\..*|Module")]
 
 # ---- Markdown
 
