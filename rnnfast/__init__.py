@@ -46,10 +46,12 @@ from .layers import (
 )
 from .optim import SGD, Adam, AdamW, Nadam, RMSprop, clip_grad_norm, clip_grad_value
 from .schedules import CosineAnnealingLR, ExponentialLR, OneCycleLR, ReduceLROnPlateau, StepLR
+from .shards import Shards
 from .training import evaluate, fit
 from .version import __version__
 
 if TYPE_CHECKING:  # what __getattr__ imports when it is asked for
+    from . import dask as dask
     from . import keras as keras
     from . import mpi as mpi
     from . import onnx as onnx
@@ -75,7 +77,7 @@ _ESTIMATORS = (
 )
 
 # submodules that import what they are named after
-_BRIDGES = ("keras", "mpi", "onnx", "torch")
+_BRIDGES = ("dask", "keras", "mpi", "onnx", "torch")
 
 __all__ = [
     "GRU",
@@ -123,6 +125,7 @@ __all__ = [
     "RepeatVector",
     "Scale",
     "Sequential",
+    "Shards",
     "Sigmoid",
     "Softmax",
     "StepLR",

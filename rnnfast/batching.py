@@ -158,7 +158,8 @@ def make_batches(
         In the words of `owner`'s argument `name`.
     """
     if not (isinstance(data, tuple) and all(isinstance(a, np.ndarray) for a in data[:2])):
-        return _checked_source(owner, name, data, lengths, sample_weight)
+        source = _checked_source(owner, name, data, lengths, sample_weight)
+        return source.cut(batch_size, rng) if hasattr(source, "cut") else source
     expected = f"{owner} expected {name}"
     if carry_state:
         raise ValueError(
@@ -191,7 +192,7 @@ def _checked_source(owner: str, name: str, data: Any, lengths: Any, sample_weigh
             raise ValueError(
                 f"{owner} expected {what} in the batches, as {name} is not a pair of arrays"
             )
-    if not callable(data) and (
+    if not (callable(data) or hasattr(data, "cut")) and (
         not isinstance(data, Iterable) or isinstance(data, (str, np.ndarray))
     ):
         raise TypeError(

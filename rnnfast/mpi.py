@@ -184,12 +184,14 @@ class SharedRun(Run):
     def each(self, owner: str, name: str, batches: Any) -> Iterator[Batch]:
         """Iterate over this rank's part of the batches."""
         comm = self.comm
-        if hasattr(batches, "dealt"):  # cut here, a part at a time
+        cut = hasattr(batches, "dealt")  # by parts
+        if cut and getattr(batches, "even", True):
             for part in batches.dealt(comm.rank, comm.size):
                 yield Batch._make([*part, None, None][:4])
             return
-        own = isinstance(batches, Own)
-        source = each_batch(owner, name, batches)
+        own = cut or isinstance(batches, Own)
+        parts = batches.dealt(comm.rank, comm.size) if cut else batches
+        source = each_batch(owner, name, parts)
         while True:
             batch = next(source, None)
             ready = np.array([float(batch is not None)])

@@ -105,6 +105,12 @@ def test_no_rank_holds_a_mapped_file(shared):
     assert got["memory"] < 64 << 20
 
 
+def test_ranks_read_files_of_their_own(shared):
+    _, _, got = shared
+    loss, want = got["sharded"]
+    assert abs(loss - want) <= tolerances.chain(50 * 9, np.float64, want)
+
+
 def test_ranks_share_the_processors(shared):
     ranks, _, got = shared
     assert got["threads"] == max(1, rf.get_num_threads() // ranks)

@@ -16,6 +16,7 @@ world = rf.mpi.world()
 results = {name: case(world) for name, case in cases.EQUAL.items()}
 results["stops"] = cases.stops(world)
 results["dropped"] = cases.dropped(world)
+sharded = cases.sharded(world, folder)
 results["resumed"] = cases.resumed(world, folder / f"{world.size}.npz", 2)
 if world.size == 3:  # two ranks begin, three go on
     pair = rf.mpi.Communicator(world.comm.Split(world.rank < 2))
@@ -40,6 +41,7 @@ if world.rank == 0:
         name for name in results if all(same(results[name], r[name]) for r, _ in everywhere)
     ]
     results["again"] = [name for name in again if same(again[name], results[name])]
+    results["sharded"] = sharded
     results["memory"] = max(memory for _, memory in everywhere)
     results["threads"] = rf.get_num_threads()
     (folder / f"{world.size}.pickle").write_bytes(pickle.dumps(results))
