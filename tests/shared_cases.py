@@ -11,7 +11,7 @@ from samples import classifier, sums
 import rnnfast as rf
 
 CE, MSE = rf.losses.softmax_cross_entropy, rf.losses.squared_error
-EPOCHS, RATE, MOMENTUM = 3, 0.02, 0.5
+EPOCHS, RATE, MOMENTUM = 2, 0.02, 0.5
 # of sums behind a gradient, as in tolerances.py: B * T products, and 4 steps of an LSTM of 8 units
 CHAIN = 12 * 9 + 4 * (3 + 8 + 2 + 16 + 4 * 8)
 F8 = {"dtype": np.float64}
@@ -24,7 +24,7 @@ def labeler(batch_first: bool = True, dtype: Any = np.float64, **options: Any) -
     )
 
 
-def ragged(n: int = 37, time: int = 9) -> dict[str, Any]:
+def ragged(n: int = 22, time: int = 9) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     return {
         "x": rng.standard_normal((n, time, 3)),
@@ -95,7 +95,7 @@ def normalised(comm: Any) -> Any:
         rf.Linear(4, 4, seed=3, **F8),
     )
     data = d["x"], d["y"], np.maximum(d["lengths"], 1)
-    return train(model, data, CE, comm, batch_size=12, drop_last=True)
+    return train(model, data, CE, comm, batch_size=8, drop_last=True)
 
 
 def several_inputs(comm: Any) -> Any:
