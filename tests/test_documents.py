@@ -10,6 +10,7 @@ import symtable
 from pathlib import Path
 
 import pytest
+from programs import newcomer
 
 TESTS = Path(__file__).parent
 DOCS = TESTS.parent / "docs"
@@ -89,3 +90,9 @@ def test_the_readme_s_program_prints_what_stands_below_it(capsys):
     # Training goes other ways where NumPy rounds other ways; seconds are the machine's.
     ours, theirs = ([float(n) for n in re.findall(number, line)[:2]] for line in (printed, said))
     assert ours == pytest.approx(theirs, rel=0.05)
+
+
+def test_readme_has_what_a_newcomer_follows():
+    commands, program, printed = newcomer.read((TESTS.parent / "README.md").read_text())
+    assert any("pip install" in command for command in commands) and "rnnfast info" in commands
+    assert "import rnnfast" in program and printed.strip()
