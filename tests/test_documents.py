@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from programs import newcomer
 
+import rnnfast
+
 TESTS = Path(__file__).parent
 DOCS = TESTS.parent / "docs"
 
@@ -31,6 +33,29 @@ def test_the_citation_names_the_repository_of_the_metadata():
     root = TESTS.parent
     metadata = re.search(r'^Repository = "(.+)"', (root / "pyproject.toml").read_text(), re.M)[1]
     assert f"\nrepository-code: {metadata}\n" in (root / "CITATION.cff").read_text()
+
+
+def test_the_table_of_versions_says_what_the_project_asks_for_and_tests():
+    page = (DOCS / "stability.md").read_text()
+    rows = re.findall(r"^\| ([A-Z]?[\w, -]+) \| ([\d., ]+) \| ([^|]+) \|", page, re.M)
+    least = {
+        name.strip().lower(): version.strip()
+        for names, versions, _ in rows
+        for name, version in zip(names.split(","), versions.split(","), strict=True)
+    }
+    project = (DOCS.parent / "pyproject.toml").read_text()
+    renamed = {"pytorch": "torch", "onnx runtime": "onnxruntime"}
+    for name, version in least.items():
+        wanted = f'"{renamed.get(name, name)}>={version}"'
+        assert wanted in project or (name, version) == ("python", "3.10"), wanted
+    assert {"python", "numpy", "scikit-learn", "pytorch", "keras", "onnx"} <= set(least)
+    tested = {names: versions for names, _, versions in rows}
+    torch = re.search(r"^TORCH_VERSION = (\S+)", (DOCS.parent / "Makefile").read_text(), re.M)[1]
+    assert tested["PyTorch"] == torch
+    calls = (Path(rnnfast.__file__).parent / "torch" / "calls.py").read_text()
+    first, last = re.search(r"FIRST, LAST = \((\d+, \d+)\), \((\d+, \d+)\)", calls).groups()
+    assert f"from {first.replace(', ', '.')} to {last.replace(', ', '.')}" in page
+    assert torch.startswith(last.replace(", ", "."))
 
 
 # ---- programs in the pages

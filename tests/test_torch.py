@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from engines import each_engine as each_engine
+from processes import start_program
 from torch_pairs import (
     EVERY,
     LAYERS,
@@ -36,6 +37,7 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence  # noqa: E402
 
 import rnnfast.torch as ours  # noqa: E402
+from rnnfast.torch.calls import is_known  # noqa: E402
 
 # ---- values and gradients
 
@@ -329,3 +331,26 @@ except ImportError as error:
     print(error)
 """
     assert "pip install rnnfast[torch]" in run(code)
+
+
+@pytest.mark.parametrize(
+    "version, known",
+    [
+        ("2.3.1", False),
+        ("2.4.0", True),
+        ("2.13.0+cpu", True),
+        ("2.14.0a0+git1", False),
+        ("?", False),
+    ],
+)
+def test_versions_whose_private_functions_are_known(version, known):
+    assert is_known(version) is known
+
+
+def test_an_unknown_torch_is_told_of_once_and_keeps_its_kernels():
+    assert start_program("unknown_torch").stdout.splitlines() == [
+        "1 warning",
+        "True",
+        "{} {'0': 'PyTorch 99.0.0 is not known'}",
+        "LSTM takes resets on the engine alone",
+    ]

@@ -7,7 +7,9 @@ passes run on the engine. What it does not serve goes to torch's own kernels and
 result: other devices and dtypes, ``create_graph=True``, ``torch.jit``, ``torch.export``,
 ``torch.func``, forward-mode gradients, autocast, dispatch modes, tensors of a subclass, nested or
 empty ones, what ``torch.compile`` takes into its graph, and a few rows that gain nothing. Errors
-are torch's own as well: a call that is not in order goes there, too.
+are torch's own as well: a call that is not in order goes there, too. So does every call where the
+version of PyTorch is not known, which a RuntimeWarning says once, since private functions of torch
+tell what a call is part of.
 
 The engine keeps a packed copy of the weights and a plain one, by which it sees any change of them.
 Inputs that torch lets change in place before ``backward`` may change: ``batch_first`` ones, which

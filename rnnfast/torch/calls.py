@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -10,7 +12,6 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import _VF
 from torch.autograd import forward_ad
 
 from .. import backend
@@ -33,10 +34,28 @@ FEW_ROWS, _LARGE = 4, 1 << 16
 
 # ---- what may run on the engine
 
+FIRST, LAST = (2, 4), (2, 13)
+
+
+def is_known(version: str) -> bool:
+    """Return whether torch's private functions, which are asked below, are known of a version."""
+    release = re.match(r"(\d+)\.(\d+)", version)
+    return release is not None and FIRST <= tuple(map(int, release.groups())) <= LAST
+
+
+KNOWN = is_known(torch.__version__)
+if not KNOWN:
+    warnings.warn(
+        f"rnnfast.torch knows PyTorch {FIRST[0]}.{FIRST[1]} to {LAST[0]}.{LAST[1]}, got "
+        f"{torch.__version__}: modules stay with PyTorch's own kernels",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+
 
 def is_plain_eager() -> bool:
     """Return whether nothing but autograd wants to see or change what torch does in this thread."""
-    return not (
+    return KNOWN and not (
         torch._C._is_tracing()
         or torch._C._len_torch_dispatch_stack()
         or torch._C._are_functorch_transforms_active()
@@ -369,7 +388,7 @@ class _Call:
             for state, n in zip((h0, c0), sizes, strict=False)
         ]
         options = self.module.bias, net.num_layers, self.module.dropout, True, net.directions == 2
-        kernel = getattr(_VF, net.cell.name)
+        kernel = getattr(torch._VF, net.cell.name)
         outputs: tuple[Any, ...] = self.layout.in_torch(
             kernel, x, states if has_c else states[0], list(weights), *options
         )

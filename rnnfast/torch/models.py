@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch.nn.utils import parametrize
 
+from .calls import KNOWN
 from .check import race, record
 from .instances import install, is_installed, remove, why_not
 from .modules import ORIGINALS, turn
@@ -89,6 +90,8 @@ def accelerate(model: Any, check: Any = None) -> Report:
             why = "torch.jit compiled it: accelerate the model that it was made of"
         elif isinstance(module, tuple(ORIGINALS)) or is_installed(module):
             why = "runs on rnnfast already"
+        elif not KNOWN:
+            why = f"PyTorch {torch.__version__} is not known"
         elif "forward" not in vars(module):
             why = why_not(kind)
         if why is None:

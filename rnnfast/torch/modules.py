@@ -62,7 +62,7 @@ class _Layer(_Module):
             if resets is not None:
                 raise RuntimeError(
                     f"{name} takes resets on the engine alone: CPU tensors of float32 or float64, "
-                    "outside torch.compile, tracing, autocast and functorch"
+                    "outside torch.compile, tracing, autocast and functorch, with a known PyTorch"
                 )
         return result
 
