@@ -95,7 +95,8 @@ class Network(Checked):
 class Packed:
     """The weights of a network as a backend reads them, and its calls with them.
 
-    `infer`, `gates` and `backward` take the arguments of the backend's functions but the first.
+    `infer`, `gates` and `backward` take the arguments of the backend's functions but the first,
+    which is `handle`.
 
     Parameters
     ----------
@@ -112,7 +113,7 @@ class Packed:
     ) -> None:
         self.network = network
         self._engine = engine
-        self._handle = engine.pack(
+        self.handle = engine.pack(
             network.cell.name,
             weights,
             network.num_layers,
@@ -120,7 +121,7 @@ class Packed:
             training,
             network.zoneout,
         )
-        self.infer: Callable[..., Any] = partial(engine.infer, self._handle)  # as quick as can be
+        self.infer: Callable[..., Any] = partial(engine.infer, self.handle)  # as quick as can be
 
     def forward(
         self,
@@ -149,15 +150,15 @@ class Packed:
         batch = x.shape[1] if x.ndim == 3 else len(lengths)
         h_n, c_n = self.network.states(batch, x.dtype)
         tape = self._engine.forward(
-            self._handle, x, h0, c0, lengths, masks, y, h_n, c_n, training, resets
+            self.handle, x, h0, c0, lengths, masks, y, h_n, c_n, training, resets
         )
         return h_n, c_n, tape
 
     def gates(self, tape: Any) -> Array:
         """As the backend's."""
-        values: Array = self._engine.gates(self._handle, tape)
+        values: Array = self._engine.gates(self.handle, tape)
         return values
 
     def backward(self, *arguments: Any) -> None:
         """As the backend's."""
-        self._engine.backward(self._handle, *arguments)
+        self._engine.backward(self.handle, *arguments)

@@ -16,7 +16,11 @@ import numpy as np
 cimport numpy as cnp
 from libc.stdint cimport int64_t, uint32_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
+
+from rnnfast.core cimport kernels as k
+from rnnfast.core.packed cimport Packed
+from rnnfast.core.recurrent cimport infer_dense
 
 cnp.import_array()
 
@@ -24,7 +28,8 @@ DOMAIN = "rnnfast"
 OPERATORS = {np.dtype(np.float32): "Recurrent", np.dtype(np.float64): "RecurrentDouble"}
 
 # What computes a node, by the number in its attribute "node": called with what ONNX's operator
-# takes but P, and None for weights.
+# takes but P, and None for weights; and beside it the `Packed` that are all a usual call needs, if
+# there are such.
 nodes = {}
 _failed = threading.local()
 
@@ -187,12 +192,10 @@ cdef int _check(void* status) except -1:
     return 0
 
 
-cdef object _array(void* value, int dtype):
-    # a tensor as it lies in ONNX Runtime's memory
-    cdef void* data
+cdef Py_ssize_t _axes(void* value, int64_t* lengths) except -1:
+    # how many axes a tensor has, and their lengths
     cdef void* shape
     cdef size_t axes
-    cdef int64_t lengths[MAX_AXES]
     _check((<GetTypeAndShape>table[GET_TYPE_AND_SHAPE])(value, &shape))
     try:
         _check((<Count>table[COUNT_AXES])(shape, &axes))
@@ -201,6 +204,14 @@ cdef object _array(void* value, int dtype):
         _check((<GetAxes>table[GET_AXES])(shape, lengths, axes))
     finally:
         (<Release>table[RELEASE_TYPE_AND_SHAPE])(shape)
+    return axes
+
+
+cdef object _array(void* value, int dtype):
+    # a tensor as it lies in ONNX Runtime's memory
+    cdef void* data
+    cdef int64_t lengths[MAX_AXES]
+    cdef Py_ssize_t axes = _axes(value, lengths)
     _check((<GetData>table[GET_DATA])(value, &data))
     if data == NULL:  # which NumPy would take as an order to allocate
         return np.empty([lengths[i] for i in range(axes)], cnp.PyArray_DescrFromType(dtype))
@@ -223,6 +234,71 @@ cdef int _give(void* context, size_t place, object result, int dtype) except -1:
     return 0
 
 
+cdef int _read_state(void* value, Packed net, Py_ssize_t B, Py_ssize_t columns,
+                     void** data) except -1:
+    # the data of a state (D, B, columns), NULL if it is not given; returns whether its shape is so
+    cdef int64_t lengths[MAX_AXES]
+    data[0] = NULL
+    if value == NULL:
+        return True
+    if (_axes(value, lengths) != 3 or lengths[0] != net.directions or lengths[1] != B
+            or lengths[2] != columns):
+        return False
+    return _check((<GetData>table[GET_DATA])(value, data)) == 0
+
+
+cdef int _write(void* context, size_t place, size_t count, const int64_t* lengths, size_t axes,
+                void** data) except -1:
+    # where an output goes; NULL if the node does not have it
+    cdef void* value = NULL
+    data[0] = NULL
+    if place < count:
+        _check((<GetOutput>table[GET_OUTPUT])(context, place, lengths, axes, &value))
+    return 0 if value == NULL else _check((<GetData>table[GET_DATA])(value, data))
+
+
+cdef bint _run_direct(Packed net, void* context, void** inputs, size_t outputs) except -1:
+    # From ONNX Runtime's memory into it, without an array between. Returns False for what is to go
+    # through arrays: lengths, empty inputs, wrong shapes, and several samples in two directions,
+    # whose outputs lie otherwise than the engine's.
+    cdef int64_t x[MAX_AXES]
+    cdef int64_t[4] y
+    cdef int64_t[3] state
+    cdef void* data[3]
+    cdef void* results[3]
+    cdef char* spare = NULL
+    cdef Py_ssize_t H = net.hidden, T, B, bytes
+    cdef int64_t D = net.directions
+    cdef int place
+    if inputs[1] != NULL or _axes(inputs[0], x) != 3:
+        return False
+    T, B = x[0], x[1]
+    if T == 0 or B == 0 or x[2] == 0 or x[2] != net.parts[0].input or (D > 1 and B > 1):
+        return False
+    if (not _read_state(inputs[2], net, B, H, &data[1])
+            or not _read_state(inputs[3], net, B, H, &data[2])):
+        return False
+    _check((<GetData>table[GET_DATA])(inputs[0], &data[0]))
+    bytes = k.product(D * B, H * net.itemsize)  # of a step, and of a state
+    y[0], y[1], y[2], y[3] = T, D, B, H
+    state[0], state[1], state[2] = D, B, H
+    _write(context, 0, outputs, y, 4, &results[0])
+    _write(context, 1, outputs, state, 3, &results[1])
+    _write(context, 2, outputs, state, 3, &results[2])
+    if results[0] == NULL or results[1] == NULL or results[2] == NULL:
+        spare = <char*>k.take(k.product(T + 2, bytes))
+        for place in range(3):  # y, then the states
+            if results[place] == NULL:
+                results[place] = spare + (T + place - 1 if place else 0) * bytes
+    try:
+        infer_dense(net, T, B, <char*>data[0], <char*>data[1], <char*>data[2],
+                    <char*>results[0], <char*>results[1], <char*>results[2])
+    finally:
+        if spare != NULL:
+            k.give(spare)
+    return True
+
+
 cdef _forget_arrays(error, outer):
     # Those in the frames of its traceback lie in memory that ONNX Runtime is about to free. `outer` is
     # what the caller was handling when it called: not ours.
@@ -233,20 +309,24 @@ cdef _forget_arrays(error, outer):
 
 cdef void* _compute(void* kernel, void* context) noexcept with gil:
     cdef Kernel* own = <Kernel*>kernel
-    cdef size_t place, count
-    cdef void* value
-    cdef list inputs = [None, None, None, None]
+    cdef size_t place, inputs, outputs
+    cdef void* values[4]
+    cdef list arrays
     outer = sys.exc_info()[1]
     try:
-        _check((<Count>table[COUNT_INPUTS])(context, &count))
-        for place in range(count):
-            value = NULL
-            _check((<GetInput>table[GET_INPUT])(context, place, &value))
-            if value != NULL:
-                inputs[place] = _array(value, cnp.NPY_INT32 if place == 1 else own.dtype)
-        results = nodes[own.node](inputs[0], None, None, None, inputs[1], inputs[2], inputs[3])
-        _check((<Count>table[COUNT_OUTPUTS])(context, &count))
-        for place in range(count):
+        memset(values, 0, sizeof(values))
+        _check((<Count>table[COUNT_INPUTS])(context, &inputs))
+        for place in range(inputs):
+            _check((<GetInput>table[GET_INPUT])(context, place, &values[place]))
+        _check((<Count>table[COUNT_OUTPUTS])(context, &outputs))
+        node, packed = nodes[own.node]
+        if isinstance(packed, Packed) and _run_direct(packed, context, values, outputs):
+            return NULL
+        arrays = [None if values[place] == NULL
+                  else _array(values[place], cnp.NPY_INT32 if place == 1 else own.dtype)
+                  for place in range(4)]
+        results = node(arrays[0], None, None, None, arrays[1], arrays[2], arrays[3])
+        for place in range(outputs):
             _give(context, place, results[place], own.dtype)
         return NULL
     except BaseException as error:  # it passes through C++: `failure` tells it whole

@@ -121,6 +121,28 @@ cdef inline void _take_resets(Job* job, object resets, bint batch_first):
     job.resets_row = strides[0 if batch_first else last]
 
 
+cdef inline char* _data(object array):
+    return NULL if array is None else <char*>cnp.PyArray_DATA(array)
+
+
+cdef Tape _dense(Packed net, Py_ssize_t T, Py_ssize_t B, bint batch_first, char* x, char* h0,
+                 char* c0, char* y, char* h_n, char* c_n):
+    # Inference of C-contiguous arrays, planned.
+    cdef Py_ssize_t I = net.parts[0].input, width = net.directions * net.recurrent
+    cdef Tape tape = Tape.__new__(Tape)
+    cdef Job* job = &tape.job
+    job.T, job.B = T, B
+    job.x, job.y, job.h0, job.c0, job.hn, job.cn = x, y, h0, c0, h_n, c_n
+    job.x_time, job.x_row = (I, T * I) if batch_first else (B * I, I)
+    job.y_time, job.y_row = (width, T * width) if batch_first else (B * width, width)
+    return tape
+
+
+cdef int infer_dense(Packed net, Py_ssize_t T, Py_ssize_t B, char* x, char* h0, char* c0, char* y,
+                     char* h_n, char* c_n) except -1:
+    return _run(net, _dense(net, T, B, False, x, h0, c0, y, h_n, c_n), NULL)
+
+
 def infer(Packed packed, x, h0, c0, int axes, bint batch_first, resets=None):
     """Inference the short way: for arrays that need neither checks nor copies.
 
@@ -145,7 +167,6 @@ def infer(Packed packed, x, h0, c0, int axes, bint batch_first, resets=None):
     """
     cdef Packed net = packed
     cdef Tape tape
-    cdef Job* job
     cdef cnp.npy_intp dims[3]
     cdef cnp.npy_intp* shape
     cdef Py_ssize_t parts = net.layers * net.directions, width = net.directions * net.recurrent
@@ -171,18 +192,10 @@ def infer(Packed packed, x, h0, c0, int axes, bint batch_first, resets=None):
     h_n = cnp.PyArray_SimpleNew(3, dims, net.typenum)
     dims[2] = net.hidden
     c_n = cnp.PyArray_SimpleNew(3, dims, net.typenum) if net.info.has_cell_state else None
-    tape = Tape.__new__(Tape)
-    job = &tape.job
-    job.T, job.B = T, B
-    job.x, job.y = <char*>cnp.PyArray_DATA(x), <char*>cnp.PyArray_DATA(y)
-    job.x_time, job.x_row = (I, T * I) if batch_first else (B * I, I)
-    job.y_time, job.y_row = (width, T * width) if batch_first else (B * width, width)
-    job.h0 = NULL if h0 is None else <char*>cnp.PyArray_DATA(h0)
-    job.c0 = NULL if c0 is None else <char*>cnp.PyArray_DATA(c0)
-    job.hn = <char*>cnp.PyArray_DATA(h_n)
-    job.cn = NULL if c_n is None else <char*>cnp.PyArray_DATA(c_n)
+    tape = _dense(net, T, B, batch_first, <char*>cnp.PyArray_DATA(x), _data(h0), _data(c0),
+                  <char*>cnp.PyArray_DATA(y), <char*>cnp.PyArray_DATA(h_n), _data(c_n))
     if resets is not None:
-        _take_resets(job, resets, batch_first or axes == 2)
+        _take_resets(&tape.job, resets, batch_first or axes == 2)
     _run(net, tape, NULL)
     return y, h_n, c_n
 

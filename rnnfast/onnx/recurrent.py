@@ -126,6 +126,13 @@ class RecurrentNode:
         dtype: np.dtype[Any] = self.networks[0].dtype
         return dtype
 
+    def packed(self) -> Any:
+        """Return the weights as the active backend reads them, if a usual call needs nothing else."""
+        if not self.short:
+            return None
+        assert self.networks is not None
+        return self.networks[0].packed(False).handle
+
     # ---- networks
 
     def _build(self, W: Array, R: Array, B: Array | None, P: Array | None) -> list[Any]:

@@ -52,14 +52,12 @@ class Session:
         self.signature = signature(library, proto)
         served = list(_serve(library, proto))
         self.served = {number: title for number, title, _ in served}
-        custom_op.nodes.update({number: node for number, _, node in served})
+        custom_op.nodes.update({number: (node, node.packed()) for number, _, node in served})
         weakref.finalize(self, _forget, custom_op.nodes, list(self.served))
         proto.opset_import.append(library.helper.make_opsetid(custom_op.DOMAIN, 1))
         options = runtime.SessionOptions()
         options.log_severity_level = QUIET
         options.intra_op_num_threads = get_num_threads()
-        if self.served:  # its threads would spin where the engine's are to work
-            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.register_custom_ops_library(custom_op.__file__)
         if profile is not None:
             options.enable_profiling = True

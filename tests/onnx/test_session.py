@@ -301,7 +301,7 @@ def test_an_interrupt_in_a_node_is_one_outside(monkeypatch):
     def interrupted(*inputs):
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(custom_op.nodes, number, interrupted)
+    monkeypatch.setitem(custom_op.nodes, number, (interrupted, None))
     with pytest.raises(KeyboardInterrupt):
         model(X)
     assert custom_op.failure() == (0, None)
@@ -410,3 +410,49 @@ def test_the_error_of_a_call_holds_no_memory_of_onnx_runtime(path):
         held += [v for v in frame.tb_frame.f_locals.values() if isinstance(v, np.ndarray)]
         frame = frame.tb_next
     assert held == []
+
+
+@pytest.mark.parametrize("samples", [1, 3])
+@pytest.mark.parametrize("direction", ["forward", "bidirectional"])
+@pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
+@pytest.mark.parametrize("host", HOSTS)
+def test_any_choice_of_outputs_and_states(host, kind, direction, samples, path):
+    # ONNX Runtime's memory is read and written as it is, where the node's layout is the engine's
+    rng = np.random.default_rng(5)
+    D, H, gates = 1 + (direction == "bidirectional"), 3, {"RNN": 1, "GRU": 3, "LSTM": 4}[kind]
+    shapes = {"w": (D, gates * H, 2), "r": (D, gates * H, H)}
+    tensors = {name: rng.standard_normal(shape).astype(F) for name, shape in shapes.items()}
+    names = ["y", "h", "c"] if kind == "LSTM" else ["y", "h"]
+    extra = {"linear_before_reset": 1} if kind == "GRU" else {}
+    feed = {"x": rng.standard_normal((4, samples, 2)).astype(F)}
+    feed |= {f"{n}0": rng.standard_normal((D, samples, H)).astype(F) for n in names[1:]}
+    for wanted in [names, names[:1], names[1:], names[-1:]]:
+        for states in ([], ["h0"], list(feed)[1:]):
+            inputs = ["x", "w", "r", "", "", *states]
+            outputs = [name if name in wanted else "" for name in names]
+            node = helper.make_node(
+                kind, inputs, outputs, hidden_size=H, direction=direction, **extra
+            )
+            given = {name: feed[name] for name in ["x", *states]}
+            onnx.save(graph([node], given, dict.fromkeys(wanted, F), tensors), path)
+            model = rnnfast.onnx.load(path, host=host)
+            agree(model.run(None, given), run_ort(path, given))
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_call_is_checked_whatever_an_earlier_one_was(host):
+    model = rnnfast.onnx.load(graph([lstm()], {"x": X}, {"y": F}, weights()), host=host)
+    first = model(X)
+    np.testing.assert_array_equal(model(X), first)
+    with pytest.raises(TypeError, match="expected x of dtype float32, got float64"):
+        model(X.astype(float))
+    with pytest.raises(TypeError, match="expected x as a NumPy array of float32, got list"):
+        model(X.tolist())
+    with pytest.raises(ValueError, match=re.escape("expected x of shape")):
+        model(X[..., :1])
+    with pytest.raises(ValueError, match="needs the inputs 'x', got no 'x'"):
+        model.run(None, {})
+    with pytest.raises(ValueError, match="no input 'z', only 'x'"):
+        model.run(None, {"z": X})
+    np.testing.assert_array_equal(model(X.astype(">f4")), first)
+    np.testing.assert_array_equal(model(X), first)
