@@ -195,7 +195,7 @@ def test_weights_for_another_number_of_steps(steps):
 
 def test_a_model_that_changes_nothing():
     for model in [], built(lambda: L.Activation("linear")):
-        with pytest.raises(ValueError, match="from_keras expected a model with a layer that"):
+        with pytest.raises(ValueError, match="at least one layer that changes its input"):
             from_keras(model)
 
 
