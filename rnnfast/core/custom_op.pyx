@@ -20,7 +20,7 @@ from libc.string cimport memcpy, memset
 
 from rnnfast.core cimport kernels as k
 from rnnfast.core.packed cimport Packed
-from rnnfast.core.recurrent cimport infer_dense
+from rnnfast.core.recurrent cimport infer_hosted
 
 cnp.import_array()
 
@@ -291,8 +291,8 @@ cdef bint _run_direct(Packed net, void* context, void** inputs, size_t outputs) 
             if results[place] == NULL:
                 results[place] = spare + (T + place - 1 if place else 0) * bytes
     try:
-        infer_dense(net, T, B, <char*>data[0], <char*>data[1], <char*>data[2],
-                    <char*>results[0], <char*>results[1], <char*>results[2])
+        infer_hosted(net, T, B, <char*>data[0], <char*>data[1], <char*>data[2],
+                     <char*>results[0], <char*>results[1], <char*>results[2])
     finally:
         if spare != NULL:
             k.give(spare)

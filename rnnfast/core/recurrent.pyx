@@ -138,9 +138,11 @@ cdef Tape _dense(Packed net, Py_ssize_t T, Py_ssize_t B, bint batch_first, char*
     return tape
 
 
-cdef int infer_dense(Packed net, Py_ssize_t T, Py_ssize_t B, char* x, char* h0, char* c0, char* y,
+cdef int infer_hosted(Packed net, Py_ssize_t T, Py_ssize_t B, char* x, char* h0, char* c0, char* y,
                      char* h_n, char* c_n) except -1:
-    return _run(net, _dense(net, T, B, False, x, h0, c0, y, h_n, c_n), NULL)
+    cdef Tape tape = _dense(net, T, B, False, x, h0, c0, y, h_n, c_n)
+    tape.job.hosted = True
+    return _run(net, tape, NULL)
 
 
 def infer(Packed packed, x, h0, c0, int axes, bint batch_first, resets=None):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 PROVIDERS = ["CPUExecutionProvider"]
 QUIET = 3  # ONNX Runtime's level of errors: warnings are about names and unused weights
+SPIN = "1000"  # microseconds
 
 _numbers = itertools.count()
 
@@ -58,6 +59,11 @@ class Session:
         options = runtime.SessionOptions()
         options.log_severity_level = QUIET
         options.intra_op_num_threads = get_num_threads()
+        if self.served:
+            # between its nodes, but not beside the engine's threads: a millisecond by default, and more
+            options.add_session_config_entry("session.intra_op.spin_duration_us", SPIN)
+            if tuple(map(int, runtime.__version__.split(".")[:2])) < (1, 26):  # which do not know that
+                options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.register_custom_ops_library(custom_op.__file__)
         if profile is not None:
             options.enable_profiling = True
