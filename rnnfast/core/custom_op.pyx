@@ -20,7 +20,7 @@ from libc.string cimport memcpy, memset
 
 from rnnfast.core cimport kernels as k
 from rnnfast.core.packed cimport Packed
-from rnnfast.core.recurrent cimport infer_hosted
+from rnnfast.core.recurrent cimport infer_into
 
 cnp.import_array()
 
@@ -28,8 +28,8 @@ DOMAIN = "rnnfast"
 OPERATORS = {np.dtype(np.float32): "Recurrent", np.dtype(np.float64): "RecurrentDouble"}
 
 # What computes a node, by the number in its attribute "node": called with what ONNX's operator
-# takes but P, and None for weights; and beside it the `Packed` that are all a usual call needs, if
-# there are such.
+# takes but P, and None for weights. Beside it: the `Packed` that are all a usual call needs, or None,
+# and whether other nodes keep ONNX Runtime's threads spinning.
 nodes = {}
 _failed = threading.local()
 
@@ -257,20 +257,37 @@ cdef int _write(void* context, size_t place, size_t count, const int64_t* length
     return 0 if value == NULL else _check((<GetData>table[GET_DATA])(value, data))
 
 
-cdef bint _run_direct(Packed net, void* context, void** inputs, size_t outputs) except -1:
+cdef int _read_lengths(void* value, Py_ssize_t T, Py_ssize_t B, int64_t* lengths) except -1:
+    # copies `sequence_lens` (B,); returns whether it is such, with numbers up to T
+    cdef int64_t axes[MAX_AXES]
+    cdef void* data
+    cdef Py_ssize_t b
+    if _axes(value, axes) != 1 or axes[0] != B:
+        return False
+    _check((<GetData>table[GET_DATA])(value, &data))
+    for b in range(B):
+        lengths[b] = (<int*>data)[b]
+        if not 0 <= lengths[b] <= T:
+            return False
+    return True
+
+
+cdef bint _run_direct(Packed net, void* context, void** inputs, size_t outputs,
+                      bint hosted) except -1:
     # From ONNX Runtime's memory into it, without an array between. Returns False for what is to go
-    # through arrays: lengths, empty inputs, wrong shapes, and several samples in two directions,
-    # whose outputs lie otherwise than the engine's.
+    # through arrays: empty inputs, wrong shapes, and several samples in two directions, whose
+    # outputs lie otherwise than the engine's.
     cdef int64_t x[MAX_AXES]
     cdef int64_t[4] y
     cdef int64_t[3] state
     cdef void* data[3]
     cdef void* results[3]
     cdef char* spare = NULL
+    cdef int64_t* lengths = NULL
     cdef Py_ssize_t H = net.hidden, T, B, bytes
     cdef int64_t D = net.directions
     cdef int place
-    if inputs[1] != NULL or _axes(inputs[0], x) != 3:
+    if _axes(inputs[0], x) != 3:
         return False
     T, B = x[0], x[1]
     if T == 0 or B == 0 or x[2] == 0 or x[2] != net.parts[0].input or (D > 1 and B > 1):
@@ -282,20 +299,25 @@ cdef bint _run_direct(Packed net, void* context, void** inputs, size_t outputs) 
     bytes = k.product(D * B, H * net.itemsize)  # of a step, and of a state
     y[0], y[1], y[2], y[3] = T, D, B, H
     state[0], state[1], state[2] = D, B, H
-    _write(context, 0, outputs, y, 4, &results[0])
-    _write(context, 1, outputs, state, 3, &results[1])
-    _write(context, 2, outputs, state, 3, &results[2])
-    if results[0] == NULL or results[1] == NULL or results[2] == NULL:
-        spare = <char*>k.take(k.product(T + 2, bytes))
-        for place in range(3):  # y, then the states
-            if results[place] == NULL:
-                results[place] = spare + (T + place - 1 if place else 0) * bytes
     try:
-        infer_hosted(net, T, B, <char*>data[0], <char*>data[1], <char*>data[2],
-                     <char*>results[0], <char*>results[1], <char*>results[2])
+        if inputs[1] != NULL:
+            lengths = <int64_t*>k.take(B * sizeof(int64_t))
+            if not _read_lengths(inputs[1], T, B, lengths):
+                return False
+        _write(context, 0, outputs, y, 4, &results[0])
+        _write(context, 1, outputs, state, 3, &results[1])
+        _write(context, 2, outputs, state, 3, &results[2])
+        if results[0] == NULL or results[1] == NULL or results[2] == NULL:
+            spare = <char*>k.take(k.product(T + 2, bytes))
+            for place in range(3):  # y, then the states
+                if results[place] == NULL:
+                    results[place] = spare + (T + place - 1 if place else 0) * bytes
+        infer_into(net, T, B, <char*>data[0], <char*>data[1], <char*>data[2],
+                   <const cnp.int64_t*>lengths, <char*>results[0], <char*>results[1],
+                   <char*>results[2], hosted)
     finally:
-        if spare != NULL:
-            k.give(spare)
+        k.give(spare)
+        k.give(lengths)
     return True
 
 
@@ -319,8 +341,8 @@ cdef void* _compute(void* kernel, void* context) noexcept with gil:
         for place in range(inputs):
             _check((<GetInput>table[GET_INPUT])(context, place, &values[place]))
         _check((<Count>table[COUNT_OUTPUTS])(context, &outputs))
-        node, packed = nodes[own.node]
-        if isinstance(packed, Packed) and _run_direct(packed, context, values, outputs):
+        node, packed, hosted = nodes[own.node]
+        if isinstance(packed, Packed) and _run_direct(packed, context, values, outputs, hosted):
             return NULL
         arrays = [None if values[place] == NULL
                   else _array(values[place], cnp.NPY_INT32 if place == 1 else own.dtype)

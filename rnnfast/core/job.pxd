@@ -12,7 +12,6 @@ cdef struct Thresholds:
     # Thresholds at which the engine switches strategy.
     Py_ssize_t serial_work  # multiply-adds: a smaller call runs on one thread
     Py_ssize_t shared_step_work  # multiply-adds: the units of a smaller step are not shared
-    Py_ssize_t hosted_step_work  #   nor of a smaller one beside threads of another runtime
     Py_ssize_t shared_weights  # bytes: in a larger layer
     Py_ssize_t shared_rows  #   threads with up to so many rows each share units instead; with any
     Py_ssize_t large_weights  # bytes: in a larger one yet, which each thread would read from memory
@@ -62,7 +61,8 @@ cdef struct Job:
     Py_ssize_t T, B
     Py_ssize_t ldh, ldc, ldg, slot  # slot: from one slot of a gate row to the next
     Py_ssize_t places
-    int training, hosted, shared, gather_x, want_dx, want_grads, used
+    int training, shared, gather_x, want_dx, want_grads, used
+    int hosted  # threads of another runtime spin beside it: members wait for nobody
     Py_ssize_t chunk
     Py_ssize_t* sample  # (B,) the sample in each row; NULL: the row itself
     Py_ssize_t* length  # (B,) by row

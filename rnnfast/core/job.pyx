@@ -15,12 +15,10 @@ from rnnfast.core.packed cimport GAMMA, VECTORS, WEIGHTS, Packed, bump, step_inp
 
 cnp.import_array()
 
-# Measured with benchmarks/thresholds.py, except hosted_step_work (benchmarks/models.py), cached_weights
-# and large_weights, half of a second- and of a third-level cache, and kept_sums_work, which bounds how
-# long a call ignores signals.
+# Measured with benchmarks/thresholds.py, except cached_weights and large_weights, half of a second-
+# and of a third-level cache, and kept_sums_work, which bounds how long a call ignores signals.
 thresholds.serial_work = 250_000
 thresholds.shared_step_work = 24_000
-thresholds.hosted_step_work = 500_000
 thresholds.shared_rows = 16
 thresholds.shared_weights = 1 << 20
 thresholds.large_weights = runtime.caches.get("L3", 32 << 20) // 2
@@ -254,7 +252,7 @@ cdef int team_for(Job* job, Packed net) noexcept nogil:
     # The number of threads, and how long they spin: not at all where there are more of them than
     # processors. Sets job.shared where they share the units of each step, not the batch.
     cdef int n = k.team_size(), index
-    cdef Py_ssize_t r, least
+    cdef Py_ssize_t r
     cdef double step = 0, steps = 0  # multiply-adds of a sample's step in all layers; steps
     cdef double weights  # bytes of a layer's and direction's
     cdef bint few
@@ -271,11 +269,10 @@ cdef int team_for(Job* job, Packed net) noexcept nogil:
         few = job.B <= n * thresholds.shared_rows
         job.shared = weights >= (thresholds.shared_weights if few else thresholds.large_weights)
     else:
-        least = thresholds.hosted_step_work if job.hosted else thresholds.shared_step_work
-        if step * job.B / (net.layers * net.directions) < least:
+        if step * job.B / (net.layers * net.directions) < thresholds.shared_step_work:
             return <int>max(1, job.B)
         job.shared = 1
-    if job.shared and k.had_better_be_alone(0):  # they would meet in every step
+    if job.shared and (job.hosted or k.had_better_be_alone(0)):  # they would meet in every step
         job.shared = 0
         return n if job.B >= n else 1
     return n

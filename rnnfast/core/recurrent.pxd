@@ -1,6 +1,9 @@
+cimport numpy as cnp
+
 from rnnfast.core.packed cimport Packed
 
-# Inference within another runtime, whose threads may still spin: C-contiguous x (T, B, I), y (T, B, D*K)
-# and states (L*D, B, K or H), of which h0 and c0 may be NULL.
-cdef int infer_hosted(Packed net, Py_ssize_t T, Py_ssize_t B, char* x, char* h0, char* c0, char* y,
-                      char* h_n, char* c_n) except -1
+# Inference of C-contiguous arrays: x (T, B, I), the states h0 and c0 (L*D, B, K or H) and lengths (B,) or
+# NULL; y (T, B, D*K), h_n and c_n are written. `hosted`: threads of another runtime spin beside it.
+cdef int infer_into(Packed net, Py_ssize_t T, Py_ssize_t B, char* x, char* h0, char* c0,
+                    const cnp.int64_t* lengths, char* y, char* h_n, char* c_n,
+                    bint hosted) except -1

@@ -138,11 +138,12 @@ cdef Tape _dense(Packed net, Py_ssize_t T, Py_ssize_t B, bint batch_first, char*
     return tape
 
 
-cdef int infer_hosted(Packed net, Py_ssize_t T, Py_ssize_t B, char* x, char* h0, char* c0, char* y,
-                     char* h_n, char* c_n) except -1:
+cdef int infer_into(Packed net, Py_ssize_t T, Py_ssize_t B, char* x, char* h0, char* c0,
+                    const cnp.int64_t* lengths, char* y, char* h_n, char* c_n,
+                    bint hosted) except -1:
     cdef Tape tape = _dense(net, T, B, False, x, h0, c0, y, h_n, c_n)
-    tape.job.hosted = True
-    return _run(net, tape, NULL)
+    tape.job.hosted = hosted
+    return _run(net, tape, lengths)
 
 
 def infer(Packed packed, x, h0, c0, int axes, bint batch_first, resets=None):

@@ -16,7 +16,7 @@ from .library import onnxruntime_library
 from .operators import OLDEST, OPERATORS, WIDENED
 from .plan import Plan
 from .profile import Timing
-from .proto import attributes_of, describe, signature, version_of
+from .proto import attributes_of, describe, graphs_of, signature, version_of
 from .recurrent import USUAL, RecurrentNode
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 PROVIDERS = ["CPUExecutionProvider"]
 QUIET = 3  # ONNX Runtime's level of errors: warnings are about names and unused weights
 SPIN = "1000"  # microseconds
+# what ONNX Runtime's threads share, and spin after
+THREADED = {"Conv", "ConvTranspose", "ConvInteger", "Gemm", "MatMul", "MatMulInteger", *USUAL}
 
 _numbers = itertools.count()
 
@@ -53,7 +55,9 @@ class Session:
         self.signature = signature(library, proto)
         served = list(_serve(library, proto))
         self.served = {number: title for number, title, _ in served}
-        custom_op.nodes.update({number: (node, node.packed()) for number, _, node in served})
+        kinds = {node.op_type for graph in graphs_of(proto.graph) for node in graph.node}
+        hosted = not kinds.isdisjoint(THREADED)
+        custom_op.nodes.update({number: (node, node.packed(), hosted) for number, _, node in served})
         weakref.finalize(self, _forget, custom_op.nodes, list(self.served))
         proto.opset_import.append(library.helper.make_opsetid(custom_op.DOMAIN, 1))
         options = runtime.SessionOptions()

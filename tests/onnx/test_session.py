@@ -301,7 +301,7 @@ def test_an_interrupt_in_a_node_is_one_outside(monkeypatch):
     def interrupted(*inputs):
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(custom_op.nodes, number, (interrupted, None))
+    monkeypatch.setitem(custom_op.nodes, number, (interrupted, None, False))
     with pytest.raises(KeyboardInterrupt):
         model(X)
     assert custom_op.failure() == (0, None)
@@ -426,14 +426,17 @@ def test_any_choice_of_outputs_and_states(host, kind, direction, samples, path):
     extra = {"linear_before_reset": 1} if kind == "GRU" else {}
     feed = {"x": rng.standard_normal((4, samples, 2)).astype(F)}
     feed |= {f"{n}0": rng.standard_normal((D, samples, H)).astype(F) for n in names[1:]}
+    lengths = np.array([3, 4, 2][:samples], np.int32)
     for wanted in [names, names[:1], names[1:], names[-1:]]:
-        for states in ([], ["h0"], list(feed)[1:]):
-            inputs = ["x", "w", "r", "", "", *states]
+        for states in ([], ["h0"], list(feed)[1:], [*list(feed)[1:], "lengths"]):
+            states, ragged = [n for n in states if n != "lengths"], "lengths" in states
+            inputs = ["x", "w", "r", "", "lengths" if ragged else "", *states]
             outputs = [name if name in wanted else "" for name in names]
             node = helper.make_node(
                 kind, inputs, outputs, hidden_size=H, direction=direction, **extra
             )
             given = {name: feed[name] for name in ["x", *states]}
+            given |= {"lengths": lengths} if ragged else {}
             onnx.save(graph([node], given, dict.fromkeys(wanted, F), tensors), path)
             model = rnnfast.onnx.load(path, host=host)
             agree(model.run(None, given), run_ort(path, given))
