@@ -127,7 +127,7 @@ class RecurrentNode:
         return dtype
 
     def packed(self) -> Any:
-        """Return the weights as the active backend reads them, if a usual call needs nothing else."""
+        """Return the weights as a backend reads them, if a usual call needs nothing else."""
         if not self.short:
             return None
         assert self.networks is not None

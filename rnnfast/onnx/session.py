@@ -57,16 +57,19 @@ class Session:
         self.served = {number: title for number, title, _ in served}
         kinds = {node.op_type for graph in graphs_of(proto.graph) for node in graph.node}
         hosted = not kinds.isdisjoint(THREADED)
-        custom_op.nodes.update({number: (node, node.packed(), hosted) for number, _, node in served})
+        custom_op.nodes.update(
+            {number: (node, node.packed(), hosted) for number, _, node in served}
+        )
         weakref.finalize(self, _forget, custom_op.nodes, list(self.served))
         proto.opset_import.append(library.helper.make_opsetid(custom_op.DOMAIN, 1))
         options = runtime.SessionOptions()
         options.log_severity_level = QUIET
         options.intra_op_num_threads = get_num_threads()
         if self.served:
-            # between its nodes, but not beside the engine's threads: a millisecond by default, and more
+            # between its own nodes, but not for long beside the engine's threads
             options.add_session_config_entry("session.intra_op.spin_duration_us", SPIN)
-            if tuple(map(int, runtime.__version__.split(".")[:2])) < (1, 26):  # which do not know that
+            version = tuple(map(int, runtime.__version__.split(".")[:2]))
+            if version < (1, 26):  # which does not know that
                 options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.register_custom_ops_library(custom_op.__file__)
         if profile is not None:
