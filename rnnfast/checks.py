@@ -167,6 +167,7 @@ def check_dtype(owner: str, name: str, array: Any, dtype: np.dtype[Any]) -> None
         )
     if array.dtype != dtype and array.dtype.newbyteorder("=") != dtype:
         raise TypeError(f"{owner} expected {name} of dtype {dtype}, got {array.dtype}")
+    refuse_masked(owner, name, array)
 
 
 def check_floats(owner: str, name: str, array: Any) -> None:
@@ -176,6 +177,18 @@ def check_floats(owner: str, name: str, array: Any) -> None:
         raise TypeError(
             f"{owner} expected {name} as a NumPy array of floats, float32 or float64, got {got}"
         )
+    refuse_masked(owner, name, array)
+
+
+def refuse_masked(owner: str, name: str, array: Any) -> None:
+    """Raise TypeError for a masked array with masked values, whose mask nobody would see."""
+    if type(array) is not np.ndarray and isinstance(array, np.ma.MaskedArray):
+        count = int(np.ma.count_masked(array))
+        if count:
+            raise TypeError(
+                f"{owner} expected {name} without masked values, got {count}: fill them, or leave "
+                "padded steps out by lengths"
+            )
 
 
 def check_array(
@@ -213,6 +226,7 @@ def check_lengths(
         given = np.asarray(lengths)
     except ValueError:  # ragged
         raise TypeError(f"{owner} expected {name} as integers, got {lengths!r}") from None
+    refuse_masked(owner, name, lengths)
     if given.dtype.kind not in "iu" and given.size:
         raise TypeError(f"{owner} expected {name} as integers, got {given.dtype}")
     if given.shape != (batch,):
@@ -235,6 +249,7 @@ def check_resets(owner: str, resets: Any, shape: tuple[int, ...]) -> Array | Non
         given = np.asarray(resets)
     except ValueError:  # ragged
         raise TypeError(f"{owner} expected resets as booleans, got {resets!r}") from None
+    refuse_masked(owner, "resets", resets)
     if given.dtype.kind not in "biu" and given.size:
         raise TypeError(f"{owner} expected resets as booleans, got {given.dtype}")
     if given.shape != shape:

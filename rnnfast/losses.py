@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .checks import check_positive, check_probability, check_size, is_number
+from .checks import check_positive, check_probability, check_size, is_number, refuse_masked
 from .weighting import Rows, numbers
 
 if TYPE_CHECKING:
@@ -420,6 +420,7 @@ def _check_prediction(name: str, prediction: Any) -> None:
     if not isinstance(prediction, np.ndarray) or prediction.dtype.kind != "f":
         got = getattr(prediction, "dtype", type(prediction).__name__)
         raise TypeError(f"{name} expected prediction as a NumPy array of floats, got {got}")
+    refuse_masked(name, "prediction", prediction)
 
 
 def _check_classes(name: str, prediction: Array) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .checks import check_lengths
+from .checks import check_lengths, refuse_masked
 
 if TYPE_CHECKING:
     from .arrays import Array
@@ -130,6 +130,7 @@ def numbers(owner: str, what: str, value: Any) -> Array:
         raise TypeError(f"{owner} expected {what} as numbers, got {value!r:.200}") from None
     if given.dtype.kind not in "fiub":
         raise TypeError(f"{owner} expected {what} as numbers, got {given.dtype}")
+    refuse_masked(owner, what, value)
     return given
 
 

@@ -106,7 +106,7 @@ cdef inline bint _is_ready(object array, Packed net, Py_ssize_t parts, Py_ssize_
 
 cdef inline bint _is_mask(object array, int axes, Py_ssize_t n, Py_ssize_t m):
     # Whether the array is of booleans, and (n, m), or (n,) if it has one axis.
-    if not cnp.PyArray_Check(array) or cnp.PyArray_TYPE(array) != cnp.NPY_BOOL:
+    if not cnp.PyArray_CheckExact(array) or cnp.PyArray_TYPE(array) != cnp.NPY_BOOL:
         return False
     return (cnp.PyArray_NDIM(array) == axes and cnp.PyArray_DIMS(array)[0] == n
             and (axes == 1 or cnp.PyArray_DIMS(array)[1] == m))

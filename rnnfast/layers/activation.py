@@ -261,7 +261,7 @@ class Activation(Function):
     _arguments = ("kind", "alpha")
 
     def __init__(self, kind: str, alpha: float | None = None) -> None:
-        if kind not in CURVES:
+        if not isinstance(kind, str) or kind not in CURVES:
             raise ValueError(f"Activation expected kind as one of {tuple(CURVES)}, got {kind!r}")
         self.kind = kind
         if alpha is not None:

@@ -33,7 +33,7 @@ class Merge(Layer):
     _arguments = ("kind", "parts")
 
     def __init__(self, kind: str, parts: int = 1) -> None:
-        if kind not in KINDS:
+        if not isinstance(kind, str) or kind not in KINDS:
             raise ValueError(f"Merge expected kind as one of {KINDS}, got {kind!r}")
         self.kind = kind
         self.parts = check_size("Merge", "parts", parts, 1)

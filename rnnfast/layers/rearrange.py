@@ -126,7 +126,7 @@ class Rearrange(Layer):
     _arguments = ("kind", "sizes", "batch_first")
 
     def __init__(self, kind: str, sizes: Any = (), batch_first: bool = False) -> None:
-        if kind not in KINDS:
+        if not isinstance(kind, str) or kind not in KINDS:
             raise ValueError(f"Rearrange expected kind as one of {tuple(KINDS)}, got {kind!r}")
         self.kind = kind
         given = tuple(sizes) if isinstance(sizes, (tuple, list)) else (sizes,)
