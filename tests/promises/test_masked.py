@@ -1,4 +1,4 @@
-"""P32, below the estimators: what is masked is refused, since no layer or loss would see the mask."""
+"""P32, below the estimators: masked values are refused, as no layer or loss would see the mask."""
 
 from __future__ import annotations
 
