@@ -97,7 +97,7 @@ def cython_lines(path: Path) -> dict[int, tuple[str, int]]:
     for number, text in enumerate(path.read_text().splitlines(), 1):
         if said := re.match(r'\s*/\* "(rnnfast/core/\w+\.p[yx][xd])":(\d+)$', text):
             at = said[1], int(said[2])
-        elif text == "}":  # the end of a function; what follows is of no line
+        elif text == "}" or re.match(r'\s*/\* "', text):  # a function ends, or a line of NumPy's
             at = None
         if at is not None:
             lines[number] = at
