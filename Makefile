@@ -27,7 +27,7 @@ BRIDGES = test_torch*.py test_keras*.py onnx datasets/test_formats.py \
 	datasets/test_ts.py estimators/test_sklearn.py estimators/test_splitters.py
 
 BIN := $(abspath $(VENV))/bin
-SCALING = test_mpi.py test_dask.py test_shards.py
+SCALING = test_mpi.py test_dask.py test_shards.py test_torch_ddp.py
 
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := setup.py pyproject.toml MANIFEST.in $(wildcard README.md LICENSE csrc/* csrc/*/*) \
