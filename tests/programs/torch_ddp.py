@@ -1,4 +1,4 @@
-"""Trains accelerated modules of PyTorch in two processes, DDP over gloo; prints how far from one."""
+"""Trains accelerated modules of PyTorch in two processes, by DDP; prints how far from one."""
 
 import os
 import sys
