@@ -9,6 +9,7 @@
 #   make examples  run every example, write docs/results.md and the record of this processor's
 #                  figures; CHORALES=PATH: with that music, too
 #   make docs      the site, in build/site: guides, tutorials that run, the API reference
+#   make test-site  the site in headless Chromium, and the programs of its pages
 #   make bench     engine and reference over tests/cases.py; writes benchmarks/results/*.json; imports;
 #                  a short comparison with other engines where they are installed
 #   make compare   the whole comparison, the other engines installed into $(PEERS)
@@ -52,8 +53,13 @@ examples: $(VENV)/.with-examples $(VENV)/.series
 # Generated pages go first, so that none outlives its name. Warnings, of broken links too, are errors.
 docs: $(VENV)/.with-docs $(VENV)/.torch
 	rm -rf docs/generated
-	$(BIN)/python -m sphinx --quiet -W --keep-going -d build/doctrees docs build/site
+	$(BIN)/python -m sphinx --quiet -j auto -W --keep-going -d build/doctrees docs build/site
 	@echo "open build/site/index.html"
+
+# Chromium and its driver come from the system.
+test-site: docs $(VENV)/.with-test,examples,io
+	$(PIP) install --quiet selenium
+	cd tests && RNNFAST_SITE=$(abspath build/site) $(BIN)/pytest test_site.py test_documents.py $(PYTEST_ARGS)
 
 # The short comparison runs where `make compare` put the others, if it did.
 INSTALLED_PEERS := $(wildcard $(PEERS)/.peers)
@@ -143,4 +149,4 @@ $(PEERS)/.peers: $(SOURCES) Makefile | $(PEERS)/bin/python
 $(PEERS)/bin/python $(BIN)/python:
 	$(PYTHON) -m venv $(@:/bin/python=)
 
-.PHONY: demo test test-bridges test-scaling examples docs bench compare epochs coverage faults lint wheels develop clean
+.PHONY: demo test test-bridges test-scaling examples docs test-site bench compare epochs coverage faults lint wheels develop clean

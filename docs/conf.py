@@ -45,6 +45,7 @@ nb_merge_streams = True
 
 default_role = "autolink"  # `LSTM` in a docstring is a link where there is such a name
 autosummary_generate = True
+autodoc_preserve_defaults = True  # np.float32, not <class 'numpy.float32'>
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # types and shapes stand in the docstrings
 numpydoc_show_class_members = False  # the template of a class lists them
@@ -53,6 +54,7 @@ numpydoc_show_class_members = False  # the template of a class lists them
 
 html_theme = "furo"
 html_title = f"rnnfast {release}"
+html_favicon = "icon.svg"
 html_theme_options = {"navigation_with_keys": True}
 html_show_sphinx = False
 copybutton_exclude = ".linenos, .gp, .go"
