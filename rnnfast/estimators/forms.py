@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .numeric import owner_name
-from .tables import LongNames, is_pandas, make_frame
+from .tables import LongNames, is_column, is_pandas, make_frame
 from .times import Times, follow_all, is_index
 
 if TYPE_CHECKING:
@@ -159,7 +159,8 @@ class SeriesSet:
                 for t in times
             ]
             index = pandas.MultiIndex.from_tuples(levels, names=self.like.index.names)
-            return make_frame(self.like, table, index)
+            made = make_frame(self.like, table, index)
+            return made.iloc[:, 0].rename(self.like.name) if is_column(self.like) else made
         repeated = [i for i in ids for _ in range(n)]
         head = {self.long.id: repeated, self.long.time: _join(follow)}
         return make_frame(self.like, {**head, **table})

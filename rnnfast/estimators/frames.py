@@ -15,6 +15,7 @@ from .numeric import as_array, is_missing, owner_name, refuse_sparse, to_floats
 from .tables import (
     ID_NAMES,
     LongNames,
+    as_table,
     check_names,
     column,
     group,
@@ -202,6 +203,10 @@ class _Reader:
             )
         if is_frame(X):
             return self._table(X, panel)
+        if as_table(X) is not X:
+            series = self._long_index(as_table(X))
+            series.like = X
+            return series
         if panel is not None:
             raise ValueError(
                 f"{self.wanted} as a frame with panel={panel!r}, got others; X.T has a row "
@@ -371,12 +376,22 @@ class _Reader:
         series.target = None if long.target is None else names.index(long.target)
         return series
 
+    def _refuse_levels(self, X: Any, name: str) -> None:
+        what = "frame" if is_frame(X) else "Series"
+        raise ValueError(
+            f"{self.wanted} as one {what} of several series, or as a list of {what}"
+            f"{'s' * (what == 'frame')} of one series, got an index of {X.index.nlevels} levels in "
+            f"{name}"
+        )
+
     # ---- Series, lists and arrays
 
     def _columns(self, columns: list[Any], like: Any, many: bool) -> SeriesSet:
         each, times = [], []
         for i, one in enumerate(columns):
             name = f"{self.name}[{i}]" if many else self.name
+            if as_table(one) is not one:
+                self._refuse_levels(one, name)
             values = to_floats(self.owner, one, name)[:, np.newaxis]
             some, at = self._in_order(values, one.index if is_pandas(one) else None, name)
             each.append(some)
@@ -394,11 +409,7 @@ class _Reader:
             each, times = [], []
             for i, frame in enumerate(X):
                 if is_pandas(frame) and frame.index.nlevels > 1:
-                    raise ValueError(
-                        f"{self.wanted} as one frame of several series, or as a list of frames of "
-                        f"one series, got an index of {frame.index.nlevels} levels in "
-                        f"{self.name}[{i}]"
-                    )
+                    self._refuse_levels(frame, f"{self.name}[{i}]")
                 names, name = self._features(frame, i), f"{self.name}[{i}]"
                 some, at = self._one_frame(frame, names, time_column(frame), name)
                 each.append(some)

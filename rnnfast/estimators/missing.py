@@ -262,7 +262,8 @@ def _advice(owner: Any, name: str, sample: Array, lengths: Array | None) -> str:
     advice = ""
     if hasattr(owner, "missing") and name != "y":
         advice = f"; missing={_list(MISSING, 'or')} would take it"
-    if lengths is None and len(sample) > 1 and np.isnan(sample[-1]).all():
+    padded = lengths is None and not hasattr(owner, "horizon")  # forecasters know no lengths=
+    if padded and len(sample) > 1 and np.isnan(sample[-1]).all():
         advice += "; where NaN is padding, lengths= tells the steps of each sample"
     return advice
 

@@ -16,6 +16,7 @@ ALIKE = 0.85  # autocorrelation of a season that is seen fewer than four times
 CUSTOMARY = (4, 7, 12, 24, 48, 52, 96, 144, 168, 288, 336, 365)  # quarters, days, hours, ...
 DAYS = (24, 48, 96)  # of steps within a day; seven of them may be a week
 CLEARER = 0.7  # of what a day before leaves unexplained, a week before leaves less
+AGREED, APART = 0.7, 0.2  # correlations one and half a season before, of one that is seen twice
 CLEAR = 0.5  # autocorrelation of a season, below which noise may have moved the peaks
 FAINT, AGAIN, SURE = 0.1, 8, 4.5  # of customary seasons in noise: autocorrelation, times, errors
 
@@ -39,7 +40,8 @@ def find_season(series: list[Array], longest: int = LONGEST) -> int:
     Returns
     -------
     int
-        At most a third of the length of the series.
+        At most a third of the length of the series; a customary one of 12 steps or more, where the
+        second is clearly the first again, at most half.
     """
     kept = sorted(series, key=len)[-SERIES:]
     kept = [np.asarray(s[-STEPS // len(kept) :], np.float64) for s in kept]
@@ -62,7 +64,7 @@ def find_season(series: list[Array], longest: int = LONGEST) -> int:
     best = heights[:-1][peaks].max(initial=0.0)
     faint = _faint_season(kept, n) if best < CLEAR else 1
     if faint > 1 or not peaks.any():
-        return faint
+        return faint if faint > 1 else _season_seen_twice(kept, n)
     season = int(lags[:-1][peaks & (heights[:-1] >= 0.75 * best)][0])
     for usual in CUSTOMARY:
         near = abs(usual - season) <= max(1, 0.03 * season) and usual <= top
@@ -76,6 +78,29 @@ def find_season(series: list[Array], longest: int = LONGEST) -> int:
         )
         season = 7 * season if left[-1] < CLEARER * left[:-1].min() else season
     return season
+
+
+def _season_seen_twice(kept: list[Array], n: float) -> int:
+    """Return the customary season that series of two to three seasons clearly repeat, or 1.
+
+    Of random walks and noise of such lengths fewer than one in a hundred do; cycles of about as
+    many steps do more often.
+    """
+    for m in CUSTOMARY:
+        if m < 12 or not 2 * m + 2 <= n < 3 * m:
+            continue
+        found = []
+        for s in kept:
+            t = np.arange(len(s))
+            rest = s - np.polyval(np.polyfit(t, s, 1), t)
+            if len(s) >= 2 * m + 2 and rest.std() > 1e-9 * s.std():
+                lags = (m // 2, m - 1, m, m + 1)
+                found.append([float(np.corrcoef(rest[k:], rest[:-k])[0, 1]) for k in lags])
+        if found:
+            half, before, at, after = np.nan_to_num(np.mean(found, axis=0))
+            if at > AGREED and at >= max(before, after) and half < APART:
+                return m
+    return 1
 
 
 def _faint_season(kept: list[Array], n: float) -> int:

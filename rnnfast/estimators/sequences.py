@@ -14,6 +14,7 @@ from .numeric import FLOATS, as_array, is_missing, owner_name, refuse_sparse, to
 from .panels import from_frame, in_order, is_panel
 from .sequence_form import SequenceForm, check_form
 from .tables import (
+    as_table,
     check_names,
     is_frame,
     is_pandas,
@@ -157,6 +158,7 @@ def read_sequences(
     """
     check_missing(owner, missing)
     refuse_lazy(owner, X, name)
+    X = as_table(X)
     wanted = f"{owner_name(owner)} expected {name}"
     if hasattr(X, "toarray"):
         refuse_sparse(owner, X, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -41,6 +42,11 @@ def is_column(X: Any) -> bool:
 def is_pandas(X: Any) -> bool:
     """Whether X is a frame or column with an index, as those of pandas have."""
     return hasattr(X, "iloc") and hasattr(X, "index")
+
+
+def as_table(X: Any) -> Any:
+    """Return a Series with an index of ids and times as a frame, anything else as it is."""
+    return X.to_frame() if is_column(X) and is_pandas(X) and X.index.nlevels > 1 else X
 
 
 def plain(X: Any) -> Any:
@@ -161,7 +167,7 @@ def _kind(values: Any) -> str:
 
 
 def match_names(owner: Any, names: list[Any], seen: list[Any] | None, name: str) -> list[Any]:
-    """Return the names of columns in the order of `fit`.
+    """Return the names of columns in the order of `fit`; a single column may have another name.
 
     Raises
     ------
@@ -171,6 +177,12 @@ def match_names(owner: Any, names: list[Any], seen: list[Any] | None, name: str)
     if seen is None or names == seen:
         return names
     if len(names) == len(seen) == 1:
+        warnings.warn(
+            f"{owner_name(owner)}: the column {names[0]!r} of {name} is taken for that of fit, "
+            f"{seen[0]!r}",
+            UserWarning,
+            stacklevel=8,
+        )
         return names
     lost = [n for n in seen if n not in names]
     new = [n for n in names if n not in seen]

@@ -111,6 +111,11 @@ def _words(wanted: str, name: str, sample: Any) -> list[str]:
     for step, word in enumerate(_items(sample)):
         if is_missing(word):
             raise ValueError(f"{wanted} with a word at each step, got {word!r} in {name}[{step}]")
+        if isinstance(word, np.ndarray) and word.dtype.kind in "UT":
+            raise TypeError(
+                f"{wanted} of words, or of real numbers, got text with an axis of features, "
+                f"{str(word.flat[0])!r} first; astype(float) reads numbers from text"
+            )
         if not isinstance(word, str):
             raise TypeError(f"{wanted} of words (str), got {word!r} in {name}[{step}]")
         words.append(str(word))

@@ -548,3 +548,26 @@ def test_frames_of_narwhals_and_arrow(pandas):
     table = given(pyarrow.Table.from_pandas(frame))
     assert isinstance(table, pyarrow.Table)
     assert str(table["date"][1]).startswith("2024-01-01 21:00")
+
+
+def test_series_of_several_series(pandas):
+    frame = hourly(pandas, 40)
+    both = pandas.concat({"b": frame, "a": 2 * frame}, names=["shop", "hour"])
+    series, column = read(both), read(both["load"])
+    assert column.ids == series.ids and column.kind == "long"
+    np.testing.assert_array_equal(column.values[1], series.values[1][:, :1])
+    forecast = given(both["load"])
+    assert isinstance(forecast, pandas.Series) and forecast.name == "load"
+    assert list(forecast.index.names) == ["shop", "hour"] and list(forecast) == [0, 1, 2, 3]
+    assert forecast.index[-1] == ("a", pandas.Timestamp("2024-01-02 17:00:00"))
+    refuses([both["load"]], r"as one Series of several series, .* 2 levels in X\[0\]")
+    known = read_exogenous("Owner", both["wind"].rename("known"), series, 0)
+    np.testing.assert_array_equal(known.values[0], series.values[0][:, 2:])
+
+
+def test_a_single_column_of_another_name_is_said_to_be_taken(pandas):
+    frame = hourly(pandas, 40)
+    form = read(frame[["load"]]).form
+    with pytest.warns(UserWarning, match="Owner: the column 'temp' of X is taken for .* 'load'"):
+        other = read(frame[["temp"]], seen=form)
+    np.testing.assert_array_equal(other.values[0][:, 0], frame["temp"])

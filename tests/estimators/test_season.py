@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
-from rnnfast.estimators.season import _faint_season, find_season
+from rnnfast.estimators.season import _faint_season, _season_seen_twice, find_season
 
 
 def seasonal(n, m, noise=0.3, seed=0):
@@ -94,3 +94,16 @@ def test_what_wanders_has_no_faint_season():
         walk = np.cumsum(noise)
         found += [_faint_season([s], 500.0) for s in (noise, walk, walk[2:] + walk[:-2])]
     assert set(found) == {1}
+
+
+@pytest.mark.parametrize(("n", "m"), [(27, 12), (30, 12), (60, 24)])
+def test_a_customary_season_seen_twice(n, m):
+    t = np.arange(n)
+    year = np.sin(t * 2 * np.pi / m) + 0.05 * t
+    rng = np.random.default_rng(0)
+    found = [find_season([year + 0.2 * rng.standard_normal(n)]) for _ in range(10)]
+    assert found.count(m) >= 8
+    noise = np.random.default_rng(1).standard_normal((50, n))
+    found = [_season_seen_twice([s], n) for s in (*noise, *np.cumsum(noise, axis=1))]
+    assert found.count(m) <= 2
+    assert find_season([np.ones(n)]) == find_season([0.5 * t]) == 1

@@ -369,6 +369,9 @@ def test_long_frames_are_read_by_name(pandas):
         np.testing.assert_array_equal(given.values, x)
         assert given.ids == list(range(5))
         assert given.form.names == ["load", "temp"]
+    column = read_sequences("Owner", indexed["load"])
+    np.testing.assert_array_equal(column.values, x[..., :1])
+    assert column.ids == list(range(5))
     short = long.drop(index=[0, 1, 8])
     np.testing.assert_array_equal(read_sequences("Owner", short).lengths, [4, 5, 6, 6, 6])
     refuses(long[::-1], r"in the order of their ids, .* X\.sort_values\('id'\) sorts them")

@@ -126,5 +126,7 @@ def test_estimators_take_texts():
         model.predict("anna")
     with pytest.raises(TypeError, match="numbers written as text"):
         SequenceClassifier(**quick).fit([["1.5", "2.5"]] * 2, ["a", "b"])
+    with pytest.raises(TypeError, match=r"an axis of features, '1\.5' first; astype"):
+        SequenceClassifier(**quick).fit(np.full((4, 3, 2), "1.5"), ["a", "b"] * 2)
     tagger = SequenceLabeler(**quick).fit(WORDS, [["D", "N"], ["D"]])
     assert [len(tags) for tags in tagger.predict(WORDS)] == [2, 1]
