@@ -53,7 +53,7 @@ examples: $(VENV)/.with-examples $(VENV)/.series
 # Generated pages go first, so that none outlives its name. Warnings, of broken links too, are errors.
 docs: $(VENV)/.with-docs $(VENV)/.torch
 	rm -rf docs/generated
-	$(BIN)/python -m sphinx --quiet -j auto -W --keep-going -d build/doctrees docs build/site
+	$(BIN)/sphinx-build --quiet -j auto -W --keep-going -d build/doctrees docs build/site
 	@echo "open build/site/index.html"
 
 # Chromium and its driver come from the system.
