@@ -28,6 +28,7 @@ from .tables import (
     names_of,
     pick,
     refuse_lazy,
+    refuse_times_first,
     rows,
     rows_of_groups,
     time_column,
@@ -347,6 +348,7 @@ class _Reader:
         return self._several(X, values, names, ids, codes, when, long)
 
     def _long_index(self, X: Any) -> SeriesSet:
+        refuse_times_first(self.owner, X, self.name)
         names = self._features(X)
         values = rows(self.owner, X, self.name, names)
         ids, codes = group(self.owner, X.index.droplevel(-1), f"{self.name}.index")

@@ -16,6 +16,7 @@ from .tables import (
     long_names,
     match_names,
     pick,
+    refuse_times_first,
     rows,
     rows_of_groups,
     time_column,
@@ -80,6 +81,7 @@ def _from_panel(
 ) -> tuple[list[Any], list[Array], list[Any], str | None]:
     wanted = f"{owner_name(owner)} expected {name}"
     if is_pandas(X) and X.index.nlevels > 1:
+        refuse_times_first(owner, X, name)
         names, ids = check_names(owner, X, name), X.index.droplevel(-1)
         when, sorting = X.index.get_level_values(-1), f"{name}.sort_index()"
     else:

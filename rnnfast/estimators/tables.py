@@ -49,6 +49,16 @@ def as_table(X: Any) -> Any:
     return X.to_frame() if is_column(X) and is_pandas(X) and X.index.nlevels > 1 else X
 
 
+def refuse_times_first(owner: Any, X: Any, name: str) -> None:
+    """Raise ValueError for an index of times and ids, in this order."""
+    first, last = X.index.levels[0], X.index.levels[-1]
+    if first.dtype.kind == "M" and last.dtype.kind not in "Mmiuf":
+        raise ValueError(
+            f"{owner_name(owner)} expected {name} with ids before times in its index, got times "
+            f"first; {name}.swaplevel().sort_index() puts them last"
+        )
+
+
 def plain(X: Any) -> Any:
     """Return X, of pandas or the like as an array: iterating a DataFrame gives its columns."""
     return X.to_numpy() if hasattr(X, "to_numpy") else X

@@ -561,6 +561,8 @@ def test_series_of_several_series(pandas):
     assert list(forecast.index.names) == ["shop", "hour"] and list(forecast) == [0, 1, 2, 3]
     assert forecast.index[-1] == ("a", pandas.Timestamp("2024-01-02 17:00:00"))
     refuses([both["load"]], r"as one Series of several series, .* 2 levels in X\[0\]")
+    for X in (both, both["load"]):
+        refuses(X.swaplevel(), r"times first; X\.swaplevel\(\)\.sort_index\(\) puts them last")
     known = read_exogenous("Owner", both["wind"].rename("known"), series, 0)
     np.testing.assert_array_equal(known.values[0], series.values[0][:, 2:])
 

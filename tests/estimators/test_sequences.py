@@ -376,6 +376,10 @@ def test_long_frames_are_read_by_name(pandas):
     np.testing.assert_array_equal(read_sequences("Owner", short).lengths, [4, 5, 6, 6, 6])
     refuses(long[::-1], r"in the order of their ids, .* X\.sort_values\('id'\) sorts them")
     refuses(indexed[::-1], r"order of their ids, .* X\.sort_index\(\) sorts them")
+    days = pandas.date_range("2024-01-01", periods=6)
+    dated = pandas.concat({k: pandas.DataFrame(s, days) for k, s in zip("abcde", x, strict=True)})
+    np.testing.assert_array_equal(read_sequences("Owner", dated).values, x)
+    refuses(dated.swaplevel(), r"times first; X\.swaplevel\(\)\.sort_index\(\) puts them last")
     y = np.arange(5) % 2
     model = SequenceClassifier(**QUICK).fit(long, y)
     np.testing.assert_array_equal(model.predict_proba(x), model.predict_proba(indexed))
