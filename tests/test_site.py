@@ -49,6 +49,14 @@ def test_every_public_name_has_its_place_in_the_reference():
     assert sorted(entries) == sorted(public_names())
 
 
+def test_every_page_is_in_the_contents():
+    contents = (ROOT / "docs" / "index.md").read_text()
+    pages = [path.relative_to(ROOT / "docs") for path in (ROOT / "docs").rglob("*.md")]
+    pages = {str(path.with_suffix("")) for path in pages if path.parts[0] != "generated"}
+    listed = re.findall(r"^([\w/]+)$", contents, re.M)
+    assert sorted(listed) == sorted(pages - {"index"} | {"reference"})
+
+
 def test_every_example_has_a_page_in_the_gallery(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "docs")
     gallery = importlib.import_module("gallery")
