@@ -31,7 +31,8 @@ COMPILE_FLAGS = [
 ]
 # A second form of each loop, for strides of one, gains nothing here and is left unaligned.
 GCC_FLAGS = ["-fno-version-loops-for-strides"]
-LINK_FLAGS = ["-s"] if sys.platform == "linux" else []
+# Code on pages of its own would pad each module by one or two.
+LINK_FLAGS = ["-s", "-Wl,-z,noseparate-code"] if sys.platform == "linux" else []
 OPENMP_FLAGS = ["-fopenmp"]
 # For modules that only call kernels, and not once a step.
 SMALL = ["-Os"]
