@@ -17,6 +17,10 @@ def test_public_names_exist():
     assert sorted(set(rnnfast.__all__)) == sorted(rnnfast.__all__)
 
 
+def test_names_imported_when_used_can_be_completed():
+    assert {"Forecaster", "Seq2Seq", "torch", "mpi", *rnnfast.__all__} <= set(dir(rnnfast))
+
+
 def test_import_brings_in_nothing_heavy():
     # measured: ours takes 7% of NumPy's own import; any of these would be a good part of the rest
     code = """
