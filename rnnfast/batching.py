@@ -159,7 +159,15 @@ def make_batches(
     """
     if not (isinstance(data, tuple) and all(isinstance(a, np.ndarray) for a in data[:2])):
         source = _checked_source(owner, name, data, lengths, sample_weight)
-        return source.cut(batch_size, rng) if hasattr(source, "cut") else source
+        if not hasattr(source, "cut"):
+            return source
+        if carry_state or model.batch_first is False:
+            what = "carry_state=True" if carry_state else "batch_first=False"
+            raise ValueError(
+                f"{owner} expected a model with batch_first=True and no carry_state, as {name} has "
+                f"its samples on the first axis and in no order, got {what}"
+            )
+        return source.cut(batch_size, rng)
     expected = f"{owner} expected {name}"
     if carry_state:
         raise ValueError(

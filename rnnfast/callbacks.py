@@ -34,7 +34,8 @@ class Callback(Checked):
     Attributes
     ----------
     writes : bool
-        Whether it writes files: of several processes that train together one alone calls it then.
+        Whether it writes files: of several processes that train together one alone calls it then,
+        after `on_train_begin`, which all call.
     """
 
     writes = False

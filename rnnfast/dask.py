@@ -29,8 +29,9 @@ def predict(model: Any, data: Any, lengths: Any = None, *, method: str = "predic
     model : Layer or fitted estimator
     data : dask Array, DataFrame or Bag
         An array as the model takes it, in blocks along the axis of samples. A frame, for
-        estimators: each partition holds whole samples, a long one all rows of an id, say. A bag of
-        series of any lengths, a (time, features) array each.
+        estimators: each partition holds whole samples, one at least, a long one all rows of an id,
+        say; the first one is predicted here, too, which tells the columns. A bag of series of any
+        lengths, a (time, features) array each.
     lengths : (N,) dask Array or array_like of int, optional
         Steps of each sample, where `data` is an array.
     method : str, default "predict"
@@ -68,6 +69,8 @@ def predict(model: Any, data: Any, lengths: Any = None, *, method: str = "predic
         raise TypeError(
             f"predict expected data as a dask Array, DataFrame or Bag, got {type(data).__name__}"
         )
+    if isinstance(model, Layer):
+        raise TypeError("predict expected data of a layer as a dask Array or Bag, got a DataFrame")
     from dask import dataframe
 
     one = delayed(_predict_frame, pure=True)
@@ -129,6 +132,9 @@ def _predict(model: Any, x: Any, lengths: Any, method: str) -> Any:
     with threadpool_limits(_threads(), user_api="openmp"):
         if not isinstance(model, Layer):
             told = {} if lengths is None else {"lengths": lengths}
+            if isinstance(x, np.ndarray) and not len(x):  # which estimators refuse
+                one = np.zeros((1, *x.shape[1:]), x.dtype)
+                return getattr(model, method)(one)[:0]
             return getattr(model, method)(x, **told)
         axis, behind = _axes(model)
         parts = []

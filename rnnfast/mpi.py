@@ -176,6 +176,9 @@ class SharedRun(Run):
                 words = np.random.SeedSequence((seed, self.comm.rank)).generate_state(4)
                 _reseed(source, int.from_bytes(words.tobytes(), "little"))
             yield
+        except SystemExit as error:  # Python itself does not call the hook for it
+            sys.excepthook(type(error), error, error.__traceback__)
+            raise
         finally:
             add_others.reset(token)
             for source, seed in seeds:

@@ -37,7 +37,9 @@ class Shards:
             several = isinstance(file, tuple)
             paths = [os.fspath(path) for path in (file if several else (file,))]
             ends = (".npy",) if several else (".npz", ".zarr")
-            if not all(path.endswith(ends) for path in paths) or (several and len(paths) < 2):
+            if not all(path.endswith(ends) for path in paths) or (
+                several and not 2 <= len(paths) <= 4
+            ):
                 raise ValueError(
                     "Shards expected files as paths that end in .npz or .zarr, or tuples of paths "
                     f"(x, y, ...) that end in .npy, got {file!r}"
@@ -83,14 +85,25 @@ class ShardBatches:
         order = np.arange(len(files))
         if seed is not None:
             np.random.default_rng(seed).shuffle(order)
-        for i in order[rank::ranks] if size else ():
+        # a rank without a part of the batches has no files either
+        for i in order[rank :: min(ranks, self.batch_size)] if size else ():
             data = self.shards.read(files[i])
-            rows = np.arange(len(data.x))
+            rows = np.arange(_samples(files[i], data))
             if seed is not None:
                 np.random.default_rng((seed, i)).shuffle(rows)
             for start in range(0, len(rows), size):
                 some = rows[start : start + size]
                 yield Batch(*(None if array is None else array[some] for array in data))
+
+
+def _samples(file: Any, data: Batch) -> int:
+    shapes = [np.shape(array) for array in data if array is not None]
+    if () in shapes or len({shape[0] for shape in shapes}) > 1:
+        raise ValueError(
+            f"Shards expected arrays of as many samples, on their first axes, in {file}, got "
+            f"shapes {', '.join(map(str, shapes))}"
+        )
+    return int(shapes[0][0])
 
 
 def _named(path: str, arrays: Any) -> Batch:

@@ -215,7 +215,7 @@ def evaluate(
 @contextmanager
 def shared(comm: Any) -> Iterator[None]:
     """Let all training inside a ``with`` block be shared by the processes of `comm`."""
-    token = _shared.set(comm)
+    token = _shared.set(comm if comm is None else _check_comm("fit", comm))
     try:
         with warnings.catch_warnings():
             if comm is not None and comm.rank:
@@ -257,15 +257,19 @@ def _check(
 def _make_run(
     owner: str, comm: Any, model: Layer, loss: Loss, metrics: Metrics | None, carry_state: bool
 ) -> Run:
-    comm = _shared.get() if comm is None else comm
+    comm = _shared.get() if comm is None else _check_comm(owner, comm)
     if comm is None:
         return Run(model, loss, metrics, carry_state)
+    run: Run = comm.run(model, loss, metrics, carry_state)
+    return run
+
+
+def _check_comm(owner: str, comm: Any) -> Any:
     if not callable(getattr(comm, "run", None)):
         raise TypeError(
             f"{owner} expected comm as rnnfast.mpi.world() returns it, got {type(comm).__name__}"
         )
-    run: Run = comm.run(model, loss, metrics, carry_state)
-    return run
+    return comm
 
 
 def _check_learning(model: Layer, optimizer: Any, callbacks: Any, on_nonfinite: Any) -> None:
@@ -366,15 +370,19 @@ def _train(
         updates.go_back()
     finally:
         display.close()
-        for callback in position.callbacks:
+        for callback in _called(position, updates.run):
             callback.on_train_end(position.history)
+
+
+def _called(position: Position, run: Run) -> list[Callback]:
+    return [callback for callback in position.callbacks if run.leads or not callback.writes]
 
 
 def _epoch(
     position: Position, updates: Updates, batches: Any, held_out: Any, display: Displays
 ) -> None:
     epoch, history, run = position.epochs, position.history, updates.run
-    callbacks = [c for c in position.callbacks if run.leads or not c.writes]
+    callbacks = _called(position, run)
     started = time.perf_counter()
     for callback in callbacks:
         callback.on_epoch_begin(epoch)

@@ -152,6 +152,27 @@ def resumed(comm: Any, path: Any, epochs: int, *callbacks: Any, **options: Any) 
     return train(labeler(), loss=CE, comm=comm, epochs=epochs, callbacks=callbacks, **options)
 
 
+class Writes(rf.Callback):
+    """Counts the calls after the first one."""
+
+    writes = True
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def on_epoch_end(self, epoch: int, logs: Any) -> None:
+        self.calls += 1
+
+    def on_train_end(self, history: Any) -> None:
+        self.calls += 1
+
+
+def written(comm: Any) -> int:
+    d, callback = ragged(), Writes()
+    train(labeler(), (d["x"], d["y"]), CE, comm, callbacks=[callback])
+    return callback.calls
+
+
 class Memory(rf.Callback):
     """The most memory of its own, without mapped files, that this process has had, in bytes."""
 

@@ -72,6 +72,14 @@ def test_an_estimator(client):
     )
 
 
+def test_a_block_without_samples(client):
+    model, some = classifier().fit(X[:100], Y[:100]), np.arange(600) < 250
+    data = da.from_array(X, chunks=(100, -1, -1))[da.from_array(some, chunks=100)]
+    for method in "predict", "predict_proba":
+        want = getattr(model, method)(X[some])
+        np.testing.assert_array_equal(rf.dask.predict(model, data, method=method).compute(), want)
+
+
 @pytest.mark.parametrize("steps", [True, False])
 def test_a_bag_of_ragged_series(client, steps):
     model = network() if steps else rf.Sequential(*network().layers, rf.Last(True))
@@ -146,6 +154,8 @@ def test_errors(client):
         rf.dask.predict(network(), data, [1, 2, 3])
     with pytest.raises(ValueError, match="lengths beside an array only"):
         rf.dask.predict(network(), db.from_sequence(list(X)), LENGTHS)
+    with pytest.raises(TypeError, match="of a layer as a dask Array or Bag, got a DataFrame"):
+        rf.dask.predict(network(), dd.from_pandas(LONG, npartitions=1))
     with pytest.raises(ValueError, match="method 'predict' of a layer, got 'predict_proba'"):
         rf.dask.predict(network(), data, method="predict_proba")
     with pytest.raises(ValueError, match="expected input of size 3"):  # here, not on a worker

@@ -100,6 +100,11 @@ def test_a_loss_of_nan_on_one_rank_stops_all(shared):
         np.testing.assert_array_equal(got["stops"][name], want[name])
 
 
+def test_one_rank_alone_calls_what_writes(shared):
+    ranks, _, got = shared
+    assert got["calls"] == [cases.EPOCHS + 1] + [0] * (ranks - 1)
+
+
 def test_no_rank_holds_a_mapped_file(shared):
     _, _, got = shared
     assert got["memory"] < 64 << 20
@@ -127,10 +132,11 @@ def test_a_checkpoint_goes_on_with_more_ranks(shared, tmp_path):
         check_equal(got["pair"], want, updates)
 
 
-def test_a_rank_that_raises_ends_the_job_with_its_error(tmp_path):
-    result = start_program("failing_rank", tmp_path / "last.npz", "raises", **on_ranks(2))
+@pytest.mark.parametrize(("how", "error"), [("raises", "ValueError"), ("exits", "SystemExit")])
+def test_a_rank_that_raises_ends_the_job_with_its_error(tmp_path, how, error):
+    result = start_program("failing_rank", tmp_path / "last.npz", how, **on_ranks(2))
     assert result.returncode
-    assert result.stderr.count("ValueError: rank 1 has had enough") == 1
+    assert result.stderr.count(f"{error}: rank 1 has had enough") == 1
     assert "epoch 1/4" in result.stderr
 
 

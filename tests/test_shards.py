@@ -47,6 +47,13 @@ def test_files_are_batches_of_their_samples(tmp_path, kind):
     np.testing.assert_equal(got, cases.train(cases.labeler(), batches, cases.CE, None))
 
 
+@pytest.mark.parametrize("batch_size", [1, 2, 7])
+def test_ranks_read_each_sample_once(tmp_path, batch_size):
+    batches = rf.Shards(written(tmp_path, "npz")).cut(batch_size, None)
+    got = [batch.x for rank in range(3) for batch in batches.dealt(rank, 3)]
+    np.testing.assert_array_equal(np.sort(np.concatenate(got), 0), np.sort(D["x"], 0))
+
+
 def test_a_new_order_each_epoch_and_the_same_for_a_seed(tmp_path):
     data = rf.Shards(written(tmp_path, "npz"))
 
@@ -73,7 +80,7 @@ def test_what_is_no_file(tmp_path):
     for bad in "a.npz", [], {"a.npz"}:
         with pytest.raises(TypeError, match="Shards expected files as a sequence of paths"):
             rf.Shards(bad)
-    for bad in ["a.npy"], [("a.npy",)], [("a.npy", "b.npz")], ["a.csv"]:
+    for bad in ["a.npy"], [("a.npy",)], [("a.npy", "b.npz")], [("a.npy",) * 5], ["a.csv"]:
         with pytest.raises(
             ValueError, match=re.escape(f"(x, y, ...) that end in .npy, got {bad[0]!r}")
         ):
@@ -82,5 +89,11 @@ def test_what_is_no_file(tmp_path):
     model = cases.labeler()
     with pytest.raises(ValueError, match=r"a\.npz: Shards expected arrays x and y, got no y"):
         rf.evaluate(model, rf.Shards([tmp_path / "a.npz"]), loss=cases.CE)
+    np.savez(tmp_path / "b.npz", x=D["x"], y=D["y"][:9])
+    with pytest.raises(ValueError, match=r"as many samples.*b\.npz, got .*, \(9, 9\)"):
+        rf.evaluate(model, rf.Shards([str(tmp_path / "b.npz")]), loss=cases.CE)
+    for other, carry_state in (cases.labeler(batch_first=False), False), (model, True):
+        with pytest.raises(ValueError, match=r"batch_first=True and no carry_state, .* got"):
+            rf.evaluate(other, rf.Shards(["b.npz"]), loss=cases.CE, carry_state=carry_state)
     with pytest.raises(ValueError, match="lengths in the batches"):
         rf.evaluate(model, rf.Shards([tmp_path / "a.npz"]), loss=cases.CE, lengths=[1])

@@ -327,6 +327,7 @@ def test_refuses_before_anything_is_written():
         ("carry_state", None, TypeError, "as True or False, got None"),
         ("progress", "no", TypeError, "as True or False, got 'no'"),
         ("unit", 1, TypeError, "as a str, got 1"),
+        ("comm", 3, TypeError, "as rnnfast.mpi.world() returns it, got int"),
     ]:
         options = {"loss": CE, "optimizer": SGD(model), "epochs": 2, name: value}
         with pytest.raises(error, match=re.escape(f"fit expected {name} {message}")):

@@ -272,6 +272,11 @@ def test_refuses_sequences(X, error, message):
         model.predict(X)
 
 
+def test_refuses_what_is_no_communicator():
+    with pytest.raises(TypeError, match=r"comm as rnnfast\.mpi\.world\(\) returns it, got int"):
+        SequenceClassifier(**QUICK).fit(*walks(10), comm=3)
+
+
 def test_a_fit_that_fails_changes_nothing():
     X, y = walks(10)
     model = SequenceClassifier(**QUICK).fit(X, y)

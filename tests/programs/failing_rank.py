@@ -1,4 +1,4 @@
-"""Trains on the ranks of this job until rank 1 raises, or is killed, in the third epoch."""
+"""Trains on the ranks of this job until rank 1 raises, exits or is killed in the third epoch."""
 
 import os
 import signal
@@ -19,6 +19,8 @@ class End(rf.Callback):
         if epoch == 2 and world.rank == 1:
             if how == "killed":
                 os.kill(os.getpid(), signal.SIGKILL)
+            if how == "exits":
+                sys.exit("rank 1 has had enough")
             raise ValueError("rank 1 has had enough")
 
 
