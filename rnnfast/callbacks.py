@@ -38,6 +38,7 @@ class Callback(Checked):
         after `on_train_begin`, which all call.
     """
 
+    _checks: ClassVar[Checks] = {"writes": check_flag}
     writes = False
 
     def on_train_begin(self, model: Layer, optimizer: Optimizer) -> None:

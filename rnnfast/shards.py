@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from .batching import Batch
+from .checks import Checked, Checks
 
 __all__ = ["Shards"]
 
 NAMES = Batch._fields
 
 
-class Shards:
+class Shards(Checked):
     """Samples of several files, as the data of `fit` and `evaluate`.
 
     Batches are cut within files: each is read once an epoch, in a new order where `fit` shuffles,
@@ -31,8 +32,11 @@ class Shards:
     """
 
     def __init__(self, files: Sequence[Any]) -> None:
+        self.files = files
+
+    def _check_files(self, name: str, files: Any) -> list[Any]:
         if isinstance(files, (str, os.PathLike)) or not isinstance(files, Sequence) or not files:
-            raise TypeError(f"Shards expected files as a sequence of paths, got {files!r}")
+            raise TypeError(f"Shards expected {name} as a sequence of paths, got {files!r}")
         for file in files:
             several = isinstance(file, tuple)
             paths = [os.fspath(path) for path in (file if several else (file,))]
@@ -41,10 +45,12 @@ class Shards:
                 several and not 2 <= len(paths) <= 4
             ):
                 raise ValueError(
-                    "Shards expected files as paths that end in .npz or .zarr, or tuples of paths "
-                    f"(x, y, ...) that end in .npy, got {file!r}"
+                    f"Shards expected {name} as paths that end in .npz or .zarr, or tuples of "
+                    f"paths (x, y, ...) that end in .npy, got {file!r}"
                 )
-        self.files = list(files)
+        return list(files)
+
+    _checks: ClassVar[Checks] = {"files": _check_files}
 
     def read(self, file: Any) -> Batch:
         """Return the samples of one of `files`."""

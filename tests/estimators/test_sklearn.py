@@ -236,7 +236,10 @@ def test_metadata_routing():
     assert scores.min() > 0.99 > cross_val_score(plain, X, cv=KFold(2)).max()
 
 
-@pytest.mark.parametrize("name", ["classifier", "regressor", "labeler", "forecaster"])
+NAMES = ["classifier", "regressor", "labeler", "forecaster", "seq2seq", "language"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_examples_of_the_docstrings(name):
     failed, tried = doctest.testmod(import_module(f"rnnfast.estimators.{name}"))
     assert tried and not failed

@@ -38,6 +38,7 @@ MADE = {
     rf.EarlyStopping: (),
     rf.Checkpoint: ("model.npz",),
     rf.CSVLog: ("log.csv",),
+    rf.Shards: (["a.npz"],),
     text_batches: (np.arange(20), 2, 3),
     Vocabulary: ("abc",),
 }
