@@ -189,6 +189,12 @@ class SharedRun(Run):
         comm = self.comm
         cut = hasattr(batches, "dealt")  # by parts
         if cut and getattr(batches, "even", True):
+            counts = comm.comm.allgather((len(batches.samples), batches.batch_size))
+            if len(set(counts)) > 1:  # some would wait for batches that others do not have
+                raise ValueError(
+                    f"{owner} expected {name} of the same samples and batch_size on every rank, "
+                    f"got {', '.join(f'{n} in batches of {size}' for n, size in counts)}"
+                )
             for part in batches.dealt(comm.rank, comm.size):
                 yield Batch._make([*part, None, None][:4])
             return

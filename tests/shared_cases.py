@@ -152,6 +152,15 @@ def resumed(comm: Any, path: Any, epochs: int, *callbacks: Any, **options: Any) 
     return train(labeler(), loss=CE, comm=comm, epochs=epochs, callbacks=callbacks, **options)
 
 
+def differing(comm: Any) -> str:
+    n = 20 + comm.rank
+    try:
+        train(labeler(), (ragged(n)["x"], ragged(n)["y"]), CE, comm, batch_size=5)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
 class Writes(rf.Callback):
     """Counts the calls after the first one."""
 

@@ -100,6 +100,13 @@ def test_a_loss_of_nan_on_one_rank_stops_all(shared):
         np.testing.assert_array_equal(got["stops"][name], want[name])
 
 
+def test_ranks_refuse_data_of_different_lengths(shared):
+    ranks, _, got = shared
+    words = ", ".join(f"{20 + rank} in batches of 5" for rank in range(ranks))
+    assert got["differing"].endswith(f"on every rank, got {words}" if ranks > 1 else "")
+    assert bool(got["differing"]) == (ranks > 1)
+
+
 def test_one_rank_alone_calls_what_writes(shared):
     ranks, _, got = shared
     assert got["calls"] == [cases.EPOCHS + 1] + [0] * (ranks - 1)

@@ -35,6 +35,7 @@ def same(one, other):
     )
 
 
+differing = cases.differing(world)
 calls = world.comm.gather(cases.written(world))
 everywhere = world.comm.gather((results, memory))
 if world.rank == 0:
@@ -44,6 +45,7 @@ if world.rank == 0:
     results["again"] = [name for name in again if same(again[name], results[name])]
     results["sharded"] = sharded
     results["calls"] = calls
+    results["differing"] = differing
     results["memory"] = max(memory for _, memory in everywhere)
     results["threads"] = rf.get_num_threads()
     (folder / f"{world.size}.pickle").write_bytes(pickle.dumps(results))
