@@ -35,7 +35,7 @@ GCC_FLAGS = ["-fno-version-loops-for-strides"]
 # Code on pages of its own would pad each module by one or two.
 LINK_FLAGS = ["-s", "-Wl,-z,noseparate-code"] if sys.platform == "linux" else []
 OPENMP_FLAGS = ["-fopenmp"]
-# For modules that only call kernels or plan, and not once a step; a call takes 0.2 us more.
+# For modules that only call kernels or plan, and not once a step.
 SMALL = ["-Os"]
 # Those of x86 processors without AVX2 lose up to a tenth.
 FILES = {"baseline_f32.c": SMALL, "baseline_f64.c": SMALL} if platform.machine() == "x86_64" else {}
