@@ -54,9 +54,9 @@ class Forecaster(MeasuredForecaster):
     A forecast is the weighted mean of those of a recurrent network, of ridge regression on the
     window, of exponential smoothing, of the last season and of the last value. The weights come
     from a backtest: each is fitted on the series without their ends and forecasts those ends. Then
-    all are fitted again on all the data. A single value that is far from all others, or the same
-    one now and then (`missing.gross_outliers`), counts as missing, with a warning; `score` and
-    `backtest` keep it as a truth.
+    all are fitted again on all the data. Up to three values that are far from all others, or the
+    same one now and then (`missing.gross_outliers`), count as missing, with a warning; `score` and
+    `backtest` keep them as truths.
 
     Parameters
     ----------
@@ -229,9 +229,15 @@ class Forecaster(MeasuredForecaster):
             return given
         if warn:
             step, k = np.argwhere(wrong[i])[0]
+            found = np.concatenate(
+                [v[:, : w.shape[1]][w] for v, w in zip(given.values, wrong, strict=True)]
+            )
+            numbers, times = np.unique(found, return_counts=True)
+            told = [f"{v:.5g} ({n}x)" for v, n in zip(numbers, times, strict=True)][:5]
+            more = f", as {len(found)} values do: {', '.join(told)}" if len(found) > 1 else ""
             warnings.warn(
                 f"Forecaster: {given.values[i][step, k]:.5g} at step {step} of "
-                f"{given.form.label(i)} is far from all other values: it counts as missing",
+                f"{given.form.label(i)} is far from all other values: it counts as missing{more}",
                 UserWarning,
                 stacklevel=5,
             )

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 MISSING = ("mask", "linear", "ffill", "mean")
 FAR, ALONE = 8.0 * 1.4826, 10.0  # median deviations, and times the other values: gross outliers
 RARE, LEAST = 500, 20  # steps with one gross outlier; steps that tell what one is
-MOST = 0.05  # of the steps, that may have one same gross outlier
+FEW = 3  # gross outliers of a short series at most
+MOST = 0.05  # of the steps, that may have gross outliers
 AROUND = 8  # known values on each side, of which a series has the mean where one is missing
 
 
@@ -155,16 +156,19 @@ def gross_outliers(values: Array) -> Array:
     """Return which values of (time, features) cannot be meant: (time, features) of bool.
 
     They are further from the median than eight deviations (of a normal distribution, by the median
-    absolute deviation), and ten times as far as all others but one in `RARE` steps: growth, jumps
-    of level and peaks that come again are no outliers. The same number in up to `MOST` of the steps
-    counts as one, as devices write 9999 for what they have not measured, unless it comes at
-    intervals.
+    absolute deviation), and ten times as far as all values that are none. There are at most `FEW`
+    of them or one in `RARE` steps, and no more than `MOST` of the steps: growth and jumps of level
+    are no outliers. Peaks of about the same height are none where they come at intervals, or one
+    after another at the end. The same number in up to `MOST` of the steps counts as one, as devices
+    write 9999 for what they have not measured, unless it comes at intervals.
     """
     n = len(values)
     wrong = np.zeros(values.shape, bool)
-    if n - 1 - max(1, n // RARE) < LEAST:
+    most = max(1, n // RARE, min(FEW, int(MOST * n)))
+    if n - 1 - most < LEAST:
         return wrong
-    far = np.abs(values - np.median(values, axis=0))
+    off = values - np.median(values, axis=0)
+    far = np.abs(off)
     usual = np.median(far, axis=0)
     for k in np.flatnonzero((far.max(axis=0) > FAR * usual) & (usual > 0)):
         column = values[:, k]
@@ -175,11 +179,24 @@ def gross_outliers(values: Array) -> Array:
             for v, s in zip(numbers, same, strict=True)
         ]
         once = np.repeat(far[first, k], np.where(same & ~np.array(again), 1, times))
-        few = len(once) - 1 - max(1, n // RARE)
-        if few >= LEAST:
-            limit = max(FAR * usual[k], ALONE * float(np.partition(once, few)[few]))
-            wrong[:, k] = far[:, k] > limit
+        if len(once) - 1 - most < LEAST:
+            continue
+        once = np.sort(once)[-most - 1 :]
+        last = np.inf
+        for least in once[1:][once[1:] > np.maximum(FAR * usual[k], ALONE * once[:-1])][::-1]:
+            places = np.flatnonzero((far[:, k] >= least) & (far[:, k] < last))
+            wrong[places, k] = not _is_meant(off[places, k], places, n)
+            last = least
     return wrong
+
+
+def _is_meant(off: Array, places: Array, n: int) -> bool:
+    """Whether far values, `off` from the median, are peaks that come again or a new level."""
+    low, high = np.sort(off)[[0, -1]]
+    if len(off) == 1 or low * high < 0 or min(abs(low), abs(high)) < 0.5 * max(abs(low), abs(high)):
+        return False
+    level = low < high and places[0] == n - len(places)
+    return bool(level) or _comes_again(places, n)
 
 
 def _comes_again(places: Array, n: int) -> bool:

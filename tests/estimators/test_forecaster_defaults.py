@@ -533,6 +533,21 @@ def test_the_same_gross_outlier_counts_as_missing(places):
     assert model.season_ == 12 and mae(model.predict(), y[190:]) < 0.5
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_unequal_gross_outliers_count_as_missing(seed):
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(60, 201))
+    t = np.arange(n + 6)
+    y = 100.0 + 5.0 * np.sin(t * 2 * np.pi / 12) + 0.5 * rng.standard_normal(n + 6)
+    spoilt = y[:n].copy()
+    sizes = [1e4, -3e3, 5e4][: int(rng.integers(2, 4))]
+    spoilt[rng.choice(n, len(sizes), replace=False)] = sizes
+    model = Forecaster(horizon=6, random_state=0, max_iter=3)
+    clean = mae(model.fit(y[:n]).predict(), y[n:])
+    with pytest.warns(UserWarning, match=rf"as {len(sizes)} values do: -3000 \(1x\), .*10000"):
+        assert mae(model.fit(spoilt).predict(), y[n:]) < 1.5 * clean
+
+
 @pytest.mark.parametrize("part", [0.05, 0.2])
 def test_means_in_place_of_gaps_follow_a_trend(part):
     y = rising()

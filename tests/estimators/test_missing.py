@@ -249,3 +249,27 @@ def test_gross_outliers():
         rare,
     ):
         assert not gross_outliers(honest).any()
+
+
+@pytest.mark.parametrize("n", [60, 100, 200])
+@pytest.mark.parametrize("sizes", [(1e4, -3e3), (1e4, 8e3), (-2e3, 5e4, 7e3)])
+def test_unequal_gross_outliers(n, sizes):
+    rng = np.random.default_rng(n)
+    x = rng.standard_normal((n, 1))
+    places = np.sort(rng.choice(n, len(sizes), replace=False))
+    x[places, 0] = sizes
+    assert np.flatnonzero(gross_outliers(x)).tolist() == places.tolist()
+
+
+@pytest.mark.parametrize(
+    ("places", "sizes"),
+    [
+        ((49, 99), (900.0, 1100.0)),  # again after as many steps
+        ((98, 99), (900.0, 1100.0)),  # a level that goes on
+        ((20, 35, 60, 92), (900.0, 4e3, -800.0, 700.0)),  # too many
+    ],
+)
+def test_far_values_that_may_be_meant(places, sizes):
+    x = np.random.default_rng(0).standard_normal((100, 1))
+    x[list(places), 0] = sizes
+    assert not gross_outliers(x).any()
