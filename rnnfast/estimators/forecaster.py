@@ -16,7 +16,7 @@ from .backtest import Backtest, combine, mean_forecast, measure
 from .constraints import parameter
 from .intervals import MeasuredForecaster
 from .levels import KINDS
-from .missing import fill_missing, gross_outliers
+from .missing import fill_missing, gross_outliers, stand_in
 from .paths import (
     BEFOREHAND,
     MEMORY,
@@ -244,6 +244,23 @@ class Forecaster(MeasuredForecaster):
         gaps = [a | b for a, b in zip(given.gaps or wrong, wrong, strict=True)]
         return given._replace(values=_bridged(given._replace(gaps=wrong)), gaps=gaps)
 
+    def _tell_stand_ins(self, given: Given) -> None:
+        """Warn of a number that may stand for what is missing."""
+        for i, v in enumerate(given.values):
+            for k in range(self.n_features_in_):
+                column = v[:, k]
+                known = column if given.gaps is None else column[~given.gaps[i][:, k]]
+                number = stand_in(known)
+                if number is not None:
+                    warnings.warn(
+                        f"Forecaster: {number:.5g} comes {np.sum(known == number)} times in "
+                        f"{given.form.label(i)}, far from all its other values; if it means that "
+                        "nothing was measured, give NaN instead, and missing='linear' or another",
+                        UserWarning,
+                        stacklevel=5,
+                    )
+                    return
+
     # ---- what is decided before
 
     def _plan(self, given: Given) -> None:
@@ -259,7 +276,9 @@ class Forecaster(MeasuredForecaster):
         if learnt_y:
             season, window = 1, lengths[0]
         else:
-            values = _bridged(self._cleaned(given))
+            cleaned = self._cleaned(given)
+            self._tell_stand_ins(cleaned)
+            values = _bridged(cleaned)
             season = self.season or find_season([v[:, k] for v in values for k in columns])
             window = self.window or default_window(lengths, horizon, season)
         least = window if self.window is not None and not learnt_y else 1

@@ -190,6 +190,30 @@ def gross_outliers(values: Array) -> Array:
     return wrong
 
 
+def stand_in(column: Array) -> float | None:
+    """Return the number of a (time,) series that may stand for what is missing, None without one.
+
+    It is the least or the greatest, comes more than twice but in no more than half of the steps
+    and not at intervals, and is further from the others, of ten different numbers at least, than
+    they are from each other. For 999 and 9999 (with a sign, with decimals) twice is enough, at
+    intervals or not, and a tenth of that distance.
+    """
+    if len(column) < LEAST:
+        return None
+    for number in (float(column.min()), float(column.max())):
+        there = column == number
+        rest = column[~there]
+        nines = set(str(int(abs(number)))) == {"9"} and abs(number) >= 999
+        times = int(there.sum())
+        if times < (2 if nines else 3) or 2 * times > len(column):
+            continue
+        gap, span = np.abs(rest - number).min(), np.ptp(rest)
+        far = gap > (0.1 if nines else 1.0) * span and len(np.unique(rest)) >= 10
+        if far and (nines or not _comes_again(np.flatnonzero(there), len(column))):
+            return number
+    return None
+
+
 def _is_meant(off: Array, places: Array, n: int) -> bool:
     """Whether far values, `off` from the median, are peaks that come again or a new level."""
     low, high = np.sort(off)[[0, -1]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import tracemalloc
+import warnings
 
 import numpy as np
 import pytest
@@ -546,6 +547,20 @@ def test_unequal_gross_outliers_count_as_missing(seed):
     clean = mae(model.fit(y[:n]).predict(), y[n:])
     with pytest.warns(UserWarning, match=rf"as {len(sizes)} values do: -3000 \(1x\), .*10000"):
         assert mae(model.fit(spoilt).predict(), y[n:]) < 1.5 * clean
+
+
+def test_a_number_that_stands_for_what_is_missing_is_named():
+    y = rising()[:190]
+    spoilt = np.where(np.random.default_rng(0).random(190) < 0.2, -999.0, y)
+    times = np.sum(spoilt == -999.0)
+    model = Forecaster(horizon=12, random_state=0, max_iter=1)
+    with pytest.warns(UserWarning, match=f"-999 comes {times} times in X, .*give NaN"):
+        model.fit(spoilt)
+    told = Forecaster(horizon=12, missing="linear", random_state=0, max_iter=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        told.fit(np.where(spoilt == -999.0, np.nan, spoilt))
+    assert mae(told.predict(), rising()[190:202]) < 1.0
 
 
 @pytest.mark.parametrize("part", [0.05, 0.2])

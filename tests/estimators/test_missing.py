@@ -17,6 +17,7 @@ from rnnfast.estimators.missing import (
     fill_missing,
     gross_outliers,
     means_around,
+    stand_in,
 )
 
 NAN = np.nan
@@ -273,3 +274,38 @@ def test_far_values_that_may_be_meant(places, sizes):
     x = np.random.default_rng(0).standard_normal((100, 1))
     x[list(places), 0] = sizes
     assert not gross_outliers(x).any()
+
+
+@pytest.mark.parametrize("number", [-999.0, 9999.0, -999.25, 0.0, 1e6])
+def test_a_number_that_may_stand_for_what_is_missing(number):
+    rng = np.random.default_rng(0)
+    x = rng.uniform(80.0, 120.0, 150)
+    x[rng.random(150) < 0.2] = number
+    assert stand_in(x) == number
+
+
+def test_nines_need_not_be_far_to_be_told():
+    x = np.random.default_rng(0).uniform(0.0, 5000.0, 150)
+    x[[20, 90]] = -999.0
+    assert stand_in(x) == -999.0
+    x[[20, 90]] = 9999.0
+    assert stand_in(x) == 9999.0
+    x[[20, 90]] = -500.0
+    assert stand_in(x) is None
+
+
+def test_repeated_extremes_that_are_meant():
+    rng = np.random.default_rng(0)
+    t = np.arange(150)
+    x = rng.uniform(80.0, 120.0, 150)
+    for honest in (
+        x,
+        np.where(t % 7 == 6, 0.0, x),  # closed on Sundays
+        np.minimum(x, 110.0),  # a limit
+        np.where(t < 100, 0.0, x),  # most of the series
+        rng.poisson(0.5, 150).astype(float),
+        (t > 100) * 1.0,
+        np.round(x * 8.325),  # up to 999, among others near to it
+        x[:10],
+    ):
+        assert stand_in(honest) is None
