@@ -23,7 +23,8 @@ FEW = 12.0  # origins whose errors count half
 class Backtest(Mapping[str, Any]):
     """Errors of forecasts from several origins, a row for each way of forecasting.
 
-    A mapping of names to rows: ``backtest["linear"]["MAE"]``. Printed it is a table.
+    A mapping of names to rows: ``backtest["linear"]["MAE"]``. Printed it is a table. Values that
+    are missing, and were filled in, do not count.
 
     Parameters
     ----------
@@ -34,7 +35,8 @@ class Backtest(Mapping[str, Any]):
         `Forecaster.predict_interval` for "forecast" in `Forecaster.backtest`, else what the errors
         of the earlier origins say, NaN with fewer than ten) and "weight" (in the forecast; NaN
         where it has none to have). In `Forecaster.backtest_` the row of the network is the best of
-        twelve looks during its training.
+        twelve looks during its training, and the weights are chosen by these very errors: its row
+        and that of the forecast flatter a little. Those of `Forecaster.backtest` do not.
     by_step : dict of str to (horizon,) array
         MASE of each step ahead.
     origins : int
@@ -101,6 +103,7 @@ def measure(
     season: int = 1,
     *,
     within: Array | None = None,
+    there: Array | None = None,
 ) -> Backtest:
     """Return the table of forecasts.
 
@@ -116,17 +119,22 @@ def measure(
     within : (n, horizon, targets) array, optional
         How far the intervals of the row "forecast" reach, for its coverage. Default, as for the
         other rows: what the errors of the earlier half of the origins say.
+    there : (n, horizon, targets) array of bool, optional
+        Which values were given, and not filled in: only they count, but for coverage.
     """
     rows, by_step = {}, {}
+    there = np.ones(truth.shape, bool) if there is None else there
+    times = there.sum(axis=(0, 2))
     for name, forecast in forecasts.items():
         error = np.abs(forecast - truth)
         scaled = error / scale[:, np.newaxis]
-        by_step[name] = scaled.mean(axis=(0, 2))
+        by_step[name] = np.where(there, scaled, 0.0).sum(axis=(0, 2)) / np.maximum(times, 1)
+        known = error[there]
         rows[name] = {
-            "MAE": float(error.mean()),
-            "RMSE": float(np.sqrt(np.mean(error**2))),
-            "MASE": float(scaled.mean()),
-            "WAPE": float(error.sum() / max(np.abs(truth).sum(), 1e-300)),
+            "MAE": float(known.mean()),
+            "RMSE": float(np.sqrt(np.mean(known**2))),
+            "MASE": float(scaled[there].mean()),
+            "WAPE": float(known.sum() / max(np.abs(truth[there]).sum(), 1e-300)),
             "coverage": (
                 _coverage(scaled)
                 if within is None or name != "forecast"

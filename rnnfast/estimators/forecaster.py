@@ -343,9 +343,10 @@ class Forecaster(MeasuredForecaster):
             self.weights_ = {name: 1.0 / len(names) for name in names}
             return shares
         truth, scale = windows.following(test), scales(windows, cuts, test, season)
+        there = windows.truths(test)
 
         def error(forecast: Array) -> float:
-            found = float(np.mean(np.abs(forecast - truth) / scale[:, np.newaxis]))
+            found = float(np.mean((np.abs(forecast - truth) / scale[:, np.newaxis])[there]))
             return found if np.isfinite(found) else np.inf
 
         origins = side_by_side(windows, test)
@@ -364,7 +365,7 @@ class Forecaster(MeasuredForecaster):
         self._weigh(forecasts, error, origins)
         mean = mean_forecast(forecasts, self.weights_)
         self.backtest_ = measure(
-            truth, {"forecast": mean} | forecasts, scale, self.weights_, season
+            truth, {"forecast": mean} | forecasts, scale, self.weights_, season, there=there
         )
         self._linear = LinearMean(shares).fit(self, windows, places, horizon)
         if self._smoothed is not None:

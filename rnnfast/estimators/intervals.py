@@ -69,8 +69,8 @@ class MeasuredForecaster(WindowNetwork):
         self._check_fitted()
         if self.residuals_ is None:
             raise ValueError(
-                "Forecaster expected a backtest (select='mean', and series long enough for one) or "
-                "calibration_fraction > 0 in fit for predict_interval"
+                "Forecaster expected a backtest (select='mean' or 'best', and series long enough "
+                "for one) or calibration_fraction > 0 in fit for predict_interval"
             )
         if not is_number(level) or not 0.0 < level < 1.0:
             raise ValueError(f"Forecaster expected level between 0 and 1, got {level!r}")
@@ -150,13 +150,15 @@ class MeasuredForecaster(WindowNetwork):
         reach_of = None if one.residuals_ is None else margin(one.residuals_, LEVEL)
         if reach_of is not None:
             reach_of = one._far(reach_of, windows, places, horizon)
+        given = one._windows(given, clean=False)
         return measure(
-            one._windows(given, clean=False).following(places),
+            given.following(places),
             forecasts,
             scale,
             weights,
             one.season_,
             within=reach_of,
+            there=given.truths(places),
         )
 
     def _far(self, reach: Array, windows: Windows, places: Array, steps: int) -> Array:

@@ -135,6 +135,15 @@ class Windows:
         rows = np.asarray(places, np.int64)[:, np.newaxis] + np.arange(ahead)
         return ~self.gaps[rows].any(axis=2).reshape(-1)
 
+    def truths(self, places: Array) -> Array:
+        """Return which targets of the steps ahead to measure by, (n, ahead, targets) of bool.
+
+        Those that were given; all where none was.
+        """
+        shape = len(places), self.ahead, len(self.targets)
+        there = self.there(places, self.ahead).reshape(len(places), self.ahead, 1)
+        return np.broadcast_to(there if there.any() else True, shape)
+
     def chunks(self, places: Array) -> Iterator[Array]:
         """Iterate over places, so many at a time that what is known there stays small."""
         extra = 0 if self._extra is None else self._extra.shape[1] * self.ahead

@@ -39,6 +39,16 @@ def test_table():
     assert "no origins" in str(Backtest({}))
 
 
+def test_values_that_are_filled_in_do_not_count():
+    truth, (there, whole) = table()[0], (np.ones((40, 3, 1), bool), table()[1])
+    there[:7, 1] = False
+    off = np.where(there, truth + 2.0, 1e6)
+    found = measure(truth, {"bad": off}, np.full((40, 1), 0.5), season=4, there=there)
+    assert [found["bad"][m] for m in ("MAE", "RMSE", "MASE")] == pytest.approx([2.0, 2.0, 4.0])
+    assert found["bad"]["WAPE"] == pytest.approx(2.0 / np.abs(truth[there]).mean())
+    np.testing.assert_allclose(found.by_step["bad"], whole.by_step["bad"])
+
+
 def test_table_as_a_frame():
     pytest.importorskip("pandas", reason="pandas is not installed")
     frame = table()[1].to_frame()

@@ -493,6 +493,15 @@ def test_what_is_filled_in_is_no_truth_to_be_scored_by():
     assert model.score(later) == pytest.approx(1.0)
 
 
+def test_what_is_filled_in_is_no_truth_of_a_backtest():
+    y = 10.0 + np.sin(np.arange(120) * 2 * np.pi / 12)
+    gaps = y.copy()
+    gaps[113:118] = np.nan
+    model = Forecaster(horizon=12, season=12, missing="linear", random_state=0, max_iter=1)
+    assert model.backtest(gaps, origins=1)["last season"]["MAE"] < 1e-9
+    assert model.backtest(y, origins=1)["last season"]["MAE"] < 1e-9
+
+
 def test_targets_among_others_end_where_they_are_known():
     y = rising()
     both = np.stack([y, np.cos(y)], axis=1)
