@@ -167,8 +167,8 @@ def gross_outliers(values: Array) -> Array:
     most = max(1, n // RARE, min(FEW, int(MOST * n)))
     if n - 1 - most < LEAST:
         return wrong
-    off = values - np.median(values, axis=0)
-    far = np.abs(off)
+    median = np.median(values, axis=0)
+    far = np.abs(values - median)
     usual = np.median(far, axis=0)
     for k in np.flatnonzero((far.max(axis=0) > FAR * usual) & (usual > 0)):
         column = values[:, k]
@@ -185,7 +185,7 @@ def gross_outliers(values: Array) -> Array:
         last = np.inf
         for least in once[1:][once[1:] > np.maximum(FAR * usual[k], ALONE * once[:-1])][::-1]:
             places = np.flatnonzero((far[:, k] >= least) & (far[:, k] < last))
-            wrong[places, k] = not _is_meant(off[places, k], places, n)
+            wrong[places, k] = not _is_meant(column[places] - median[k], places, n)
             last = least
     return wrong
 
@@ -202,11 +202,11 @@ def stand_in(column: Array) -> float | None:
         return None
     for number in (float(column.min()), float(column.max())):
         there = column == number
-        rest = column[~there]
         nines = set(str(int(abs(number)))) == {"9"} and abs(number) >= 999
         times = int(there.sum())
         if times < (2 if nines else 3) or 2 * times > len(column):
             continue
+        rest = column[~there]
         gap, span = np.abs(rest - number).min(), np.ptp(rest)
         far = gap > (0.1 if nines else 1.0) * span and len(np.unique(rest)) >= 10
         if far and (nines or not _comes_again(np.flatnonzero(there), len(column))):
