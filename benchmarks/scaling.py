@@ -3,6 +3,7 @@
 python benchmarks/scaling.py step       # steps and sums on 1, 2 and 4 ranks; writes a record
 python benchmarks/scaling.py project    # the fit, its check, tables, docs/scaling.svg
 python benchmarks/scaling.py models     # several models at once, through joblib
+python benchmarks/scaling.py masks      # what each rank draws for the others, beside its step
 """
 
 from __future__ import annotations
@@ -318,9 +319,38 @@ def models(rounds: int = 15) -> None:
         )
 
 
+# ---- masks
+
+
+def masks(rounds: int = 50) -> None:
+    """Print what a dropout mask of a rank's outputs takes, which each rank draws for every rank."""
+    from rnnfast.layers.masks import MaskSource
+
+    rf.set_num_threads(1)
+    steps = json.loads(RECORD.read_text())["ranks"]["2"]["steps"]
+    for name, (make, _) in MODELS.items():
+        model, _, batch, length = make()
+        out = np.empty((1, length, batch, model.layers[0].out_size), np.float32)
+        source, rng = MaskSource(1, 0.2), np.random.default_rng(1)
+        for what, draw in (
+            ("a mask", lambda: source.fill(1, 0, 0, out)),  # noqa: B023
+            ("noise", lambda: rng.standard_normal(out.shape, np.float32)),  # noqa: B023
+        ):
+            times = []
+            for _ in range(rounds):
+                start = time.perf_counter()
+                draw()
+                times.append(time.perf_counter() - start)
+            each = float(np.median(times))
+            print(
+                f"{name}, {what}: {each * 1e9 / out.size:.2f} ns a number, {each * 1e3:.3f} ms, "
+                f"{each / steps[name]['alone']:.2%} of the step"
+            )
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["step", "project", "models", "work", "link"])
+    parser.add_argument("what", choices=["step", "project", "models", "masks", "work", "link"])
     parser.add_argument("path", nargs="?")
     args = parser.parse_args()
     work(args.path) if args.what == "work" else globals()[args.what]()

@@ -83,10 +83,13 @@ class ArrayBatches:
         return full + (rest > 0 and not self.drop_last)
 
     def __iter__(self) -> Iterator[Batch]:
-        return self.dealt(0, 1)
+        return (batch for batch, _ in self.dealt(0, 1))
 
-    def dealt(self, rank: int, ranks: int) -> Iterator[Batch]:
-        """Iterate over one part of `ranks` of each batch; `NOTHING` where a part has no sample."""
+    def dealt(self, rank: int, ranks: int) -> Iterator[tuple[Batch, int]]:
+        """Iterate over one part of `ranks` of each batch, and the samples that this has.
+
+        A part has as many steps as the batch. It is `NOTHING` where it has no sample.
+        """
         order, starts = self.samples.copy(), np.arange(len(self)) * self.batch_size
         if self.rng is not None:
             self.rng.shuffle(order)
@@ -97,13 +100,14 @@ class ArrayBatches:
             if self.rng is not None:
                 self.rng.shuffle(starts)
         for start in starts:
-            some = order[start : start + self.batch_size][rank::ranks]
-            yield self._batch(some) if len(some) else NOTHING
+            whole = order[start : start + self.batch_size]
+            some = whole[rank::ranks]
+            yield self._batch(some, whole) if len(some) else NOTHING, len(whole)
 
-    def _batch(self, some: Array) -> Batch:
+    def _batch(self, some: Array, whole: Array) -> Batch:
         arrays: tuple[Any, ...] = self.data
         if self.bucket:
-            arrays = self._cut(max(1, self.data.lengths[some].max()))
+            arrays = self._cut(max(1, self.data.lengths[whole].max()))
         return Batch(
             *(
                 None if axes is None else _take(array, some, axes.samples)

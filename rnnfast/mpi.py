@@ -21,6 +21,7 @@ from .batching import NOTHING, Batch, each_batch
 from .core import runtime
 from .layers.base import Layer
 from .layers.composite import Composite
+from .layers.masks import Part, part_here
 from .layers.norm import BatchNorm1d, add_others
 from .layers.sequential import takes_time, with_parts
 from .position import Position, mask_sources
@@ -29,7 +30,6 @@ from .weighting import totals
 
 if TYPE_CHECKING:
     from .arrays import Array
-    from .layers.masks import MaskSource
 
 __all__ = ["Communicator", "Own", "world"]
 
@@ -154,13 +154,17 @@ class SharedRun(Run):
 
     Losses and metrics are means. A rank's mean, times what it was divided by, adds to the sum over
     all ranks; the sum of what they were divided by makes that the mean over the whole batch. A
-    rank's gradients enter with the same share.
+    rank's gradients enter with the same share. Random masks are those that one process draws for
+    the whole batch, of which a rank uses its samples'.
     """
 
     def __init__(self, comm: Communicator, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.comm, self.leads, self.processes = comm, comm.rank == 0, comm.size
         self._gradients: list[Array] = []  # all of the model's, an array for each dtype
+        self._sources = mask_sources(self.model)
+        self._time_first = self.model.batch_first is False
+        self._here = Part(0, slice(0), self._time_first)  # of the last batch, what is this rank's
 
     @contextmanager
     def together(self, position: Position) -> Iterator[None]:
@@ -169,20 +173,15 @@ class SharedRun(Run):
         if not self.leads:
             position.load_state_dict(state)
         self._gradients = flat_gradients(self.model)
-        seeds = [(source, source.entropy) for source in mask_sources(self.model)]
-        token = add_others.set(self.comm.sum)
+        add, part = add_others.set(self.comm.sum), part_here.set(None)
         try:
-            for source, seed in seeds if self.comm.rank else ():
-                words = np.random.SeedSequence((seed, self.comm.rank)).generate_state(4)
-                _reseed(source, int.from_bytes(words.tobytes(), "little"))
             yield
         except SystemExit as error:  # Python itself does not call the hook for it
             sys.excepthook(type(error), error, error.__traceback__)
             raise
         finally:
-            add_others.reset(token)
-            for source, seed in seeds:
-                _reseed(source, seed)
+            add_others.reset(add)
+            part_here.reset(part)
 
     def each(self, owner: str, name: str, batches: Any) -> Iterator[Batch]:
         """Iterate over this rank's part of the batches."""
@@ -195,7 +194,8 @@ class SharedRun(Run):
                     f"{owner} expected {name} of the same samples and batch_size on every rank, "
                     f"got {', '.join(f'{n} in batches of {size}' for n, size in counts)}"
                 )
-            for part in batches.dealt(comm.rank, comm.size):
+            for part, whole in batches.dealt(comm.rank, comm.size):
+                self._here = self._here._replace(samples=whole, rows=self._every)
                 yield Batch._make([*part, None, None][:4])
             return
         own = cut or isinstance(batches, Own)
@@ -203,46 +203,63 @@ class SharedRun(Run):
         source = each_batch(owner, name, parts)
         while True:
             batch = next(source, None)
-            ready = np.array([float(batch is not None)])
-            comm.sum(ready)
-            if not ready[0]:
+            counts = np.zeros(comm.size)  # of samples, and 1 for a batch
+            if batch is not None:
+                counts[comm.rank] = 1 + self._samples(batch)
+            comm.sum(counts)
+            if not counts.any():
                 return
-            if not own and ready[0] < comm.size:
+            if not own and len(set(counts)) > 1:
                 raise ValueError(
                     f"{owner} expected {name} of the same batches on every rank, or "
-                    "rnnfast.mpi.Own(batches), got more of them on some"
+                    f"rnnfast.mpi.Own(batches), got {_told(counts)}"
                 )
+            sizes = np.maximum(counts - 1, 0).astype(int)
+            before, own_size = int(sizes[: comm.rank].sum()), int(sizes[comm.rank])
+            self._here = self._here._replace(
+                samples=int(sizes.sum()) if own else own_size,
+                rows=slice(before, before + own_size) if own else self._every,
+            )
             yield NOTHING if batch is None else batch if own else self._part(batch)
 
-    def _part(self, batch: Batch) -> Batch:
-        time_first = self.model.batch_first is False
-        of_x = int(time_first and takes_time(self.model))
-        of_y = int(time_first and self.in_time)
+    @property
+    def _every(self) -> slice:
+        # every `size`th sample: also of those sorted by length each rank has as much to do
+        return slice(self.comm.rank, None, self.comm.size)
+
+    def _samples(self, batch: Batch) -> int:
         first = batch.x[0] if isinstance(batch.x, tuple) else batch.x
-        if self.comm.rank >= first.shape[of_x]:
+        return int(first.shape[int(self._time_first and takes_time(self.model))])
+
+    def _part(self, batch: Batch) -> Batch:
+        of_x = int(self._time_first and takes_time(self.model))
+        of_y = int(self._time_first and self.in_time)
+        if self.comm.rank >= self._samples(batch):
             return NOTHING
         places = (batch.x, of_x), (batch.y, of_y), (batch.lengths, 0), (batch.weight, of_y)
         return Batch(*(self._take(value, axis) for value, axis in places))
 
     def _take(self, value: Any, axis: int) -> Any:
-        # every `size`th sample: also of those sorted by length each rank has as much to do
         if value is None:
             return None
         if isinstance(value, tuple):
             return tuple(self._take(each, axis) for each in value)
         array = np.asarray(value)
         before = (slice(None),) * min(axis, array.ndim - 1)
-        return array[(*before, slice(self.comm.rank, None, self.comm.size))]
+        return array[(*before, self._every)]
 
     def assess(self, batch: Batch, state: Any, training: bool) -> Assessed:
         """Call model and loss on this rank's part; the loss is that of the whole batch."""
-        found, sums = Assessed(), np.zeros(3)
-        found.state = state
+        found, sums = Assessed(), np.zeros(4 + len(self._sources))
+        found.state, before = state, [source.calls for source in self._sources]
+        if training:
+            part_here.set(self._here)
         if batch.x is not None:
             with counted() as seen:
                 found = super().assess(batch, state, training)
             weight = self.weight(found.prediction, found.keywords)
-            sums[:] = _product(found.value, seen, weight), _total(seen, weight), weight
+            sums[:4] = _product(found.value, seen, weight), _total(seen, weight), weight, 1.0
+            sums[4:] = [s.calls - n for s, n in zip(self._sources, before, strict=True)]
         elif training and any(isinstance(part, BatchNorm1d) for part in with_parts(self.model)):
             raise ValueError(
                 "fit expected batches of a sample at least for each rank, as BatchNorm1d takes the "
@@ -250,7 +267,10 @@ class SharedRun(Run):
             )
         own = sums[1]
         self.comm.sum(sums)
-        value, total, found.weight = sums.tolist()
+        value, total, found.weight, ranks, *calls = sums.tolist()
+        for source, n, drawn in zip(self._sources, before, calls, strict=True):
+            # as often as the others have drawn, where there was nothing to draw for
+            source.calls = n + round(drawn / max(ranks, 1.0))
         found.batch, found.value = batch, value / total if total else 0.0
         found.share = own / total if total else 0.0
         return found
@@ -279,13 +299,6 @@ class SharedRun(Run):
                 values[name] = value / total if total else 0.0
         return values, found.weight
 
-    def settle(self) -> None:
-        """Count as many random masks on every rank as on the one that has drawn most."""
-        sources = mask_sources(self.model)
-        calls = self.comm.comm.allgather([source.calls for source in sources])
-        for source, count in zip(sources, np.max(calls, axis=0), strict=True):
-            source.calls = int(count)
-
     def agreed(self, value: Any) -> Any:
         """Return the value of rank 0."""
         return self.comm.agreed(value)
@@ -302,8 +315,9 @@ def counted() -> Iterator[list[float]]:
         totals.reset(token)
 
 
-def _reseed(source: MaskSource, seed: int) -> None:
-    source.load_state_dict({"entropy": seed, "calls": source.calls})
+def _told(counts: Array) -> str:
+    each = (f"one of {int(n) - 1} samples" if n else "none" for n in counts)
+    return ", ".join(f"{text} on rank {rank}" for rank, text in enumerate(each))
 
 
 def _total(seen: list[float], weight: float) -> float:

@@ -401,7 +401,6 @@ def _epoch(
             "used only once: give a list, or a function that returns an iterator"
         )
     updates.end()
-    run.settle()
     logs = dict(means.values)
     if held_out is not None:
         results = run.evaluate("fit", "validation", held_out)

@@ -111,9 +111,6 @@ class Run:
         """Train inside a ``with`` block, from the `Position` of the process that leads."""
         yield
 
-    def settle(self) -> None:
-        """Agree, at the end of an epoch, on where random masks stand."""
-
     def agreed(self, value: Any) -> Any:
         """Return the value of the process that leads."""
         return value

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import partial
 from typing import Any
 
 import numpy as np
 from samples import classifier, sums
+from sklearn.exceptions import ConvergenceWarning
 
 import rnnfast as rf
 
@@ -112,37 +114,87 @@ def stops(comm: Any) -> Any:
     return train(classifier(), (x, y), CE, comm, batch_size=8, on_nonfinite="stop")
 
 
-def own_batches(comm: Any) -> Any:
+def own_batches(comm: Any, **options: Any) -> Any:
     # rank 0 has three batches, the others two
     d = ragged(24)
+    model = labeler(**options)
     parts = [slice(4 * i, 4 * i + 4) for i in range(6)]
     batches = [(d["x"][part], d["y"][part]) for part in parts]
     if comm is None or comm.size == 1:
         pairs = [(batches[0], batches[3]), (batches[1], batches[4]), (batches[2],)]
-        return train(
-            labeler(), [tuple(map(np.concatenate, zip(*p, strict=True))) for p in pairs], CE, None
-        )
+        whole = [tuple(map(np.concatenate, zip(*p, strict=True))) for p in pairs]
+        return train(model, whole, CE, None)
     mine = batches[:3] if comm.rank == 0 else batches[3:5] if comm.rank == 1 else []
-    return train(labeler(), rf.mpi.Own(lambda: iter(mine)), CE, comm)
+    return train(model, rf.mpi.Own(lambda: iter(mine)), CE, comm)
 
 
-def dropped(comm: Any) -> Any:
-    model = labeler(dropout=0.3, num_layers=2, recurrent_dropout=0.2)
-    d = ragged()
-    return train(model, (d["x"], d["y"]), CE, comm, batch_size=5)
+RANDOM = {"num_layers": 2, "dropout": 0.3, "recurrent_dropout": 0.2, "zoneout": 0.1}
+
+
+def dropped(comm: Any, batch_first: bool = True, **options: Any) -> Any:
+    # everything random; batches of 5, in buckets, the last one of 2
+    d, where = ragged(), {"batch_first": batch_first}
+    if not batch_first:
+        d |= {name: d[name].swapaxes(0, 1) for name in ("x", "y")}
+    model = rf.Sequential(
+        rf.Dropout(0.1, seed=1),
+        rf.GaussianNoise(0.3, seed=2),
+        labeler(batch_first, **RANDOM, **options),
+        rf.Dropout(0.2, seed=3, all_steps=True, **where),
+        rf.GaussianNoise(0.2, multiplied=True, seed=4),
+        rf.Dropout(0.2, seed=5),
+        rf.Linear(4, 4, seed=6, **F8),
+    )
+    data = d["x"], d["y"], d["lengths"]
+    return train(model, data, CE, comm, batch_size=5, bucket=True)
+
+
+def dropped_streams(comm: Any) -> Any:
+    # of two streams three ranks have nothing on one of them, which counts on
+    ids = np.random.default_rng(1).integers(0, 6, 200)
+    model = rf.Sequential(
+        rf.Embedding(6, 3, seed=1, **F8),
+        rf.Dropout(0.1, seed=2),
+        rf.GRU(3, 8, seed=3, zoneout=0.1, **F8),
+        rf.Linear(8, 6, seed=4, **F8),
+    )
+    return train(model, rf.datasets.text_batches(ids, 2, 7), CE, comm, carry_state=True)
+
+
+SMALL = {"clip_norm": 1.0, "learning_rate_init": RATE, "optimizer": "sgd", "random_state": 0}
+
+
+def fitted(model: Any, x: Any, y: Any, comm: Any) -> dict[str, Any]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # of a few updates
+        model.fit(x, y, comm=comm)
+    return {**model.model_.state_dict(), "losses": np.array(model.history_.batch_losses)}
 
 
 def estimated(comm: Any) -> Any:
     x, y = sums(30)
-    model = rf.SequenceClassifier(
-        hidden_size=4,
-        max_iter=3,
-        batch_size=7,
-        optimizer="sgd",
-        early_stopping=True,
-        random_state=0,
-    ).fit(x.astype(np.float32), y, comm=comm)
-    return {**model.model_.state_dict(), "losses": np.array(model.history_.batch_losses)}
+    options = {"hidden_size": 4, "max_iter": 3, "batch_size": 7, "early_stopping": True}
+    return fitted(rf.SequenceClassifier(**options, **SMALL), x.astype(np.float32), y, comm)
+
+
+def default_network(comm: Any) -> Any:
+    x, y = sums(40, 30)
+    return fitted(rf.SequenceClassifier(max_iter=2, **SMALL), x.astype(np.float32), y, comm)
+
+
+def labels(comm: Any) -> Any:
+    d = ragged()
+    x = [row[: max(n, 1)] for row, n in zip(d["x"], d["lengths"], strict=True)]
+    y = [row[: max(n, 1)] for row, n in zip(d["y"], d["lengths"], strict=True)]
+    options = {"hidden_size": 8, "num_layers": 2, "dropout": 0.2, "max_iter": 2, "batch_size": 5}
+    return fitted(rf.SequenceLabeler(**options, **SMALL), x, y, comm)
+
+
+def pairs(comm: Any) -> Any:
+    words = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+    options = {"hidden_size": 8, "num_layers": 2, "dropout": 0.2, "max_iter": 2, "batch_size": 4}
+    model = rf.Seq2Seq(embedding_size=3, **options, **SMALL)
+    return fitted(model, words, [word[::-1] for word in words], comm)
 
 
 def resumed(comm: Any, path: Any, epochs: int, *callbacks: Any, **options: Any) -> Any:
@@ -237,5 +289,13 @@ EQUAL = {
     "normalised": normalised,
     "several inputs": several_inputs,
     "own batches": own_batches,
+    "dropped": dropped,
+    "dropped, time first": partial(dropped, batch_first=False),
+    "dropped, drawn twice": partial(dropped, checkpoint=2),
+    "dropped, two streams": dropped_streams,
+    "dropped, own batches": partial(own_batches, **RANDOM),
     "estimated": estimated,
+    "default network": default_network,
+    "labels": labels,
+    "pairs": pairs,
 }

@@ -43,9 +43,12 @@ def on_ranks(n):
 
 
 def check_equal(got, want, updates, dtype=np.float64):
-    bound = tolerances.updates(updates, cases.RATE / (1 - cases.MOMENTUM), cases.CHAIN, dtype)
+    # products behind an output of each layer, and B * T of the sums of gradients
+    products = sum(value[0].size for value in want.values() if np.ndim(value) > 1)
+    n = max(cases.CHAIN, tolerances.MEMORY * products + 16 * 30)
+    bound = tolerances.updates(updates, cases.RATE / (1 - cases.MOMENTUM), n, dtype)
     sizes = [value.size for name, value in want.items() if "weight" in name]
-    of_losses = tolerances.chain(cases.CHAIN, dtype, 1.0) + bound * sum(sizes) ** 0.5
+    of_losses = tolerances.chain(n, dtype, 1.0) + bound * sum(sizes) ** 0.5
     assert got.keys() == want.keys()
     for name, value in want.items():
         if name == "stopped":
@@ -76,20 +79,14 @@ def test_ranks_do_what_one_process_does(shared, alone, name):
     if ranks == 1:
         np.testing.assert_equal(got[name], alone[name])
     else:
-        dtype = alone[name].get("0.weight_ih_l0", np.zeros(0)).dtype
+        dtype = next(v.dtype for name, v in alone[name].items() if "weight" in name)
         check_equal(got[name], alone[name], len(alone[name]["losses"]), dtype)
 
 
 def test_all_ranks_have_the_same_and_a_repeat_has_the_same_bits(shared):
     _, _, got = shared
-    assert {*cases.EQUAL, "stops", "dropped", "resumed"} <= set(got["alike"])
+    assert {*cases.EQUAL, "stops", "resumed"} <= set(got["alike"])
     assert got["again"] == ["dropped", "weighted"]
-
-
-def test_ranks_drop_other_elements(shared):
-    ranks, _, got = shared
-    equal = np.array_equal(got["dropped"]["losses"], cases.dropped(None)["losses"])
-    assert equal == (ranks == 1)
 
 
 def test_a_loss_of_nan_on_one_rank_stops_all(shared):

@@ -189,7 +189,7 @@ def solve_readout(
     targets = owner._scores(target[some])
 
     def of(samples: Array) -> tuple[Array, Array | None]:
-        x, _, *n = take(some[samples])
+        x, _, *n = take(some[samples], some[samples])
         return x, n[0] if n else None
 
     kernel = reader.layers[1].layers[0].params["weight"] if owner._linear else None

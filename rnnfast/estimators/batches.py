@@ -60,9 +60,10 @@ class Batches:
     Parameters
     ----------
     take : callable
-        ``take(samples)`` returns the batch of these samples, an array of int: x, y and, where they
-        are needed, lengths and weights, as for `rnnfast.fit`. What a sample is, and what is scaled,
-        cut or gathered for it, is done here, a batch at a time.
+        ``take(samples, whole)`` returns the batch of these samples, an array of int: x, y and,
+        where they are needed, lengths and weights, as for `rnnfast.fit`. What a sample is, and what
+        is scaled, cut or gathered for it, is done here, a batch at a time. It has as many steps as
+        a batch of the samples `whole`.
     samples : (N,) array of int
     batch_size : int
         At most. A last batch of a few samples would weigh as much as a full one, and leave a
@@ -73,7 +74,7 @@ class Batches:
 
     def __init__(
         self,
-        take: Callable[[Array], tuple[Any, ...]],
+        take: Callable[[Array, Array], tuple[Any, ...]],
         samples: Array,
         batch_size: int,
         seed: int | None = None,
@@ -87,14 +88,14 @@ class Batches:
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         """Iterate over the batches."""
-        return self.dealt(0, 1)
+        return (batch for batch, _ in self.dealt(0, 1))
 
-    def dealt(self, rank: int, ranks: int) -> Iterator[tuple[Any, ...]]:
+    def dealt(self, rank: int, ranks: int) -> Iterator[tuple[tuple[Any, ...], int]]:
         """Iterate over one part of `ranks` of each batch, as `ArrayBatches` does."""
         order = self.samples if self.rng is None else self.rng.permutation(self.samples)
-        for some in np.array_split(order, len(self)):
-            some = some[rank::ranks]
-            yield self.take(some) if len(some) else NOTHING
+        for whole in np.array_split(order, len(self)):
+            some = whole[rank::ranks]
+            yield self.take(some, whole) if len(some) else NOTHING, len(whole)
 
 
 def take_sequences(
@@ -104,7 +105,7 @@ def take_sequences(
     weight: Array | None,
     prepare: Callable[[Array], Array],
     steps_of_y: bool,
-) -> Callable[[Array], tuple[Any, ...]]:
+) -> Callable[[Array, Array], tuple[Any, ...]]:
     """Return the `take` of padded sequences: each batch is cut to the longest of its samples.
 
     Parameters
@@ -119,9 +120,9 @@ def take_sequences(
         Whether y has an axis of time, which is cut too.
     """
 
-    def take(samples: Array) -> tuple[Any, ...]:
+    def take(samples: Array, whole: Array) -> tuple[Any, ...]:
         n = None if lengths is None else lengths[samples]
-        end = x.shape[1] if n is None else int(n.max())
+        end = x.shape[1] if lengths is None else int(lengths[whole].max())
         target = y[samples, :end] if steps_of_y else y[samples]
         batch = (prepare(x[samples, :end]), target, n)
         if weight is None:

@@ -277,7 +277,8 @@ class Seq2Seq(NetworkEstimator):
         end = self.target_vocabulary_.end
         targets: list[Array] = []
         for start in range(0, len(source[0]), ROWS):
-            some = _take(source, np.arange(start, min(start + ROWS, len(source[0]))))
+            next_ones = np.arange(start, min(start + ROWS, len(source[0])))
+            some = _take(source, next_ones, next_ones)
             with np.errstate(over="ignore", invalid="ignore"):  # checked below
                 rows, scores = self.model_.decode(
                     *some,
@@ -462,12 +463,11 @@ class Pairs:
         """Return the number of pairs."""
         return len(self.target[2])
 
-    def take(self, some: Array) -> Any:
-        """Return a batch, as `rnnfast.fit` has it for an `EncoderDecoder`."""
+    def take(self, some: Array, whole: Array) -> Any:
+        """Return a batch, as `Batches` has it, for an `EncoderDecoder`."""
         read, written, lengths = self.target
-        x, source_lengths = _take(self.source, some)
-        n = lengths[some]
-        T = n.max()
+        x, source_lengths = _take(self.source, some, whole)
+        n, T = lengths[some], lengths[whole].max()
         batch = (x, read[some, :T], source_lengths, n), written[some, :T], n
         return batch if self.weight is None else (*batch, self.weight[some])
 
@@ -479,10 +479,9 @@ class Pairs:
         return written[some][real], weight
 
 
-def _take(source: Source, some: Array) -> Source:
-    # no longer than the longest of them: attention looks at all steps
+def _take(source: Source, some: Array, whole: Array) -> Source:
+    # no longer than the longest of a batch: attention looks at all steps
     x, lengths = source
     if lengths is None:
         return x[some], None
-    n = lengths[some]
-    return x[some, : n.max()], n
+    return x[some, : lengths[whole].max()], lengths[some]

@@ -157,7 +157,7 @@ class WindowNetwork(SeriesEstimator, NetworkEstimator):
     def _learn(self, windows: Windows, places: Array, validation: Array, partial: bool) -> None:
         """Train the network on windows at places."""
 
-        def take(some: Array) -> tuple[Array, Array]:
+        def take(some: Array, whole: Array) -> tuple[Array, Array]:
             return self._take(windows, some)
 
         trivial = None

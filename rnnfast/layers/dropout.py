@@ -18,7 +18,7 @@ from ..checks import (
     check_sequence,
 )
 from .base import Layer, Tape
-from .masks import MaskSource
+from .masks import MaskSource, drawn, part_here
 
 if TYPE_CHECKING:
     from ..arrays import Array
@@ -41,6 +41,7 @@ class Dropout(Layer):
     """
 
     _arguments = ("p", "seed", "all_steps", "batch_first")
+    _steps_first = False  # whether inputs are (T, B, F) whatever the model's layout is
 
     def __init__(
         self,
@@ -90,8 +91,12 @@ class Dropout(Layer):
             shape = *shape[:axis], 1, *shape[axis + 1 :]
         with self._lock:
             call = self._source.next_call()
-        mask = backend.active().dense.empty(shape, x.dtype.newbyteorder("="))
-        self._source.fill(call, 0, 0, mask[None, None])
+        empty, dtype = backend.active().dense.empty, x.dtype.newbyteorder("=")
+
+        def draw(shape: tuple[int, ...]) -> Array:
+            return self._source.fill(call, 0, 0, empty(shape, dtype)[None, None])[0, 0]
+
+        mask = drawn(shape, part_here.get(), 1 if self._steps_first else None, draw)
         y = np.multiply(x, mask, out=np.empty(x.shape, mask.dtype))
         return y, Tape(self, (mask, x.shape))
 
@@ -155,7 +160,12 @@ class GaussianNoise(Layer):
         with self._lock:
             seed = self._source.entropy, self._source.next_call()
         dtype: Any = x.dtype.newbyteorder("=")
-        noise = np.random.default_rng(seed).standard_normal(x.shape, dtype)
+        noise = drawn(
+            x.shape,
+            part_here.get(),
+            None,
+            lambda shape: np.random.default_rng(seed).standard_normal(shape, dtype),
+        )
         noise *= self.std
         if self.multiplied:
             noise += 1

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,49 @@ from ..checks import check_keys, check_size
 
 if TYPE_CHECKING:
     from ..arrays import Array
+
+
+class Part(NamedTuple):
+    """What one of several processes has of the samples of a batch."""
+
+    samples: int  # of the batch
+    rows: slice  # those of this process
+    time_first: bool  # whether arrays with an axis of time have it first
+
+    def axis(self, ndim: int) -> int:
+        """Return the axis of samples of an array that a layer is called with."""
+        return int(self.time_first and ndim > 2)
+
+
+# Where processes learn from parts of a batch: the part of the batch that is learnt from
+part_here: ContextVar[Part | None] = ContextVar("rnnfast_part", default=None)
+
+
+def drawn(
+    shape: tuple[int, ...],
+    part: Part | None,
+    axis: int | None,
+    draw: Callable[[tuple[int, ...]], Array],
+) -> Array:
+    """Return random numbers: of a part of a batch those that one process draws for its samples.
+
+    Parameters
+    ----------
+    shape : tuple of int
+    part : Part or None
+    axis : int or None
+        Of samples; None: the one that layers are called with.
+    draw : callable
+        ``draw(shape)`` returns an array, of a whole batch where there is a part.
+    """
+    if part is None:
+        return draw(shape)
+    axis = part.axis(len(shape)) if axis is None else axis
+    own = range(part.samples)[part.rows]
+    if shape[axis] != len(own):  # a call with other samples, of a callback say
+        return draw(shape)
+    whole = draw((*shape[:axis], part.samples, *shape[axis + 1 :]))
+    return np.ascontiguousarray(whole[(slice(None),) * axis + (part.rows,)])
 
 
 class MaskSource:
@@ -53,8 +97,8 @@ class MaskSource:
         words = np.random.SeedSequence(self.entropy).generate_state(4)
         self.key = tuple(int(word) for word in words)
 
-    def fill(self, call: int, index: int, start: int, out: Array) -> None:
-        """Write masks, of rows start, start + 1, ... each: zero or `value`.
+    def fill(self, call: int, index: int, start: int, out: Array) -> Array:
+        """Write masks, of rows start, start + 1, ... each, zero or `value`, and return `out`.
 
         Parameters
         ----------
@@ -68,6 +112,7 @@ class MaskSource:
         rows = out.reshape(*out.shape[:2], math.prod(out.shape[2:]))
         dense = backend.active().dense
         dense.fill_mask(self.key, call, index, start, self.kept, self.value, rows)
+        return out
 
 
 class Masks(NamedTuple):
@@ -84,16 +129,21 @@ class Masks(NamedTuple):
     num_directions: int
     batch: int
     dtype: np.dtype[Any]
+    shared: Part | None = None  # what the samples are a part of
 
     def _draw(self, kind: int, entries: range, start: int, stop: int) -> Array | None:
         source = self.sources[kind]
         if source is None:
             return None
         shape = len(entries), stop - start, *self.shapes[kind]
-        out = backend.active().dense.empty(shape, self.dtype)
+        empty = backend.active().dense.empty
         first = kind * self.num_layers * self.num_directions  # kinds of one seed must not be alike
-        source.fill(self.call, first + entries.start, start, out)
-        return out
+
+        def draw(shape: tuple[int, ...]) -> Array:
+            return source.fill(self.call, first + entries.start, start, empty(shape, self.dtype))
+
+        # in the recurrence a row is a sample, else a step
+        return drawn(shape, self.shared, 1 if kind == 1 else 2, draw)
 
     def between(self, layers: range, start: int, stop: int) -> Array | None:
         """Return the factors on the outputs of `layers`, (layers, steps, B, D*K)."""

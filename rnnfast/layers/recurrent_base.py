@@ -32,7 +32,7 @@ from ..network import Network, Packed
 from ..weights import Weights
 from .base import Layer, Tape, blank
 from .checkpoint import Recomputed
-from .masks import Masks, MaskSource
+from .masks import Masks, MaskSource, part_here
 
 if TYPE_CHECKING:
     from ..arrays import Array
@@ -496,7 +496,7 @@ class Recurrent(Layer):
         K = self.network.step_size
         shapes = (B, self.out_size), (K,), (B, K), (B, self.hidden_size)
         sizes = self.num_layers, self.network.directions, B, self.dtype
-        return Masks(self._sources, shapes, call, *sizes)
+        return Masks(self._sources, shapes, call, *sizes, part_here.get())
 
     def _describe(self) -> str:
         import inspect

@@ -153,6 +153,7 @@ class EncoderDecoder(Composite):
             parts["combine"] = make(Linear, 2 * size, size)
             parts["tanh"] = Tanh()
         parts["dropout"] = Dropout(self.dropout, seed=seeds.pop())
+        parts["dropout"]._steps_first = True
         parts["output"] = make(Linear, size, self.target_size)
         return parts
 

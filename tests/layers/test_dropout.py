@@ -8,9 +8,11 @@ from engines import each_engine as each_engine
 from samples import odd_layouts
 
 from rnnfast import (
+    GRU,
     Dropout,
+    GaussianNoise,
 )
-from rnnfast.layers.masks import MaskSource
+from rnnfast.layers.masks import MaskSource, Part, part_here
 
 
 @pytest.mark.parametrize("p", [0.0, 0.1, 0.5, 1.0])
@@ -86,6 +88,33 @@ def test_probabilities_are_rounded_finely():
     source.fill(1, 0, 0, out := np.empty((1, 300, 10_000)))
     assert 0 < (out == 0).sum() < 12  # of 3 expected
     assert np.unique(out[out > 0]) == 2**24 / source.kept
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda _: Dropout(0.5, seed=1),
+        lambda first: Dropout(0.5, seed=1, all_steps=True, batch_first=first),
+        lambda _: GaussianNoise(1.0, seed=1),
+        lambda first: GRU(3, 4, 2, dropout=0.5, zoneout=0.5, batch_first=first, seed=1),
+        lambda first: GRU(3, 4, recurrent_dropout=0.5, batch_first=first, seed=1, checkpoint=2),
+    ],
+)
+@pytest.mark.parametrize("rows", [slice(1, None, 3), slice(2, 6), slice(7, None, 9)])
+def test_parts_of_a_batch_have_its_masks(make, batch_first, rows):
+    x = np.random.default_rng(0).standard_normal((7, 5, 3)).astype(np.float32)
+    x = x if batch_first else x.swapaxes(0, 1)
+    own = (rows,) if batch_first else (slice(None), rows)
+    whole = make(batch_first).forward(x)[0]
+    token = part_here.set(Part(7, rows, not batch_first))
+    try:
+        part = make(batch_first).forward(x[own])[0]
+        other = make(batch_first).forward(x)[0]  # which is no part of it
+    finally:
+        part_here.reset(token)
+    np.testing.assert_allclose(part, whole[own], rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(other, whole)
 
 
 def test_dropout_odd_arrays_and_errors():

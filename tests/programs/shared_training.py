@@ -15,7 +15,6 @@ folder = Path(sys.argv[1])
 world = rf.mpi.world()
 results = {name: case(world) for name, case in cases.EQUAL.items()}
 results["stops"] = cases.stops(world)
-results["dropped"] = cases.dropped(world)
 sharded = cases.sharded(world, folder)
 results["resumed"] = cases.resumed(world, folder / f"{world.size}.npz", 2)
 if world.size == 3:  # two ranks begin, three go on
