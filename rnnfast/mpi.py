@@ -7,10 +7,14 @@ every batch, and each takes the same step by their sum.
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
+import time
+import traceback
+import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -33,6 +37,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Communicator", "Own", "world"]
 
+PATIENCE = 10.0  # seconds that a rank with an error waits for the same of the others
+
 
 @cache
 def world() -> Communicator:
@@ -40,7 +46,8 @@ def world() -> Communicator:
 
     Threads are shared out: each rank takes its part of the processors that it may use beside other
     ranks on its host, unless OMP_NUM_THREADS or `set_num_threads` has said how many. An exception
-    that a rank does not catch ends the job, once its traceback is printed.
+    that a rank does not catch ends the job, once its traceback is printed. Where a rank has come to
+    the end of its program while others begin to train, these raise an error.
 
     Returns
     -------
@@ -61,6 +68,7 @@ def world() -> Communicator:
     _share_processors(comm.Split_type(MPI.COMM_TYPE_SHARED))
     if comm.Get_size() > 1:
         _end_all_on_errors(comm)
+        atexit.register(_leave, comm, os.getpid())
     return Communicator(comm)
 
 
@@ -84,6 +92,16 @@ def _end_all_on_errors(comm: Any) -> None:
         comm.Abort(1)
 
     sys.excepthook = end_all
+
+
+def _leave(comm: Any, process: int) -> None:
+    # takes part in what `compare` gathers, until all have come to the end
+    from mpi4py import MPI
+
+    if os.getpid() != process or MPI.Is_finalized():
+        return
+    while any(each is not None for each in comm.allgather(None)):
+        pass
 
 
 class Own:
@@ -117,6 +135,7 @@ class Communicator:
     Parameters
     ----------
     comm : mpi4py.MPI.Comm
+        Each of its processes makes this call.
 
     Attributes
     ----------
@@ -127,8 +146,15 @@ class Communicator:
     def __init__(self, comm: Any) -> None:
         from mpi4py import MPI
 
+        if not isinstance(comm, MPI.Intracomm) or comm == MPI.COMM_NULL:
+            got = "MPI.COMM_NULL" if isinstance(comm, MPI.Comm) else type(comm).__name__
+            raise TypeError(
+                f"Communicator expected comm as an mpi4py.MPI.Intracomm of this process, got {got}"
+            )
         self.comm, self.rank, self.size = comm, comm.Get_rank(), comm.Get_size()
         self._in_place = MPI.IN_PLACE
+        self._of_errors = comm.Dup() if self.size > 1 else comm
+        self._guarded = False
 
     def agreed(self, value: Any) -> Any:
         """Return the value that rank 0 has, any that can be pickled."""
@@ -143,6 +169,60 @@ class Communicator:
             Of the same shape on every rank.
         """
         self.comm.Allreduce(self._in_place, array)
+
+    def compare(self, owner: str, told: Mapping[str, str]) -> None:
+        """Raise an error on every rank unless all call this with the same.
+
+        Parameters
+        ----------
+        owner : str
+            What the user has called.
+        told : mapping of str to str
+            By the names of its arguments.
+        """
+        everywhere = self.comm.allgather((owner, dict(told)))
+        for rank, each in enumerate(everywhere):
+            if each is None or each[0] != owner:
+                got = "the end of the program" if each is None else each[0]
+                raise ValueError(
+                    f"{owner} expected the same call on every rank, got {got} on rank {rank}"
+                )
+        for name, text in everywhere[0][1].items():
+            for rank, (_, other) in enumerate(everywhere):
+                if other[name] != text:
+                    raise ValueError(
+                        f"{owner} expected {name} alike on every rank, got {text} on rank 0 and "
+                        f"{other[name]} on rank {rank}"
+                    )
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """End the job where an error leaves the ``with`` block on some ranks alone.
+
+        The others would wait for these. What every rank raises can be caught.
+        """
+        if self.size == 1 or self._guarded:
+            yield
+            return
+        self._guarded = True
+        try:
+            yield
+        except (Exception, SystemExit) as error:
+            if isinstance(error, SystemExit) or not self._all_raise():
+                traceback.print_exception(error)
+                sys.stderr.flush()
+                self.comm.Abort(1)
+            raise
+        finally:
+            self._guarded = False
+
+    def _all_raise(self) -> bool:
+        request, start = self._of_errors.Ibarrier(), time.monotonic()
+        while not request.Test():
+            if time.monotonic() - start > PATIENCE:
+                return False
+            time.sleep(0.01)
+        return True
 
     def run(self, *arguments: Any) -> Run:
         """Return what `fit` calls, by the arguments of `Run`."""
@@ -165,6 +245,12 @@ class SharedRun(Run):
         self._sources = mask_sources(self.model)
         self._time_first = self.model.batch_first is False
         self._here = Part(0, slice(0), self._time_first)  # of the last batch, what is this rank's
+        self._idle = 0  # ranks that have nothing of it
+
+    def compare(self, owner: str, **arguments: Any) -> None:
+        """Raise an error unless all ranks have made this call, with such arguments."""
+        told = {name: _told(value) for name, value in arguments.items()}
+        self.comm.compare(owner, {"model": _told(self.model), **told})
 
     @contextmanager
     def together(self, position: Position) -> Iterator[None]:
@@ -176,9 +262,6 @@ class SharedRun(Run):
         add, part = add_others.set(self.comm.sum), part_here.set(None)
         try:
             yield
-        except SystemExit as error:  # Python itself does not call the hook for it
-            sys.excepthook(type(error), error, error.__traceback__)
-            raise
         finally:
             add_others.reset(add)
             part_here.reset(part)
@@ -188,14 +271,9 @@ class SharedRun(Run):
         comm = self.comm
         cut = hasattr(batches, "dealt")  # by parts
         if cut and getattr(batches, "even", True):
-            counts = comm.comm.allgather((len(batches.samples), batches.batch_size))
-            if len(set(counts)) > 1:  # some would wait for batches that others do not have
-                raise ValueError(
-                    f"{owner} expected {name} of the same samples and batch_size on every rank, "
-                    f"got {', '.join(f'{n} in batches of {size}' for n, size in counts)}"
-                )
             for part, whole in batches.dealt(comm.rank, comm.size):
                 self._here = self._here._replace(samples=whole, rows=self._every)
+                self._idle = max(0, comm.size - whole)
                 yield Batch._make([*part, None, None][:4])
             return
         own = cut or isinstance(batches, Own)
@@ -212,7 +290,7 @@ class SharedRun(Run):
             if not own and len(set(counts)) > 1:
                 raise ValueError(
                     f"{owner} expected {name} of the same batches on every rank, or "
-                    f"rnnfast.mpi.Own(batches), got {_told(counts)}"
+                    f"rnnfast.mpi.Own(batches), got {_counted(counts)}"
                 )
             sizes = np.maximum(counts - 1, 0).astype(int)
             before, own_size = int(sizes[: comm.rank].sum()), int(sizes[comm.rank])
@@ -220,6 +298,7 @@ class SharedRun(Run):
                 samples=int(sizes.sum()) if own else own_size,
                 rows=slice(before, before + own_size) if own else self._every,
             )
+            self._idle = int((sizes == 0).sum()) if own else max(0, comm.size - own_size)
             yield NOTHING if batch is None else batch if own else self._part(batch)
 
     @property
@@ -253,6 +332,7 @@ class SharedRun(Run):
         found, sums = Assessed(), np.zeros(4 + len(self._sources))
         found.state, before = state, [source.calls for source in self._sources]
         if training:
+            self._check_means()
             part_here.set(self._here)
         if batch.x is not None:
             with counted() as seen:
@@ -260,11 +340,6 @@ class SharedRun(Run):
             weight = self.weight(found.prediction, found.keywords)
             sums[:4] = _product(found.value, seen, weight), _total(seen, weight), weight, 1.0
             sums[4:] = [s.calls - n for s, n in zip(self._sources, before, strict=True)]
-        elif training and any(isinstance(part, BatchNorm1d) for part in with_parts(self.model)):
-            raise ValueError(
-                "fit expected batches of a sample at least for each rank, as BatchNorm1d takes the "
-                f"mean over all, got none for rank {self.comm.rank} of {self.comm.size}"
-            )
         own = sums[1]
         self.comm.sum(sums)
         value, total, found.weight, ranks, *calls = sums.tolist()
@@ -274,6 +349,14 @@ class SharedRun(Run):
         found.batch, found.value = batch, value / total if total else 0.0
         found.share = own / total if total else 0.0
         return found
+
+    def _check_means(self) -> None:
+        if self._idle and any(isinstance(part, BatchNorm1d) for part in with_parts(self.model)):
+            raise ValueError(
+                f"fit expected batches of {self.comm.size} samples at least, one for each rank, as "
+                f"BatchNorm1d takes the mean over all, got one of {self._here.samples} that leaves "
+                f"{self._idle} of the ranks without: choose another batch_size, or drop_last=True"
+            )
 
     def backward(self, found: Assessed) -> None:
         """Add the gradients of the loss of the whole batch."""
@@ -315,7 +398,25 @@ def counted() -> Iterator[list[float]]:
         totals.reset(token)
 
 
-def _told(counts: Array) -> str:
+def _told(value: Any) -> str:
+    # what processes must have alike of an argument
+    if isinstance(value, Layer):
+        parts = sorted((name, p.shape, p.dtype.str) for name, p in value.params.items())
+        count, code = sum(p.size for p in value.params.values()), zlib.crc32(repr(parts).encode())
+        return f"{type(value).__name__} of {count:,} parameters (shapes {code:08x})"
+    if hasattr(value, "dealt") and hasattr(value, "samples"):
+        return f"{len(value.samples)} samples in batches of {value.batch_size}"
+    if value is None or isinstance(value, (bool, int, float, str, np.generic)):
+        return str(value)
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(value)}}}"
+    if isinstance(value, (list, tuple)) and not isinstance(value, Batch):
+        kinds = [type(each).__name__ for each in value]
+        return f"{len(kinds)} of {', '.join(dict.fromkeys(kinds))}" if kinds else "none"
+    return str(getattr(value, "__qualname__", type(value).__name__))
+
+
+def _counted(counts: Array) -> str:
     each = (f"one of {int(n) - 1} samples" if n else "none" for n in counts)
     return ", ".join(f"{text} on rank {rank}" for rank, text in enumerate(each))
 

@@ -6,7 +6,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -153,31 +153,49 @@ def fit(
         On Ctrl-C. Between updates the model is as the last one left it; an interrupt inside an
         update may leave some parameters a step ahead of the others.
     """
-    batch_size, carry_state = _check("fit", model, loss, batch_size, carry_state, metrics)
-    epochs = check_size("fit", "epochs", epochs, 0)
-    _check_learning(model, optimizer, callbacks, on_nonfinite)
-    seed = check_seed("fit", seed)
-    rng = np.random.default_rng(seed) if check_flag("fit", "shuffle", shuffle) else None
-    run = _make_run("fit", comm, model, loss, metrics, carry_state)
-    display = Displays(progress, unit, epochs, run.leads)
-    batches = make_batches(
-        "fit", "data", model, data, batch_size, lengths, sample_weight, carry_state, rng
-    )
-    held_out = _held_out(
-        model, batches, validation, validation_split, batch_size, carry_state, epochs
-    )
-    _arrange(batches, bucket, drop_last)
-    updates = Updates(run, optimizer, clip_norm, clip_value, on_nonfinite == "stop")
-    position = Position(model, optimizer, callbacks, rng)
-    saved = load_state(resume) if resume is not None and run.leads else None
-    for callback in callbacks:
-        callback.on_train_begin(model, optimizer)
-    if resume is not None and saved is not None:
-        with errors_of(resume, "a checkpoint that this training can resume from"):
-            position.load_state_dict(saved, epochs)
-    with run.together(position):
-        _train(position, updates, batches, held_out, display, epochs)
-    return position.history
+    with _guarded("fit", comm) as comm:
+        batch_size, carry_state = _check("fit", model, loss, batch_size, carry_state, metrics)
+        epochs = check_size("fit", "epochs", epochs, 0)
+        _check_learning(model, optimizer, callbacks, on_nonfinite)
+        seed = check_seed("fit", seed)
+        rng = np.random.default_rng(seed) if check_flag("fit", "shuffle", shuffle) else None
+        run = _make_run(comm, model, loss, metrics, carry_state)
+        display = Displays(progress, unit, epochs, run.leads)
+        batches = make_batches(
+            "fit", "data", model, data, batch_size, lengths, sample_weight, carry_state, rng
+        )
+        held_out = _held_out(
+            model, batches, validation, validation_split, batch_size, carry_state, epochs
+        )
+        _arrange(batches, bucket, drop_last)
+        updates = Updates(run, optimizer, clip_norm, clip_value, on_nonfinite == "stop")
+        run.compare(
+            "fit",
+            epochs=epochs,
+            optimizer=optimizer,
+            loss=loss,
+            data=batches,
+            validation=held_out,
+            metrics=metrics,
+            callbacks=callbacks,
+            carry_state=carry_state,
+            clip_norm=clip_norm,
+            clip_value=clip_value,
+            shuffle=shuffle,
+            bucket=bucket,
+            drop_last=drop_last,
+            on_nonfinite=on_nonfinite,
+        )
+        position = Position(model, optimizer, callbacks, rng)
+        saved = load_state(resume) if resume is not None and run.leads else None
+        for callback in callbacks:
+            callback.on_train_begin(model, optimizer)
+        if resume is not None and saved is not None:
+            with errors_of(resume, "a checkpoint that this training can resume from"):
+                position.load_state_dict(saved, epochs)
+        with run.together(position):
+            _train(position, updates, batches, held_out, display, epochs)
+        return position.history
 
 
 def evaluate(
@@ -204,12 +222,14 @@ def evaluate(
     dict of str to float
         "loss" and the metrics; empty without data.
     """
-    batch_size, carry_state = _check("evaluate", model, loss, batch_size, carry_state, metrics)
-    batches = make_batches(
-        "evaluate", "data", model, data, batch_size, lengths, sample_weight, carry_state, None
-    )
-    run = _make_run("evaluate", comm, model, loss, metrics, carry_state)
-    return run.evaluate("evaluate", "data", batches)
+    with _guarded("evaluate", comm) as comm:
+        batch_size, carry_state = _check("evaluate", model, loss, batch_size, carry_state, metrics)
+        batches = make_batches(
+            "evaluate", "data", model, data, batch_size, lengths, sample_weight, carry_state, None
+        )
+        run = _make_run(comm, model, loss, metrics, carry_state)
+        run.compare("evaluate", loss=loss, data=batches, metrics=metrics, carry_state=carry_state)
+        return run.evaluate("evaluate", "data", batches)
 
 
 @contextmanager
@@ -217,7 +237,7 @@ def shared(comm: Any) -> Iterator[None]:
     """Let all training inside a ``with`` block be shared by the processes of `comm`."""
     token = _shared.set(comm if comm is None else _check_comm("fit", comm))
     try:
-        with warnings.catch_warnings():
+        with _guarded("fit", comm), warnings.catch_warnings():
             if comm is not None and comm.rank:
                 warnings.simplefilter("ignore")  # rank 0 says it
             yield
@@ -254,10 +274,17 @@ def _check(
     )
 
 
-def _make_run(
-    owner: str, comm: Any, model: Layer, loss: Loss, metrics: Metrics | None, carry_state: bool
-) -> Run:
+@contextmanager
+def _guarded(owner: str, comm: Any) -> Iterator[Any]:
+    # gives the processes to train with, or None; what goes wrong on one alone ends all
     comm = _shared.get() if comm is None else _check_comm(owner, comm)
+    with nullcontext() if comm is None else comm.guarded():
+        yield comm
+
+
+def _make_run(
+    comm: Any, model: Layer, loss: Loss, metrics: Metrics | None, carry_state: bool
+) -> Run:
     if comm is None:
         return Run(model, loss, metrics, carry_state)
     run: Run = comm.run(model, loss, metrics, carry_state)

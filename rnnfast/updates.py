@@ -106,6 +106,9 @@ class Run:
             means.add(*self.results(found))
         return means.values
 
+    def compare(self, owner: str, **arguments: Any) -> None:
+        """Raise an error unless all processes have made this call, with such arguments."""
+
     @contextmanager
     def together(self, position: Any) -> Iterator[None]:
         """Train inside a ``with`` block, from the `Position` of the process that leads."""

@@ -171,6 +171,16 @@ def fitted(model: Any, x: Any, y: Any, comm: Any) -> dict[str, Any]:
     return {**model.model_.state_dict(), "losses": np.array(model.history_.batch_losses)}
 
 
+def gone_on(comm: Any) -> Any:
+    x, y = sums(30)
+    model = rf.SequenceClassifier(hidden_size=4, dropout=0.2, batch_size=7, **SMALL)
+    losses = []
+    for _ in range(2):
+        model.partial_fit(x.astype(np.float32), y, classes=[0, 1], comm=comm)
+        losses += model.history_.batch_losses
+    return {**model.model_.state_dict(), "losses": np.array(losses)}
+
+
 def estimated(comm: Any) -> Any:
     x, y = sums(30)
     options = {"hidden_size": 4, "max_iter": 3, "batch_size": 7, "early_stopping": True}
@@ -204,13 +214,45 @@ def resumed(comm: Any, path: Any, epochs: int, *callbacks: Any, **options: Any) 
     return train(labeler(), loss=CE, comm=comm, epochs=epochs, callbacks=callbacks, **options)
 
 
-def differing(comm: Any) -> str:
-    n = 20 + comm.rank
+def refused(comm: Any, **options: Any) -> str:
+    """Return what `fit` says of what differs by rank."""
+    options = {"n": 20, "model": labeler(), "batch_size": 5, **options}
+    n, model = options.pop("n"), options.pop("model")
     try:
-        train(labeler(), (ragged(n)["x"], ragged(n)["y"]), CE, comm, batch_size=5)
+        train(model, (ragged(n)["x"], ragged(n)["y"]), CE, comm, **options)
     except ValueError as error:
         return str(error)
     return ""
+
+
+def differing(comm: Any) -> dict[str, str]:
+    """Return what `fit` says of what differs on the last rank, by name."""
+    last = int(comm.rank == comm.size - 1)
+    alone = rf.mpi.Communicator(comm.comm.Split(comm.rank))
+    found = {
+        name: refused(comm, **{name: values[last]})
+        for name, values in {
+            "n": (20, 21),
+            "batch_size": (5, 6),
+            "epochs": (2, 3),
+            "model": (labeler(), labeler(num_layers=2)),
+            "clip_norm": (1.0, None),
+            "metrics": ({}, {"accuracy": rf.losses.accuracy}),
+            "callbacks": ([], [rf.EarlyStopping("loss")]),
+            "validation_split": (0.0, 0.5),
+            "shuffle": (True, False),
+        }.items()
+    }
+    # all raise the same, none waits
+    found["raised"] = refused(comm, validation_split=2.0)
+    means = rf.Sequential(rf.BatchNorm1d(3, batch_first=True, **F8), labeler())
+    found["means"] = refused(comm, model=means, batch_size=9)
+    try:
+        rf.mpi.Communicator(None)
+    except TypeError as error:
+        found["no communicator"] = str(error)
+    found["alone"] = refused(alone, n=20 + comm.rank)
+    return found
 
 
 class Writes(rf.Callback):
@@ -295,6 +337,7 @@ EQUAL = {
     "dropped, two streams": dropped_streams,
     "dropped, own batches": partial(own_batches, **RANDOM),
     "estimated": estimated,
+    "gone on": gone_on,
     "default network": default_network,
     "labels": labels,
     "pairs": pairs,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import pickle
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -97,11 +98,29 @@ def test_a_loss_of_nan_on_one_rank_stops_all(shared):
         np.testing.assert_array_equal(got["stops"][name], want[name])
 
 
-def test_ranks_refuse_data_of_different_lengths(shared):
+def test_ranks_refuse_what_differs_by_name(shared):
     ranks, _, got = shared
-    words = ", ".join(f"{20 + rank} in batches of 5" for rank in range(ranks))
-    assert got["differing"].endswith(f"on every rank, got {words}" if ranks > 1 else "")
-    assert bool(got["differing"]) == (ranks > 1)
+    last = ranks - 1
+    words = {
+        "n": "data alike on every rank, got 20 samples in batches of 5 on rank 0 and 21 samples in",
+        "batch_size": "data alike on every rank, got 20 samples in batches of 5 on rank 0 and 20",
+        "epochs": f"epochs alike on every rank, got 2 on rank 0 and 3 on rank {last}",
+        "model": "model alike on every rank, got Sequential of 452 parameters (shapes ",
+        "clip_norm": f"clip_norm alike on every rank, got 1.0 on rank 0 and None on rank {last}",
+        "metrics": "metrics alike on every rank, got {} on rank 0 and {accuracy} on rank ",
+        "callbacks": "callbacks alike on every rank, got none on rank 0 and 1 of EarlyStopping on ",
+        "validation_split": "data alike on every rank, got 20 samples",
+        "shuffle": "shuffle alike on every rank, got True on rank 0 and False on rank ",
+    }
+    for name, text in words.items():
+        want = f"fit expected {text}" if ranks > 1 else ""
+        assert got["differing"][name].startswith(want), name
+        assert bool(got["differing"][name]) == (ranks > 1), name
+    assert "expected validation_split from 0 to 1" in got["differing"]["raised"]
+    assert got["differing"]["alone"] == ""
+    short = "fit expected batches of 3 samples at least, .* got one of 2 that leaves 1 of the ranks"
+    assert bool(re.match(short, got["differing"]["means"])) == (ranks == 3)
+    assert got["differing"]["no communicator"].endswith("of this process, got NoneType")
 
 
 def test_one_rank_alone_calls_what_writes(shared):
@@ -136,11 +155,20 @@ def test_a_checkpoint_goes_on_with_more_ranks(shared, tmp_path):
         check_equal(got["pair"], want, updates)
 
 
-@pytest.mark.parametrize(("how", "error"), [("raises", "ValueError"), ("exits", "SystemExit")])
-def test_a_rank_that_raises_ends_the_job_with_its_error(tmp_path, how, error):
+@pytest.mark.parametrize(
+    ("how", "text"),
+    [
+        ("raises", "ValueError: rank 1 has had enough"),
+        ("catches", "ValueError: rank 1 has had enough"),
+        ("exits", "SystemExit: rank 1 has had enough"),
+        ("leaves", "expected the same call on every rank, got the end of the program on rank 1"),
+        ("evaluates", "fit expected the same call on every rank, got evaluate on rank 1"),
+    ],
+)
+def test_a_rank_that_fails_or_leaves_ends_the_job_with_its_error(tmp_path, how, text):
     result = start_program("failing_rank", tmp_path / "last.npz", how, **on_ranks(2))
     assert result.returncode
-    assert result.stderr.count(f"{error}: rank 1 has had enough") == 1
+    assert result.stderr.count(text) == 1
     assert "epoch 1/4" in result.stderr
 
 

@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_consistent_length
 from .. import losses
 from ..layers import Last, Sequential
 from ..layers.sequential import steps_left
+from ..training import shared
 from . import constraints as may_be
 from .architecture import LABEL_SMOOTHING
 from .arguments import check_order
@@ -75,6 +76,7 @@ class ClassEstimator(SequenceEstimator):
         sample_weight: Any = None,
         *,
         lengths: Any = None,
+        comm: Any = None,
     ) -> Self:
         """Train for one epoch; as `fit` otherwise. Nothing is held out.
 
@@ -85,7 +87,7 @@ class ClassEstimator(SequenceEstimator):
         classes : (classes,) array_like, or a list of these, optional
             All classes that will ever come, at the first call; default those of its y. Of several
             outputs a list, of several labels those of `classes_`.
-        sample_weight, lengths
+        sample_weight, lengths, comm
             As for `fit`.
 
         Returns
@@ -98,7 +100,8 @@ class ClassEstimator(SequenceEstimator):
                 f"{type(self).__name__} expected class_weight as a dict in partial_fit, which does "
                 f"not see all samples, got {self.class_weight!r}"
             )
-        return self._fit(X, y, sample_weight, lengths, partial=True, classes=classes)
+        with shared(comm):
+            return self._fit(X, y, sample_weight, lengths, partial=True, classes=classes)
 
     def _learn_classes(self, labels: Array, reset: bool, known: Any) -> Array:
         """Return codes of labels; with `reset`, learn the classes first."""

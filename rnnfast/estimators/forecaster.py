@@ -172,7 +172,13 @@ class Forecaster(MeasuredForecaster):
         return self
 
     def partial_fit(
-        self, X: Any, y: Any = None, exogenous: Any = None, *, static: Any = None
+        self,
+        X: Any,
+        y: Any = None,
+        exogenous: Any = None,
+        *,
+        static: Any = None,
+        comm: Any = None,
     ) -> Forecaster:
         """Train the network for one epoch; as `fit` otherwise. Nothing is held out.
 
@@ -181,7 +187,7 @@ class Forecaster(MeasuredForecaster):
 
         Parameters
         ----------
-        X, y, exogenous, static
+        X, y, exogenous, static, comm
             As for `fit`.
 
         Returns
@@ -189,7 +195,7 @@ class Forecaster(MeasuredForecaster):
         self
         """
         goes_on = self._continues(partial=True)
-        with unchanged_by_errors(self, goes_on):
+        with shared(comm), unchanged_by_errors(self, goes_on):
             self._fit(self._read(X, y, exogenous, static, 0, not goes_on), goes_on, partial=True)
         return self
 

@@ -148,19 +148,20 @@ class LanguageModel(NetworkEstimator):
         with shared(comm):
             return self._fit(X, y, validation_data)
 
-    def partial_fit(self, X: Any, y: Any = None) -> LanguageModel:
+    def partial_fit(self, X: Any, y: Any = None, *, comm: Any = None) -> LanguageModel:
         """Train for one epoch; symbols new after the first call are unknown.
 
         Parameters
         ----------
-        X, y
+        X, y, comm
             As for `fit`.
 
         Returns
         -------
         self
         """
-        return self._fit(X, y, partial=True)
+        with shared(comm):
+            return self._fit(X, y, partial=True)
 
     def _fit(
         self, X: Any, y: Any, validation_data: Any = None, partial: bool = False

@@ -149,19 +149,22 @@ class Seq2Seq(NetworkEstimator):
         with shared(comm):
             return self._fit(X, y, sample_weight, validation_data)
 
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Seq2Seq:
+    def partial_fit(
+        self, X: Any, y: Any, sample_weight: Any = None, *, comm: Any = None
+    ) -> Seq2Seq:
         """Train for one epoch; symbols of y must be known from the first call.
 
         Parameters
         ----------
-        X, y, sample_weight
+        X, y, sample_weight, comm
             As for `fit`.
 
         Returns
         -------
         self
         """
-        return self._fit(X, y, sample_weight, partial=True)
+        with shared(comm):
+            return self._fit(X, y, sample_weight, partial=True)
 
     def _fit(
         self,

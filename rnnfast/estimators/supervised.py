@@ -178,20 +178,27 @@ class SequenceEstimator(architecture.DefaultNetwork):
             return self._fit(X, y, sample_weight, lengths, validation_data)
 
     def partial_fit(
-        self, X: Any, y: Any, sample_weight: Any = None, *, lengths: Any = None
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        lengths: Any = None,
+        comm: Any = None,
     ) -> Self:
         """Train for one epoch; as `fit` otherwise. Nothing is held out.
 
         Parameters
         ----------
-        X, y, sample_weight, lengths
+        X, y, sample_weight, lengths, comm
             As for `fit`.
 
         Returns
         -------
         self
         """
-        return self._fit(X, y, sample_weight, lengths, partial=True)
+        with shared(comm):
+            return self._fit(X, y, sample_weight, lengths, partial=True)
 
     def _fit(
         self,

@@ -1,4 +1,7 @@
-"""Trains on the ranks of this job until rank 1 raises, exits or is killed in the third epoch."""
+"""Trains on the ranks of this job until rank 1 raises, exits or is killed in the third epoch.
+
+Or until it leaves, or does something else, before a second training.
+"""
 
 import os
 import signal
@@ -12,6 +15,7 @@ import rnnfast as rf
 
 path, how = sys.argv[1:]
 world = rf.mpi.world()
+rf.mpi.PATIENCE = 1.0
 
 
 class End(rf.Callback):
@@ -21,7 +25,17 @@ class End(rf.Callback):
                 os.kill(os.getpid(), signal.SIGKILL)
             if how == "exits":
                 sys.exit("rank 1 has had enough")
-            raise ValueError("rank 1 has had enough")
+            if how in ("raises", "catches"):
+                raise ValueError("rank 1 has had enough")
 
 
-cases.resumed(world, path, 4, End(), progress=True)
+try:
+    cases.resumed(world, path, 4, End(), progress=True)
+except ValueError:
+    if how != "catches":
+        raise
+if how == "evaluates" and world.rank == 1:
+    x, y = cases.ragged()["x"], cases.ragged()["y"]
+    rf.evaluate(cases.labeler(), (x, y), loss=cases.CE, comm=world)
+if how == "evaluates" or (how == "leaves" and world.rank == 0):
+    cases.resumed(world, path, 4, End())
