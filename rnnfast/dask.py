@@ -30,7 +30,7 @@ def predict(model: Any, data: Any, lengths: Any = None, *, method: str = "predic
     data : dask Array, DataFrame or Bag
         An array as the model takes it, in blocks along the axis of samples. A frame, for
         estimators: each partition holds whole samples, one at least, a long one all rows of an id,
-        say; the first one is predicted here, too, which tells the columns. A bag of series of any
+        say; the first one is predicted at once, which tells the columns. A bag of series of any
         lengths, a (time, features) array each.
     lengths : (N,) dask Array or array_like of int, optional
         Steps of each sample, where `data` is an array.
@@ -57,6 +57,11 @@ def predict(model: Any, data: Any, lengths: Any = None, *, method: str = "predic
         raise ImportError("rnnfast.dask needs Dask: pip install 'rnnfast[dask]'") from error
     if isinstance(model, Layer) and method != "predict":
         raise ValueError(f"predict expected method 'predict' of a layer, got {method!r}")
+    if not isinstance(model, Layer) and not callable(getattr(model, str(method), None)):
+        raise TypeError(
+            f"predict expected model as a layer or a fitted estimator with {method}, got "
+            f"{type(model).__name__}"
+        )
     sent, task = delayed(model, traverse=False), delayed(_predict, pure=True)
     if isinstance(data, array.Array):
         return _of_array(model, sent, task, data, lengths, method)
@@ -74,7 +79,9 @@ def predict(model: Any, data: Any, lengths: Any = None, *, method: str = "predic
     from dask import dataframe
 
     one = delayed(_predict_frame, pure=True)
-    return dataframe.from_delayed([one(sent, part, method) for part in data.to_delayed()])
+    first, *others = [one(sent, part, method) for part in data.to_delayed()]
+    done = first.compute()  # a part of the result: Dask would compute it for its columns, and again
+    return dataframe.from_delayed([delayed(done), *others], done)
 
 
 def _of_array(model: Any, sent: Any, task: Any, data: Any, lengths: Any, method: str) -> Any:

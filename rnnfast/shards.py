@@ -39,7 +39,10 @@ class Shards(Checked):
             raise TypeError(f"Shards expected {name} as a sequence of paths, got {files!r}")
         for file in files:
             several = isinstance(file, tuple)
-            paths = [os.fspath(path) for path in (file if several else (file,))]
+            paths = [
+                str(os.fspath(path)) if isinstance(path, (str, os.PathLike)) else ""
+                for path in (file if several else (file,))
+            ]
             ends = (".npy",) if several else (".npz", ".zarr")
             if not all(path.endswith(ends) for path in paths) or (
                 several and not 2 <= len(paths) <= 4

@@ -103,6 +103,24 @@ def test_a_long_frame(client):
     )
 
 
+def test_each_partition_is_computed_once(tmp_path):
+    class Counts:
+        """Keeps a file for each call."""
+
+        def predict(self, x):
+            import tempfile
+
+            tempfile.mkstemp(dir=tmp_path)
+            return x.assign(y=x.a)
+
+    data = dd.from_pandas(LONG, npartitions=4)
+    got = rf.dask.predict(Counts(), data)
+    pandas.testing.assert_frame_equal(
+        got.compute(scheduler="synchronous"), LONG.assign(y=LONG.a), check_index_type=False
+    )
+    assert len(list(tmp_path.iterdir())) == 4
+
+
 def test_each_worker_is_sent_the_model_once(client):
     def watch():
         import rnnfast as rf
@@ -150,6 +168,10 @@ def test_errors(client):
     data = da.from_array(X, chunks=(100, -1, -1))
     with pytest.raises(TypeError, match=r"data as a dask Array, .* got ndarray"):
         rf.dask.predict(network(), X)
+    with pytest.raises(TypeError, match=r"model as a layer or a fitted estimator .* got int"):
+        rf.dask.predict(3, data)
+    with pytest.raises(TypeError, match=r"estimator with predict_proba, got SequenceRegressor"):
+        rf.dask.predict(rf.SequenceRegressor(), data, method="predict_proba")
     with pytest.raises(ValueError, match=r"expected lengths of shape \(600,\), got \(3,\)"):
         rf.dask.predict(network(), data, [1, 2, 3])
     with pytest.raises(ValueError, match="lengths beside an array only"):

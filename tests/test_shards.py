@@ -80,7 +80,7 @@ def test_what_is_no_file(tmp_path):
     for bad in "a.npz", [], {"a.npz"}:
         with pytest.raises(TypeError, match="Shards expected files as a sequence of paths"):
             rf.Shards(bad)
-    for bad in ["a.npy"], [("a.npy",)], [("a.npy", "b.npz")], [("a.npy",) * 5], ["a.csv"]:
+    for bad in ["a.npy"], [("a.npy",)], [("a.npy", "b.npz")], [("a.npy",) * 5], ["a.csv"], [3]:
         with pytest.raises(
             ValueError, match=re.escape(f"(x, y, ...) that end in .npy, got {bad[0]!r}")
         ):
