@@ -4,6 +4,7 @@ python benchmarks/scaling.py step       # steps and sums on 1, 2 and 4 ranks; wr
 python benchmarks/scaling.py project    # the fit, its check, tables, docs/scaling.svg
 python benchmarks/scaling.py models     # several models at once, through joblib
 python benchmarks/scaling.py masks      # what each rank draws for the others, beside its step
+python benchmarks/scaling.py overlap    # the most that sums beside the backward pass could gain
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ FASTER = 16  # times, a machine that learns from the same batch
 # 8 layers of 1,024 units either side, the first in both directions, the decoder's reading twice as
 # much; 32,000 symbols, embedded twice and told once (Wu et al. 2016)
 GNMT = 4 * 1024 * (10 * 2048 + 8 * 3072) + 3 * 32_000 * 1024
+LEARNT = GNMT - 2 * 32_000 * 1024  # multiplied for each token, unlike the embeddings
+TOKENS = 128 * 25  # of a batch: sentence pairs, words of each; assumed
+OPERATIONS = 1e12  # a second, of a node of that time in float32; assumed
 
 
 def small() -> tuple[Any, Any, int, int]:
@@ -240,17 +244,25 @@ def project() -> None:
             faster = efficiency(MACHINES[-1], compute[name] / FASTER, size, network, b)
             curves[f"{name}, {network}"] = row
             print(f"| {name} | " + " | ".join(f"{each:.2f}" for each in (*row, faster)) + " |")
-    waits = {}
-    for network in NETWORKS:
-        at = efficiency(16, 1.0, 4 * GNMT, network, b)
-        waits[network] = 1.0 / at - 1.0
-    seconds = waits["100 Gbit/s"] * 0.78 / 0.22
-    print(
-        f"\nGNMT, {GNMT / 1e6:.0f} million parameters, 16 nodes at 100 Gbit/s: a sum takes "
-        f"{waits['100 Gbit/s']:.2f} s; efficiency 0.78 (12.5 of 16) where a node computes for "
-        f"{seconds:.1f} s between sums, 0.95 (15.2 of 16) for {waits['100 Gbit/s'] * 19:.1f} s"
-    )
+    check(sizes["medium"], b)
     draw(curves)
+
+
+def check(medium: int, b: float) -> None:
+    """Print what the model tells of 16 nodes, of which two figures are published."""
+    step = 6 * LEARNT * TOKENS / OPERATIONS  # forward one product a weight, backward two
+    for network in NETWORKS:
+        wait = {
+            size: 1.0 / efficiency(16, 1.0, size, network, b) - 1.0 for size in (4 * GNMT, medium)
+        }
+        sum_, of_agent = wait[4 * GNMT], wait[medium]
+        print(
+            f"\n16 nodes at {network}. GNMT, {GNMT / 1e6:.0f} million parameters: a sum takes "
+            f"{sum_:.2f} s, a step of {TOKENS:,} tokens {step:.1f} s: efficiency "
+            f"{step / (step + sum_):.2f}, published 0.78 (12.5 of 16), which takes a step of "
+            f"{sum_ * 0.78 / 0.22:.1f} s. A network as large as medium: a sum takes "
+            f"{of_agent * 1e3:.0f} ms; 0.95 (15.2 of 16) takes a step of {of_agent * 19:.2f} s"
+        )
 
 
 def draw(curves: dict[str, list[float]]) -> None:
@@ -269,6 +281,55 @@ def draw(curves: dict[str, list[float]]) -> None:
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
     figure.savefig(PLOT, metadata={"Date": None})
     print(f"\n{PLOT.name} drawn")
+
+
+# ---- sums beside the backward pass
+
+
+def time_backward(name: str, rounds: int = 7) -> float:
+    """Return the seconds of a backward pass on one thread."""
+    model, features, batch, length = MODELS[name][0]()
+    x = np.random.default_rng(0).standard_normal((length, batch, features)).astype(np.float32)
+    times = []
+    for _ in range(rounds):
+        y, _, tape = model.forward(x)
+        start = time.perf_counter()
+        model.backward(tape, y, input_grad=False)
+        times.append(time.perf_counter() - start)
+    return float(np.median(times))
+
+
+def overlap() -> None:
+    """Print the most that a step could gain, were sums hidden behind the backward pass.
+
+    A sum can hide behind what is left of the backward pass: no more than the shorter of the two is
+    gained. The gradients of a layer's call are complete at its end alone, so that those of the
+    first layer that learns, of both layers of an LSTM of two, have nothing left to hide behind.
+    """
+    rf.set_num_threads(1)
+    ranks = json.loads(RECORD.read_text())["ranks"]["2"]
+    sums = {int(size): seconds for size, seconds in ranks["sums"].items()}
+    _, b = fit({"2": ranks["sums"]})
+    print("| model | backward | link | ranks | sum | most gained | with these layers |")
+    print("|---" * 7 + "|")
+    for name in MODELS:
+        backward, alone, size = time_backward(name), ranks["steps"][name]["alone"], size_of(name)
+        model = MODELS[name][0]()[0]
+        first = next(layer for layer in model.layers if len(layer.params))
+        hidden = 1 - sum(array.nbytes for array in first.params.values()) / size
+        here = float(np.interp(size, list(sums), list(sums.values())))
+        rows = [("memory", 2, here, alone, backward)]
+        for network, (bits, latency) in NETWORKS.items():
+            for n in (2, 16):
+                wait = seconds_of_sum(n, size, latency, 8 / (GOODPUT * bits) + b)
+                rows.append((network, n, wait, alone / PROCESSORS, backward / PROCESSORS))
+        for network, n, wait, compute, behind in rows:
+            step = compute + wait
+            most, ours = min(wait, behind) / step, min(hidden * wait, behind) / step
+            print(
+                f"| {name} | {behind * 1e3:.1f} ms | {network} | {n} | {wait * 1e3:.2f} ms | "
+                f"{most:.1%} | {ours:.1%} |"
+            )
 
 
 # ---- several models at once
@@ -350,7 +411,9 @@ def masks(rounds: int = 50) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["step", "project", "models", "masks", "work", "link"])
+    parser.add_argument(
+        "what", choices=["step", "project", "models", "masks", "overlap", "work", "link"]
+    )
     parser.add_argument("path", nargs="?")
     args = parser.parse_args()
     work(args.path) if args.what == "work" else globals()[args.what]()
