@@ -2,7 +2,8 @@
 
     python .ci/covered.py [PYTEST ARGUMENT ...]
 
-The engine is compiled without optimisation and with gcov's counters, in a folder of its own.
+The engine is compiled with little optimisation and gcov's counters, in a folder of its own. Threads
+may lose counts of each other, but never all: a line that ran has one.
 coverage.py counts lines of Python. gcov counts lines of C; Cython says in a comment which of its
 lines each piece of the C that it writes is of, and a line is run if any of its C is. Kernels count
 together over all instruction sets: what the compiler makes of a line for one is run if it is for
@@ -26,7 +27,7 @@ ENOUGH = 95.0  # per cent
 COMPILER = """#!/bin/bash
 arguments=()
 for argument; do case $argument in -O?|-s|-g0) ;; *) arguments+=("$argument") ;; esac; done
-exec cc "${arguments[@]}" -O0 --coverage -fprofile-update=atomic
+exec cc "${arguments[@]}" -O1 --coverage -fprofile-update=single
 """
 # file: {line: whether it ran}, of lines that have code
 Lines = dict[str, dict[int, bool]]
