@@ -30,12 +30,21 @@ def compared(results: list[Any]) -> dict[str, Any]:
     return {"y": np.concatenate(scaled)}
 
 
+def without_warnings() -> None:
+    """Keep ONNX Runtime from warning at each call of a model whose declared shapes are wrong."""
+    import onnxruntime
+
+    onnxruntime.set_default_logger_severity(3)
+
+
 def in_onnx_runtime(path: Path, call: dict[str, Any], threads: int) -> Side:
+    without_warnings()
     session, feed = onnx_session(path.read_bytes(), threads), feed_of(call)
     return lambda: session.run(None, feed), compared
 
 
 def in_rnnfast(path: Path, call: dict[str, Any], host: str | None, threads: int) -> Side:
+    without_warnings()
     rnnfast.set_num_threads(threads)
     model, feed = rnnfast.onnx.load(path, host=host), feed_of(call)
     return lambda: model.run(None, feed), compared
