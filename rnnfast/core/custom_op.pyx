@@ -113,6 +113,7 @@ cdef struct Operator:  # the layout of version 16
 
 cdef struct Kernel:
     int64_t node
+    int64_t dropped  # four bits for each of X, initial_h, initial_c, Y, Y_h, Y_c
     int dtype  # NumPy's number
 
 cdef void** table = NULL
@@ -121,6 +122,7 @@ cdef Operator single, double_
 
 
 # ---- what the operators are: X, sequence_lens, initial_h, initial_c -> Y, Y_h, Y_c --------------
+# Of ONNX's axes a tensor lacks those that "dropped" names, whose length is 1.
 
 cdef const char* _name(const Operator* op) noexcept nogil:
     return "Recurrent" if op == &single else "RecurrentDouble"
@@ -174,7 +176,10 @@ cdef void* _create(
         return (<CreateStatus>table[CREATE_STATUS])(FAIL, "out of memory")
     kernel[0] = made
     made.dtype = cnp.NPY_FLOAT32 if op == &single else cnp.NPY_FLOAT64
-    return (<GetInteger>table[GET_INTEGER])(info, "node", &made.node)
+    cdef void* status = (<GetInteger>table[GET_INTEGER])(info, "node", &made.node)
+    if status == NULL:
+        status = (<GetInteger>table[GET_INTEGER])(info, "dropped", &made.dropped)
+    return status
 
 
 cdef void _destroy(void* kernel) noexcept nogil:
@@ -192,35 +197,47 @@ cdef int _check(void* status) except -1:
     return 0
 
 
-cdef Py_ssize_t _axes(void* value, int64_t* lengths) except -1:
-    # how many axes a tensor has, and their lengths
+cdef inline int _dropped(int64_t bits, int place) noexcept nogil:
+    return bits >> 4 * place & 15
+
+
+cdef Py_ssize_t _axes(void* value, int64_t* lengths, int dropped) except -1:
+    # how many axes a tensor has, and their lengths, with those that it lacks
     cdef void* shape
-    cdef size_t axes
+    cdef size_t axes, whole, place
     _check((<GetTypeAndShape>table[GET_TYPE_AND_SHAPE])(value, &shape))
     try:
         _check((<Count>table[COUNT_AXES])(shape, &axes))
-        if axes > MAX_AXES:
+        whole = axes + (dropped & 1) + (dropped >> 1 & 1) + (dropped >> 2 & 1) + (dropped >> 3)
+        if whole > MAX_AXES or dropped >> whole:
             raise ValueError(f"an input has {axes} axes")
         _check((<GetAxes>table[GET_AXES])(shape, lengths, axes))
     finally:
         (<Release>table[RELEASE_TYPE_AND_SHAPE])(shape)
-    return axes
+    for place in range(whole if dropped else 0, 0, -1):
+        if dropped >> (place - 1) & 1:
+            lengths[place - 1] = 1
+        else:
+            axes -= 1
+            lengths[place - 1] = lengths[axes]
+    return whole
 
 
-cdef object _array(void* value, int dtype):
+cdef object _array(void* value, int dtype, int dropped):
     # a tensor as it lies in ONNX Runtime's memory
     cdef void* data
     cdef int64_t lengths[MAX_AXES]
-    cdef Py_ssize_t axes = _axes(value, lengths)
+    cdef Py_ssize_t axes = _axes(value, lengths, dropped)
     _check((<GetData>table[GET_DATA])(value, &data))
     if data == NULL:  # which NumPy would take as an order to allocate
         return np.empty([lengths[i] for i in range(axes)], cnp.PyArray_DescrFromType(dtype))
     return cnp.PyArray_SimpleNewFromData(<int>axes, <cnp.npy_intp*>lengths, dtype, data)
 
 
-cdef int _give(void* context, size_t place, object result, int dtype) except -1:
+cdef int _give(void* context, size_t place, object result, int dtype, int dropped) except -1:
     # copies an array to an output, where the node has it
-    cdef cnp.ndarray array = cnp.PyArray_GETCONTIGUOUS(result)
+    axes = tuple([axis for axis in range(4) if dropped >> axis & 1])
+    cdef cnp.ndarray array = cnp.PyArray_GETCONTIGUOUS(np.squeeze(result, axes))
     cdef void* value = NULL
     cdef void* data = NULL
     if cnp.PyArray_TYPE(array) != dtype:
@@ -234,26 +251,34 @@ cdef int _give(void* context, size_t place, object result, int dtype) except -1:
     return 0
 
 
-cdef int _read_state(void* value, Packed net, Py_ssize_t B, Py_ssize_t columns,
+cdef int _read_state(void* value, int dropped, Packed net, Py_ssize_t B, Py_ssize_t columns,
                      void** data) except -1:
     # the data of a state (D, B, columns), NULL if it is not given; returns whether its shape is so
     cdef int64_t lengths[MAX_AXES]
     data[0] = NULL
     if value == NULL:
         return True
-    if (_axes(value, lengths) != 3 or lengths[0] != net.directions or lengths[1] != B
+    if (_axes(value, lengths, dropped) != 3 or lengths[0] != net.directions or lengths[1] != B
             or lengths[2] != columns):
         return False
     return _check((<GetData>table[GET_DATA])(value, data)) == 0
 
 
 cdef int _write(void* context, size_t place, size_t count, const int64_t* lengths, size_t axes,
-                void** data) except -1:
+                int dropped, void** data) except -1:
     # where an output goes; NULL if the node does not have it
     cdef void* value = NULL
+    cdef int64_t[4] kept
+    cdef size_t axis, n = 0
     data[0] = NULL
+    for axis in range(axes):
+        if not dropped >> axis & 1:
+            kept[n] = lengths[axis]
+            n += 1
+        elif lengths[axis] != 1:
+            raise ValueError(f"Squeeze expected axis {axis} of length 1, got {lengths[axis]}")
     if place < count:
-        _check((<GetOutput>table[GET_OUTPUT])(context, place, lengths, axes, &value))
+        _check((<GetOutput>table[GET_OUTPUT])(context, place, kept, n, &value))
     return 0 if value == NULL else _check((<GetData>table[GET_DATA])(value, data))
 
 
@@ -262,7 +287,7 @@ cdef int _read_lengths(void* value, Py_ssize_t T, Py_ssize_t B, int64_t* lengths
     cdef int64_t axes[MAX_AXES]
     cdef void* data
     cdef Py_ssize_t b
-    if _axes(value, axes) != 1 or axes[0] != B:
+    if _axes(value, axes, 0) != 1 or axes[0] != B:
         return False
     _check((<GetData>table[GET_DATA])(value, &data))
     for b in range(B):
@@ -272,7 +297,7 @@ cdef int _read_lengths(void* value, Py_ssize_t T, Py_ssize_t B, int64_t* lengths
     return True
 
 
-cdef bint _run_direct(Packed net, void* context, void** inputs, size_t outputs,
+cdef bint _run_direct(Packed net, void* context, void** inputs, size_t outputs, int64_t dropped,
                       bint hosted) except -1:
     # From ONNX Runtime's memory into it, without an array between. Returns False for what is to go
     # through arrays: empty inputs, wrong shapes, and several samples in two directions, whose
@@ -287,13 +312,13 @@ cdef bint _run_direct(Packed net, void* context, void** inputs, size_t outputs,
     cdef Py_ssize_t H = net.hidden, T, B, bytes
     cdef int64_t D = net.directions
     cdef int place
-    if _axes(inputs[0], x) != 3:
+    if _axes(inputs[0], x, _dropped(dropped, 0)) != 3:
         return False
     T, B = x[0], x[1]
     if T == 0 or B == 0 or x[2] == 0 or x[2] != net.parts[0].input or (D > 1 and B > 1):
         return False
-    if (not _read_state(inputs[2], net, B, H, &data[1])
-            or not _read_state(inputs[3], net, B, H, &data[2])):
+    if (not _read_state(inputs[2], _dropped(dropped, 1), net, B, H, &data[1])
+            or not _read_state(inputs[3], _dropped(dropped, 2), net, B, H, &data[2])):
         return False
     _check((<GetData>table[GET_DATA])(inputs[0], &data[0]))
     bytes = k.product(D * B, H * net.itemsize)  # of a step, and of a state
@@ -304,9 +329,9 @@ cdef bint _run_direct(Packed net, void* context, void** inputs, size_t outputs,
             lengths = <int64_t*>k.take(B * sizeof(int64_t))
             if not _read_lengths(inputs[1], T, B, lengths):
                 return False
-        _write(context, 0, outputs, y, 4, &results[0])
-        _write(context, 1, outputs, state, 3, &results[1])
-        _write(context, 2, outputs, state, 3, &results[2])
+        _write(context, 0, outputs, y, 4, _dropped(dropped, 3), &results[0])
+        _write(context, 1, outputs, state, 3, _dropped(dropped, 4), &results[1])
+        _write(context, 2, outputs, state, 3, _dropped(dropped, 5), &results[2])
         if results[0] == NULL or results[1] == NULL or results[2] == NULL:
             spare = <char*>k.take(k.product(T + 2, bytes))
             for place in range(3):  # y, then the states
@@ -342,14 +367,16 @@ cdef void* _compute(void* kernel, void* context) noexcept with gil:
             _check((<GetInput>table[GET_INPUT])(context, place, &values[place]))
         _check((<Count>table[COUNT_OUTPUTS])(context, &outputs))
         node, packed, hosted = nodes[own.node]
-        if isinstance(packed, Packed) and _run_direct(packed, context, values, outputs, hosted):
+        if isinstance(packed, Packed) and _run_direct(packed, context, values, outputs, own.dropped,
+                                                      hosted):
             return NULL
+        bits = [_dropped(own.dropped, 0), 0, _dropped(own.dropped, 1), _dropped(own.dropped, 2)]
         arrays = [None if values[place] == NULL
-                  else _array(values[place], cnp.NPY_INT32 if place == 1 else own.dtype)
+                  else _array(values[place], cnp.NPY_INT32 if place == 1 else own.dtype, bits[place])
                   for place in range(4)]
         results = node(arrays[0], None, None, None, arrays[1], arrays[2], arrays[3])
         for place in range(outputs):
-            _give(context, place, results[place], own.dtype)
+            _give(context, place, results[place], own.dtype, _dropped(own.dropped, 3 + place))
         return NULL
     except BaseException as error:  # it passes through C++: `failure` tells it whole
         _forget_arrays(error, outer)

@@ -442,6 +442,71 @@ def test_any_choice_of_outputs_and_states(host, kind, direction, samples, path):
             agree(model.run(None, given), run_ort(path, given))
 
 
+def squeezed(out, axes, y=("y",)):
+    """An LSTM of x (T, 2) and states (2,), with Unsqueeze before it and Squeeze after each y."""
+    nodes = [
+        helper.make_node("Constant", [], ["first"], value_ints=[0, -2]),
+        helper.make_node("Unsqueeze", ["x", "one"], ["x3"]),
+        helper.make_node("Unsqueeze", ["h", "first"], ["h3"]),
+        helper.make_node("Unsqueeze", ["c", "first"], ["c3"]),
+        helper.make_node(
+            "LSTM", ["x3", "w", "r", "", "", "h3", "c3"], ["y4", "", "n3"], hidden_size=2
+        ),
+        *(helper.make_node("Squeeze", ["y4", "axes"], [name]) for name in y),
+        helper.make_node("Squeeze", ["n3", "first"], ["n"]),
+    ]
+    feed = {"x": X[:, 0], "h": F([0.5, -1]), "c": F([2, 0.1])}
+    constants = {"one": np.array([1]), "axes": np.array(axes)} | weights()
+    return graph(nodes, feed, dict.fromkeys(out, F), constants), feed
+
+
+@pytest.mark.parametrize("axes", [[1, 2], [1], [-2, -3]])
+def test_axes_of_length_one_around_a_recurrence(axes, path):
+    made, feed = squeezed(["y", "n"], axes)
+    model = same_as_ort(path, made, feed, served=1)
+    assert [timing.kind for timing in model.profile(feed, rounds=1)] == ["Recurrent"]
+    for length in (1, 7):
+        feed["x"] = np.resize(X, (length, 2))
+        onnx.save(graph_of_any_length(made), path)
+        agree(rnnfast.onnx.load(path).run(None, feed), run_ort(path, feed))
+
+
+def graph_of_any_length(made):
+    made.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "steps"
+    return made
+
+
+def test_axes_of_length_one_in_old_files(path):
+    nodes = [
+        helper.make_node("Unsqueeze", ["x"], ["x3"], axes=[1]),
+        lstm("x3", ["y4"]),
+        helper.make_node("Squeeze", ["y4"], ["y"], axes=[1]),
+    ]
+    made = graph(nodes, {"x": X[:, 0]}, {"y": F}, weights(), opset=11)
+    model = same_as_ort(path, made, {"x": X[:, 0]}, served=1)
+    assert len(model.profile({"x": X[:, 0]}, rounds=1)) == 1
+
+
+def test_axes_that_others_read_as_well(path):
+    for out, y in ((["y", "z", "n"], ("y", "z")), (["y", "y4", "n3", "n", "h3"], ("y",))):
+        made, feed = squeezed(out, [1, 2], y)
+        same_as_ort(path, made, feed, served=1)
+
+
+def test_axes_that_are_not_of_length_one(path):
+    nodes = [lstm(outputs=["y4"]), helper.make_node("Squeeze", ["y4", "two"], ["y"])]
+    made = graph(nodes, {"x": X}, {"y": F}, weights() | {"two": np.array([1, 2])})
+    for input_ in made.graph.input:
+        input_.type.tensor_type.shape.dim[1].dim_param = "samples"
+    same_as_ort(path, made, {"x": X[:, :1]}, served=1)
+    for host in HOSTS:
+        with pytest.raises(ValueError, match=r"[Ss]queeze"):
+            rnnfast.onnx.load(made, host=host).run(None, {"x": X})
+    # axes of a call
+    made = graph(nodes, {"x": X[:, :1], "two": np.array([1, 2])}, {"y": F}, weights())
+    same_as_ort(path, made, {"x": X[:, :1], "two": np.array([2, 1])}, served=1)
+
+
 @pytest.mark.parametrize("host", HOSTS)
 def test_a_call_is_checked_whatever_an_earlier_one_was(host):
     model = rnnfast.onnx.load(graph([lstm()], {"x": X}, {"y": F}, weights()), host=host)
