@@ -316,6 +316,29 @@ def threads(settings: Settings) -> None:
     show(f"{team} threads over one", columns, rows)
 
 
+# ---- a lone sample in two directions
+
+DIRECTIONS = [
+    Case("lstm", B=1, T=600, I=60, H=25, D=2),
+    Case("gru", B=1, T=600, I=60, H=25, D=2),
+    Case("rnn_tanh", B=1, T=100, I=266, H=88, D=2),
+    Case("lstm", B=1, T=20, I=32, H=64, D=2),
+    Case("gru", B=1, T=100, I=64, H=128, D=2),
+    Case("lstm", B=1, T=50, I=256, H=256, D=2),
+]
+
+
+def directions(settings: Settings) -> None:
+    """Time inference of one sample in two directions on one thread and on two."""
+    rows = []
+    for case in DIRECTIONS:
+        us = settings.race({str(n): (quiet, case, False, n) for n in (1, 2)})
+        line = [cell_title(case.cell), shape_of(case), us["1"], us["2"]]
+        rows.append([*line, us["1"] / us["2"]])
+    columns = ["", "B, T, I, H", "us, 1 thread", "us, 2 threads", "ratio"]
+    show("One sample in two directions", columns, rows)
+
+
 # ---- memory
 
 
@@ -397,6 +420,7 @@ TABLES = {
         minimal,
         options,
         threads,
+        directions,
         memory,
         checkpoints,
         tutorial,

@@ -72,7 +72,8 @@ class Case:
     def possible(self) -> Case:
         """Return the case without what its cell does not take."""
         recurrent = 0.0 if self.row.input_only else self.recurrent
-        return replace(self, norm=self.norm and self.row.has_norm, recurrent=recurrent)
+        P = self.P if self.row.has_projection else 0
+        return replace(self, P=P, norm=self.norm and self.row.has_norm, recurrent=recurrent)
 
     def F(self, layer: int) -> int:
         return self.I if layer == 0 else self.D * self.K

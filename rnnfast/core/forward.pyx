@@ -6,7 +6,7 @@ from libc.string cimport memset
 
 from rnnfast.core cimport kernels as k
 from rnnfast.core.job cimport (
-    Job, Member, copy_row, member_of, row_at, sample_of, share, stopped, wait,
+    Job, Member, copy_row, member_of, product_of, row_at, sample_of, share, stopped, wait,
 )
 from rnnfast.core.kernels cimport rnnfast_step
 from rnnfast.core.packed cimport Packed
@@ -86,6 +86,7 @@ cdef void _forward_layer(Job* job, Packed net, Member* me, int layer, int direct
     cdef int gather = layer == 0 and job.gather_x and not (job.training and direction)
     cdef Py_ssize_t T = job.T, done = 0, n, ta, tb, t, i, origin = 0
     cdef double work = <double>net.info.gates * net.hidden  # of a row
+    cdef char* product = product_of(job, net, direction)
     begin(&w, job, net, me, layer, direction)
     work *= w.part.input + net.recurrent
     plan_forward(&w, net)
@@ -103,9 +104,9 @@ cdef void _forward_layer(Job* job, Packed net, Member* me, int layer, int direct
             _gather_x(job, net, me, ta, tb, origin)
             wait(job, me)
         if job.product != NULL and not stopped(me, n * work * (me.b1 - me.b0)):
-            _input_product(&w, net, &w.step, net.info.panel_gates, job.product, ta, tb, origin, w.of_cell)
+            _input_product(&w, net, &w.step, net.info.panel_gates, product, ta, tb, origin, w.of_cell)
             if net.info.reset_before:
-                _input_product(&w, net, &w.reset, 1, job.product + job.slot * net.itemsize, ta, tb,
+                _input_product(&w, net, &w.reset, 1, product + job.slot * net.itemsize, ta, tb,
                                origin, w.of_reset)
         for i in range(n):
             t = tb - 1 - i if direction else ta + i
@@ -125,7 +126,8 @@ cdef void forward_member(Job* job, Packed net, int index, int count) noexcept no
     cdef int layer, direction
     for layer in range(net.layers):
         for direction in range(net.directions):
-            _forward_layer(job, net, &me, layer, direction)
+            if not job.apart or count == 1 or direction == index:
+                _forward_layer(job, net, &me, layer, direction)
         wait(job, &me)
     if job.sample != NULL and not job.packed:
         for r in range(me.o0, me.o1):

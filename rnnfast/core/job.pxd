@@ -62,7 +62,8 @@ cdef struct Job:
     Py_ssize_t ldh, ldc, ldg, slot  # slot: from one slot of a gate row to the next
     Py_ssize_t places
     int training, shared, gather_x, want_dx, want_grads, used
-    int hosted  # threads of another runtime spin beside it: members wait for nobody
+    int hosted  # threads of another runtime hold processors: no member waits for another
+    int apart  # each of two members takes a direction
     Py_ssize_t chunk
     Py_ssize_t* sample  # (B,) the sample in each row; NULL: the row itself
     Py_ssize_t* length  # (B,) by row
@@ -99,7 +100,7 @@ cdef struct Job:
     char** inputs   # (L,) what each layer reads: (T or chunk, B, input_row)
     Py_ssize_t* input_row
     Py_ssize_t* input_time
-    char* product   # (chunk, B, ldp)
+    char* product   # (chunk, B, ldp); one for each direction if members take them apart
     Py_ssize_t ldp
     char* outside   # (B, ldh) gradient of h at one step from outside the recurrence
     char* zeros     # (ldc,) read as rows of stride 0
@@ -176,6 +177,10 @@ cdef inline int products(Packed net) noexcept nogil:
 cdef inline int in_place(const Job* job, Packed net) noexcept nogil:
     # Whether a layer above another one reads the history of the one below where it is.
     return job.training and net.directions == 1 and job.masks == NULL and job.cuts == NULL
+
+
+cdef inline char* product_of(const Job* job, Packed net, int direction) noexcept nogil:
+    return job.product + (job.chunk * job.B * job.ldp * net.itemsize * direction if job.apart else 0)
 
 
 cdef inline const char* mask_of(const Job* job, Packed net, int layer, Py_ssize_t t,

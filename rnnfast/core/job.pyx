@@ -66,6 +66,8 @@ cdef Member member_of(Job* job, int index, int count) noexcept nogil:
     me.watch.index = index
     me.i, me.n = index if job.shared else 0, count if job.shared else 1
     me.o0, me.o1 = share(job.B, index, count), share(job.B, index + 1, count)
+    if job.apart:
+        me.o0, me.o1 = 0, job.B
     if job.sample != NULL and not job.shared:
         for r in range(job.B):
             total += job.length[r]
@@ -144,7 +146,8 @@ cdef void place_forward(Job* job, Packed net, char** at) noexcept nogil:
             job.inputs[layer] = job.inputs[layer - 2]  # two arrays take turns
         else:
             job.inputs[layer] = bump(at, job.T * B * n * size)
-    job.product = bump(at, job.chunk * B * job.ldp * size) if job.ldp else NULL
+    n = 2 if job.apart else 1
+    job.product = bump(at, n * job.chunk * B * job.ldp * size) if job.ldp else NULL
 
 
 cdef void place_backward(Job* job, Packed net, char** at) noexcept nogil:
@@ -250,7 +253,8 @@ cdef enum:
 
 cdef int team_for(Job* job, Packed net) noexcept nogil:
     # The number of threads, and how long they spin: not at all where there are more of them than
-    # processors. Sets job.shared where they share the units of each step, not the batch.
+    # processors. Sets job.shared where they share the units of each step, not the batch, and
+    # job.apart where each takes a direction, which never meet.
     cdef int n = k.team_size(), index
     cdef Py_ssize_t r
     cdef double step = 0, steps = 0  # multiply-adds of a sample's step in all layers; steps
@@ -261,7 +265,7 @@ cdef int team_for(Job* job, Packed net) noexcept nogil:
     for r in range(job.B):
         steps += job.length[r]
     job.meet.patience = PATIENCE if n <= k.processors() else 0
-    job.shared = 0
+    job.shared = job.apart = 0
     if n < 2 or step * steps < thresholds.serial_work or k.had_better_be_alone(step * steps):
         return 1
     if job.B >= n:
@@ -269,7 +273,14 @@ cdef int team_for(Job* job, Packed net) noexcept nogil:
         few = job.B <= n * thresholds.shared_rows
         job.shared = weights >= (thresholds.shared_weights if few else thresholds.large_weights)
     else:
-        if step * job.B / (net.layers * net.directions) < thresholds.shared_step_work:
+        few = step * job.B / (net.layers * net.directions) < thresholds.shared_step_work
+        if (job.B == 1 and net.directions == 2 and net.layers == 1 and not job.training
+                and job.sample == NULL and not job.hosted):
+            # of large weights each reads half, if they share units
+            job.apart = few or (n == 2 and step * net.itemsize / 2 < thresholds.shared_weights)
+        if job.apart:
+            return 2
+        if few:
             return <int>max(1, job.B)
         job.shared = 1
     if job.shared and (job.hosted or k.had_better_be_alone(0)):  # they would meet in every step

@@ -8,7 +8,7 @@ A function `_plan_NAME` enters the phase and the pointers that move; `_NAME` run
 from libc.string cimport memset
 
 from rnnfast.core.job cimport (
-    Job, State, Zone, copy_row, drops_of, in_place, mask_of, row_at, sample_of, share,
+    Job, State, Zone, copy_row, drops_of, in_place, mask_of, product_of, row_at, sample_of, share,
     thresholds,
 )
 from rnnfast.core.kernels cimport flag_raised, rnnfast_backstep, rnnfast_masked
@@ -98,7 +98,8 @@ cdef void _arrays_forward(Walk* w, Packed net) noexcept nogil:
     w.step.ldh_out = job.ldc if net.projection else job.ldh
     follow(w, <void**>&w.step.x, job.inputs[w.layer], INPUT, job.input_time[w.layer] * net.itemsize)
     if job.product != NULL:
-        follow(w, <void**>&w.step.product, job.product, CHUNK, _pitch(w, net, job.ldp))
+        follow(w, <void**>&w.step.product, product_of(job, net, w.direction), CHUNK,
+               _pitch(w, net, job.ldp))
     follow(w, <void**>&w.step.h_prev, state.h, BEFORE, h)
     if net.info.reset_before:
         follow(w, <void**>&w.step.h, state.reset, STEP, _kept(w, net, job.ldh))
@@ -318,7 +319,8 @@ cdef void _plan_reset_forward(Walk* w, Packed net) noexcept nogil:
     follow(w, <void**>&w.reset.x, job.inputs[w.layer], INPUT,
            job.input_time[w.layer] * net.itemsize)
     if job.product != NULL:
-        follow(w, <void**>&w.reset.product, job.product + slot, CHUNK, _pitch(w, net, job.ldp))
+        follow(w, <void**>&w.reset.product, product_of(job, net, w.direction) + slot, CHUNK,
+               _pitch(w, net, job.ldp))
     follow(w, <void**>&w.reset.h, _fed(w), BEFORE, _pitch(w, net, job.ldh))
     follow(w, &w.reset.h_out, w.state.reset, STEP, _kept(w, net, job.ldh))
     follow(w, &w.reset.gates, w.state.gates + slot, STEP, _kept(w, net, job.ldg))

@@ -68,7 +68,7 @@ cdef int _run(Packed net, Tape tape, const cnp.int64_t* lengths) except -1:
     job.ldp = panels * RNNFAST_VECTORS * net.kernels.lanes
     if net.info.reset_before:
         job.ldp = net.info.slots * job.slot
-    rows = B if job.shared else B // team
+    rows = B if job.shared or job.apart else B // team
     if T > 1 and (
             rows <= thresholds.few_rows and (
                 net.info.input_only or net.info.gates * H * (I + K) * size >= thresholds.cached_weights)

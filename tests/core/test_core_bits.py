@@ -13,7 +13,7 @@ import pytest
 from cases import CORRECTNESS, THREADS, Case, make, named
 from comparisons import same_bits
 from engines import fused_sets
-from run_cases import run
+from run_cases import run, run_forward
 
 from rnnfast.cells import CELLS
 
@@ -77,6 +77,31 @@ def test_where_the_engine_changes_its_ways_changes_no_bit(core, runtime, cell, o
                 same_bits(run(core, problem), want, f"with {changes}")
         finally:
             job.tune(**before)
+
+
+OPTIONS = [{}, dict(norm=True, zone=0.3, draw=False, resets=0.3), dict(P=5)]
+
+
+@both_types
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_direction_a_thread_gives_the_same_bits(core, runtime, cell, options, dtype):
+    # a lone sample in two directions, at inference
+    from rnnfast.core import job
+
+    problem = make(Case(cell, B=1, T=9, I=33, H=40, D=2, **options).possible(), dtype)
+    before = job.tune()
+    with runtime.num_threads(1):
+        want, _, _ = run_forward(core, problem)
+    try:
+        for threads, rows, size in product((2, 4), (0, 100), (1, 4096, 1 << 20)):
+            changes = dict(few_rows=rows, product_rows=rows, product_bytes=size)
+            job.tune(serial_work=0, cached_weights=0, **changes)
+            with runtime.num_threads(threads):
+                got, _, _ = run_forward(core, problem)
+            same_bits(got, want, f"with {threads} threads and {changes}")
+    finally:
+        job.tune(**before)
 
 
 def control_word():
