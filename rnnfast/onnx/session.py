@@ -189,13 +189,14 @@ def _absorb(library: Any, graph: Any, scopes: list[_Scope], version: int) -> Non
                 given = _fold(library, [node.input[1]], scopes, version)[node.input[1]].tolist()
             except (_Varies, NotImplementedError):
                 return 0
-        known = given and all(-rank <= axis < rank for axis in given)
-        return sum(1 << axis for axis in {a % rank for a in given}) if known else 0
+        if not given or not all(-rank <= axis < rank for axis in given):
+            return 0
+        return sum(1 << axis for axis in {axis % rank for axis in given})
 
     for node in own:
         dropped = 0
         for place, i in enumerate((0, 2, 3)):
-            maker = scopes[-1].nodes.get(node.input[i]) if node.input[i] else None
+            maker: Any = scopes[-1].nodes.get(node.input[i]) if node.input[i] else None
             if bits := axes(maker, "Unsqueeze", 3):
                 dropped |= bits << 4 * place
                 uses[node.input[i]] -= 1
@@ -203,7 +204,7 @@ def _absorb(library: Any, graph: Any, scopes: list[_Scope], version: int) -> Non
                     needless.add(node.input[i])
                 node.input[i] = maker.input[0]
         for i, name in enumerate(node.output):
-            user = users.get(name) if uses[name] == 1 else None
+            user: Any = users.get(name) if uses[name] == 1 else None
             if bits := axes(user, "Squeeze", 3 if i else 4):
                 dropped |= bits << 4 * (3 + i)
                 needless.add(name)
