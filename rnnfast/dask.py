@@ -159,6 +159,9 @@ def _predict_each(model: Any, part: Any, method: str) -> list[Any]:
         return []
     if not isinstance(model, Layer):
         return list(_predict(model, series, None, method))
+    wrong = next((one for one in series if not np.ndim(one)), None)
+    if wrong is not None:
+        raise TypeError(f"predict expected data as a bag of series, got {wrong!r} in it")
     x, lengths = pad(series)
     axis, behind = _axes(model)
     y = _predict(model, x.swapaxes(0, 1) if axis else x, lengths, method)

@@ -176,6 +176,8 @@ def test_errors(client):
         rf.dask.predict(network(), data, [1, 2, 3])
     with pytest.raises(ValueError, match="lengths beside an array only"):
         rf.dask.predict(network(), db.from_sequence(list(X)), LENGTHS)
+    with pytest.raises(TypeError, match="data as a bag of series, got 3 in it"):
+        rf.dask.predict(network(), db.from_sequence([3])).compute()
     with pytest.raises(TypeError, match="of a layer as a dask Array or Bag, got a DataFrame"):
         rf.dask.predict(network(), dd.from_pandas(LONG, npartitions=1))
     with pytest.raises(ValueError, match="method 'predict' of a layer, got 'predict_proba'"):
