@@ -18,7 +18,8 @@ tried in tenths, are found afterwards to be best on these very series.
 
 The methods of the last command but the first are statsforecast's with its defaults and the season.
 Their median is SCUM, the sixth of the M4 (Petropoulos and Svetunkov, "A simple combination of
-univariate models", 2020). With `--series twelve` the series are those of benchmarks/forecasts.py.
+univariate models", 2020). "-found" in a name: with the season that the Forecaster finds. With
+`--series twelve` the series are those of benchmarks/forecasts.py.
 """
 
 from __future__ import annotations
@@ -148,7 +149,19 @@ def statsforecast(name: str) -> Method:
     return forecast
 
 
+def with_found_season(forecast: Method) -> Method:
+    """Return a method with the season that the Forecaster finds in place of the true one."""
+
+    def other(y: np.ndarray, horizon: int, season: int) -> np.ndarray:
+        from rnnfast.estimators.season import find_season
+
+        return forecast(y, horizon, find_season([y]))
+
+    return other
+
+
 WAYS = METHODS | {"autoregression": autoregression} | {name: statsforecast(name) for name in SCUM}
+WAYS |= {f"{name}-found": with_found_season(WAYS[name]) for name in ("autoregression", "AutoARIMA")}
 
 
 def forecasts(method: str, y: np.ndarray, horizon: int, season: int) -> np.ndarray:
