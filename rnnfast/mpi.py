@@ -14,9 +14,10 @@ import time
 import traceback
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from .layers.base import Layer
 from .layers.composite import Composite
 from .layers.masks import Part, part_here
 from .layers.norm import BatchNorm1d, add_others
-from .layers.sequential import takes_time, with_parts
+from .layers.sequential import leaves, takes_time, with_parts
 from .position import Position, mask_sources
 from .updates import Assessed, Run
 from .weighting import totals
@@ -244,6 +245,9 @@ class SharedRun(Run):
         self._gradients: list[Array] = []  # all of the model's, an array for each dtype
         self._sources = mask_sources(self.model)
         self._time_first = self.model.batch_first is False
+        first, *_, last = [*leaves(self.model)] * 2
+        self._x_in_time = first._in_and_out_in_time()[0] or (takes_time(self.model),)
+        self._y_in_time = last._in_and_out_in_time()[1] or (self.in_time,)
         self._here = Part(0, slice(0), self._time_first)  # of the last batch, what is this rank's
         self._idle = 0  # ranks that have nothing of it
 
@@ -308,24 +312,24 @@ class SharedRun(Run):
 
     def _samples(self, batch: Batch) -> int:
         first = batch.x[0] if isinstance(batch.x, tuple) else batch.x
-        return int(first.shape[int(self._time_first and takes_time(self.model))])
+        return int(first.shape[int(self._time_first and self._x_in_time[0])])
 
     def _part(self, batch: Batch) -> Batch:
-        of_x = int(self._time_first and takes_time(self.model))
-        of_y = int(self._time_first and self.in_time)
         if self.comm.rank >= self._samples(batch):
             return NOTHING
-        places = (batch.x, of_x), (batch.y, of_y), (batch.lengths, 0), (batch.weight, of_y)
-        return Batch(*(self._take(value, axis) for value, axis in places))
+        in_time = self._x_in_time, self._y_in_time, (False,), self._y_in_time[:1]
+        return Batch(*map(self._take, batch, in_time))
 
-    def _take(self, value: Any, axis: int) -> Any:
+    def _take(self, value: Any, in_time: Sequence[bool]) -> Any:
+        # in_time: of each of several arrays, or of all, whether it has an axis of time
         if value is None:
             return None
         if isinstance(value, tuple):
-            return tuple(self._take(each, axis) for each in value)
+            pairs = zip(value, cycle(in_time), strict=False)
+            return tuple(self._take(each, (timed,)) for each, timed in pairs)
         array = np.asarray(value)
-        before = (slice(None),) * min(axis, array.ndim - 1)
-        return array[(*before, self._every)]
+        axis = int(self._time_first and in_time[0] and array.ndim > 1)
+        return array[(slice(None),) * axis + (self._every,)]
 
     def assess(self, batch: Batch, state: Any, training: bool) -> Assessed:
         """Call model and loss on this rank's part; the loss is that of the whole batch."""
@@ -427,6 +431,8 @@ def _total(seen: list[float], weight: float) -> float:
 
 
 def _scaled(gradient: Any, share: float) -> Any:
+    if gradient is None:  # of one of several outputs
+        return None
     if isinstance(gradient, tuple):
         return tuple(_scaled(each, share) for each in gradient)
     if not share:  # what counts for nothing may be NaN

@@ -108,6 +108,38 @@ def several_inputs(comm: Any) -> Any:
     return train(model, [batch, batch], CE, comm)
 
 
+def static(comm: Any) -> Any:
+    # time first, and beside the sequences an input and outputs without time, one not learnt from
+    def loss(prediction: Any, target: Any) -> Any:
+        (steps, d_steps), (last, d_last) = map(CE, prediction[:2], target)
+        return steps + last, (d_steps, d_last, None)
+
+    model = rf.Graph(
+        [
+            ("start", rf.Linear(5, 4, seed=1, **F8), "z"),
+            ("dropped", rf.Dropout(0.2, seed=2), "start"),
+            ("h", rf.GRU(3, 4, seed=3, **F8), "x", "dropped"),
+            ("steps", rf.Linear(4, 4, seed=4, **F8), "h"),
+            ("last", rf.Last(), "h"),
+            ("end", rf.Linear(4, 2, seed=5, **F8), "last"),
+        ],
+        ("z", "x"),
+        ("steps", "end", "dropped"),
+    )
+    rng, batches = np.random.default_rng(0), []
+    for n in (7, 2, 1, 5):
+        x = rng.standard_normal((n, 5)), rng.standard_normal((6, n, 3))
+        batches.append((x, (rng.integers(0, 4, (6, n)), rng.integers(0, 2, n))))
+    return train(model, batches, loss, comm)
+
+
+def vectors(comm: Any) -> Any:
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((7, 3)), rng.integers(0, 5, (4, 7))
+    model = rf.EncoderDecoder(3, 5, 3, 4, source="vector", seed=1, **F8)
+    return train(model, [((x, y), (y + 1) % 5)] * 2, CE, comm)
+
+
 def stops(comm: Any) -> Any:
     x, y = sums(20)
     x[7] = np.nan
@@ -330,6 +362,8 @@ EQUAL = {
     "two streams": partial(truncated, streams=2),
     "normalised": normalised,
     "several inputs": several_inputs,
+    "static input": static,
+    "vectors": vectors,
     "own batches": own_batches,
     "dropped": dropped,
     "dropped, time first": partial(dropped, batch_first=False),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from threading import Lock
 from types import MappingProxyType
@@ -361,6 +361,10 @@ class Layer(Checked):
     def _in_time(self, reads: tuple[str, ...]) -> tuple[str, ...]:
         # those of its inputs that have an axis of time where one has
         return reads
+
+    def _in_and_out_in_time(self) -> tuple[Sequence[bool], Sequence[bool]]:
+        # whether each input and output has an axis of time; empty where all are alike
+        return (), ()
 
     def _steps_left(self, lengths: Any) -> Any:
         # see sequential.steps_left

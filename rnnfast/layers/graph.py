@@ -163,6 +163,13 @@ class Graph(Assembly):
     def _takes_time(self) -> bool:
         return bool(self._timed)
 
+    def _in_and_out_in_time(self) -> tuple[Sequence[bool], Sequence[bool]]:
+        if self.batch_first is None:
+            return (), ()
+        steps = self.all_steps(dict.fromkeys(self._timed, "T"), "T")
+        of_x, of_y = ([bool(steps.get(n)) for n in names] for names in (self.inputs, self.outputs))
+        return of_x, of_y
+
     @property
     def _step_axes(self) -> int:  # type: ignore[override]
         return int(self._reader(self.inputs[0])._step_axes)

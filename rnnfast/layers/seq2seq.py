@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -374,6 +374,9 @@ class EncoderDecoder(Composite):
         steps, samples = self._swapped(source).shape
         check_lengths(name, lengths, steps, samples)
         return samples
+
+    def _in_and_out_in_time(self) -> tuple[Sequence[bool], Sequence[bool]]:
+        return (self.source == "symbols", True), (True,)
 
     def _swapped(self, array: Array) -> Array:
         # between the user's layout and (T, B, ...), either way
