@@ -29,8 +29,8 @@ def predict(model: Any, data: Any, lengths: Any = None, *, method: str = "predic
     model : Layer or fitted estimator
     data : dask Array, DataFrame or Bag
         An array as the model takes it, in blocks along the axis of samples. A frame, for
-        estimators: each partition holds whole samples, one at least, a long one all rows of an id,
-        say; the first one is predicted at once, which tells the columns. A bag of series of any
+        estimators: each partition holds whole samples, a long one all rows of an id, say; the
+        first one with any is predicted at once, which tells the columns. A bag of series of any
         lengths, a (time, features) array each.
     lengths : (N,) dask Array or array_like of int, optional
         Steps of each sample, where `data` is an array.
@@ -79,8 +79,13 @@ def predict(model: Any, data: Any, lengths: Any = None, *, method: str = "predic
     from dask import dataframe
 
     one = delayed(_predict_frame, pure=True)
-    first, *others = [one(sent, part, method) for part in data.to_delayed()]
-    done = first.compute()  # a part of the result: Dask would compute it for its columns, and again
+    parts = iter(data.to_delayed())
+    # a part of the result: Dask would compute it for its columns, and again
+    computed = (one(sent, part, method, None).compute() for part in parts)
+    done = next((frame for frame in computed if frame is not None), None)
+    if done is None:
+        raise ValueError("predict expected data of one row at least, got none")
+    others = [one(sent, part, method, done.iloc[:0]) for part in parts]
     return dataframe.from_delayed([delayed(done), *others], done)
 
 
@@ -159,9 +164,9 @@ def _predict_each(model: Any, part: Any, method: str) -> list[Any]:
         return []
     if not isinstance(model, Layer):
         return list(_predict(model, series, None, method))
-    wrong = next((one for one in series if not np.ndim(one)), None)
-    if wrong is not None:
-        raise TypeError(f"predict expected data as a bag of series, got {wrong!r} in it")
+    for one in series:
+        if not isinstance(one, np.ndarray) or not one.ndim:
+            raise TypeError(f"predict expected data as a bag of arrays, a series each, got {one!r}")
     x, lengths = pad(series)
     axis, behind = _axes(model)
     y = _predict(model, x.swapaxes(0, 1) if axis else x, lengths, method)
@@ -172,12 +177,19 @@ def _predict_each(model: Any, part: Any, method: str) -> list[Any]:
     return [row[:end] for row, end in zip(y, ends, strict=True)]
 
 
-def _predict_frame(model: Any, part: Any, method: str) -> Any:
+def _predict_frame(model: Any, part: Any, method: str, of_none: Any) -> Any:
+    if not len(part):
+        return of_none
     import pandas
 
     from .estimators.panels import from_frame
 
     values = _predict(model, part, None, method)
+    if isinstance(values, list):  # which Dask would keep as text
+        raise TypeError(
+            f"predict expected data as a dask Array or Bag for {method} of "
+            f"{type(model).__name__}, which gives an array for each sample, got a DataFrame"
+        )
     if not isinstance(values, np.ndarray):
         return values
     ids = from_frame(model, part, "X", None)[2]

@@ -103,6 +103,17 @@ def test_a_long_frame(client):
     )
 
 
+def test_partitions_without_samples(client):
+    data = dd.from_pandas(LONG.set_index("id"), npartitions=5).reset_index()
+    model = classifier().fit(LONG, np.arange(40) % 2)
+    some = LONG.id.between(9, 20)
+    got = rf.dask.predict(model, data[(data.id > 8) & (data.id < 21)]).compute()
+    assert got.index.tolist() == list(range(9, 21))
+    np.testing.assert_array_equal(got, model.predict(LONG[some]))
+    with pytest.raises(ValueError, match="data of one row at least, got none"):
+        rf.dask.predict(model, data[data.id > 40])
+
+
 def test_each_partition_is_computed_once(tmp_path):
     class Counts:
         """Keeps a file for each call."""
@@ -176,8 +187,12 @@ def test_errors(client):
         rf.dask.predict(network(), data, [1, 2, 3])
     with pytest.raises(ValueError, match="lengths beside an array only"):
         rf.dask.predict(network(), db.from_sequence(list(X)), LENGTHS)
-    with pytest.raises(TypeError, match="data as a bag of series, got 3 in it"):
-        rf.dask.predict(network(), db.from_sequence([3])).compute()
+    for wrong in 3, [[1.0, 2.0, 3.0]]:
+        with pytest.raises(TypeError, match=r"data as a bag of arrays, a series each, got .*3"):
+            rf.dask.predict(network(), db.from_sequence([wrong])).compute()
+    labeler = rf.SequenceLabeler(hidden_size=2, max_iter=1).fit(LONG, [np.arange(5) % 2] * 40)
+    with pytest.raises(TypeError, match="of SequenceLabeler, which gives an array for each"):
+        rf.dask.predict(labeler, dd.from_pandas(LONG, npartitions=1))
     with pytest.raises(TypeError, match="of a layer as a dask Array or Bag, got a DataFrame"):
         rf.dask.predict(network(), dd.from_pandas(LONG, npartitions=1))
     with pytest.raises(ValueError, match="method 'predict' of a layer, got 'predict_proba'"):
