@@ -37,6 +37,11 @@ print(*sorted(m.partition(".")[0] for m in set(sys.modules) - before))
     assert not heavy & set(out.stdout.split())
 
 
+def test_modules_of_estimators_can_be_read_in_one_go():
+    for path in (Path(rnnfast.__file__).parent / "estimators").glob("*.py"):
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 500, path.name
+
+
 # ---- rooms: modules and packages of rnnfast itself
 
 

@@ -8,7 +8,6 @@ with a recurrent layer behind them, trained by gradients.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -32,7 +31,7 @@ from ..schedules import Schedule
 from . import readout
 from .base import NetworkEstimator
 from .batches import Batches
-from .convergence import MARGIN
+from .convergence import MARGIN, trivial_loss
 
 if TYPE_CHECKING:
     from ..arrays import Array
@@ -377,7 +376,6 @@ class DefaultNetwork(NetworkEstimator):
 
     _recurrent: ClassVar[dict[str, Any]] = RECURRENT
     _vocabulary_size: int | None
-    _trivial_loss: Callable[..., float]
 
     @property
     def _per_step(self) -> bool:
@@ -392,6 +390,16 @@ class DefaultNetwork(NetworkEstimator):
         self._samples, self._steps = x.shape[:2]
         self._linear = even and math.prod(x.shape[1:]) <= MOST_NUMBERS
         self._shares = 0.0, 1.0
+
+    def _choose_again(self, x: Array, even: bool, partial: bool) -> None:
+        """Decide whether a fit that goes on solves the readout anew: if its data allow that."""
+        numbers = not self._linear or (even and x.shape[1] == self._steps)
+        enough = len(x) >= LEAST_SAMPLES
+        self._unsolved = self._automatic and numbers and enough and not partial
+
+    def _keeps_units(self, partial: bool) -> bool:
+        """Whether scales stay as they are: a readout that stays was solved in their units."""
+        return partial and self._automatic
 
     def _chosen(self, name: str) -> Any:
         if (given := getattr(self, name)) is not None:
@@ -422,13 +430,15 @@ class DefaultNetwork(NetworkEstimator):
         weight: Array | None,
         some: Array,
         trivial: float | None,
+        warm: bool,
     ) -> tuple[Solved, float | None]:
         """Solve the readout; return with it the trivial loss if training still has to beat that."""
         added = self.model_[0]
         solved = solve_readout(self, added, take, target, weight, some)
         loss = loss_left_out(self, solved, target, weight)
-        without = self._trivial_loss(target, lengths, weight, solved.samples)
-        self._share(likely_share(loss, without))
+        without = trivial_loss(self, target, lengths, weight, solved.samples)
+        if not warm:
+            self._share(likely_share(loss, without))
         self._unsolved = False
         return solved, trivial if loss > (1.0 - MARGIN) * without else None
 

@@ -80,6 +80,17 @@ def check_steps_left(owner: Any, model: Layer, ends: Array) -> None:
         )
 
 
+def check_steps_kept(owner: Any, model: Layer, ends: Array) -> None:
+    """Raise ValueError unless the network gives an output for each step."""
+    given = model.out_lengths(ends)
+    if (given != ends).any():
+        i = int(np.argmax(given != ends))
+        raise ValueError(
+            f"{type(owner).__name__} expected network to give an output at each step, got "
+            f"{given[i]} outputs from the {ends[i]} steps of X[{i}]"
+        )
+
+
 def make_network(owner: Any, n_features: int, n_outputs: int) -> Layer:
     """Return what the parameter `network` makes."""
     layer = owner.network(n_features, n_outputs)

@@ -69,6 +69,54 @@ def least_constant_loss(loss: Any, start: Array, target: Array, weight: Array) -
     return min(value(each, target, weight)[0] for each in (start, best))
 
 
+def trivial_loss(
+    owner: Any, target: Array, lengths: Array | None, weight: Array | None, some: Array
+) -> float:
+    """Return the loss of the best answer that is the same for all of some samples.
+
+    Parameters
+    ----------
+    owner : SequenceEstimator
+    target : (N, ...) array
+    lengths : (N,) array, or None
+    weight : (N,) or (N, time) array, or None
+    some : (n,) array of int
+        Which of the N samples.
+    """
+    flat, weights = target[some], None if weight is None else weight[some]
+    if owner._per_step:
+        n = np.full(len(some), flat.shape[1]) if lengths is None else lengths[some]
+        real = np.arange(flat.shape[1]) < n[:, np.newaxis]
+        if weights is not None:
+            weights = np.broadcast_to(weights.reshape(len(weights), -1), real.shape)[real]
+        flat = flat[real]
+    weights = np.ones(len(flat)) if weights is None else weights
+    counted = weights > 0.0
+    if not counted.any():
+        return 0.0
+    flat, weights = flat[counted], weights[counted]
+    return least_constant_loss(owner._loss(), owner._constant(flat, weights), flat, weights)
+
+
+def refuse_diverged(owner: Any, outputs: Array, start: int | None = 0) -> None:
+    """Raise ValueError where a network gives no number, which is no class and no value.
+
+    Parameters
+    ----------
+    owner : NetworkEstimator
+    outputs : (N, ...) array
+    start : int, optional
+        Which sample of X the first one is; None where they are not of samples.
+    """
+    finite = np.isfinite(outputs).all(axis=tuple(range(1, outputs.ndim)))
+    if not finite.all():
+        where = "" if start is None else f" for X[{start + int(np.argmin(finite))}]"
+        raise ValueError(
+            f"{type(owner).__name__} expected a network whose outputs are finite, got NaN or inf"
+            f"{where}: its weights have diverged; fit it again"
+        )
+
+
 def warn_diverged(owner: Any, reason: str, loss: float, trivial: float | None) -> None:
     """Say that training ended early, and why.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,7 +37,7 @@ from .times import Times, TimesReader, has_times
 if TYPE_CHECKING:
     from ..arrays import Array
 
-__all__ = ["SeriesForm", "SeriesSet", "check_targets", "read_exogenous", "read_series"]
+__all__ = ["SeriesForm", "SeriesSet", "check_targets", "read_series"]
 
 
 def read_series(
@@ -111,77 +110,6 @@ def read_series(
     )
     reader.compare(X, series)
     return series
-
-
-def read_exogenous(
-    owner: Any,
-    exogenous: Any,
-    series: SeriesSet,
-    ahead: int,
-    name: str = "exogenous",
-    *,
-    missing: str | None = None,
-    seen: SeriesForm | None = None,
-) -> SeriesSet:
-    """Read what is known beside series, and of the `ahead` steps that follow them.
-
-    Parameters
-    ----------
-    owner, name, missing, seen
-        As for `read_series`.
-    exogenous : series
-        Of each series, in the same order or by its id. Beside one series an array is
-        (time, features) or (time,). Rows that have times are found by them, so there may be more
-        of them; a single frame then serves all series. Of others there are as many as steps.
-    series : SeriesSet
-    ahead : int
-        Steps after the last one that exogenous values are needed for.
-
-    Returns
-    -------
-    SeriesSet
-        Its values have `ahead` steps more than those of `series`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As for `read_series`, and where a step has no exogenous values; names it.
-    """
-    known = read_series(owner, exogenous, name, missing=missing, seen=seen, single=not series.many)
-    wanted = f"{owner_name(owner)} expected {name}"
-    n, timed = len(series.values), series.times is not None and known.times is not None
-    places = list(range(len(known.values)))
-    if series.ids is not None and known.kind == "long":
-        lost = [i for i in series.ids if i not in (known.ids or [])]
-        if lost:
-            raise ValueError(f"{wanted} of each series, got none of {lost[0]!r}")
-        places = [(known.ids or []).index(i) for i in series.ids]
-    elif timed and len(known.values) == 1:
-        places = [0] * n
-    if len(places) != n:
-        raise ValueError(f"{wanted} of each of {n} series, got those of {len(places)}")
-    values = []
-    for i, place in enumerate(places):
-        one, label = known.values[place], series.label(i)
-        if series.times is not None and known.times is not None:
-            found = known.times[place].find(series.times[i], ahead)
-            if isinstance(found, np.ndarray):
-                one = one[found]
-            else:
-                raise ValueError(
-                    f"{wanted} for each step of {label}{_and(ahead)}, got none at {found}"
-                )
-        elif len(one) != len(series.values[i]) + ahead:
-            raise ValueError(
-                f"{wanted} of {len(series.values[i]) + ahead} steps, as {label} has "
-                f"{len(series.values[i])}{_and(ahead)}, got {len(one)}"
-            )
-        values.append(one)
-    return replace(known, values=values, times=None)
-
-
-def _and(ahead: int) -> str:
-    return f" and the {ahead} after them" if ahead else ""
 
 
 class _Reader:

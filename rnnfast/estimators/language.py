@@ -21,6 +21,7 @@ from . import constraints as may_be
 from .base import NetworkEstimator
 from .batches import ShuffledSequences, split
 from .constraints import parameter
+from .convergence import refuse_diverged
 from .rehearsal import Plan, next_symbols_loss, plan_training
 from .symbols import (
     Reader,
@@ -348,7 +349,7 @@ class LanguageModel(NetworkEstimator):
             read_first = self._join([read_first])[:-1]
         unread = np.zeros((*self._voices(), self.vocabulary_.size), np.float32)
         position = read(self.model_, read_first, Position(None, unread))
-        _check_finite(position.scores)
+        refuse_diverged(self, position.scores, None)
         return self._write(position, rng, temperature, top_k)
 
     def _encode_prompt(self, prompt: Any) -> Array:
@@ -373,7 +374,7 @@ class LanguageModel(NetworkEstimator):
                 return
             symbols = self.vocabulary_.decode(ids.reshape(-1))
             yield symbols[0] if self.n_voices_ is None else np.array(symbols)
-            _check_finite(after.scores)
+            refuse_diverged(self, after.scores, None)
 
     # ---- how well it knows a text
 
@@ -432,7 +433,7 @@ class LanguageModel(NetworkEstimator):
         stream = self._join(ids)
         for x, symbols in _batches_of(stream, 1, CHUNK):
             scores, state = self.model_(x, state)
-            _check_finite(scores)
+            refuse_diverged(self, scores, None)
             values = value(scores.reshape(*symbols.shape, -1), symbols)
             counted = symbols != self.vocabulary_.end
             total += float(values[counted].sum())
@@ -495,11 +496,3 @@ class LanguageModel(NetworkEstimator):
 
 def _batches_of(stream: Array, streams: int, steps: int) -> Any:
     return text_batches(stream, streams, steps, batch_first=True) if len(stream) > 1 else ()
-
-
-def _check_finite(scores: Array) -> None:
-    if not np.isfinite(scores).all():
-        raise ValueError(
-            "LanguageModel expected a network whose outputs are finite, got NaN or inf: its "
-            "weights have diverged; fit it again"
-        )

@@ -76,7 +76,11 @@ def to_floats(owner: Any, values: Any, name: str) -> Array:
             ) from None
     elif dtype is not None and not isinstance(dtype, np.dtype):
         values = _from_extension(values, dtype, wanted)
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError:  # a GroupBy, which has a length and gives pairs
+        got = type(values).__name__
+        raise TypeError(f"{wanted}, got a {got}, which makes no array") from None
     kind = array.dtype.kind
     if kind in "fiub":
         return array if array.dtype in FLOATS else array.astype(np.float64)

@@ -157,7 +157,7 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):
         validation: tuple[Any, ...] | None,
         partial: bool,
     ) -> None:
-        if self.standardize:
+        if self.standardize and not self._keeps_units(partial):
             if self._steps_of_y:
                 real = counts(target, lengths, weight)
             else:

@@ -18,6 +18,7 @@ from . import constraints as may_be
 from .base import ROWS, NetworkEstimator
 from .batches import Batches, check_sample_weight, split
 from .constraints import parameter
+from .convergence import refuse_diverged
 from .numeric import to_floats
 from .scaling import Scaler
 from .sequences import plain
@@ -291,12 +292,7 @@ class Seq2Seq(NetworkEstimator):
                     beam_width=beam_width,
                     length_penalty=length_penalty,
                 )
-            if not np.isfinite(scores).all():
-                raise ValueError(
-                    "Seq2Seq expected a network whose outputs are finite, got NaN or inf for "
-                    f"X[{start + int(np.argmin(np.isfinite(scores)))}]: its weights have diverged; "
-                    "fit it again"
-                )
+            refuse_diverged(self, np.asarray(scores), start)
             targets += rows
         # what has not ended by then is one symbol longer
         decoded = [self.target_vocabulary_.decode(ids[: self.max_length_]) for ids in targets]

@@ -14,8 +14,9 @@ from sklearn.metrics import r2_score
 from . import constraints as may_be
 from .arguments import read_static, refuse_steps, second_argument
 from .constraints import Parameters, parameter
+from .exogenous import read_exogenous
 from .forms import Given
-from .frames import SeriesSet, check_targets, read_exogenous, read_series
+from .frames import SeriesSet, check_targets, read_series
 from .missing import feature_means, fill_missing, means_around
 from .numeric import to_floats
 from .scoring import scored, seen_by_fit

@@ -20,6 +20,7 @@ from .arguments import check_order
 from .base import (
     OPTIMIZERS,
     check_network,
+    check_steps_kept,
     check_steps_left,
     make_network,
     predict,
@@ -27,7 +28,8 @@ from .base import (
 from .batches import Batches, Ragged, check_sample_weight, take_sequences, with_weight
 from .constraints import parameter
 from .convergence import (
-    least_constant_loss,
+    refuse_diverged,
+    trivial_loss,
     warn_if_by_heart,
     warn_interrupted,
     warn_unless_better,
@@ -221,9 +223,11 @@ class SequenceEstimator(architecture.DefaultNetwork):
                 self._reset()
                 self._scaler = Scaler(self, "X")
                 self._choose(x, n is None, partial)
-            self._learn_scale(x, n, weight)
+            if not self._keeps_units(partial):
+                self._learn_scale(x, n, weight)
             if goes_on:
                 self._go_on(self._network)
+                self._choose_again(x, n is None, partial)
             else:
                 self._start(self._network())
             self._check_steps(x, n)
@@ -260,10 +264,10 @@ class SequenceEstimator(architecture.DefaultNetwork):
             )
             held_out = Batches(take, others, self._chosen("batch_size"))
             measured = target, lengths, weight, others
-        trivial = None if partial else self._trivial_loss(*measured)
-        solved, without = None, trivial
+        trivial = None if partial else trivial_loss(self, *measured)
+        solved, without, warm = None, trivial, bool(self.history_.batch_losses)
         if self._unsolved:
-            solved, trivial = self._solve(take, lengths, target, weight, some, trivial)
+            solved, trivial = self._solve(take, lengths, target, weight, some, trivial, warm)
         ended = self._train(
             Batches(take, some, self._chosen("batch_size"), self._seed()),
             self._loss(),
@@ -277,10 +281,11 @@ class SequenceEstimator(architecture.DefaultNetwork):
                 warn_unless_better(self, self._final_loss(), without, self.n_updates_)
                 self._share(1.0)
                 return
+            share = None
             try:
-                share = architecture.probed_share(self, solved, take, target, weight)
+                if not warm:
+                    share = architecture.probed_share(self, solved, take, target, weight)
             except KeyboardInterrupt:
-                share = None
                 warn_interrupted(self)
             self._share(self._shares[0] if share is None else share)
         if held_out is not None and ended and not partial and not self._per_step:
@@ -366,51 +371,17 @@ class SequenceEstimator(architecture.DefaultNetwork):
         x, n = self._check_X(X, lengths, reset=False)
         self._refuse_unsorted()
         self._check_steps(x, n)
-        return self._finite(predict(self.model_, x, n, self._prepared)), n
-
-    def _finite(self, outputs: Array) -> Array:
-        """Return outputs; raise where a network gives no number, which is no class and no value."""
-        finite = np.isfinite(outputs).reshape(len(outputs), -1).all(axis=1)
-        if not finite.all():
-            raise ValueError(
-                f"{type(self).__name__} expected a network whose outputs are finite, got NaN or "
-                f"inf for X[{int(np.argmin(finite))}]: its weights have diverged; fit it again"
-            )
-        return outputs
-
-    def _trivial_loss(
-        self, target: Array, lengths: Array | None, weight: Array | None, some: Array
-    ) -> float:
-        """Return the loss of the best answer that is the same for all of some samples."""
-        flat, weights = target[some], None if weight is None else weight[some]
-        if self._per_step:
-            n = np.full(len(some), flat.shape[1]) if lengths is None else lengths[some]
-            real = np.arange(flat.shape[1]) < n[:, np.newaxis]
-            if weights is not None:
-                weights = np.broadcast_to(weights.reshape(len(weights), -1), real.shape)[real]
-            flat = flat[real]
-        weights = np.ones(len(flat)) if weights is None else weights
-        counted = weights > 0.0
-        if not counted.any():
-            return 0.0
-        flat, weights = flat[counted], weights[counted]
-        return least_constant_loss(self._loss(), self._constant(flat, weights), flat, weights)
+        outputs = predict(self.model_, x, n, self._prepared)
+        refuse_diverged(self, outputs)
+        return outputs, n
 
     # ---- sequences
 
     def _check_steps(self, x: Array, lengths: Array | None) -> None:
         """Raise ValueError where the network does not give the steps that are needed."""
         ends = np.full(len(x), x.shape[1]) if lengths is None else lengths
-        if not self._per_step:
-            check_steps_left(self, self.model_, ends)
-            return
-        given = self.model_.out_lengths(ends)
-        if (given != ends).any():
-            i = int(np.argmax(given != ends))
-            raise ValueError(
-                f"{type(self).__name__} expected network to give an output at each step, got "
-                f"{given[i]} outputs from the {ends[i]} steps of X[{i}]"
-            )
+        check = check_steps_kept if self._per_step else check_steps_left
+        check(self, self.model_, ends)
 
     def _check_X(self, X: Any, lengths: Any, reset: bool) -> tuple[Array, Array | None]:
         """Return X as (samples, time, features), or ids (samples, time), and its lengths."""

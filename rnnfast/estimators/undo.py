@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from ..layers import Add
 from ..position import mask_sources
 
 
@@ -34,6 +35,7 @@ def unchanged_by_errors(estimator: Any, goes_on: bool) -> Iterator[None]:
 def _snapshot(estimator: Any) -> Any:
     model, optimizer, history = estimator.model_, estimator.optimizer_, estimator.history_
     weights, state = model.state_dict(), optimizer.state_dict()
+    shares = [(added, added.weights) for added in _sums(model)]
     masks = [(source, source.state_dict()) for source in mask_sources(model)]
     schedules = [(callback, callback.state_dict()) for callback in estimator._callbacks]
     random, random_state = estimator._random_state, estimator._random_state.get_state()
@@ -42,6 +44,8 @@ def _snapshot(estimator: Any) -> Any:
 
     def restore() -> None:
         model.load_state_dict(weights)
+        for added, share in shares:
+            added.weights = share
         optimizer.load_state_dict(state)
         for source, saved in masks:
             source.load_state_dict(saved)
@@ -55,3 +59,11 @@ def _snapshot(estimator: Any) -> Any:
         del history.batch_losses[batches:]
 
     return restore
+
+
+def _sums(model: Any) -> Iterator[Add]:
+    """Yield the layers whose weights are no parameters, and which a fit may set."""
+    if isinstance(model, Add):
+        yield model
+    for layer in getattr(model, "layers", ()):
+        yield from _sums(layer)

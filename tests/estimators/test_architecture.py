@@ -14,7 +14,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 import rnnfast as rf
-from rnnfast import GRU, LSTM, SGD, Add, ExponentialLR, MiniRocket
+from rnnfast import GRU, LSTM, SGD, Add, Callback, ExponentialLR, MiniRocket
 from rnnfast.estimators import SequenceClassifier, SequenceLabeler, SequenceRegressor, architecture
 
 QUICK = {"max_iter": 3, "random_state": 0}
@@ -163,6 +163,51 @@ def test_warm_fits_keep_the_shares():
     assert model.n_iter_ == 6
     with pytest.raises(ValueError, match="expected hidden_size None"):
         model.set_params(hidden_size=8).fit(X, y)
+
+
+def test_warm_fits_solve_the_readout_of_their_own_data():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((60, 10, 1))
+    y, means = (x.mean((1, 2)) > 0).astype(int), x.mean((1, 2))
+    classifier = SequenceClassifier(warm_start=True, **QUICK).fit(x, y)
+    assert classifier.fit(x, 1 - y).score(x, 1 - y) > 0.95
+    regressor = SequenceRegressor(warm_start=True, **QUICK).fit(x, means)
+    assert regressor.fit(x, means + 5.0).score(x, means + 5.0) > 0.95
+
+
+@pytest.mark.parametrize("others", [slice(5), slice(None)], ids=["few", "of other lengths"])
+def test_warm_fits_keep_a_readout_that_their_data_cannot_solve(others):
+    x = np.random.default_rng(0).standard_normal((40, 10, 1))
+    model = SequenceRegressor(warm_start=True, **QUICK).fit(x, x.mean((1, 2)))
+    before = model.model_.state_dict()
+    model.fit(x[others, : 7 if others.stop is None else 10], x.mean((1, 2))[others])
+    after = model.model_.state_dict()
+    changed = {name for name in before if (before[name] != after[name]).any()}
+    assert changed and all(name.startswith("0.1.") for name in changed)
+
+
+def test_a_warm_fit_that_raises_leaves_the_readout():
+    x = np.random.default_rng(0).standard_normal((40, 10, 1))
+    model = SequenceRegressor(warm_start=True, **QUICK).fit(x, x.mean((1, 2)))
+    before = model.predict(x)
+
+    class Stop(Callback):
+        def on_epoch_begin(self, epoch):
+            raise RuntimeError("stop")
+
+    model.set_params(callbacks=[Stop()])
+    with pytest.raises(RuntimeError, match="stop"):
+        model.fit(x, np.sin(9.0 * x[:, 3, 0]))
+    np.testing.assert_array_equal(model.predict(x), before)
+
+
+def test_partial_fits_keep_the_units_of_the_readout():
+    x = np.random.default_rng(0).standard_normal((60, 10, 1))
+    model = SequenceRegressor(optimizer=lambda model, lr: SGD(model, 0.0), **QUICK)
+    model.fit(x, x.mean((1, 2)))
+    before = model.predict(x)
+    model.partial_fit(100.0 * x[:2], [500.0, -500.0])
+    assert np.abs(model.predict(x) - before).max() < 0.05
 
 
 def test_shares_follow_what_each_reader_is_worth():

@@ -9,7 +9,8 @@ import pytest
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
-from rnnfast.estimators.frames import check_targets, read_exogenous, read_series
+from rnnfast.estimators.exogenous import read_exogenous
+from rnnfast.estimators.frames import check_targets, read_series
 
 
 @pytest.fixture

@@ -126,6 +126,13 @@ def test_columns_of_pandas():
         to_floats("Owner", [list(pandas.date_range("2020", periods=2))], "X")
 
 
+def test_groups_of_pandas_are_no_array():
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    groups = pandas.DataFrame({"g": ["a", "b", "a"], "y": [1.0, 2.0, 3.0]}).groupby("g")
+    with pytest.raises(TypeError, match="Owner expected X of real numbers, got a DataFrameGroupBy"):
+        to_floats("Owner", groups, "X")
+
+
 def test_columns_of_arrow():
     pandas = pytest.importorskip("pandas", reason="pandas is not installed")
     pytest.importorskip("pyarrow", reason="pyarrow is not installed")
