@@ -334,6 +334,11 @@ def _labels(owner: str, y: Any) -> Array:
             "hold (sklearn.preprocessing.MultiLabelBinarizer makes these), got lists of labels; "
             "SequenceLabeler learns a label for each step"
         )
+    if labels.ndim > 2:
+        raise ValueError(
+            f"{owner} expected y as (samples,) or (samples, columns), got shape {labels.shape}; "
+            "SequenceLabeler learns a label for each step"
+        )
     if labels.ndim != 2 or labels.shape[1] == 1:
         labels = column_or_1d(labels, warn=True)
     if labels.dtype.kind in "Of":

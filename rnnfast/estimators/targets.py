@@ -46,7 +46,14 @@ class Classes:
 
     def __init__(self, owner: Any, labels: Array, known: Any = None) -> None:
         self._owner = type(owner).__name__
-        check_classification_targets(labels)
+        try:
+            check_classification_targets(labels)
+        except ValueError:  # with scikit-learn's words first, which others look for
+            kind = type_of_target(labels)
+            raise ValueError(
+                f"Unknown label type: {kind}. {self._owner} expected y of classes (words or whole "
+                "numbers), got others; SequenceRegressor learns numbers, of sequences or of steps"
+            ) from None
         if labels.ndim == 1:
             self.kind = "one"
             self._each = [np.unique(labels if known is None else np.asarray(known))]

@@ -51,6 +51,21 @@ def test_lists_of_labels_are_refused_with_what_makes_columns():
         SequenceClassifier().fit(X[:4], [["a"], ["a", "b"]] * 2)
 
 
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (
+            X[:, 0, 0],
+            "Unknown label type: continuous.*of classes.*SequenceRegressor learns numbers",
+        ),
+        (X[..., np.newaxis] > 0, r"y as .*got shape \(120, 12, 2, 1\); SequenceLabeler learns"),
+    ],
+)
+def test_targets_of_other_estimators_are_refused_with_their_names(y, message):
+    with pytest.raises(ValueError, match=message):
+        SequenceClassifier(max_iter=1).fit(X, y)
+
+
 def rare(n, seed):
     rng = np.random.default_rng(seed)
     y = (rng.random(n) < 0.08).astype(int)
