@@ -94,7 +94,9 @@ class Dropout(Layer):
         empty, dtype = backend.active().dense.empty, x.dtype.newbyteorder("=")
 
         def draw(shape: tuple[int, ...]) -> Array:
-            return self._source.fill(call, 0, 0, empty(shape, dtype)[None, None])[0, 0]
+            mask = empty(shape, dtype)
+            self._source.fill(call, 0, 0, mask[None, None])
+            return mask
 
         mask = drawn(shape, part_here.get(), 1 if self._steps_first else None, draw)
         y = np.multiply(x, mask, out=np.empty(x.shape, mask.dtype))
