@@ -167,3 +167,13 @@ def test_reads_what_aeon_reads():
         if y.dtype.kind == "U":  # aeon lowers the case
             y, labels = np.char.lower(y), labels.astype(str)
         np.testing.assert_array_equal(y, labels)
+
+
+def test_a_name_that_comes_twice_changes_nothing(tmp_path):
+    # as in UnitTest_TEST.ts of aeon and sktime
+    text = "@problemName UnitTest\n@problemName Chinatown\n@univariate true\n@classLabel true a b\n"
+    path = tmp_path / "two_names.ts"
+    path.write_text(text + "@data\n1,2:a\n3,4:b\n")
+    x, y = read_ts(path)
+    np.testing.assert_array_equal(np.asarray(x)[..., 0], [[1, 2], [3, 4]])
+    assert y.tolist() == ["a", "b"]
