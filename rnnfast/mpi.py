@@ -89,10 +89,16 @@ def _end_all_on_errors(comm: Any) -> None:
     def end_all(*error: Any) -> None:
         # the others wait for this rank, which will never come
         before(*error)
-        sys.stderr.flush()
-        comm.Abort(1)
+        _abort(comm)
 
     sys.excepthook = end_all
+
+
+def _abort(comm: Any) -> None:
+    sys.stderr.flush()
+    time.sleep(0.2)  # for MPICH's launcher to pass on what was printed
+    comm.Abort(1)
+    os._exit(1)  # MPICH's returns
 
 
 def _leave(comm: Any, process: int) -> None:
@@ -211,8 +217,7 @@ class Communicator:
         except (Exception, SystemExit) as error:
             if isinstance(error, SystemExit) or not self._all_raise():
                 traceback.print_exception(error)
-                sys.stderr.flush()
-                self.comm.Abort(1)
+                _abort(self.comm)
             raise
         finally:
             self._guarded = False
