@@ -279,7 +279,8 @@ def draw(curves: dict[str, list[float]]) -> None:
     axes.set_xticklabels(MACHINES)
     axes.minorticks_off()
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
-    figure.savefig(PLOT, metadata={"Date": None})
+    with matplotlib.rc_context({"svg.hashsalt": "rnnfast"}):  # the same file each time
+        figure.savefig(PLOT, metadata={"Date": None})
     print(f"\n{PLOT.name} drawn")
 
 
