@@ -32,8 +32,9 @@ COMPILE_FLAGS = [
 ]
 # A second form of each loop, for strides of one, gains nothing here and is left unaligned.
 GCC_FLAGS = ["-fno-version-loops-for-strides"]
-# Code on pages of its own would pad each module by one or two.
-LINK_FLAGS = ["-s", "-Wl,-z,noseparate-code"] if sys.platform == "linux" else []
+# Pages of their own for code, and for tables that are written at load alone, would pad each module.
+SMALLER = ["-s", "-Wl,-z,noseparate-code", "-Wl,-z,norelro"]
+LINK_FLAGS = SMALLER if sys.platform == "linux" else []
 OPENMP_FLAGS = ["-fopenmp"]
 # For modules that only call kernels or plan, and not once a step.
 SMALL = ["-Os"]
