@@ -171,12 +171,12 @@ class GaussianNoise(Layer):
         noise *= self.std
         if self.multiplied:
             noise += 1
-            return x * noise, Tape(self, (noise, dtype, x.shape))
-        return x + noise, Tape(self, (None, dtype, x.shape))
+            return np.asarray(x * noise), Tape(self, (noise, dtype, x.shape))
+        return np.asarray(x + noise), Tape(self, (None, dtype, x.shape))
 
     def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> Array | None:
         """Return the gradient of x, or None where `input_grad` is False."""
         noise, dtype, shape = self._open(tape)
         check_array("GaussianNoise", "dy", dy, dtype, shape)
         tape.close()
-        return (dy if noise is None else dy * noise) if input_grad else None
+        return (dy if noise is None else np.asarray(dy * noise)) if input_grad else None

@@ -485,6 +485,8 @@ def test_pool_of_one_sequence_of_nothing_and_of_equals():
             lambda: Embedding(4, 3),
             lambda: JoinedEmbedding(4, 3, 2),
             lambda: Dropout(),
+            lambda: GaussianNoise(0.1),
+            lambda: GaussianNoise(0.1, multiplied=True),
             lambda: Last(),
             lambda: Last(bidirectional=True),
             lambda: BatchNorm1d(2),
