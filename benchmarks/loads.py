@@ -3,9 +3,10 @@
     python benchmarks/loads.py [--isa avx2] [--bits 64] [--all]
 
 Compiles the kernels of each instruction set of x86 with the flags of setup.py and reads the
-assembly of the tiles. A line for each loop of tile_ROWSxPANELSxVECTORSxSUMS: multiply-adds, loads
-(memory operands of arithmetic and broadcasts among them), those that are broadcasts, prefetches,
-loads and prefetches a multiply-add, and accesses to the stack, which are spills.
+assembly of the tiles. A line for each loop of tile_ROWSxPANELSxVECTORSxSUMS, of one k or, for
+AVX2's larger tiles, two: multiply-adds, loads (memory operands of arithmetic and broadcasts among
+them), those that are broadcasts, prefetches, loads and prefetches a multiply-add, and accesses to
+the stack, which are spills.
 
 Where llvm-mca is installed it adds, for some processors, the percentage of two multiply-adds a
 cycle that the loop reaches with all data in the first-level cache. LLVM 14 takes znver3 to do one

@@ -33,31 +33,42 @@ typedef struct {
 #define PARTS(R, V)   ((R) * (V) > TILE_SUMS ? 2 : 1)
 #define MOST_ROWS(V)  ((V) == 3 && PARTS(TILE_ROWS, 3) > 1 ? TILE_SUMS / 3 : TILE_ROWS)
 #define FETCHES(R, V) ((R) > 2 * MOST_ROWS(V) / 3) /* smaller tiles have no time to prefetch */
+/* Whether the loop over k takes two at a time: tiles of whole halves, four rows or more. */
+#define IN_PAIRS(R, V) (K_IN_PAIRS && (V) == TILE_VECTORS && (R) * (V) >= 2 * TILE_SUMS / 3)
+#define PAIR           _Pragma("GCC unroll 2")
+
+/* Adds one k, a column of rows at a times the vectors at w; with `fetches` prefetches `line`. */
+INLINE void add_k(const int R, const int P, const int V, const int W, const int first,
+                  vec s[TILE_ROWS][2 * RNNFAST_VECTORS], const real *a, ptrdiff_t row,
+                  const real *w, ptrdiff_t next, const int fetches, const real *line)
+{
+    if (fetches) __builtin_prefetch(line, 0, 2);
+    vec weight[2 * RNNFAST_VECTORS];
+    UNROLL
+    for (int v = 0; v < P * V; v++) weight[v] = load(w + v / V * next + v % V * LANES);
+    UNROLL
+    for (int r = 0; r < R; r++) {
+        const vec x = splat(a[r * row]);
+        UNROLL
+        for (int v = 0; v < P * V; v++) s[r][v / V * W + first + v % V] += x * weight[v];
+    }
+}
 
 /* Adds an operand, whose vectors begin at w, to vectors first to first + V of the W vectors of each
  * panel. With `fetches` each k prefetches one more line, from `line` on, into the second-level
  * cache. */
 INLINE void add_operand(const int R, const int P, const int V, const int W, const int first,
                         vec s[TILE_ROWS][2 * RNNFAST_VECTORS], const operand *op, const real *w,
-                        const int fetches, const real *line, ptrdiff_t line_step)
+                        const int fetches, const real *line, const ptrdiff_t line_step)
 {
     const real *a = op->a;
     const ptrdiff_t row = op->row, step = op->step, pitch = op->pitch, next = op->next;
-    for (ptrdiff_t n = op->n; n > 0; n--, a += step, w += pitch) {
-        if (fetches) {
-            __builtin_prefetch(line, 0, 2);
-            line += line_step;
-        }
-        vec weight[2 * RNNFAST_VECTORS];
-        UNROLL
-        for (int v = 0; v < P * V; v++) weight[v] = load(w + v / V * next + v % V * LANES);
-        UNROLL
-        for (int r = 0; r < R; r++) {
-            const vec x = splat(a[r * row]);
-            UNROLL
-            for (int v = 0; v < P * V; v++) s[r][v / V * W + first + v % V] += x * weight[v];
-        }
-    }
+    if (IN_PAIRS(R, P * V))
+        PAIR for (ptrdiff_t n = op->n; n > 0; n--, a += step, w += pitch, line += line_step)
+            add_k(R, P, V, W, first, s, a, row, w, next, fetches, line);
+    else
+        for (ptrdiff_t n = op->n; n > 0; n--, a += step, w += pitch, line += line_step)
+            add_k(R, P, V, W, first, s, a, row, w, next, fetches, line);
 }
 
 /* The same; without a prefetch a loop of its own, as two instructions a k less are up to a tenth of
@@ -69,7 +80,7 @@ INLINE void products(const int R, const int P, const int V, const int W, const i
     if (FETCHES(R, V) && __builtin_expect_with_probability(line != NULL, 1, 0.5))
         add_operand(R, P, V, W, first, s, op, w, 1, line, line_step);
     else
-        add_operand(R, P, V, W, first, s, op, w, 0, NULL, 0);
+        add_operand(R, P, V, W, first, s, op, w, 0, w, 0);
 }
 
 /* The part of a tile from vector `from` on, whose sums stay in registers. Returns where a next part

@@ -7,6 +7,7 @@
 #define X86_PREFIX   _mm256
 #define TILE_ROWS    6
 #define TILE_VECTORS 2
+#define K_IN_PAIRS   1 /* a loop of two k: fewer instructions, which a shared core is short of */
 /* Of weights a pass reads half a panel, 16 KB, again and again: half a first-level cache. */
 #define DEPTH (8192 / VECTOR_BYTES)
 #endif

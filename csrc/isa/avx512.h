@@ -6,5 +6,6 @@
 #define X86_PREFIX   _mm512
 #define TILE_ROWS    6
 #define TILE_VECTORS 4
+#define K_IN_PAIRS   0
 #define DEPTH        (32768 / VECTOR_BYTES) /* a panel of a pass: 128 KB of the second-level cache */
 #endif

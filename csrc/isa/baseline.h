@@ -3,6 +3,7 @@
 #define VECTOR_BYTES 16
 #define X86_PREFIX   _mm
 #define TILE_VECTORS 4
+#define K_IN_PAIRS   0
 #define DEPTH        (32768 / VECTOR_BYTES) /* a panel of a pass: 128 KB of the second-level cache */
 #if defined(__aarch64__)
 #define TILE_ROWS 6 /* 32 registers */
