@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -61,9 +62,15 @@ copybutton_exclude = ".linenos, .gp, .go"
 
 
 def setup(app: Any) -> None:
-    """Leave out the methods that scikit-learn gives each estimator for its own use."""
+    """Leave out methods that are scikit-learn's own, and lead links to the site's pages."""
 
     def is_routing(_app: Any, _what: str, name: str, *_: Any) -> bool | None:
         return True if name.endswith(("_request", "_metadata_routing")) else None
 
+    def to_pages(_app: Any, _name: str, source: list[str]) -> None:
+        # docs/security.md includes SECURITY.md, and so on
+        found = r"\]\(\.\./([A-Z_]+)\.md"
+        source[0] = re.sub(found, lambda file: f"]({file[1].lower()}.md", source[0])
+
     app.connect("autodoc-skip-member", is_routing)
+    app.connect("source-read", to_pages)

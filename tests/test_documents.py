@@ -58,9 +58,43 @@ def test_the_table_of_versions_says_what_the_project_asks_for_and_tests():
     assert torch.startswith(last.replace(", ", "."))
 
 
-# ---- programs in the pages
+# ---- links
 
 README = DOCS.parent / "README.md"
+PAGES = [path for path in sorted(DOCS.rglob("*.md")) if "generated" not in path.parts]
+
+
+def links(text):
+    """Return where a page leads to in the repository."""
+    text = re.sub(r"^```.*?^```|`[^`\n]*`", "", text, flags=re.M | re.S)
+    return [link for link in re.findall(r"\]\(([^)\s#]+)", text) if "://" not in link]
+
+
+def test_links_lead_to_files():
+    found = [
+        (page, to) for page in [*DOCS.parent.glob("*.md"), *PAGES] for to in links(page.read_text())
+    ]
+    assert len(found) > 50
+    dead = [(page, to) for page, to in found if not (page.parent / to).exists()]
+    assert dead == []
+
+
+def test_links_of_the_site_lead_to_its_pages():
+    """Files beside README are pages there: docs/conf.py, which knows them by their names alone."""
+    included, out = {}, []
+    for page in DOCS.glob("*.md"):
+        text = page.read_text()
+        included |= dict.fromkeys(re.findall(r"{include} \.\./(\w+\.md)", text), page.name)
+        out += [to for to in links(text) if re.fullmatch(r"\.\./.*\.md", to)]
+    assert {"CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"} <= set(included)
+    assert [to for to in out if included.get(to[3:]) != to[3:].lower()] == []
+    for name in included:  # `:relative-docs:` knows one folder
+        text = (DOCS.parent / name).read_text().partition("\n## Site and source\n")[0]
+        assert [to for to in links(text) if not to.startswith("docs/")] == []
+
+
+# ---- programs in the pages
+
 PROGRAMS = {
     f"{page.stem}-{number}": re.sub(f"^{indent}", "", text, flags=re.M)
     for page in [README, *sorted(DOCS.glob("*.md"))]
