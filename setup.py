@@ -6,6 +6,7 @@ engine is serial: both are said in the build's output and by `python -m rnnfast 
 
 import os
 import platform
+import re
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -70,6 +71,13 @@ int probe(void) {
     return n;
 }
 """
+
+
+def readme():
+    """Return the README for a package index, where links inside the repository would be dead."""
+    text, project = (Path(name).read_text("utf-8") for name in ("README.md", "pyproject.toml"))
+    address = re.search(r'^Repository = "(.+)"', project, re.M)[1]
+    return re.sub(r"\]\((?!https:|#)", f"]({address}/blob/main/", text)
 
 
 def leave_out_unsafe_flags(environment):
@@ -151,6 +159,8 @@ def extension(name, *sources, flags=()):
 
 leave_out_unsafe_flags(os.environ)
 setup(
+    long_description=readme(),
+    long_description_content_type="text/markdown",
     ext_modules=[
         extension("kernels", *sorted(glob("csrc/*.c"))),
         extension("packed", flags=SMALL),

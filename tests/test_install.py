@@ -12,6 +12,7 @@ import pytest
 import rnnfast
 
 PACKAGE = Path(rnnfast.__file__).parent
+EDITABLE = any("__editable__" in str(file) for file in metadata.files("rnnfast"))
 
 
 def python(code):
@@ -30,6 +31,15 @@ def test_numpy_is_all_that_it_needs():
     assert [re.match(r"[\w-]+", line).group() for line in always] == ["numpy"]
 
 
+def test_links_of_the_description_are_whole():
+    """It is the page of a package index."""
+    if EDITABLE:
+        pytest.skip("an editable install keeps the page that it was made with")
+    links = re.findall(r"\]\(([^)]*)\)", metadata.metadata("rnnfast")["Description"])
+    assert len(links) > 10
+    assert [link for link in links if not link.startswith("https://")] == []
+
+
 def test_type_hints_are_installed():
     names = ("py.typed", "core/kernels.pyi", "core/recurrent.pyi", "core/dense.pyi")
     assert [name for name in names if not (PACKAGE / name).exists()] == []
@@ -37,7 +47,7 @@ def test_type_hints_are_installed():
 
 def test_installed_size():
     files = metadata.files("rnnfast")
-    if any("__editable__" in str(file) for file in files):
+    if EDITABLE:
         pytest.skip("an editable install holds no files")
     # a repaired wheel brings the compiler's OpenMP along, in rnnfast.libs
     own = [file for file in files if file.parts[0] != "rnnfast.libs" and file.locate().exists()]
