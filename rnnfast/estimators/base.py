@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 
 from .. import init, training
@@ -23,6 +22,7 @@ from ..layers.recurrent import RECURRENT_LAYERS
 from ..layers.sequential import steps_left
 from ..optim import SGD, Adam, AdamW, Nadam, Optimizer, RMSprop
 from . import constraints as may_be
+from .bases import BaseEstimator
 from .constraints import Parameters, parameter
 from .convergence import Watch, warn_diverged, warn_interrupted, warn_unless_better
 

@@ -9,7 +9,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.base import ClassifierMixin
 from sklearn.utils import assert_all_finite, column_or_1d
 from sklearn.utils.validation import check_consistent_length
 
@@ -21,6 +20,7 @@ from . import constraints as may_be
 from .architecture import LABEL_SMOOTHING
 from .arguments import check_order
 from .base import predict
+from .bases import ClassifierMixin
 from .constraints import parameter
 from .numeric import is_missing, refuse_sparse, unmasked
 from .sequences import plain, unpad

@@ -8,7 +8,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_consistent_length
@@ -16,6 +15,7 @@ from sklearn.utils.validation import check_consistent_length
 from .. import losses
 from . import constraints as may_be
 from .arguments import check_order
+from .bases import RegressorMixin
 from .constraints import parameter
 from .numeric import to_floats
 from .scaling import Scaler

@@ -8,11 +8,11 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.base import BaseEstimator
 from sklearn.metrics import r2_score
 
 from . import constraints as may_be
 from .arguments import read_static, refuse_steps, second_argument
+from .bases import BaseEstimator
 from .constraints import Parameters, parameter
 from .exogenous import read_exogenous
 from .forms import Given

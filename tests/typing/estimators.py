@@ -32,3 +32,9 @@ assert_type(forecaster.backtest(X[0]).best, str)
 
 assert_type(rf.LanguageModel().fit("abcabc"), rf.LanguageModel)
 assert_type(rf.Seq2Seq().fit(["ab"], ["ba"]).predict(["ab"]), list[Any])
+
+# refused: an ignored error that is none would be an error
+rf.SequenceClassifier(epochs=3)  # type: ignore[call-arg]
+rf.SequenceClassifier(hidden_size="large")  # type: ignore[arg-type]
+rf.Forecaster(horizon=3, window=2.5)  # type: ignore[arg-type]
+rf.Seq2Seq(hidden_size=8, max_iter=3, random_state=0)
