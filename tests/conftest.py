@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -12,6 +13,12 @@ import pytest
 # Before OpenMP is loaded, which reads it then. Threads that spin while they wait keep
 # processors from NumPy's BLAS and from other programs: some fits then take 15 times as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+# On small matrices more threads of NumPy's BLAS gain nothing, and spin: tests/core took 1.6 times
+# the processor time. NumPy is there before this file, as pytest looks up the warnings to ignore, so
+# a variable of the environment would come too late.
+with suppress(ImportError):
+    import_module("threadpoolctl").threadpool_limits(1, user_api="blas")
 
 
 def find_core() -> tuple[Any, str]:
