@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import copyreg
 import gc
 import inspect
 import io
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import threading
 import weakref
+from multiprocessing.reduction import ForkingPickler
 from typing import Any, ClassVar
 
 import pytest
@@ -505,6 +507,74 @@ def test_what_shares_attributes_with_a_module_has_a_forward_of_its_own():
         for twin in (copy.copy(other), copy.deepcopy(other), pickle.loads(pickle.dumps(other))):
             assert vars(twin).keys() == vars(other).keys()
             assert not on_engine(twin(x)[0])
+
+
+class Stored(torch.nn.GRU):
+    """For which a program has a function in copyreg's table."""
+
+
+def stored(layer):
+    return rebuilt, (layer.input_size, layer.hidden_size), layer.__reduce_ex__(4)[2]
+
+
+def rebuilt(*sizes):
+    layer = Stored(*sizes)
+    layer.note = "rebuilt"
+    return layer
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_program_may_say_itself_how_its_modules_are_copied(late, monkeypatch):
+    monkeypatch.delitem(copyreg.dispatch_table, Stored, raising=False)
+    if late:
+        ours.accelerate(Stored(I, H))
+    monkeypatch.setitem(copyreg.dispatch_table, Stored, stored)
+    layer, plain, x = Stored(I, H), Stored(I, H), torch.randn(T, B, I)
+    ours.accelerate(layer)
+    for module in (layer, plain):
+        for twin in (copy.copy(module), copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
+            assert twin.note == "rebuilt"
+            assert torch.equal(twin(x)[0], module(x)[0])
+            assert on_engine(twin(x)[0]) == (module is layer)
+            assert ours.restore(twin) is twin and not on_engine(twin(x)[0])
+
+
+LOADING = """
+import copy, pickle, sys, torch
+assert not any(name.startswith("rnnfast") for name in sys.modules)
+whole = torch.load(sys.argv[1], weights_only=False)
+import rnnfast.torch
+with open(sys.argv[2], "rb") as file:
+    private = pickle.load(file)
+x = torch.ones(5, 2, 3)
+assert torch.equal(whole(x)[0], private(x)[0])
+for layer in whole, private:
+    twin = copy.copy(layer)
+    assert twin.forward.__self__ is twin
+    assert rnnfast.torch.accelerate(layer).left == {"": "runs on rnnfast already"}
+    assert vars(rnnfast.torch.restore(layer)).keys() == vars(torch.nn.LSTM(3, 4)).keys()
+"""
+
+
+def test_loading_where_nobody_has_imported_us(tmp_path):
+    layer = torch.nn.LSTM(3, 4)
+    ours.accelerate(layer)
+    torch.save(layer, tmp_path / "whole")
+    with open(tmp_path / "private", "wb") as file:  # as of a program with a table of its own
+        pickler = pickle.Pickler(file)
+        pickler.dispatch_table = {}
+        pickler.dump(layer)
+    names = [str(tmp_path / name) for name in ("whole", "private")]
+    subprocess.run([sys.executable, "-c", LOADING, *names], check=True)
+
+
+def test_what_goes_to_another_process_goes_on_there():
+    layer, x = torch.nn.LSTM(I, H), torch.randn(T, B, I)
+    ours.accelerate(layer)
+    twin = ForkingPickler.loads(ForkingPickler.dumps(layer))
+    assert twin.forward.__self__ is twin
+    assert on_engine(twin(x)[0])
+    torch.testing.assert_close(twin(x), layer(x), rtol=0, atol=0)
 
 
 # ---- what goes to torch's own kernels

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from engines import each_engine as each_engine
-from torch_pairs import EVERY, LAYERS, B, H, I, T, flat, on_engine, pair, states
+from torch_pairs import EVERY, LAYERS, SINGLE, B, H, I, T, error_of, flat, on_engine, pair, states
 from torch_pairs import pytestmark as pytestmark
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
@@ -89,6 +89,22 @@ def test_few_rows_accelerated_modules_and_second_passes(name):
     module.eval()
     torch.testing.assert_close(module(one, resets=[False, True])[0][1], module(one[1:])[0][0])
     torch.testing.assert_close(module(one, resets=[False, False]), module(one))
+
+
+@pytest.mark.parametrize("name", LAYERS + SINGLE)
+def test_errors_about_arguments_name_what_was_called(name):
+    theirs, accelerated, mine = (getattr(home, name)(I, H) for home in (torch.nn, torch.nn, ours))
+    ours.accelerate(accelerated)
+    x = torch.randn(B, I)
+    for arguments in ({}, {"input": x, "reset": RESETS}):
+        want = error_of(lambda arguments=arguments: theirs(**arguments))
+        assert f"{name}.forward() " in want[1]
+        for module in (accelerated, mine):
+            assert error_of(lambda m=module, arguments=arguments: m(**arguments)) == want
+    if name in SINGLE:
+        for module in (accelerated, mine):
+            with pytest.raises(TypeError, match=rf"{name}\.forward\(\) .* argument 'resets'"):
+                module(x, resets=RESETS[0])
 
 
 def test_what_is_refused():

@@ -56,7 +56,7 @@ class _Method:
         return _Method(self.__func__, copy.deepcopy(self.__self__, memo))
 
     def __reduce__(self) -> Any:
-        return partial, (self.__func__, self.__self__)
+        return _bind, (self.__func__, self.__self__)
 
 
 def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -126,9 +126,7 @@ def why_not(kind: Any) -> str | None:
 
 def install(module: Any) -> None:
     """Give the module its own methods, and those to all copies of it."""
-    kind = parametrize.type_before_parametrizations(module)
-    if copyreg.dispatch_table.get(kind) is not _reduce:
-        copyreg.pickle(kind, _reduce)
+    _register(parametrize.type_before_parametrizations(module))
     vars(module).update({name: _Method(f, module) for name, f in _METHODS.items()})
 
 
@@ -158,6 +156,8 @@ def remove(module: Any) -> None:
 
 
 def _is_ours(method: Any) -> bool:
+    if isinstance(method, partial):
+        return method.func in _METHODS.values()
     return isinstance(method, _Method)
 
 
@@ -165,15 +165,33 @@ def _without_methods(attributes: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in attributes.items() if not _is_ours(value)}
 
 
+_reducers: dict[Any, Any] = {}  # those of a program itself, by the class that `_reduce` serves
+
+
+def _register(kind: Any) -> None:
+    reducer = copyreg.dispatch_table.get(kind)
+    if reducer is not _reduce:
+        _reducers[kind] = reducer
+        copyreg.pickle(kind, _reduce)
+
+
 def _reduce(module: Any) -> Any:
     # Of all modules of a class, for `copy`, `pickle` and what stands on them. The methods belong to
     # one module, so copies, shallow ones too, are made without them and given their own.
-    make, args, *rest = module.__reduce_ex__(4)
+    reducer = _reducers.get(type(module))
+    make, args, *rest = reducer(module) if reducer else module.__reduce_ex__(4)
     if rest and isinstance(rest[0], dict):
         rest[0] = _without_methods(rest[0])
     if not is_installed(module):
         return make, args, *rest
     return _make, (make, *args), *rest
+
+
+def _bind(function: Callable[..., Any], module: Any) -> Any:
+    # a method alone, which keeps its module, or one of a module from a pickler that does not look
+    # into copyreg's table: copies of that have to
+    _register(type(module))
+    return partial(function, module)
 
 
 def _make(make: Callable[..., Any], *args: Any) -> Any:
