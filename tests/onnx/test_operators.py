@@ -11,6 +11,7 @@ from onnx_graphs import agree, graph, helper, onnx, run_ort, run_reference
 
 import rnnfast.onnx
 from rnnfast.onnx.operators import DTYPES, OPERATORS, WIDENED, Product
+from rnnfast.onnx.operators.reductions import REDUCTIONS
 from rnnfast.onnx.plan import NESTED, SEQUENCES
 from rnnfast.onnx.proto import ELEMENTS, graphs_of
 from rnnfast.onnx.recurrent import USUAL
@@ -189,6 +190,28 @@ def test_versions(opset, name, constants, attributes, tmp_path):
         rnnfast.onnx.load(tmp_path / "m.onnx", host="numpy").run(None, {"x": x}),
         run_ort(tmp_path / "m.onnx", {"x": x}),
     )
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+@pytest.mark.parametrize("noop", [0, 1])
+@pytest.mark.parametrize("name", sorted(REDUCTIONS))
+def test_reductions_of_no_axes(name, noop, dtype):
+    """No axes, or an empty list of them, mean all; with noop each element is reduced alone."""
+    x = np.round(3 * X).astype(dtype)
+    if dtype == np.int32 and name in ("ReduceL2", "ReduceLogSumExp"):
+        return  # ONNX has them of real numbers alone from version 28 on
+    for names, given in ((["x"], False), (["x", ""], False), (["x", "axes"], True)):
+        for keepdims in (0, 1):
+            node = helper.make_node(
+                name, names, ["y"], keepdims=keepdims, noop_with_empty_axes=noop
+            )
+            feed = {"x": x} | ({"axes": ints()} if given else {})
+            constant = graph([node], {"x": x}, {"y": dtype}, {"axes": ints()} if given else {}, 20)
+            fed = graph([node], feed, {"y": dtype}, opset=20)
+            want = [y.astype(dtype) for y in run_reference(constant, {"x": x})]
+            assert want[0].shape == (x.shape if noop else (1, 1, 1) if keepdims else ())
+            agree(rnnfast.onnx.load(constant, host="numpy").run(None, {"x": x}), want)
+            agree(rnnfast.onnx.load(fed, host="numpy").run(None, feed), want)
 
 
 @pytest.mark.parametrize(

@@ -281,6 +281,25 @@ def test_where_the_time_goes(host):
         rnnfast.onnx.load(made, host=host).profile({"x": X}, rounds=0)
 
 
+@pytest.mark.parametrize("inside", [True, False])
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_backend_serves_what_is_loaded_and_called_in_its_block(host, inside, monkeypatch):
+    engine, calls = rnnfast.backend._load("reference").recurrent, []
+    forward = engine.forward
+    monkeypatch.setattr(engine, "forward", lambda *args: calls.append(args) or forward(*args))
+    made = graph([lstm()], {"x": X}, {"y": F}, weights())
+    early = rnnfast.onnx.load(made, host=host)
+    want = early(X)
+    assert not calls
+    with rnnfast.backend.use("reference"):
+        model = rnnfast.onnx.load(made, host=host) if inside else early
+        agree([model(X)], [want])
+    assert bool(calls) == (inside or host == "numpy")
+    calls.clear()
+    agree([model(X)], [want])
+    assert not calls
+
+
 def test_nodes_are_forgotten_with_their_model():
     from rnnfast.core import custom_op
 

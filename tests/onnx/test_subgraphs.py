@@ -266,11 +266,26 @@ def test_inner_graphs_that_are_refused():
     made.graph.node[0].attribute[0].g.input.add().CopyFrom(entry("more"))
     made.graph.node[0].name = "rounds"
     refused(made, ValueError, "node 'rounds' (Loop): its body has 4 inputs and 3 outputs")
+    made = scan(opset=8)
+    made.graph.node[0].name = "steps"
+    message = "node 'steps' (Scan): version 8 of it is not supported, only 9 and newer"
+    refused(made, NotImplementedError, message)
     for number, message in ((5, "its body has"), (0, "num_scan_inputs expected to be >= 1, got 0")):
         made = scan()
         [attribute] = [a for a in made.graph.node[0].attribute if a.name == "num_scan_inputs"]
         attribute.i = number
         refused(made, ValueError, message)
+
+
+def test_what_may_be_missing_is_refused():
+    nodes = [NODE("Optional", ["x"], ["maybe"], "o"), NODE("OptionalGetElement", ["maybe"], ["y"])]
+    refused(graph(nodes, {"x": X}, {"y": F}), NotImplementedError, "node 'o' (Optional) is not")
+    made = graph(nodes[1:], {}, {"y": F})
+    kind = helper.make_optional_type_proto(helper.make_tensor_type_proto(1, None))
+    made.graph.input.append(helper.make_value_info("maybe", kind))
+    message = "maybe is a optional_type; rnnfast knows tensors alone"  # of inputs, on any host
+    refused(made, NotImplementedError, message, "onnxruntime")
+    refused(made, NotImplementedError, "(OptionalGetElement) is not supported")
 
 
 def test_graphs_too_deep_inside_each_other():
