@@ -1,6 +1,7 @@
 """Times a PyTorch training loop before and after `rnnfast.torch.accelerate`.
 
     python benchmarks/torch_dropin.py [--cells lstm,gru] [--rounds 7] [--seconds 0.1] [--calls]
+    python benchmarks/torch_dropin.py --large [B,T,I,H ...] [--cells lstm,gru] [--rounds 7]
 
 A step is what a user's loop does: forward through the recurrent layer and a linear head, the loss,
 backward, and the update by Adam. Both models start from the same weights and see the same batch;
@@ -8,7 +9,9 @@ they take turns in one process, so that what else the machine does meets both. T
 must be the same before anything is timed. "At most" is the gain if the layer took no more time
 than its multiply-adds at the processor's peak, and the rest of the loop what it takes now.
 `--calls` times single calls of the layers as well, inference and training over the shapes of
-tests/cases.py, which takes minutes more.
+tests/cases.py, which takes minutes more; `--large` times nothing but calls of large layers, where
+both sides wait for weights that no cache holds. The weights change before each call in training,
+as by an update.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
-from cases import BENCHMARK, Case
+from cases import BENCHMARK, Case, grid
 from compare import at_least_one, names, warn
 from report import cell_title, number, processor, table
 
@@ -47,6 +50,16 @@ PADDED = [
     (64, 100, 64, 128),
     (64, 50, 128, 256),
     (32, 25, 512, 512),
+]
+LARGE = [
+    (32, 20, 512, 512),
+    (128, 70, 512, 512),
+    (32, 20, 1024, 1024),
+    (128, 20, 1024, 1024),
+    (64, 72, 400, 1152),
+    (64, 72, 1152, 1152),
+    (32, 20, 2048, 2048),
+    (128, 20, 2048, 2048),
 ]
 PACKED = [(32, 50, 1, 20), (32, 50, 32, 64), (64, 100, 64, 128), (64, 50, 128, 256)]
 
@@ -173,7 +186,7 @@ def race_loops(loop: Loop, rounds: int, seconds: float) -> tuple[list[list[float
 
 def race_calls(case: Case, training: bool, rounds: int, seconds: float) -> list[list[float]]:
     torch.manual_seed(0)
-    x, before = torch.randn(case.T, case.B, case.I), Model(case).layer
+    x, before = torch.randn(case.T, case.B, case.I, requires_grad=training), Model(case).layer
     after = copy.deepcopy(before)
     rnnfast.torch.accelerate(after)
     dy = torch.randn(case.T, case.B, case.H)
@@ -182,7 +195,9 @@ def race_calls(case: Case, training: bool, rounds: int, seconds: float) -> list[
         parameters = list(layer.parameters())
 
         def train() -> Any:
-            return torch.autograd.grad(layer(x)[0], parameters, dy)
+            with torch.no_grad():
+                torch._foreach_mul_(parameters, 1.0)
+            return torch.autograd.grad(layer(x)[0], [x, *parameters], dy)
 
         def infer() -> Any:
             with torch.inference_mode():
@@ -224,15 +239,17 @@ def loops_table(cells: Sequence[str], rounds: int, seconds: float) -> list[list[
     return everything
 
 
-def calls_table(cells: Sequence[str], rounds: int, seconds: float) -> list[list[float]]:
-    """Time all calls and print them."""
+def calls_table(
+    cases: Sequence[Case], cells: Sequence[str], rounds: int, seconds: float
+) -> list[list[float]]:
+    """Time all calls and print them: the quickest of the rounds."""
     rows, ratios, everything = [], [], []
-    for case in BENCHMARK:
+    for case in cases:
         if case.cell in cells:
             line = [cell_title(case.cell), shape_of(case)]
             for training in (False, True):
                 times = race_calls(case, training, rounds, seconds)
-                before, after = map(median, times)
+                before, after = map(min, times)
                 line += map(number, (before, after, before / after))
                 ratios.append(before / after)
                 everything += times
@@ -254,6 +271,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.1, help="of a round of each side")
     parser.add_argument("--threads", type=at_least_one, default=rnnfast.get_num_threads())
     parser.add_argument("--calls", action="store_true", help="time single calls of layers as well")
+    parser.add_argument(
+        "--large", nargs="*", metavar="B,T,I,H", help="time calls of large layers instead"
+    )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     rnnfast.set_num_threads(options.threads)
@@ -262,9 +282,14 @@ def main() -> None:
         f"{processor()}, {runtime.isa()}, float32, threads: {options.threads}; "
         f"rnnfast {rnnfast.__version__}, torch {torch.__version__}"
     )
-    times = loops_table(*settings)
+    if options.large is not None:
+        given = [tuple(map(int, shape.split(","))) for shape in options.large] or LARGE
+        shapes = [dict(B=B, T=T, I=I, H=H, state=False) for B, T, I, H in given]  # noqa: E741
+        times = calls_table(grid(*shapes), *settings)
+    else:
+        times = loops_table(*settings)
     if options.calls:
-        times += calls_table(*settings)
+        times += calls_table(BENCHMARK, *settings)
     warn(times)
 
 

@@ -3,16 +3,18 @@
     python benchmarks/torch_programs.py [name ...] [--rounds 7] [--seconds 0.2] [--busy]
 
 Each program builds a model and returns what one of its steps does: the loops of pytorch/examples
-(word_language_model, time_sequence_prediction) written down here, and models of fastai, skorch and
-sb3-contrib taken out of their packages where those are installed. Both models start from the same
-weights and random numbers; the loss of the first steps must agree before anything is timed; they
-take turns in one process. `--busy` runs a second process that computes meanwhile.
+(word_language_model, time_sequence_prediction) written down here, and models of fastai, skorch,
+sb3-contrib and neuralforecast taken out of their packages where those are installed. Both models
+start from the same weights and random numbers; the loss of the first steps must agree before
+anything is timed; they take turns in one process. `--busy` runs a second process that computes
+meanwhile.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import logging
 import subprocess
 import sys
 from collections.abc import Callable
@@ -173,6 +175,40 @@ def recurrent_ppo() -> Program:
     return agent.policy, step
 
 
+def neuralforecast(name: str) -> Program:
+    """Three steps of neuralforecast: 8 series, windows of 48 hours, a model as it comes.
+
+    A forecaster copies the model, so each starts from the same weights.
+    """
+    import pandas as pd
+    from neuralforecast import NeuralForecast, models
+
+    logging.disable(logging.WARNING)
+    quiet = dict.fromkeys(
+        ("enable_progress_bar", "enable_model_summary", "enable_checkpointing", "logger"), False
+    )
+    model = getattr(models, name)(h=12, input_size=48, max_steps=3, accelerator="cpu", **quiet)
+    hours = np.arange(960)
+    series = [
+        pd.DataFrame(
+            {
+                "unique_id": str(i),
+                "ds": pd.Timestamp("2020-01-01") + pd.to_timedelta(hours, "h"),
+                "y": np.sin(hours * np.pi / 12 + i),
+            }
+        )
+        for i in range(8)
+    ]
+    frame = pd.concat(series)
+
+    def step() -> float:
+        forecaster = NeuralForecast(models=[model], freq="h")
+        forecaster.fit(frame)
+        return float(forecaster.models[0].train_trajectories[-1][1])
+
+    return model, step
+
+
 # By name: the program, and the package that it needs.
 PROGRAMS: dict[str, tuple[Callable[[], Program], str]] = {
     "word language model, LSTM": (lambda: word_language_model("LSTM"), ""),
@@ -183,6 +219,9 @@ PROGRAMS: dict[str, tuple[Callable[[], Program], str]] = {
     "fastai, AWD-LSTM": (awd_lstm, "fastai"),
     "skorch, LSTM": (skorch_classifier, "skorch"),
     "sb3-contrib, RecurrentPPO": (recurrent_ppo, "sb3_contrib"),
+    "neuralforecast, LSTM": (lambda: neuralforecast("LSTM"), "neuralforecast"),
+    "neuralforecast, GRU": (lambda: neuralforecast("GRU"), "neuralforecast"),
+    "neuralforecast, RNN": (lambda: neuralforecast("RNN"), "neuralforecast"),
 }
 
 
