@@ -44,7 +44,7 @@ from torch.nn.utils import parametrizations, parametrize  # noqa: E402
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence  # noqa: E402
 
 import rnnfast.torch as ours  # noqa: E402
-from rnnfast.torch import check  # noqa: E402
+from rnnfast.torch import calls, check  # noqa: E402
 
 # ---- weights
 
@@ -686,6 +686,47 @@ def test_compiled(compiler):
     theirs(ids).sum().backward()
     for got, want in zip(mine.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(got.grad, want.grad, rtol=1e-4, atol=1e-5)
+
+
+def test_large_lstms_train_in_torch_where_that_is_quicker(monkeypatch):
+    def runs(isa: str, *where: Any, training: bool = True) -> bool:
+        monkeypatch.setattr(runtime, "isa", lambda: isa)
+        with torch.set_grad_enabled(training):
+            return calls.gains(*where)
+
+    large, small = 2048 * 2049, 2047 * 2048
+    assert not runs("avx2", "lstm", 1024, large, True)
+    for isa, *where in [
+        ("avx512", "lstm", 1024, large, True),
+        ("avx2", "gru", 1024, large, True),
+        ("avx2", "lstm", 1023, large, True),
+        ("avx2", "lstm", 1024, small, True),
+        ("avx2", "lstm", 1024, large, False),
+    ]:
+        assert runs(isa, *where)
+    assert runs("avx2", "lstm", 1024, large, True, training=False)
+
+
+def test_what_counts_for_large_lstms(monkeypatch):
+    monkeypatch.setattr(calls, "_HUGE", I * H)
+    monkeypatch.setattr(calls, "_MANY_ROWS", T * B)
+    x = torch.randn(T, B, I)
+    engine = runtime.isa() != "avx2"
+    for options, dtype, there in [
+        ({}, torch.float32, engine),
+        ({"num_layers": 2, "bidirectional": True}, torch.float32, engine),
+        ({}, torch.float64, True),
+        ({"proj_size": 3}, torch.float32, True),
+    ]:
+        layer = ours.LSTM(I, H, dtype=dtype, **options)
+        assert on_engine(layer(x.to(dtype))[0]) == there
+        twice = [layer(x.to(dtype))[0] for _ in range(2)]
+        assert torch.equal(*twice)
+    layer = ours.LSTM(I, H)
+    assert on_engine(layer(pack_padded_sequence(x, [T] * B))[0].data)
+    assert on_engine(layer(x[1:])[0])
+    assert on_engine(layer(x, resets=torch.arange(T)[:, None].expand(T, B) == 2)[0])
+    assert on_engine(ours.GRU(I, H)(x)[0])
 
 
 def test_other_dtypes_devices_and_modes():

@@ -30,6 +30,9 @@ _DTYPES: dict[Any, np.dtype[Any]] = {
 # With fewer rows (samples times steps) than this the engine gains less than its calls cost: of
 # cells, of training an RNN, and of a GRU or RNN with more weights a gate, which are compared.
 FEW_ROWS, _LARGE = 4, 1 << 16
+# With AVX2 alone, training an LSTM of more weights a gate, on as many rows, takes oneDNN 0.83 to
+# 0.96 of the engine's time (docs/switching.md): both wait for the weights, and packing them adds.
+_MANY_ROWS, _HUGE = 1 << 10, 1 << 22
 
 
 # ---- what may run on the engine
@@ -78,10 +81,20 @@ def are_plain(tensors: Iterable[Any], dtype: Any) -> bool:
     return dtype in _DTYPES
 
 
-def gains(cell: str, rows: int, weights: int) -> bool:
-    """Return whether a layer gains on the engine, by its rows and its weights of a gate."""
+def gains(cell: str, rows: int, weights: int, onednn: bool) -> bool:
+    """Return whether a layer gains on the engine, by its rows and its weights of a gate.
+
+    `onednn`: whether oneDNN computes it for torch if it is an LSTM.
+    """
     if rows >= FEW_ROWS:
-        return True
+        return not (
+            weights > _HUGE
+            and onednn
+            and cell == "lstm"
+            and rows >= _MANY_ROWS
+            and torch.is_grad_enabled()
+            and runtime.isa() == "avx2"
+        )
     facts = CELLS[cell]
     most = 0 if torch.is_grad_enabled() and facts.gates == 1 else _LARGE
     return rows > 0 and (facts.has_cell_state or weights <= most)

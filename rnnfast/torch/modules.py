@@ -80,8 +80,9 @@ class _Layer(_Module):
         packed = isinstance(input, PackedSequence)
         x = input.data if packed else input
         cell, inputs, units = self.mode.lower(), self.input_size, self.hidden_size
+        onednn = not packed and not self.proj_size and x.dtype is torch.float32
         if type(x) not in TENSORS or not (
-            gains(cell, x.numel() // inputs, units * (inputs + units)) or resets is not None
+            resets is not None or gains(cell, x.numel() // inputs, units * (inputs + units), onednn)
         ):
             return None  # first of all, since a single step hardly lasts longer than these checks
         h, c = _split(hx, CELLS[cell].has_cell_state)
