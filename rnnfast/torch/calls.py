@@ -81,7 +81,7 @@ def are_plain(tensors: Iterable[Any], dtype: Any) -> bool:
     return dtype in _DTYPES
 
 
-def gains(cell: str, rows: int, weights: int, onednn: bool) -> bool:
+def gains(cell: str, rows: int, weights: int, onednn: bool = False) -> bool:
     """Return whether a layer gains on the engine, by its rows and its weights of a gate.
 
     `onednn`: whether oneDNN computes it for torch if it is an LSTM.
