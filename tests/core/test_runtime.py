@@ -128,6 +128,7 @@ def times(*shares, length=0.1):
 
 @needs_engine
 def test_a_thread_that_waits_for_its_processor_finds_it_taken():
+    """P5, P33."""
     taken, free = 0.6, 0.02
     assert engine.judged(times(*[free] * 9)) == [False] * 9
     assert engine.judged(times(free, taken, free, taken, free)) == [False] * 5  # for moments only

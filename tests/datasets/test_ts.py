@@ -95,6 +95,7 @@ EQUAL = HEADER.format(equal="true")
     ],
 )
 def test_refuses_what_is_not_of_the_format(path, text, line, message):
+    """P30 too: a tag that is there twice."""
     path.write_text(text)
     place = str(path) if line is None else f"{path}, line {line}"
     with pytest.raises(ValueError, match=f"^{re.escape(place)}: .*{message}"):

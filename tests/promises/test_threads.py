@@ -34,7 +34,7 @@ def test_callers_in_many_threads_get_their_number_of_threads():
 
 @pytest.mark.skipif(not os.path.exists("/proc/thread-self/schedstat"), reason="no such counts here")
 def test_beside_busy_processes_short_calls_take_one_thread(runtime):
-    """P2, P5: unless a number was set, and with the same bits."""
+    """P2, P5, P33: unless a number was set, and with the same bits."""
     if runtime.kernels.openmp():
         run_program("beside_others")
 
