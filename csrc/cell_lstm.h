@@ -10,12 +10,6 @@
 
 #include "act.h"
 
-/* The peepholes of slot s, for the units of vector e. */
-INLINE vec peephole(const void *p, ptrdiff_t hidden, const group *g, int e, int s)
-{
-    return load(where((const real *)p + s * rnnfast_padded(hidden, sizeof(real)), 0, g, e));
-}
-
 INLINE void lstm_step(const rnnfast_step *s, const int n, const group *g, const vec *acc,
                       ptrdiff_t next, const int peepholes)
 {
@@ -27,8 +21,8 @@ INLINE void lstm_step(const rnnfast_step *s, const int n, const group *g, const 
         o[e] = acc[e * next + 3];
         if (peepholes) {
             const vec c = load(where(s->c, s->ldc, g, e));
-            i[e] += peephole(s->peephole, s->hidden, g, e, 0) * c;
-            f[e] += peephole(s->peephole, s->hidden, g, e, 1) * c;
+            i[e] += own_vector(s->own, s->hidden, g, e, 0) * c;
+            f[e] += own_vector(s->own, s->hidden, g, e, 1) * c;
         }
     }
     sigmoid(n, i);
@@ -38,7 +32,7 @@ INLINE void lstm_step(const rnnfast_step *s, const int n, const group *g, const 
         const vec kept = f[e] * load(where(s->c, s->ldc, g, e));
         y[e] = i[e] * a[e] + kept;
         store(where(s->c_out, s->ldc, g, e), y[e]);
-        if (peepholes) o[e] += peephole(s->peephole, s->hidden, g, e, 3) * y[e];
+        if (peepholes) o[e] += own_vector(s->own, s->hidden, g, e, 3) * y[e];
     }
     sigmoid(n, o);
     vtanh(n, y);
@@ -73,7 +67,7 @@ INLINE void lstm_step_backward(const rnnfast_backstep *s, const int n, const gro
         const vec slope = 1 - y[e] * y[e];
         const vec d_o = dh[e] * y[e] * (o * (1 - o));
         vec dc = dh[e] * o * slope + load(carry);
-        if (peepholes) dc += peephole(s->peephole, s->hidden, g, e, 3) * d_o;
+        if (peepholes) dc += own_vector(s->own, s->hidden, g, e, 3) * d_o;
         const vec di = dc * a * (i * (1 - i)), df = dc * c_prev * (f * (1 - f));
         store(gates, di);
         store(gates + H, df);
@@ -81,10 +75,10 @@ INLINE void lstm_step_backward(const rnnfast_backstep *s, const int n, const gro
         store(gates + 3 * H, d_o);
         vec dc_prev = dc * f;
         if (peepholes) {
-            dc_prev += peephole(s->peephole, s->hidden, g, e, 0) * di +
-                       peephole(s->peephole, s->hidden, g, e, 1) * df;
-            if (s->dpeephole) {
-                real *dp = where(s->dpeephole, s->ldg, g, e);
+            dc_prev += own_vector(s->own, s->hidden, g, e, 0) * di +
+                       own_vector(s->own, s->hidden, g, e, 1) * df;
+            if (s->d_own) {
+                real *dp = where(s->d_own, s->ldg, g, e);
                 store(dp, load(dp) + di * c_prev);
                 store(dp + H, load(dp + H) + df * c_prev);
                 store(dp + 3 * H, load(dp + 3 * H) + d_o * load(where(s->c, s->ldc, g, e)));

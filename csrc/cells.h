@@ -8,7 +8,7 @@
     CELL(rnn_relu, 1, 1, .gates = 1, .slots = 1)                                                   \
     CELL(lstm, 4, 1, .gates = 4, .slots = 4, .order = {0, 1, 2, 3}, .has_cell_state = 1)           \
     CELL(lstm_peephole, 4, 1, .gates = 4, .slots = 4, .order = {0, 1, 2, 3}, .has_cell_state = 1,  \
-         .peephole = {1, 2, 0, 3})                                                                 \
+         .own = {1, 2, 0, 3})                                                                      \
     CELL(gru, 3, 1, .gates = 3, .slots = 4, .order = {2, 0, 1, 2}, .h_slot = 1, .carries_dh = 1)   \
     CELL(gru_reset_before, 1, 0, .gates = 3, .slots = 3, .order = {2, 0, 1}, .carries_dh = 1,      \
          .reset_before = 1)                                                                        \

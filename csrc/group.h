@@ -19,3 +19,9 @@ INLINE real *where(const void *p, ptrdiff_t ld, const group *g, int e)
 {
     return (real *)p + (g->b + e * g->rows) * ld + g->u + e * g->units;
 }
+
+/* Of the vectors of a cell's own that of slot s, for the units of vector e. */
+INLINE vec own_vector(const void *own, ptrdiff_t hidden, const group *g, int e, int s)
+{
+    return load(where((const real *)own + s * rnnfast_padded(hidden, sizeof(real)), 0, g, e));
+}

@@ -23,7 +23,6 @@ enum { RNNFAST_LINE = 64 };        /* bytes; rows, panels and blocks are aligned
 enum { RNNFAST_VECTORS = 4 };      /* vectors across a tile, and so across a panel */
 enum { RNNFAST_BLOCK_ROWS = 128 }; /* rows in one partial sum of a weight gradient */
 enum { RNNFAST_MASK_GROUP = 64 };  /* mask elements drawn together */
-enum { RNNFAST_CELLS = 8 };        /* rows of cells.h, in the order of every table of cells */
 #define RNNFAST_NORM_EPS 1e-5      /* added to the variance in layer normalisation */
 
 /* What the time loops need to know about a cell. A slot is the place of one gate in a gate row. The
@@ -38,12 +37,12 @@ typedef struct {
     int reset_before;   /* slots n, r, z; the recurrent product of n is of r h: see reset_forward */
     int input_only;     /* no recurrent product: the gates are of x alone */
     int order[RNNFAST_VECTORS];
-    int peephole[RNNFAST_VECTORS]; /* of each slot: 1 + its row in the caller's (rows, H), or 0 */
-    int panel_gates;               /* gates side by side in a panel of packed weights */
-    int has_norm;                  /* whether there is a norm_forward */
+    int own[RNNFAST_VECTORS]; /* of each slot: 1 + its row in the cell's own vectors, or 0 */
+    int panel_gates;          /* gates side by side in a panel of packed weights */
+    int has_norm;             /* whether there is a norm_forward */
 } rnnfast_cell;
 
-extern const rnnfast_cell rnnfast_cells[RNNFAST_CELLS];
+extern const rnnfast_cell rnnfast_cells[]; /* the rows of cells.h, then one without a name */
 
 /* Packed weights are a sequence of panels. With several gates a panel holds LANES hidden units, all
  * slots of a unit together: [panel][k][slot][lane]. With a single gate it holds 4 x LANES units:
@@ -69,8 +68,8 @@ typedef struct {
     const void *c; /* (B, H) LSTM: the cell state before the step */
     void *c_out;   /* (B, H) written; may be c itself */
     ptrdiff_t ldc;
-    const void *peephole; /* (S, padded H) of cells with peepholes */
-    void *h_out;          /* (B, H) written; must be neither h nor h_prev */
+    const void *own; /* (S, padded H) of a cell with vectors of its own, such as peepholes */
+    void *h_out;     /* (B, H) written; must be neither h nor h_prev */
     ptrdiff_t ldh_out;
     void *gates; /* (B, S, padded H) written: activated gates. NULL at inference, except with
                     `reset_before`, whose reset_forward leaves z here for `forward` */
@@ -113,9 +112,8 @@ typedef struct {
     ptrdiff_t ldh;
     const void *c_prev, *c; /* (B, H) LSTM */
     ptrdiff_t ldc;
-    const void *peephole; /* as in rnnfast_step */
-    void *dpeephole;      /* (B, S, padded H), rows as those of gates: each row added to its own; or
-                             NULL */
+    const void *own; /* as in rnnfast_step */
+    void *d_own; /* (B, S, padded H), rows as those of gates: each row added to its own; or NULL */
     void *gates; /* (B, S, padded H) in: activated gates; out: gradients of their pre-activations */
     ptrdiff_t ldg;
     void *carry; /* (B, H) in and out: dc; with carries_dh what bypasses the gates of dh */
@@ -198,11 +196,19 @@ typedef struct {
     void (*norm_forward)(const rnnfast_step *, const rnnfast_norm *, ptrdiff_t b0, ptrdiff_t b1);
 } rnnfast_cell_kernels;
 
+/* The fused update of an optimiser for elements [i0, i1). optim.h has the formulas, and the order
+ * of `running`, what is kept of each parameter, NULL where it is not, and of `settings`. */
+typedef struct {
+    const char *name;
+    void (*update)(void *param, const void *grad, void *const *running, const double *settings,
+                   ptrdiff_t i0, ptrdiff_t i1);
+} rnnfast_optimiser;
+
 typedef struct {
     const char *isa;
     int itemsize, lanes, rows;
-    ptrdiff_t tile_bytes; /* size of the sums of a tile of a weight gradient */
-    rnnfast_cell_kernels cell[RNNFAST_CELLS];
+    ptrdiff_t tile_bytes;             /* size of the sums of a tile of a weight gradient */
+    const rnnfast_cell_kernels *cell; /* in the order of rnnfast_cells */
     /* Cells with `reset_before` need two more kernels. reset_forward runs ahead of `forward`: it
      * computes r and z as one gate of `hidden` units, writes them to `gates`, which points to slot
      * r, and r h to h_out. reset_backward runs after `backward`: it takes the gradient of r h from
@@ -259,18 +265,7 @@ typedef struct {
     /* y[i] = f(x[i]) with f 0 the sigmoid, 1 tanh. y may be x. */
     void (*activate)(int f, const void *x, void *y, ptrdiff_t n);
     void (*fill_mask)(const rnnfast_mask *, ptrdiff_t g0, ptrdiff_t g1); /* groups [g0, g1) */
-    /* Fused optimiser updates of elements [i0, i1): formulas in optim.h. */
-    void (*sgd)(void *param, const void *grad, void *velocity, ptrdiff_t i0, ptrdiff_t i1,
-                double lr, double momentum, double weight_decay, int nesterov);
-    void (*adam)(void *param, const void *grad, void *m, void *v, ptrdiff_t i0, ptrdiff_t i1,
-                 double lr, double beta1, double beta2, double eps, double weight_decay,
-                 int decoupled, double step);
-    void (*nadam)(void *param, const void *grad, void *m, void *v, ptrdiff_t i0, ptrdiff_t i1,
-                  double lr, double beta1, double beta2, double eps, double weight_decay, double mu,
-                  double next_mu, double product, double step);
-    void (*rmsprop)(void *param, const void *grad, void *square_avg, void *velocity, ptrdiff_t i0,
-                    ptrdiff_t i1, double lr, double alpha, double eps, double momentum,
-                    double weight_decay);
+    const rnnfast_optimiser *optimisers;                                 /* the last has no name */
     /* Runs `loops` rounds of independent FMAs, to measure the FMA peak; returns how many
      * floating-point operations these were. */
     double (*fma_loop)(ptrdiff_t loops);

@@ -42,6 +42,8 @@ STEPS(reset, 1)
 #define NORM_ENTRY_1(cell) cell##_norm_step
 #define ENTRY(cell, panel, norm, ...)                                                              \
     {cell##_forward_step, cell##_backward_step, NORM_ENTRY_##norm(cell)},
+static const rnnfast_cell_kernels cell_kernels[] = {RNNFAST_EACH_CELL(ENTRY)};
+
 #define TABLE_NAME_(bits, isa) rnnfast_table_f##bits##_##isa
 #define TABLE_NAME(bits, isa)  TABLE_NAME_(bits, isa)
 const rnnfast_kernels TABLE_NAME(REAL_BITS, ISA) = {
@@ -50,7 +52,7 @@ const rnnfast_kernels TABLE_NAME(REAL_BITS, ISA) = {
     .lanes = LANES,
     .rows = TILE_ROWS,
     .tile_bytes = TILE_ROWS * RNNFAST_VECTORS * VECTOR_BYTES,
-    .cell = {RNNFAST_EACH_CELL(ENTRY)},
+    .cell = cell_kernels,
     .reset_forward = reset_forward_step,
     .reset_backward = reset_backward_step,
     .input_product = input_product,
@@ -72,10 +74,7 @@ const rnnfast_kernels TABLE_NAME(REAL_BITS, ISA) = {
     .sum_squares = sum_squares,
     .activate = activate,
     .fill_mask = fill_mask,
-    .sgd = sgd,
-    .adam = adam,
-    .nadam = nadam,
-    .rmsprop = rmsprop,
+    .optimisers = optimisers,
     .fma_loop = fma_loop,
     .read_loop = read_loop,
 };

@@ -2,48 +2,12 @@
 
 from typing import TYPE_CHECKING
 
-from . import backend, datasets, init, losses, optim, plots
+from . import backend, datasets, init, layers, losses, optim, plots
 from .callbacks import Callback, Checkpoint, CSVLog, EarlyStopping, History
 from .core.runtime import get_num_threads, num_threads, set_num_threads
 from .info import show_config
 from .io import load, load_arrays, save
-from .layers import (
-    GRU,
-    LSTM,
-    RNN,
-    Activation,
-    Add,
-    BahdanauAttention,
-    BatchNorm1d,
-    Conv1d,
-    Dot,
-    Dropout,
-    Embedding,
-    EncoderDecoder,
-    GatedConv1d,
-    GaussianNoise,
-    Graph,
-    JoinedEmbedding,
-    Last,
-    LayerNorm,
-    Linear,
-    LuongAttention,
-    Merge,
-    MinGRU,
-    MiniRocket,
-    MinLSTM,
-    Pool,
-    Pool1d,
-    Rearrange,
-    ReLU,
-    RepeatVector,
-    Scale,
-    Sequential,
-    Sigmoid,
-    Softmax,
-    Tanh,
-    WaveNet,
-)
+from .layers import *  # noqa: F403
 from .optim import SGD, Adam, AdamW, Nadam, RMSprop, clip_grad_norm, clip_grad_value
 from .schedules import CosineAnnealingLR, ExponentialLR, OneCycleLR, ReduceLROnPlateau, StepLR
 from .shards import Shards
@@ -80,57 +44,22 @@ _ESTIMATORS = (
 _BRIDGES = ("dask", "keras", "mpi", "onnx", "torch")
 
 __all__ = [
-    "GRU",
-    "LSTM",
-    "RNN",
     "SGD",
-    "Activation",
     "Adam",
     "AdamW",
-    "Add",
-    "BahdanauAttention",
-    "BatchNorm1d",
     "CSVLog",
     "Callback",
     "Checkpoint",
-    "Conv1d",
     "CosineAnnealingLR",
-    "Dot",
-    "Dropout",
     "EarlyStopping",
-    "Embedding",
-    "EncoderDecoder",
     "ExponentialLR",
-    "GatedConv1d",
-    "GaussianNoise",
-    "Graph",
     "History",
-    "JoinedEmbedding",
-    "Last",
-    "LayerNorm",
-    "Linear",
-    "LuongAttention",
-    "Merge",
-    "MinGRU",
-    "MinLSTM",
-    "MiniRocket",
     "Nadam",
     "OneCycleLR",
-    "Pool",
-    "Pool1d",
     "RMSprop",
-    "ReLU",
-    "Rearrange",
     "ReduceLROnPlateau",
-    "RepeatVector",
-    "Scale",
-    "Sequential",
     "Shards",
-    "Sigmoid",
-    "Softmax",
     "StepLR",
-    "Tanh",
-    "WaveNet",
     "__version__",
     "backend",
     "clip_grad_norm",
@@ -150,6 +79,7 @@ __all__ = [
     "set_num_threads",
     "show_config",
 ]
+__all__ += layers.__all__
 
 
 def __getattr__(name: str) -> object:

@@ -47,7 +47,8 @@ class Cell(NamedTuple):
     has_projection: bool = False  # whether its class takes a projection
     input_only: bool = False  # whether its gates are of x alone: there is no w_hh
     unbounded: bool = False  # whether its candidate is positive without bound, not -1 to 1
-    peepholes: int = 0  # gates with weights of c
+    own_rows: int = 0  # vectors of its own, R: numbers for each unit
+    own_name: str = ""  # of their parameters, weight_NAME_l0 and so on
     reset_before: bool = False  # whether the last gate's w_hh multiplies h times the first gate
     in_torch: bool = False  # whether torch.nn has it, in a class of the same name
     onnx: Onnx | None = None
@@ -106,7 +107,8 @@ CELLS = {
             options={"peepholes": True},
             has_cell_state=True,
             has_projection=True,
-            peepholes=3,
+            own_rows=3,  # of c into i, f and o
+            own_name="ch",
             onnx=Onnx("LSTM", (0, 3, 1, 2), peepholes=(0, 2, 1)),  # i o f
         ),
         Cell(

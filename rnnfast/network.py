@@ -75,7 +75,7 @@ class Network(Checked):
                 w_hr=(P, H) if P else None,
                 w_ln=(SH,) if layer_norm else None,
                 b_ln=(SH,) if layer_norm and bias else None,
-                w_ch=(self.cell.peepholes * H,) if self.cell.peepholes else None,
+                w_own=(self.cell.own_rows * H,) if self.cell.own_rows else None,
             )
             for k in range(self.stack)
         ]

@@ -22,7 +22,7 @@ class Weights(NamedTuple):
     w_hr: Any = None  # (P, H): the projection, or None
     w_ln: Any = None  # (S*H,): gamma and beta of layer normalisation, or None
     b_ln: Any = None
-    w_ch: Any = None  # (3*H,): peepholes of c into i, f and o, or None
+    w_own: Any = None  # (R*H,): R vectors of the cell's own, or None
 
 
 class Masks(NamedTuple):

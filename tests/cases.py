@@ -156,8 +156,8 @@ def make(case: Case, dtype: DTypeLike = np.float64, seed: int = 0) -> Problem:
                 if case.norm and case.bias
                 else None
             )
-            w_ch = uniform(case.row.peepholes * H) if case.row.peepholes else None
-            weights.append(Weights(w_ih, w_hh, b_ih, b_hh, w_hr, w_ln, b_ln, w_ch))
+            w_own = uniform(case.row.own_rows * H) if case.row.own_rows else None
+            weights.append(Weights(w_ih, w_hh, b_ih, b_hh, w_hr, w_ln, b_ln, w_own))
 
     lengths = None
     if case.lengths:

@@ -132,10 +132,18 @@ class Kernels:
         self.lanes, self.tile_rows = self.table.lanes, self.table.rows
 
     def run(self, kernel: str, *arguments: Any, cell: int | None = None) -> Any:
-        """Call a kernel, of a cell or of all; arrays give their address."""
-        table = self.table if cell is None else self.table.cell[cell]
-        given = [a.ctypes.data if isinstance(a, np.ndarray) else a for a in arguments]
-        return getattr(table, kernel)(*given)
+        """Call a kernel, of a cell, of all or of an optimiser; arrays give their address."""
+        if cell is not None:
+            function = getattr(self._rows("cell", "rnnfast_cell_kernels")[cell], kernel)
+        elif hasattr(self.table, kernel):
+            function = getattr(self.table, kernel)
+        else:
+            rows = self._rows("optimisers", "rnnfast_optimiser")
+            function = next(row for row in rows if row.name in (kernel.encode(), None)).update
+        return function(*(a.ctypes.data if isinstance(a, np.ndarray) else a for a in arguments))
+
+    def _rows(self, field: str, struct: str) -> Any:
+        return ctypes.cast(getattr(self.table, field), ctypes.POINTER(STRUCTS[struct]))
 
     def padded(self, n: int) -> int:
         """Return what a row of n numbers takes in whole cache lines."""

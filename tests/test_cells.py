@@ -16,9 +16,9 @@ each_cell = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
 def test_the_engine_has_the_same_facts():
     kernels = pytest.importorskip("rnnfast.core.kernels", reason="the engine is not built")
     known = kernels.cells()
-    shared = ["gates", "slots", "has_cell_state", "has_norm", "reset_before"]
-    assert {name: [facts[f] for f in shared] for name, facts in known.items()} == {
-        name: [getattr(cell, f) for f in shared] for name, cell in CELLS.items()
+    shared = ["gates", "slots", "has_cell_state", "has_norm", "reset_before", "input_only"]
+    assert {n: [*(f[s] for s in shared), max(f["own"])] for n, f in known.items()} == {
+        name: [*(getattr(cell, s) for s in shared), cell.own_rows] for name, cell in CELLS.items()
     }
 
 
@@ -28,6 +28,7 @@ def test_a_layer_has_its_cell(cell):
     assert kind(2, 3, **cell.options)._cell is cell
     assert ("proj_size" in inspect.signature(kind).parameters) == cell.has_projection
     assert RECURRENT_LAYERS[cell.layer.lower()] is kind
+    assert bool(cell.own_rows) == bool(cell.own_name)
 
 
 @each_cell

@@ -6,14 +6,13 @@ cdef extern from "rnnfast.h" nogil:
         RNNFAST_LINE
         RNNFAST_VECTORS
         RNNFAST_BLOCK_ROWS
-        RNNFAST_CELLS
         RNNFAST_MASK_GROUP
 
     ctypedef struct rnnfast_cell:
         const char* name
         int gates, slots, x_slot, h_slot, has_cell_state, carries_dh, reset_before, input_only
         int order[4]
-        int peephole[4]
+        int own[4]
         int panel_gates, has_norm
 
     ctypedef struct rnnfast_step:
@@ -32,7 +31,7 @@ cdef extern from "rnnfast.h" nogil:
         const void* c
         void* c_out
         Py_ssize_t ldc
-        const void* peephole
+        const void* own
         void* h_out
         Py_ssize_t ldh_out
         void* gates
@@ -65,8 +64,8 @@ cdef extern from "rnnfast.h" nogil:
         const void* c_prev
         const void* c
         Py_ssize_t ldc
-        const void* peephole
-        void* dpeephole
+        const void* own
+        void* d_own
         void* gates
         Py_ssize_t ldg
         void* carry
@@ -140,11 +139,15 @@ cdef extern from "rnnfast.h" nogil:
         void (*backward)(const rnnfast_backstep*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*norm_forward)(const rnnfast_step*, const rnnfast_norm*, Py_ssize_t, Py_ssize_t) noexcept nogil
 
+    ctypedef struct rnnfast_optimiser:
+        const char* name
+        void (*update)(void*, const void*, void**, const double*, Py_ssize_t, Py_ssize_t) noexcept nogil
+
     ctypedef struct rnnfast_kernels:
         const char* isa
         int itemsize, lanes, rows
         Py_ssize_t tile_bytes
-        cell_kernels cell[1]  # in C: RNNFAST_CELLS of them
+        const cell_kernels* cell
         void (*reset_forward)(const rnnfast_step*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*reset_backward)(const rnnfast_backstep*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*input_product)(const rnnfast_step*, int, Py_ssize_t, Py_ssize_t, Py_ssize_t,
@@ -172,13 +175,7 @@ cdef extern from "rnnfast.h" nogil:
         double (*sum_squares)(const void*, Py_ssize_t) noexcept nogil
         void (*activate)(int, const void*, void*, Py_ssize_t) noexcept nogil
         void (*fill_mask)(const rnnfast_mask*, Py_ssize_t, Py_ssize_t) noexcept nogil
-        void (*sgd)(void*, const void*, void*, Py_ssize_t, Py_ssize_t, double, double, double, int) noexcept nogil
-        void (*adam)(void*, const void*, void*, void*, Py_ssize_t, Py_ssize_t, double, double,
-                     double, double, double, int, double) noexcept nogil
-        void (*nadam)(void*, const void*, void*, void*, Py_ssize_t, Py_ssize_t, double, double,
-                      double, double, double, double, double, double, double) noexcept nogil
-        void (*rmsprop)(void*, const void*, void*, void*, Py_ssize_t, Py_ssize_t, double, double,
-                        double, double, double) noexcept nogil
+        const rnnfast_optimiser* optimisers
         double (*fma_loop)(Py_ssize_t) noexcept nogil
         double (*read_loop)(const void*, Py_ssize_t, Py_ssize_t) noexcept nogil
 

@@ -115,8 +115,12 @@ cdef const rnnfast_cell* cell(int index) noexcept nogil:
 
 def cells():
     """The engine's facts of each cell by its name: the fields of rnnfast_cell, which rnnfast.h has."""
-    facts = [rnnfast_cells[i] for i in range(RNNFAST_CELLS)]
-    return {cell["name"].decode(): cell for cell in facts}
+    cdef const rnnfast_cell* row = rnnfast_cells
+    facts = {}
+    while row.name != NULL:
+        facts[row.name.decode()] = row[0]
+        row += 1
+    return facts
 
 cdef int current_isa() noexcept nogil:
     return _isa

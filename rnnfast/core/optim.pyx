@@ -8,29 +8,44 @@ depend on their number.
 
 cimport numpy as cnp
 from cython.parallel cimport parallel
+from libc.string cimport strcmp
 
 from rnnfast.core cimport kernels as k
 from rnnfast.core.arrays cimport data_of, real_type, share_of, table_of, team_for
-from rnnfast.core.kernels cimport omp_get_num_threads, omp_get_thread_num, rnnfast_kernels
+from rnnfast.core.kernels cimport (
+    omp_get_num_threads, omp_get_thread_num, rnnfast_kernels, rnnfast_optimiser,
+)
 
 cnp.import_array()
 
 
-def sgd(param, grad, velocity, double lr, double momentum, double weight_decay, bint nesterov):
-    """Update `param` and `velocity`, None without momentum, in place."""
-    cdef int typenum = real_type(param, "param")
-    cdef const rnnfast_kernels* kn = table_of(typenum)
+cdef int _update(const char* name, param, grad, dict running, const double* settings,
+                 double work) except -1:
+    # `running` and `settings` in the order of csrc/optim.h; `work`: operations for an element.
+    cdef int typenum = real_type(param, "param"), count = 0
+    cdef const rnnfast_optimiser* optimiser = table_of(typenum).optimisers
     cdef Py_ssize_t n = param.size
     cdef unsigned long long fp
     cdef char* p = data_of(param, typenum, n, "param")
     cdef char* g = data_of(grad, typenum, n, "grad")
-    cdef char* v = data_of(velocity, typenum, n, "velocity")
-    with nogil, parallel(num_threads=team_for(4.0 * n)):
+    cdef void* kept[2]
+    for what, array in running.items():
+        kept[count] = data_of(array, typenum, n, what)
+        count += 1
+    while strcmp(optimiser.name, name):
+        optimiser += 1
+    with nogil, parallel(num_threads=team_for(work * n)):
         fp = k.fp_enter()
-        kn.sgd(p, g, v, share_of(n, omp_get_thread_num(), omp_get_num_threads()),
-               share_of(n, omp_get_thread_num() + 1, omp_get_num_threads()), lr, momentum,
-               weight_decay, nesterov)
+        optimiser.update(p, g, kept, settings,
+                         share_of(n, omp_get_thread_num(), omp_get_num_threads()),
+                         share_of(n, omp_get_thread_num() + 1, omp_get_num_threads()))
         k.fp_leave(fp)
+    return 0
+
+
+def sgd(param, grad, velocity, double lr, double momentum, double weight_decay, bint nesterov):
+    """Update `param` and `velocity`, None without momentum, in place."""
+    _update("sgd", param, grad, {"velocity": velocity}, [lr, momentum, weight_decay, nesterov], 4)
 
 
 def adam(param, grad, m, v, double lr, double beta1, double beta2, double eps,
@@ -39,20 +54,8 @@ def adam(param, grad, m, v, double lr, double beta1, double beta2, double eps,
 
     `decoupled`: weight decay acts on the parameter and not on the gradient (AdamW).
     """
-    cdef int typenum = real_type(param, "param")
-    cdef const rnnfast_kernels* kn = table_of(typenum)
-    cdef Py_ssize_t n = param.size
-    cdef unsigned long long fp
-    cdef char* pd = data_of(param, typenum, n, "param")
-    cdef char* gd = data_of(grad, typenum, n, "grad")
-    cdef char* md = data_of(m, typenum, n, "m")
-    cdef char* vd = data_of(v, typenum, n, "v")
-    with nogil, parallel(num_threads=team_for(8.0 * n)):
-        fp = k.fp_enter()
-        kn.adam(pd, gd, md, vd, share_of(n, omp_get_thread_num(), omp_get_num_threads()),
-                share_of(n, omp_get_thread_num() + 1, omp_get_num_threads()), lr, beta1, beta2, eps,
-                weight_decay, decoupled, step)
-        k.fp_leave(fp)
+    _update("adam", param, grad, {"m": m, "v": v},
+            [lr, beta1, beta2, eps, weight_decay, decoupled, step], 8)
 
 
 def nadam(param, grad, m, v, double lr, double beta1, double beta2, double eps,
@@ -61,39 +64,15 @@ def nadam(param, grad, m, v, double lr, double beta1, double beta2, double eps,
 
     `mu`, `next_mu`: momentum of this step and of the next; `product`: of all steps so far.
     """
-    cdef int typenum = real_type(param, "param")
-    cdef const rnnfast_kernels* kn = table_of(typenum)
-    cdef Py_ssize_t n = param.size
-    cdef unsigned long long fp
-    cdef char* pd = data_of(param, typenum, n, "param")
-    cdef char* gd = data_of(grad, typenum, n, "grad")
-    cdef char* md = data_of(m, typenum, n, "m")
-    cdef char* vd = data_of(v, typenum, n, "v")
-    with nogil, parallel(num_threads=team_for(8.0 * n)):
-        fp = k.fp_enter()
-        kn.nadam(pd, gd, md, vd, share_of(n, omp_get_thread_num(), omp_get_num_threads()),
-                 share_of(n, omp_get_thread_num() + 1, omp_get_num_threads()), lr, beta1, beta2,
-                 eps, weight_decay, mu, next_mu, product, step)
-        k.fp_leave(fp)
+    _update("nadam", param, grad, {"m": m, "v": v},
+            [lr, beta1, beta2, eps, weight_decay, mu, next_mu, product, step], 8)
 
 
 def rmsprop(param, grad, square_avg, velocity, double lr, double alpha, double eps,
             double momentum, double weight_decay):
     """Update `param`, `square_avg` and `velocity`, None without momentum, in place."""
-    cdef int typenum = real_type(param, "param")
-    cdef const rnnfast_kernels* kn = table_of(typenum)
-    cdef Py_ssize_t n = param.size
-    cdef unsigned long long fp
-    cdef char* pd = data_of(param, typenum, n, "param")
-    cdef char* gd = data_of(grad, typenum, n, "grad")
-    cdef char* sd = data_of(square_avg, typenum, n, "square_avg")
-    cdef char* vd = data_of(velocity, typenum, n, "velocity")
-    with nogil, parallel(num_threads=team_for(8.0 * n)):
-        fp = k.fp_enter()
-        kn.rmsprop(pd, gd, sd, vd, share_of(n, omp_get_thread_num(), omp_get_num_threads()),
-                   share_of(n, omp_get_thread_num() + 1, omp_get_num_threads()), lr, alpha, eps,
-                   momentum, weight_decay)
-        k.fp_leave(fp)
+    _update("rmsprop", param, grad, {"square_avg": square_avg, "velocity": velocity},
+            [lr, alpha, eps, momentum, weight_decay], 8)
 
 
 def sum_squares(grad):

@@ -2,12 +2,12 @@
 
 cimport cython
 
-from rnnfast.core.kernels cimport RNNFAST_LINE, rnnfast_cell, rnnfast_kernels
+from rnnfast.core.kernels cimport RNNFAST_LINE, cell_kernels, rnnfast_cell, rnnfast_kernels
 
 
 cdef enum:
     # The weights of a layer and direction: the fields of `rnnfast.weights.Weights`, in its order.
-    W_IH, W_HH, B_IH, B_HH, W_HR, W_LN, B_LN, W_CH
+    W_IH, W_HH, B_IH, B_HH, W_HR, W_LN, B_LN, W_OWN
     WEIGHTS  # how many there are
     # From here on they are vectors: a number for each unit of some slots.
     FIRST_VECTOR = W_LN
@@ -15,7 +15,7 @@ cdef enum:
 
 cdef enum:
     # Each vector's index among the vectors.
-    GAMMA, BETA, PEEPHOLE
+    GAMMA, BETA, OWN
 
 
 cdef struct Panels:
@@ -49,8 +49,9 @@ cdef struct Part:
 cdef class Packed:
     cdef const rnnfast_kernels* kernels
     cdef const rnnfast_cell* info
-    cdef int cell, layers, directions, training, typenum
-    cdef int peepholes  # rows of W_CH
+    cdef const cell_kernels* cell
+    cdef int layers, directions, training, typenum
+    cdef int own_rows  # of W_OWN
     cdef Py_ssize_t itemsize, hidden, projection, recurrent
     cdef Part* parts
     cdef char* block
@@ -70,8 +71,8 @@ cdef inline char* bump(char** at, size_t bytes) noexcept nogil:
 cdef inline int row_of(const rnnfast_cell* info, int vector, int slot) noexcept nogil:
     # The row of a slot in a vector (rows, H) as the caller has it, or -1. Of layer normalisation: first
     # the slots that x feeds, in PyTorch's order, then the rest.
-    if vector == PEEPHOLE:
-        return info.peephole[slot] - 1
+    if vector == OWN:
+        return info.own[slot] - 1
     return info.order[slot] if slot < info.gates else slot
 
 

@@ -11,7 +11,7 @@ from libc.string cimport memset
 
 from rnnfast.core cimport kernels as k
 from rnnfast.core.kernels cimport (
-    RNNFAST_CELLS, RNNFAST_VECTORS, rnnfast_cell, rnnfast_padded, rnnfast_panels,
+    RNNFAST_VECTORS, rnnfast_cell, rnnfast_padded, rnnfast_panels,
 )
 
 cnp.import_array()
@@ -81,7 +81,7 @@ cdef int read_weights(Packed net, int index, object weights, char** to) except -
     to[W_HR] = contiguous(given[W_HR], net, net.projection * H, "w_hr")
     to[W_LN] = contiguous(given[W_LN], net, SH, "w_ln")
     to[B_LN] = contiguous(given[B_LN], net, SH, "b_ln")
-    to[W_CH] = contiguous(given[W_CH], net, net.peepholes * H, "w_ch")
+    to[W_OWN] = contiguous(given[W_OWN], net, net.own_rows * H, "w_own")
     return 0
 
 
@@ -190,9 +190,9 @@ cdef Packed _network(str cell, list weights, int num_layers, int num_directions,
     # What a network is, before its weights are packed.
     cdef Packed net = Packed.__new__(Packed)
     cdef int index = 0
-    while index < RNNFAST_CELLS and k.cell(index).name != cell.encode():
+    while k.cell(index).name != NULL and k.cell(index).name != cell.encode():
         index += 1
-    if index == RNNFAST_CELLS:
+    if k.cell(index).name == NULL:
         raise ValueError(f"cell {cell!r} is unknown")
     first = weights[0]
     net.typenum = cnp.PyArray_TYPE(first.w_ih)
@@ -200,8 +200,8 @@ cdef Packed _network(str cell, list weights, int num_layers, int num_directions,
         raise TypeError(f"weights must be float32 or float64, got {first.w_ih.dtype}")
     net.itemsize = cnp.PyArray_ITEMSIZE(first.w_ih)
     net.kernels = k.table(k.current_isa(), net.itemsize)
-    net.info = k.cell(index)
-    net.cell, net.layers, net.directions, net.training = index, num_layers, num_directions, training
+    net.info, net.cell = k.cell(index), net.kernels.cell + index
+    net.layers, net.directions, net.training = num_layers, num_directions, training
     net.hidden = first.w_ih.shape[0] // net.info.gates
     if any((entry.w_hh is None) != net.info.input_only
            or (net.info.input_only and entry.b_hh is not None) for entry in weights):
@@ -213,9 +213,9 @@ cdef Packed _network(str cell, list weights, int num_layers, int num_directions,
                          f"got {net.projection}")
     if first.w_ln is not None and not net.info.has_norm:
         raise ValueError(f"{cell} takes no layer normalisation")
-    net.peepholes = max(net.info.peephole)
-    if any((entry.w_ch is None) == (net.peepholes > 0) for entry in weights):
-        raise ValueError(f"{cell} takes {'' if net.peepholes else 'no '}peepholes")
+    net.own_rows = max(net.info.own)
+    if any((entry.w_own is None) == (net.own_rows > 0) for entry in weights):
+        raise ValueError(f"{cell} takes {'' if net.own_rows else 'no '}w_own")
     return net
 
 

@@ -12,7 +12,7 @@ from rnnfast.core.job cimport (
     thresholds,
 )
 from rnnfast.core.kernels cimport flag_raised, rnnfast_backstep, rnnfast_masked
-from rnnfast.core.packed cimport BETA, GAMMA, PEEPHOLE, Packed, step_inputs
+from rnnfast.core.packed cimport BETA, GAMMA, OWN, Packed, step_inputs
 
 
 cdef void plan_forward(Walk* w, Packed net) noexcept nogil:
@@ -111,7 +111,7 @@ cdef void _arrays_forward(Walk* w, Packed net) noexcept nogil:
         follow(w, &w.step.h_out, state.fresh_h, STEP, _kept(w, net, job.ldh))
     else:
         follow(w, &w.step.h_out, state.h, AFTER, h)
-    w.step.peephole = w.part.vectors[PEEPHOLE]
+    w.step.own = w.part.vectors[OWN]
     if net.info.has_cell_state:
         follow(w, <void**>&w.step.c, state.c, BEFORE, _kept(w, net, job.ldc))
         if state.fresh_c != NULL:
@@ -123,7 +123,7 @@ cdef void _arrays_forward(Walk* w, Packed net) noexcept nogil:
 
 
 cdef void _cell_forward(Walk* w, Packed net) noexcept nogil:
-    net.kernels.cell[net.cell].forward(&w.step, w.me.b0, w.b1, w.of_cell.p0, w.of_cell.p1)
+    net.cell.forward(&w.step, w.me.b0, w.b1, w.of_cell.p0, w.of_cell.p1)
     _wrote(w, w.me.b0, w.b1, w.of_cell)
 
 
@@ -151,7 +151,7 @@ cdef void _arrays_backward(Walk* w, Packed net) noexcept nogil:
         follow(w, <void**>&back.h, state.fresh_h, STEP, h)
     else:
         follow(w, <void**>&back.h, state.h, AFTER, h)
-    back.peephole, back.dpeephole = w.part.vectors[PEEPHOLE], state.dvectors[PEEPHOLE]
+    back.own, back.d_own = w.part.vectors[OWN], state.dvectors[OWN]
     if net.info.has_cell_state:
         follow(w, <void**>&back.c_prev, state.c, BEFORE, c)
         if state.fresh_c != NULL:
@@ -181,7 +181,7 @@ cdef void _in_two_parts(Walk* w, rnnfast_backstep* back, Columns columns,
 
 cdef void _cell_backward(Walk* w, Packed net) noexcept nogil:
     if not w.stopped:
-        _in_two_parts(w, &w.back, w.of_cell, net.kernels.cell[net.cell].backward)
+        _in_two_parts(w, &w.back, w.of_cell, net.cell.backward)
 
 
 # ---- what stands around a layer: the layer above and the caller
@@ -303,7 +303,7 @@ cdef void _projection_backward(Walk* w, Packed net) noexcept nogil:
 
 cdef void _projected_cell_backward(Walk* w, Packed net) noexcept nogil:
     if not w.stopped:
-        net.kernels.cell[net.cell].backward(&w.back, w.me.b0, w.b1, w.of_cell.p0, w.of_cell.p1)
+        net.cell.backward(&w.back, w.me.b0, w.b1, w.of_cell.p0, w.of_cell.p1)
 
 
 # ---- the reset gate before the product: r and z first, then n, whose recurrent product is of r h
@@ -372,7 +372,7 @@ cdef void _norm_forward(Walk* w, Packed net) noexcept nogil:
     cdef Py_ssize_t b0 = w.me.b0, n = w.b1 - w.me.b0
     all.u0, all.u1 = 0, net.hidden
     _wrote(w, b0 + share(n, w.me.i, w.me.n), b0 + share(n, w.me.i + 1, w.me.n), all)
-    net.kernels.cell[net.cell].norm_forward(&w.step, &w.norm, w.r0, w.r1)
+    net.cell.norm_forward(&w.step, &w.norm, w.r0, w.r1)
 
 
 cdef void _plan_norm_backward(Walk* w, Packed net) noexcept nogil:

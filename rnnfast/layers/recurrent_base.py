@@ -134,7 +134,8 @@ class Recurrent(Layer):
         for k, entry in enumerate(self.network.shapes(self.input_size, self.bias, self.layer_norm)):
             layer, d = divmod(k, self.network.directions)
             suffix = f"_l{layer}" + ("_reverse" if d else "")
-            own = {WORDS[field[0]] + field[1:] + suffix: s for field, s in entry._asdict().items()}
+            fields = {n.replace("own", self._cell.own_name): s for n, s in entry._asdict().items()}
+            own = {WORDS[field[0]] + field[1:] + suffix: s for field, s in fields.items()}
             self._names.append([name if shape else "" for name, shape in own.items()])
             shapes |= {name: shape for name, shape in own.items() if shape}
 

@@ -186,10 +186,10 @@ def recurrence(
             g.constant(R, name=end % "R"),
             g.constant(B, name=end % "B") if layer.bias else "",
             lengths,
-            *(start if start or not network.cell.peepholes else ("", "")),
+            *(start if start or not kind.peepholes else ("", "")),
         )
-        if network.cell.peepholes:
-            P = np.stack([ordered(kind.peepholes, H, w.w_ch) for w in here])
+        if kind.peepholes:
+            P = np.stack([ordered(kind.peepholes, H, w.w_own) for w in here])
             inputs = (*inputs, g.constant(P, name=end % "peepholes"))
         y, *final = g.add_many(kind.op, inputs, 2 + network.cell.has_cell_state, **attributes)
         if lengths and start:

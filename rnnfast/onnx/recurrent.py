@@ -174,7 +174,7 @@ class RecurrentNode:
         given = {"linear_before_reset": int(bool(self.linear_before_reset))}
         for cell in CELLS.values():
             if cell.onnx is not None and cell.onnx.op == self.kind:
-                if bool(cell.peepholes) != (P is not None):
+                if bool(cell.onnx.peepholes) != (P is not None):
                     continue
                 wanted = dict(cell.onnx.attributes)
                 names = tuple(n.lower() for n in wanted.pop("activations", USUAL[self.kind]))

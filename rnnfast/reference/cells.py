@@ -28,11 +28,12 @@ def sigmoid(x: Array) -> Array:
     return np.where(x >= 0, 1.0, e) / (1.0 + e)
 
 
-# A cell with peepholes takes w_ch (3*H,) as well, forward and backward.
 # forward:  xw = x @ w_ih.T + b_ih and hw = h @ w_hh.T + b_hh, both (B, G*H); the state before the
 #           step, h (B, K) and c (B, H) or None  ->  new h (B, H), new c, what backward needs
 # backward: gradients of the new h and the new c, what forward saved
 #           ->  dxw, dhw (B, G*H), the part of dh that does not pass through hw, dc
+# own:      of a cell with R vectors of its own, (R*H,), which the pair takes last: gradients of its
+#           sums, (B, S*H), what forward saved  ->  those of the vectors, (B, R*H)
 
 
 def rnn_tanh_forward(xw: Array, hw: Array, h: Array, c: Any) -> tuple[Array, Any, Saved]:
@@ -77,9 +78,9 @@ def lstm_backward(dh: Array, dc: Any, saved: Saved) -> tuple[Array, Array, Any, 
 
 
 def lstm_peephole_forward(
-    xw: Array, hw: Array, h: Array, c: Any, w_ch: Array
+    xw: Array, hw: Array, h: Array, c: Any, own: Array
 ) -> tuple[Array, Any, Saved]:
-    p_i, p_f, p_o = np.split(w_ch, 3)
+    p_i, p_f, p_o = np.split(own, 3)
     i, f, g, o = np.split(xw + hw, 4, axis=1)
     i, f, g = sigmoid(i + p_i * c), sigmoid(f + p_f * c), np.tanh(g)
     c_next = f * c + i * g
@@ -88,9 +89,9 @@ def lstm_peephole_forward(
 
 
 def lstm_peephole_backward(
-    dh: Array, dc: Any, saved: Saved, w_ch: Array
+    dh: Array, dc: Any, saved: Saved, own: Array
 ) -> tuple[Array, Array, Any, Any]:
-    p_i, p_f, p_o = np.split(w_ch, 3)
+    p_i, p_f, p_o = np.split(own, 3)
     o, tanh_c = saved[3], saved[5]
     dc = dc + p_o * (dh * tanh_c * o * (1.0 - o))
     dgates, _, _, dc = lstm_backward(dh, dc, saved[:6])
@@ -98,8 +99,7 @@ def lstm_peephole_backward(
     return dgates, dgates, 0.0, dc + p_i * di + p_f * df
 
 
-def peephole_gradient(dgates: Array, saved: Saved) -> Array:
-    # (B, 4*H) -> (B, 3*H)
+def lstm_peephole_own(dgates: Array, saved: Saved) -> Array:
     di, df, _, do = np.split(dgates, 4, axis=1)
     c, c_next = saved[4], saved[6]
     return np.concatenate([di * c, df * c, do * c_next], axis=1)
@@ -188,6 +188,7 @@ class Cell:
     facts: Facts
     forward: Callable[..., tuple[Array, Any, Saved]]
     backward: Callable[..., tuple[Array, Array, Any, Any]]
+    own: Callable[[Array, Saved], Array] | None = None
 
     @property
     def apart(self) -> int:
@@ -196,15 +197,20 @@ class Cell:
 
 
 CELLS = {
-    name: Cell(FACTS[name], forward, backward)
-    for name, forward, backward in (
-        ("rnn_tanh", rnn_tanh_forward, rnn_tanh_backward),
-        ("rnn_relu", rnn_relu_forward, rnn_relu_backward),
-        ("lstm", lstm_forward, lstm_backward),
-        ("lstm_peephole", lstm_peephole_forward, lstm_peephole_backward),
-        ("gru", gru_forward, gru_backward),
-        ("gru_reset_before", gru_reset_before_forward, gru_reset_before_backward),
-        ("min_gru", min_gru_forward, min_gru_backward),
-        ("min_lstm", min_lstm_forward, min_lstm_backward),
+    cell.facts.name: cell
+    for cell in (
+        Cell(FACTS["rnn_tanh"], rnn_tanh_forward, rnn_tanh_backward),
+        Cell(FACTS["rnn_relu"], rnn_relu_forward, rnn_relu_backward),
+        Cell(FACTS["lstm"], lstm_forward, lstm_backward),
+        Cell(
+            FACTS["lstm_peephole"],
+            lstm_peephole_forward,
+            lstm_peephole_backward,
+            lstm_peephole_own,
+        ),
+        Cell(FACTS["gru"], gru_forward, gru_backward),
+        Cell(FACTS["gru_reset_before"], gru_reset_before_forward, gru_reset_before_backward),
+        Cell(FACTS["min_gru"], min_gru_forward, min_gru_backward),
+        Cell(FACTS["min_lstm"], min_lstm_forward, min_lstm_backward),
     )
 }

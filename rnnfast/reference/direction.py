@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..weights import Weights
-from .cells import Array, Cell, Saved, peephole_gradient, sigmoid
+from .cells import Array, Cell, Saved, sigmoid
 
 __all__ = ["direction_backward", "direction_forward"]
 
@@ -136,7 +136,7 @@ def direction_forward(
     """
     T, B, F = x.shape
     w_ih, w_hh, w_hr = weights.w_ih, weights.w_hh, weights.w_hr
-    own = () if weights.w_ch is None else (weights.w_ch,)
+    own = () if weights.w_own is None else (weights.w_own,)
     xw_all = affine(x.reshape(T * B, F), w_ih, weights.b_ih).reshape(T, B, len(w_ih))
 
     h_fed = np.empty(y.shape, x.dtype) if training else None
@@ -202,7 +202,7 @@ def direction_backward(
     dx (T, B, F), or None where it is not wanted.
     """
     w_hh, w_hr, w_ln = weights.w_hh, weights.w_hr, weights.w_ln
-    own = () if weights.w_ch is None else (weights.w_ch,)
+    own = () if weights.w_own is None else (weights.w_own,)
     T, B, F = x.shape
     GH, K = len(weights.w_ih), dh.shape[1]
     dxw_all = np.empty((T, B, GH), x.dtype)
@@ -248,12 +248,13 @@ def direction_backward(
     dxw_rows = dxw_all.reshape(T * B, GH)
     dhw_rows = dhw_all.reshape(T * B, GH)
     if grads is not None:
-        add_gradients(grads, x, record, dxw_rows, dhw_rows, dslots_all, dh_all)
+        add_gradients(cell, grads, x, record, dxw_rows, dhw_rows, dslots_all, dh_all)
     dx = (dxw_rows @ weights.w_ih).reshape(T, B, F) if want_dx else None
     return dx, dh, dc
 
 
 def add_gradients(
+    cell: Cell,
     grads: Weights,
     x: Array,
     record: Record,
@@ -278,10 +279,10 @@ def add_gradients(
         grads.b_hh[...] += dhw.sum(axis=0)
     if grads.w_hr is not None and dh_all is not None and record.u is not None:
         grads.w_hr[...] += dh_all.reshape(TB, K).T @ record.u.reshape(TB, record.u.shape[2])
-    if grads.w_ch is not None:
+    if grads.w_own is not None and cell.own is not None:
         dgates_all = dxw.reshape(*x.shape[:2], GH) if dslots_all is None else dslots_all
         for dgates, saved in zip(dgates_all, record.saved, strict=True):
-            grads.w_ch[...] += peephole_gradient(dgates, saved).sum(axis=0)
+            grads.w_own[...] += cell.own(dgates, saved).sum(axis=0)
     if grads.w_ln is not None and dslots_all is not None:
         for dslots, (normal, _) in zip(dslots_all, record.norms, strict=True):
             grads.w_ln[...] += (dslots * normal.reshape(dslots.shape)).sum(axis=0)

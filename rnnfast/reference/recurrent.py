@@ -99,9 +99,9 @@ def pack(
     )
     if snapshot[0].w_ln is not None and not CELLS[cell].facts.has_norm:
         raise ValueError(f"{cell} takes no layer normalisation")
-    peepholes = CELLS[cell].facts.peepholes > 0
-    if any((entry.w_ch is not None) != peepholes for entry in snapshot):
-        raise ValueError(f"{cell} takes {'' if peepholes else 'no '}peepholes")
+    own = CELLS[cell].facts.own_rows > 0
+    if any((entry.w_own is not None) != own for entry in snapshot):
+        raise ValueError(f"{cell} takes {'' if own else 'no '}w_own")
     alone = CELLS[cell].facts.input_only
     if any((w.w_hh is None) != alone or (alone and w.b_hh is not None) for w in snapshot):
         raise ValueError(f"{cell} takes {'neither w_hh nor b_hh' if alone else 'w_hh'}")

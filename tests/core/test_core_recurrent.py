@@ -393,8 +393,8 @@ def test_either_bias_may_be_missing_alone(core, cell, missing, I):  # noqa: E741
     rng, H, gates = np.random.default_rng(0), 5, CELLS[cell].gates
     shapes = [(gates * H, I), (gates * H, H), (gates * H,), (gates * H,)]
     weights = Weights(*[rng.standard_normal(shape) for shape in shapes])._replace(**{missing: None})
-    if rows := CELLS[cell].peepholes:
-        weights = weights._replace(w_ch=rng.standard_normal(rows * H))
+    if rows := CELLS[cell].own_rows:
+        weights = weights._replace(w_own=rng.standard_normal(rows * H))
     x, dy = rng.standard_normal((4, 3, I)), rng.standard_normal((4, 3, H))
 
     def gradients(recurrent):

@@ -34,7 +34,7 @@ class Step:
     w_hh: Any
     b_ih: Any
     b_hh: Any
-    own: Any = ()  # peepholes (3*H,), of a cell that has them
+    own: Any = ()  # the vectors of a cell's own, (R*H,)
     h_next: Any = None
     c_next: Any = None
     r: Any = None  # the gate that h passes before the product
@@ -62,29 +62,29 @@ def make_step(name, rows, H, inputs, drop):
     if cell.facts.reset_before:
         weights = Weights(step.w_ih, step.w_hh, b_ih, b_hh)
         hw, step.r = direction.reset_forward(weights, xw, hw, step.h)
-    step.own = peepholes(name, H)
+    step.own = own_vectors(name, H)
     step.h_next, step.c_next, step.saved = cell.forward(xw, hw, h, c, *step.own)
     return step
 
 
-def peepholes(name, H):
-    """Return what a cell takes beside its state: (w_ch,) or nothing."""
-    rows = CELLS[name].peepholes
+def own_vectors(name, H):
+    """Return what a cell takes beside its state: vectors of its own, or nothing."""
+    rows = CELLS[name].own_rows
     return (random(rows * H, seed=7),) if rows else ()
 
 
 def in_slots(info, rows):
-    """Return (..., R*H) numbers of the slots with a peephole as (..., S, H), zero elsewhere."""
-    H = rows.shape[-1] // max(info.peephole)
+    """Return a cell's own vectors (..., R*H) slot by slot (..., S, H), zero where it has none."""
+    H = rows.shape[-1] // max(info.own)
     out = np.zeros((*rows.shape[:-1], info.slots, H))
     for slot in range(info.slots):
-        if row := info.peephole[slot]:
+        if row := info.own[slot]:
             out[..., slot, :] = rows[..., (row - 1) * H : row * H]
     return out
 
 
-def peephole_row(memory, info, w_ch):
-    return memory.rows("peephole", in_slots(info, w_ch)[None])[0]
+def own_row(memory, info, own):
+    return memory.rows("own", in_slots(info, own)[None])[0]
 
 
 def slot_biases(info, step, H):
@@ -127,7 +127,7 @@ def run_forward(kernels, memory, name, step, rows, H, training):
     if c is not None:
         fields |= dict(c=c, c_out=c_out, ldc=pitch(c))
     if step.own:
-        fields |= dict(peephole=peephole_row(memory, info, *step.own))
+        fields |= dict(own=own_row(memory, info, *step.own))
     bias = slot_biases(info, step, H)
     if info.reset_before:
         fields |= run_reset(kernels, memory, info, step, rows, H, fields, gates)
@@ -326,10 +326,10 @@ def check_backward(kernels, name, rows, H, options):
         if c is not None:
             fields |= dict(c=c, c_prev=memory.rows("c_prev", step.c), ldc=pitch(c))
         if step.own:
-            added = in_slots(info, reference.peephole_gradient(dxw, step.saved))
+            added = in_slots(info, cell.own(dxw, step.saved))
             before = random(*added.shape, seed=15)
-            fields |= dict(peephole=peephole_row(memory, info, *step.own))
-            fields |= dict(dpeephole=memory.rows("dpeephole", before, write))
+            fields |= dict(own=own_row(memory, info, *step.own))
+            fields |= dict(d_own=memory.rows("d_own", before, write))
         panels = kernels.panels(H)
         struct = memory.struct("rnnfast_backstep", **fields)
         for p0, p1 in ((0, panels // 2), (panels // 2, panels)):
@@ -352,7 +352,7 @@ def check_backward(kernels, name, rows, H, options):
             ("dgates", gates, dslots),
             ("carry", fields["carry"], carry),
             ("kept_h", fields["kept_h"], kept),
-            ("dpeephole", fields.get("dpeephole"), before + added if step.own else None),
+            ("d_own", fields.get("d_own"), before + added if step.own else None),
         ):
             if want is not None:
                 bound = tolerances.chain(n, kernels.dtype, want[write])

@@ -9,7 +9,7 @@ from cases import DenseCase
 from comparisons import check_dense
 from contract import cell_of, pitch, random
 from contract import kernels as kernels
-from kernels.test_kernels_cell import peephole_row, peepholes
+from kernels.test_kernels_cell import own_row, own_vectors
 from run_cases import run_dense
 
 from rnnfast.cells import CELLS
@@ -53,7 +53,7 @@ def check_norm_forward(kernels, name, rows, H):
     gamma, beta = 1 + random(S, H, seed=3) / 4, random(S, H, seed=4) / 4
     normal, mean, rstd = statistics(sums)
     xw, hw = gates_of(info, gamma * normal + beta)
-    own = peepholes(name, H)
+    own = own_vectors(name, H)
     h_next, c_next, _ = reference.CELLS[name].forward(xw, hw, h_prev, c, *own)
     with kernels.call(f"{name} norm_forward", rows=rows, H=H) as memory:
         array = memory.rows("normal", sums, write)
@@ -67,7 +67,7 @@ def check_norm_forward(kernels, name, rows, H):
         step = dict(hidden=H, recurrent=H, h_prev=before, ldh=pitch(before), h_out=h_out)
         step |= dict(ldh_out=pitch(h_out), gates=gates, ldg=pitch(gates))
         if own:
-            step |= dict(peephole=peephole_row(memory, info, *own))
+            step |= dict(own=own_row(memory, info, *own))
         results = [("h", h_out, h_next)]
         if c is not None:
             c_out = memory.rows("c_out", (B, H), write)

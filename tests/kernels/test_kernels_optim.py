@@ -27,10 +27,13 @@ class Update:
             given = iter(placed[1:])
             rest = [next(given) if isinstance(part, np.ndarray) else part for part in rest]
             states = [part for part in rest if part is None or isinstance(part, np.ndarray)]
-            numbers = rest[len(states) :]
+            numbers = np.array(rest[len(states) :], np.float64)
+            running = np.array(
+                [0 if part is None else part.ctypes.data for part in states], np.intp
+            )
             slope, n = self.memory.dense("grad", grad), len(param)
             for i0, i1 in ((0, n // 3), (n // 3, n)):
-                self.kernels.run(name, placed[0], slope, *states, i0, i1, *numbers)
+                self.kernels.run(name, placed[0], slope, running, numbers, i0, i1)
             for array, result in zip(arrays, placed, strict=True):
                 array[...] = result
 

@@ -28,9 +28,7 @@ from rnnfast import (
     LayerNorm,
     Linear,
     Merge,
-    MinGRU,
     MiniRocket,
-    MinLSTM,
     Pool,
     Pool1d,
     Rearrange,
@@ -47,6 +45,7 @@ from rnnfast import (
     layers,
     losses,
 )
+from rnnfast.cells import CELLS
 
 MSE, MAE = losses.squared_error, losses.absolute_error
 F8 = {"dtype": np.float64}
@@ -100,13 +99,12 @@ def branched(bf):
 
 # name: layers; each ends in K features
 NETWORKS = {
-    "rnn": [rnn(RNN), linear()],
-    "lstm": [rnn(LSTM, num_layers=2, proj_size=3), linear(3)],
-    "gru": [rnn(GRU, bidirectional=True), linear(8)],
+    **{
+        name: [rnn(getattr(layers, cell.layer), bidirectional=True, **cell.options), linear(8)]
+        for name, cell in CELLS.items()
+    },
+    "projection": [rnn(LSTM, num_layers=2, proj_size=3), linear(3)],
     "lstm, layer norm, checkpoint": [rnn(LSTM, layer_norm=True, checkpoint=2), linear()],
-    "gru, reset before": [rnn(GRU, reset_after=False), linear()],
-    "min_gru": [rnn(MinGRU, bidirectional=True), linear(8)],
-    "min_lstm": [rnn(MinLSTM), linear()],
     "in front of the recurrent": [
         linear(F, 4),
         plain(LayerNorm, 4, **F8),

@@ -12,8 +12,9 @@ import rnnfast as rf
 from rnnfast import layers
 from rnnfast.datasets import text_batches
 from rnnfast.generation import Vocabulary
+from rnnfast.layers.recurrent import RECURRENT_LAYERS
 
-RECURRENT = [rf.RNN(2, 3), rf.LSTM(2, 3), rf.GRU(2, 3), rf.MinGRU(2, 3), rf.MinLSTM(2, 3)]
+RECURRENT = [kind(2, 3) for kind in RECURRENT_LAYERS.values()]
 LAYERS = [
     *RECURRENT,
     *(rf.Linear(2, 3), rf.Embedding(4, 2), rf.JoinedEmbedding(4, 2, 2), rf.LayerNorm(2)),
