@@ -223,22 +223,8 @@ class SeriesEstimator(Parameters, BaseEstimator):
             panel=panel,
             single=self.panel == "one",
         )
-        values = form.values
-        gaps = [np.isnan(v) for v in values] if form.has_missing else None
-        if self.missing is not None:
-            means = feature_means(self, values, form.names) if form.has_missing else None
-            how = "ffill" if self.missing == "mask" else self.missing
-            filled = values
-            if means is not None:
-                around = [means_around(v, means) if how == "mean" else means for v in values]
-                filled = [
-                    fill_missing(v[np.newaxis], None, how, m)[0]
-                    for v, m in zip(values, around, strict=True)
-                ]
-            if self.missing == "mask":
-                told = [np.isnan(v).astype(v.dtype) for v in values]
-                filled = [np.hstack(pair) for pair in zip(filled, told, strict=True)]
-            values = filled
+        values = self._filled(form)
+        gaps = [np.isnan(v) for v in form.values] if form.has_missing else None
         extra = None
         if exogenous is not None:
             before: Any = None if reset else getattr(self, "_extra_form")  # noqa: B009 - as above
@@ -270,6 +256,24 @@ class SeriesEstimator(Parameters, BaseEstimator):
             )
         targets = None if y is None else self._read_y(y, form)
         return Given(form, values, extra, fixed, targets, gaps)
+
+    def _filled(self, form: SeriesSet) -> list[Array]:
+        """Return the series without gaps, where `missing` says how to fill them."""
+        if self.missing is None:
+            return form.values
+        values = filled = form.values
+        how = "ffill" if self.missing == "mask" else self.missing
+        if form.has_missing:
+            means = feature_means(self, values, form.names)
+            around = [means_around(v, means) if how == "mean" else means for v in values]
+            filled = [
+                fill_missing(v[np.newaxis], None, how, m)[0]
+                for v, m in zip(values, around, strict=True)
+            ]
+        if self.missing != "mask":
+            return filled
+        told = [np.isnan(v).astype(v.dtype) for v in values]
+        return [np.hstack(pair) for pair in zip(filled, told, strict=True)]
 
     def _choose_targets(self, form: SeriesSet) -> list[int]:
         chosen = check_targets(self, self.targets, form.form)

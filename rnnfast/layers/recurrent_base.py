@@ -134,10 +134,12 @@ class Recurrent(Layer):
         for k, entry in enumerate(self.network.shapes(self.input_size, self.bias, self.layer_norm)):
             layer, d = divmod(k, self.network.directions)
             suffix = f"_l{layer}" + ("_reverse" if d else "")
-            fields = {n.replace("own", self._cell.own_name): s for n, s in entry._asdict().items()}
-            own = {WORDS[field[0]] + field[1:] + suffix: s for field, s in fields.items()}
-            self._names.append([name if shape else "" for name, shape in own.items()])
-            shapes |= {name: shape for name, shape in own.items() if shape}
+            own = [
+                (WORDS[field[0]] + field[1:].replace("own", self._cell.own_name) + suffix, shape)
+                for field, shape in entry._asdict().items()
+            ]
+            self._names.append([name if shape else "" for name, shape in own])
+            shapes |= {name: shape for name, shape in own if shape}
 
         def draw(name: str, shape: tuple[int, ...]) -> Array:
             if "_ln_" in name:
