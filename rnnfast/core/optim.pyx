@@ -19,24 +19,24 @@ from rnnfast.core.kernels cimport (
 cnp.import_array()
 
 
-cdef int _update(const char* name, param, grad, dict running, const double* settings,
-                 double work) except -1:
-    # `running` and `settings` in the order of csrc/optim.h; `work`: operations for an element.
-    cdef int typenum = real_type(param, "param"), count = 0
+cdef int _update(const char* name, param, grad, a, str a_name, b, str b_name,
+                 const double* settings, double work) except -1:
+    # Running values a and b, and settings, in the order of csrc/optim.h; `work`: operations for an
+    # element.
+    cdef int typenum = real_type(param, "param")
     cdef const rnnfast_optimiser* optimiser = table_of(typenum).optimisers
     cdef Py_ssize_t n = param.size
     cdef unsigned long long fp
     cdef char* p = data_of(param, typenum, n, "param")
     cdef char* g = data_of(grad, typenum, n, "grad")
-    cdef void* kept[2]
-    for what, array in running.items():
-        kept[count] = data_of(array, typenum, n, what)
-        count += 1
+    cdef void* running[2]
+    running[0] = data_of(a, typenum, n, a_name)
+    running[1] = data_of(b, typenum, n, b_name)
     while strcmp(optimiser.name, name):
         optimiser += 1
     with nogil, parallel(num_threads=team_for(work * n)):
         fp = k.fp_enter()
-        optimiser.update(p, g, kept, settings,
+        optimiser.update(p, g, running, settings,
                          share_of(n, omp_get_thread_num(), omp_get_num_threads()),
                          share_of(n, omp_get_thread_num() + 1, omp_get_num_threads()))
         k.fp_leave(fp)
@@ -45,7 +45,8 @@ cdef int _update(const char* name, param, grad, dict running, const double* sett
 
 def sgd(param, grad, velocity, double lr, double momentum, double weight_decay, bint nesterov):
     """Update `param` and `velocity`, None without momentum, in place."""
-    _update("sgd", param, grad, {"velocity": velocity}, [lr, momentum, weight_decay, nesterov], 4)
+    _update("sgd", param, grad, velocity, "velocity", None, "",
+            [lr, momentum, weight_decay, nesterov], 4)
 
 
 def adam(param, grad, m, v, double lr, double beta1, double beta2, double eps,
@@ -54,7 +55,7 @@ def adam(param, grad, m, v, double lr, double beta1, double beta2, double eps,
 
     `decoupled`: weight decay acts on the parameter and not on the gradient (AdamW).
     """
-    _update("adam", param, grad, {"m": m, "v": v},
+    _update("adam", param, grad, m, "m", v, "v",
             [lr, beta1, beta2, eps, weight_decay, decoupled, step], 8)
 
 
@@ -64,14 +65,14 @@ def nadam(param, grad, m, v, double lr, double beta1, double beta2, double eps,
 
     `mu`, `next_mu`: momentum of this step and of the next; `product`: of all steps so far.
     """
-    _update("nadam", param, grad, {"m": m, "v": v},
+    _update("nadam", param, grad, m, "m", v, "v",
             [lr, beta1, beta2, eps, weight_decay, mu, next_mu, product, step], 8)
 
 
 def rmsprop(param, grad, square_avg, velocity, double lr, double alpha, double eps,
             double momentum, double weight_decay):
     """Update `param`, `square_avg` and `velocity`, None without momentum, in place."""
-    _update("rmsprop", param, grad, {"square_avg": square_avg, "velocity": velocity},
+    _update("rmsprop", param, grad, square_avg, "square_avg", velocity, "velocity",
             [lr, alpha, eps, momentum, weight_decay], 8)
 
 
