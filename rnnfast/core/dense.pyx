@@ -23,7 +23,7 @@ from rnnfast.core.kernels cimport (
     rnnfast_mask, rnnfast_mask_groups, rnnfast_matmul, rnnfast_outer, rnnfast_panels, rnnfast_run,
 )
 
-from rnnfast.core.optim import *
+from rnnfast.core.optim import adam, nadam, rmsprop, sgd, sum_squares
 
 cnp.import_array()
 
