@@ -10,13 +10,18 @@ cdef enum:
     SERIAL_WORK = 1_000_000  # operations below which one thread does it all
 
 
+cdef inline int check_type(object array, int typenum, str name) except -1:
+    if not isinstance(array, cnp.ndarray) or cnp.PyArray_TYPE(array) != typenum:
+        raise TypeError(f"{name} must have dtype {cnp.PyArray_DescrFromType(typenum)}, "
+                        f"got {getattr(array, 'dtype', type(array).__name__)}")
+    return 0
+
+
 cdef inline char* data_of(object array, int typenum, Py_ssize_t size, str name) except? NULL:
     # The data of a C-contiguous array of `size` elements; None gives NULL.
     if array is None:
         return NULL
-    if not isinstance(array, cnp.ndarray) or cnp.PyArray_TYPE(array) != typenum:
-        raise TypeError(f"{name} must have dtype {cnp.PyArray_DescrFromType(typenum)}, "
-                        f"got {getattr(array, 'dtype', type(array).__name__)}")
+    check_type(array, typenum, name)
     if cnp.PyArray_SIZE(array) != size or not cnp.PyArray_IS_C_CONTIGUOUS(array):
         raise ValueError(f"{name} must be C-contiguous with {size} elements, "
                          f"got shape {(<object>array).shape}")

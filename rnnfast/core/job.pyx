@@ -2,14 +2,13 @@
 # cython: initializedcheck=False
 """Plans a call: rows longest first, one block of memory for all arrays, a share for each thread."""
 
-import numpy as np
-
 cimport cython
 cimport numpy as cnp
 from libc.string cimport memmove, memset
 
 from rnnfast.core import runtime
 from rnnfast.core cimport kernels as k
+from rnnfast.core.arrays cimport check_type
 from rnnfast.core.kernels cimport RNNFAST_LINE, rnnfast_stride
 from rnnfast.core.packed cimport GAMMA, VECTORS, WEIGHTS, Packed, bump, step_inputs
 
@@ -180,9 +179,7 @@ cdef char* strided(object array, Packed net, const Job* job, Py_ssize_t n, str n
     # axis. The strides that it writes are in elements.
     if array is None:
         return NULL
-    if not isinstance(array, np.ndarray) or cnp.PyArray_TYPE(array) != net.typenum:
-        raise TypeError(f"{name} must be an array of {net.itemsize * 8}-bit floats, "
-                        f"got {getattr(array, 'dtype', type(array).__name__)}")
+    check_type(array, net.typenum, name)
     cdef cnp.npy_intp* shape = cnp.PyArray_DIMS(array)
     cdef cnp.npy_intp* strides = cnp.PyArray_STRIDES(array)
     cdef int last = 1 if job.packed else 2

@@ -10,6 +10,7 @@ from cpython.exc cimport PyErr_CheckSignals
 from libc.string cimport memset
 
 from rnnfast.core cimport kernels as k
+from rnnfast.core.arrays cimport data_of
 from rnnfast.core.kernels cimport (
     RNNFAST_VECTORS, rnnfast_cell, rnnfast_padded, rnnfast_panels,
 )
@@ -57,15 +58,7 @@ cdef void _pack_vector(char* to, int vector, char* values, Packed net) noexcept 
 
 
 cdef char* contiguous(object array, Packed net, Py_ssize_t size, str name) except? NULL:
-    if array is None:
-        return NULL
-    if not isinstance(array, np.ndarray) or cnp.PyArray_TYPE(array) != net.typenum:
-        raise TypeError(f"{name} must be an array of {net.itemsize * 8}-bit floats, "
-                        f"got {getattr(array, 'dtype', type(array).__name__)}")
-    if cnp.PyArray_SIZE(array) != size or not cnp.PyArray_IS_C_CONTIGUOUS(array):
-        raise ValueError(f"{name} must be C-contiguous with {size} elements, "
-                         f"got shape {(<object>array).shape}")
-    return <char*>cnp.PyArray_DATA(array)
+    return data_of(array, net.typenum, size, name)
 
 
 cdef int read_weights(Packed net, int index, object weights, char** to) except -1:
