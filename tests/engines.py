@@ -22,6 +22,15 @@ def each_engine(request: pytest.FixtureRequest) -> Iterator[str]:
         yield request.param
 
 
+def leave_to_the_engine(each_engine: str) -> None:
+    """Skip what the reference takes many times as long for, where the compiled engine shows it.
+
+    tests/reference compares each function of the reference with finite differences.
+    """
+    if each_engine == "reference" and RUNTIME is not None:
+        pytest.skip("the compiled engine shows it, and is quicker")
+
+
 def fused_sets(runtime):
     """The instruction sets here that must agree to the bit, two or more.
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from comparisons import same_slope
 from engines import each_engine as each_engine
+from engines import leave_to_the_engine
 from layer_cases import (
     EVERYTHING,
     B,
@@ -46,7 +47,9 @@ def twins(layer):
 
 @each_cell
 @each_option
-def test_options_finite_differences(cls, extra, options):
+def test_options_finite_differences(cls, extra, options, each_engine):
+    if options != EVERYTHING:
+        leave_to_the_engine(each_engine)
     size = {"proj_size": 2} if cell_of(cls, extra).has_projection else {}
     options = {**extra, **possible(cls, extra, options), **size}
     layer = cls(2, 3, 2, bidirectional=True, dtype=np.float64, seed=5, **options)
