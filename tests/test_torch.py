@@ -246,6 +246,8 @@ def test_errors_are_torchs_own():
             (z(T, B, I).double(),),
             (z(T, B, I).int(),),
             (np.zeros((T, B, I)),),
+            ([0.0],),
+            (None,),
             (z(T, B, I), h),
             (z(T, B, I), (h,)),
             (z(T, B, I), (h, None)),

@@ -539,6 +539,21 @@ def test_a_program_may_say_itself_how_its_modules_are_copied(late, monkeypatch):
             assert ours.restore(twin) is twin and not on_engine(twin(x)[0])
 
 
+class Known(torch.nn.GRU):
+    """For which that function gives a name of this module."""
+
+
+KNOWN = Known(I, H)
+
+
+def test_a_module_may_be_one_that_copies_are_too(monkeypatch):
+    monkeypatch.setitem(copyreg.dispatch_table, Known, lambda _: "KNOWN")
+    ours.accelerate(KNOWN)
+    for twin in (copy.copy(KNOWN), copy.deepcopy(KNOWN), pickle.loads(pickle.dumps(KNOWN))):
+        assert twin is KNOWN
+    ours.restore(KNOWN)
+
+
 LOADING = """
 import copy, pickle, sys, torch
 assert not any(name.startswith("rnnfast") for name in sys.modules)

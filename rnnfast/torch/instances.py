@@ -179,7 +179,10 @@ def _reduce(module: Any) -> Any:
     # Of all modules of a class, for `copy`, `pickle` and what stands on them. The methods belong to
     # one module, so copies, shallow ones too, are made without them and given their own.
     reducer = _reducers.get(type(module))
-    make, args, *rest = reducer(module) if reducer else module.__reduce_ex__(4)
+    reduced = reducer(module) if reducer else module.__reduce_ex__(4)
+    if isinstance(reduced, str):  # the name of a global, which copies are, too
+        return reduced
+    make, args, *rest = reduced
     if rest and isinstance(rest[0], dict):
         rest[0] = _without_methods(rest[0])
     if not is_installed(module):

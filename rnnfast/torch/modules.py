@@ -80,10 +80,11 @@ class _Layer(_Module):
         packed = isinstance(input, PackedSequence)
         x = input.data if packed else input
         cell, inputs, units = self.mode.lower(), self.input_size, self.hidden_size
+        if type(x) not in TENSORS:
+            return None
         onednn = not packed and not self.proj_size and x.dtype is torch.float32
-        if type(x) not in TENSORS or not (
-            resets is not None or gains(cell, x.numel() // inputs, units * (inputs + units), onednn)
-        ):
+        rows, weights = x.numel() // inputs, units * (inputs + units)
+        if resets is None and not gains(cell, rows, weights, onednn):
             return None  # first of all, since a single step hardly lasts longer than these checks
         h, c = _split(hx, CELLS[cell].has_cell_state)
         given = [t for t in (x, h, c) if t is not None]
@@ -205,7 +206,7 @@ ORIGINALS = {ours: torchs for torchs, ours in OURS.items()}
 
 
 def _own_forward(kind: Any) -> None:
-    # what it inherits under its own name, by which an error about arguments calls it
+    # Python's errors about arguments name a function by its __qualname__, so each class has its own
     shared: Any = kind.forward
     code, closure = shared.__code__, shared.__closure__
     own = FunctionType(code, shared.__globals__, None, shared.__defaults__, closure)
