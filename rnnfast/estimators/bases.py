@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-MYPY = False  # mypy alone takes it for True; others read scikit-learn's source, or stubs of it
+MYPY = False  # mypy alone takes it for True
 if MYPY:
     from typing_extensions import Self
 
-    class BaseEstimator:  # noqa: D101
+    class _Base:
         def __getattr__(self, name: str) -> Any: ...  # what fit adds
         def __sklearn_tags__(self) -> Any: ...
-        def get_params(self, deep: bool = True) -> dict[str, Any]: ...  # noqa: D102
-        def set_params(self, **params: Any) -> Self: ...  # noqa: D102
+        def get_params(self, deep: bool = True) -> dict[str, Any]: ...
+        def set_params(self, **params: Any) -> Self: ...
 
-    class ClassifierMixin: ...  # noqa: D101
+    class _Mixin: ...
 
-    class RegressorMixin: ...  # noqa: D101
-
+    # by other names, or pyright, too, would take these and not those of scikit-learn's source
+    BaseEstimator = _Base
+    ClassifierMixin = _Mixin
+    RegressorMixin = _Mixin
 else:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
 from typing_extensions import assert_type
 
 import rnnfast as rf
@@ -32,6 +33,8 @@ assert_type(forecaster.backtest(X[0]).best, str)
 
 assert_type(rf.LanguageModel().fit("abcabc"), rf.LanguageModel)
 assert_type(rf.Seq2Seq().fit(["ab"], ["ba"]).predict(["ab"]), list[Any])
+
+others: list[BaseEstimator] = [classifier, regressor, forecaster]  # they derive from scikit-learn's
 
 # refused: an ignored error that is none would be an error
 rf.SequenceClassifier(epochs=3)  # type: ignore[call-arg]
