@@ -191,8 +191,8 @@ def _reduce(module: Any) -> Any:
 
 
 def _bind(function: Callable[..., Any], module: Any) -> Any:
-    # a method alone, which keeps its module, or one of a module from a pickler that does not look
-    # into copyreg's table: copies of that have to
+    # A method that was pickled alone keeps its module. Where a pickler wrote the module without
+    # copyreg's table, the class is not in it yet, and copies need it there.
     _register(type(module))
     return partial(function, module)
 
