@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 import rnnfast
+
+
+def told(value: Any) -> str:
+    """Return str(value) without addresses, so that tests have the same names in each process."""
+    return re.sub(" at 0x[0-9a-f]+", "", str(value))
 
 
 def odd_layouts(array: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import pytest
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
+from samples import told
 from sklearn.exceptions import ConvergenceWarning
 
 from rnnfast import Adam, Callback, Dropout, ExponentialLR, losses
@@ -366,7 +367,7 @@ def layer(n_features, n_outputs):
         (SequenceClassifier, {"hidden_size": [8, 8], "num_layers": 3}, X, "num_layers left at"),
         (LanguageModel, {"hidden_size": [8], "num_layers": 2}, X, "num_layers left at 1, as hid"),
     ],
-    ids=str,
+    ids=told,
 )
 def test_parameters_without_effect_are_refused(kind, options, inputs, message):
     data = (inputs,) if kind in (Forecaster, LanguageModel) else (inputs, Y * 1.0)

@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
+from samples import told
 from sklearn.exceptions import NotFittedError
 
 from rnnfast import SGD, Callback, Conv1d, Last, Linear, OneCycleLR, Sequential, losses
@@ -239,7 +240,7 @@ def every_step(n_features, n_outputs):
         ({"hidden_size": ()}, "a sequence of integers >= 1 or None, got \\(\\)"),
         ({"batch_size": 0}, "expected batch_size as an integer >= 1 or None, got 0"),
     ],
-    ids=str,
+    ids=told,
 )
 def test_refuses_parameters(options, message):
     X, y = walks(10)
@@ -354,7 +355,7 @@ def test_training_that_fails_changes_nothing():
         ({"standardize": None}, TypeError, "standardize as True or False, got None"),
         ({"early_stopping": True, "validation_fraction": 1.0}, ValueError, "between 0 and 1"),
     ],
-    ids=str,
+    ids=told,
 )
 def test_refuses_wrong_kinds(options, error, message):
     with pytest.raises(error, match=message):

@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
+from samples import told
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import r2_score
@@ -264,7 +265,7 @@ def test_intervals_of_one_series():
         ({"calibration_fraction": 0.9}, np.ones((3, 9)), "to leave some of 3 series, got 0.9"),
         ({"network": strided}, np.ones((3, 9)), "1 outputs for each sample, without an axis"),
     ],
-    ids=str,
+    ids=told,
 )
 def test_refuses(options, series, message):
     with pytest.raises(ValueError, match=message):

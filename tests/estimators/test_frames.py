@@ -9,6 +9,8 @@ import pytest
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
+from samples import told
+
 from rnnfast.estimators.exogenous import read_exogenous
 from rnnfast.estimators.frames import check_targets, read_series
 
@@ -104,7 +106,7 @@ def test_arrays():
         ([[1.0, 2.0], None], ValueError, r"of series, got None at X\[1\]"),
         (None, TypeError, "as series .*, got NoneType"),
     ],
-    ids=lambda v: str(v)[:40],
+    ids=lambda v: told(v)[:40],
 )  # fmt: skip
 def test_refuses(X, error, message):
     refuses(X, message, error)

@@ -215,7 +215,7 @@ def test_a_fit_that_fails_changes_nothing():
         ("a", ValueError, "of at least two symbols, of which the second can be learnt"),
         ([7], ValueError, "of at least two symbols, of which the second can be learnt"),
         ({"a": 1}, TypeError, "as a text, integers, or a list of sequences, got dict"),
-        ({"a", "b"}, TypeError, "as a text, integers, or a list of sequences, got set"),
+        ({"a"}, TypeError, "as a text, integers, or a list of sequences, got set"),
         (3, TypeError, "as a text, integers, or a list of sequences, got int"),
         (None, TypeError, "as a text, integers, or a list of sequences, got NoneType"),
         (

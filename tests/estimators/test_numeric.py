@@ -12,6 +12,8 @@ import pytest
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
+from samples import told
+
 from rnnfast.estimators.numeric import is_missing, to_floats, unmasked
 
 
@@ -98,7 +100,7 @@ def test_masked_labels():
         ([Bare()], TypeError, r"at X\[0\]: float\(\) argument must be a string or a real number"),
         (Sparse(), TypeError, r"got sparse data .* X\.toarray\(\)"),
     ],
-    ids=str,
+    ids=told,
 )
 def test_refuses(values, error, message):
     with pytest.raises(error, match=message) as caught:

@@ -7,6 +7,8 @@ import pytest
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
+from samples import told
+
 from rnnfast import SequenceClassifier, SequenceLabeler, SequenceRegressor
 from rnnfast.estimators.sequences import (
     check_ids,
@@ -107,7 +109,7 @@ def test_what_fit_remembers():
         (None, TypeError, "got NoneType"),
         (3.0, TypeError, "got float"),
     ],
-    ids=lambda v: str(v)[:40],
+    ids=lambda v: told(v)[:40],
 )
 def test_refuses(X, error, message):
     refuses(X, message, error)
