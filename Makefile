@@ -38,8 +38,9 @@ demo: $(VENV)/.with-progress,plot
 	$(BIN)/rnnfast demo
 
 # Not from the root: there `import rnnfast` would find the sources, which lack the compiled modules.
+# Two processes, a file of tests after the other in each: files share what they compute.
 test: $(VENV)/.with-test,examples,io $(VENV)/.series $(if $(TORCH),$(VENV)/.torch)
-	cd tests && $(BIN)/pytest $(PYTEST_ARGS)
+	cd tests && $(BIN)/pytest --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
 
 test-bridges: $(VENV)/.with-test,examples,io $(VENV)/.bridges
 	cd tests && KERAS_BACKEND=torch $(BIN)/pytest $(BRIDGES) $(PYTEST_ARGS)
