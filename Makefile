@@ -121,20 +121,19 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	$(PIP) install --quiet '.[dev]'
 	touch $@
 
-# Modules of large libraries become bytecode when they are imported, if they are: --no-compile.
 # For the data inside; nothing of it is imported.
 $(VENV)/.series: Makefile | $(BIN)/python
-	$(PIP) install --quiet --no-deps --no-compile aeon
+	$(PIP) install --quiet --no-deps aeon
 	touch $@
 
 $(VENV)/.torch: Makefile | $(BIN)/python
-	$(PIP) install --quiet --no-compile torch==$(TORCH_VERSION)
+	$(PIP) install --quiet torch==$(TORCH_VERSION)
 	touch $@
 
 # Keras computes with PyTorch here.
 $(VENV)/.bridges: $(VENV)/.torch
-	$(PIP) install --quiet --no-compile keras onnx onnxruntime aeon sktime tslearn
-	-$(PIP) install --quiet --no-deps --no-compile silero-vad piper-tts speechmos  # for the models inside
+	$(PIP) install --quiet keras onnx onnxruntime aeon sktime tslearn
+	-$(PIP) install --quiet --no-deps silero-vad piper-tts speechmos  # for the models inside
 	touch $@
 
 # A library of MPI, with its mpiexec; Zarr, for the tests of files.
