@@ -31,7 +31,7 @@ _DTYPES: dict[Any, np.dtype[Any]] = {
 # cells, of training an RNN, and of a GRU or RNN with more weights a gate, which are compared.
 FEW_ROWS, _LARGE = 4, 1 << 16
 # With AVX2 alone, training an LSTM of more weights a gate, on as many rows, takes oneDNN 0.83 to
-# 0.96 of the engine's time (docs/switching.md): both wait for the weights, and packing them adds.
+# 0.96 of the engine's time, at 32 samples and more of one processor (docs/switching.md).
 _MANY_ROWS, _HUGE = 1 << 10, 1 << 22
 
 
