@@ -95,7 +95,7 @@ class Network(Checked):
 class Packed:
     """The weights of a network as a backend reads them, and its calls with them.
 
-    `infer`, `gates` and `backward` take the arguments of the backend's functions but the first,
+    `quick`, `gates` and `backward` take the arguments of the backend's functions but the first,
     which is `handle`.
 
     Parameters
@@ -121,7 +121,7 @@ class Packed:
             training,
             network.zoneout,
         )
-        self.infer: Callable[..., Any] = partial(engine.infer, self.handle)  # as quick as can be
+        self.quick: Callable[..., Any] = partial(engine.quick, self.handle)
 
     def forward(
         self,

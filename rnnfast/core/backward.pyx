@@ -19,7 +19,7 @@ from rnnfast.core.packed cimport (
     B_HH, B_IH, FIRST_VECTOR, VECTORS, W_HH, W_HR, W_IH, WEIGHTS, Packed, Part, row_of,
 )
 from rnnfast.core.phases cimport (
-    AFTER, BEFORE, NEXT, STEP, Walk, begin, plan_backward, take_rows,
+    AFTER, BEFORE, NEXT, STEP, Walk, begin, plan_backward, set_work, take_rows,
 )
 
 cdef enum:
@@ -52,6 +52,7 @@ cdef void _backward_layer(Job* job, Packed net, Member* me, int layer, int direc
     cdef double work = <double>net.info.gates * H * net.recurrent  # of a row
     begin(&w, job, net, me, layer, direction)
     plan_backward(&w, net)
+    set_work(&w, work)
     _start_gradients(&w, net)
     wait(job, me)
     for i in range(T):
@@ -68,7 +69,7 @@ cdef void _backward_layer(Job* job, Packed net, Member* me, int layer, int direc
         else:
             w.starting = max(me.b0, min(n, job.active[t + 1]))
             w.ending = me.b0 if t == 0 else n
-        take_rows(&w, net, n, work, False)
+        take_rows(&w, net, n, False)
     wait(job, me)
     if job.dc0 != NULL:
         for r in range(me.o0, me.o1):

@@ -6,12 +6,12 @@ from libc.string cimport memset
 
 from rnnfast.core cimport kernels as k
 from rnnfast.core.job cimport (
-    Job, Member, copy_row, member_of, product_of, row_at, sample_of, share, stopped, wait,
+    Job, Member, copy_row, member_of, place_of, product_of, row_at, sample_of, share, stopped, wait,
 )
 from rnnfast.core.kernels cimport rnnfast_step
 from rnnfast.core.packed cimport Packed
 from rnnfast.core.phases cimport (
-    AFTER, BEFORE, CHUNK, INPUT, STEP, Columns, Walk, begin, plan_forward, take_rows,
+    AFTER, BEFORE, CHUNK, INPUT, STEP, Columns, Walk, begin, plan_forward, set_work, take_rows,
 )
 
 
@@ -21,7 +21,7 @@ cdef void _start_state(Walk* w, Packed net) noexcept nogil:
     cdef Py_ssize_t r, place, K = net.recurrent, H = net.hidden, size = net.itemsize
     cdef int anew
     for r in range(w.me.o0, w.me.o1):
-        place = job.length[r] % job.places if w.direction else 0
+        place = place_of(job, job.length[r]) if w.direction else 0
         anew = job.cuts != NULL and not w.direction and job.cuts[r] != 0
         copy_row(w.state.h + (place * job.B + r) * job.ldh * size,
                  NULL if job.h0 == NULL or anew
@@ -41,7 +41,7 @@ cdef void _final_state(Walk* w, Packed net) noexcept nogil:
     cdef Job* job = w.job
     cdef Py_ssize_t r, place, K = net.recurrent, H = net.hidden, size = net.itemsize
     for r in range(w.me.o0, w.me.o1):
-        place = 0 if w.direction else job.length[r] % job.places
+        place = 0 if w.direction else place_of(job, job.length[r])
         copy_row(job.hn + (w.index * job.B + sample_of(job, r)) * K * size,
                  w.state.h + (place * job.B + r) * job.ldh * size, K * size)
         if w.state.c != NULL:
@@ -90,6 +90,7 @@ cdef void _forward_layer(Job* job, Packed net, Member* me, int layer, int direct
     begin(&w, job, net, me, layer, direction)
     work *= w.part.input + net.recurrent
     plan_forward(&w, net)
+    set_work(&w, work)
     _start_state(&w, net)
     wait(job, me)
     while done < T:
@@ -113,10 +114,10 @@ cdef void _forward_layer(Job* job, Packed net, Member* me, int layer, int direct
             if job.active[t] <= me.b0:
                 continue
             w.t = w.clock[STEP] = t
-            w.clock[BEFORE] = (t + direction) % job.places
-            w.clock[AFTER] = (t + 1 - direction) % job.places
+            w.clock[BEFORE] = place_of(job, t + direction)
+            w.clock[AFTER] = place_of(job, t + 1 - direction)
             w.clock[INPUT], w.clock[CHUNK] = t - origin, t - ta
-            take_rows(&w, net, min(me.b1, job.active[t]), work, True)
+            take_rows(&w, net, min(me.b1, job.active[t]), True)
     _final_state(&w, net)
 
 

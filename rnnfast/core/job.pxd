@@ -143,6 +143,11 @@ cdef inline Py_ssize_t sample_of(const Job* job, Py_ssize_t row) noexcept nogil:
     return row if job.sample == NULL else job.sample[row]
 
 
+cdef inline Py_ssize_t place_of(const Job* job, Py_ssize_t t) noexcept nogil:
+    # Of the state before step t; at inference two places take turns.
+    return t if job.training else t & 1
+
+
 cdef inline Py_ssize_t row_at(const Job* job, Py_ssize_t t, Py_ssize_t row, Py_ssize_t time,
                               Py_ssize_t stride) noexcept nogil:
     # The offset, in a caller's array, of step t of a row.

@@ -38,6 +38,12 @@ cdef extern from *:
         return block;
     }
 
+    #ifdef __SANITIZE_ADDRESS__
+    enum { KEEPS = 0 }; /* a block used again would hide accesses past the end of a smaller array */
+    #else
+    enum { KEEPS = 1 };
+    #endif
+
     #if defined(_OPENMP)
     #define HAS_OPENMP 1
     #else
@@ -52,6 +58,7 @@ cdef extern from *:
     #endif
     """
     void* allocate(size_t size) nogil
+    const int KEEPS
     const int HAS_OPENMP
     const char* COMPILER
 
@@ -335,11 +342,14 @@ def judged(looks):
 cdef enum:
     FREE_LIST = 8
     HEADER = 64
-    KEPT_FROM = 1 << 16  # smaller blocks go back to malloc, which is as fast
+    LARGE = 1 << 16  # bytes; small blocks do not take the places of large ones
 
-cdef void* _free[FREE_LIST]
-cdef size_t _free_size[FREE_LIST]
-cdef int _oldest
+cdef struct Kept:
+    void* blocks[FREE_LIST]
+    size_t sizes[FREE_LIST]
+    int oldest
+
+cdef Kept _kept[2]  # small and large blocks
 
 
 cdef size_t product(size_t a, size_t b) except? 0:
@@ -350,15 +360,16 @@ cdef size_t product(size_t a, size_t b) except? 0:
 
 cdef void* take(size_t size) except NULL:
     # The smallest kept block that is large enough and at most twice as large as needed.
+    cdef Kept* kept = &_kept[size >= LARGE]
     cdef int i, best = -1
     cdef void* block
     for i in range(FREE_LIST):
-        if _free[i] != NULL and size <= _free_size[i] <= 2 * size:
-            if best < 0 or _free_size[i] < _free_size[best]:
+        if kept.blocks[i] != NULL and size <= kept.sizes[i] <= 2 * size:
+            if best < 0 or kept.sizes[i] < kept.sizes[best]:
                 best = i
     if best >= 0:
-        block = _free[best]
-        _free[best] = NULL
+        block = kept.blocks[best]
+        kept.blocks[best] = NULL
     else:
         block = allocate(size + HEADER) if size <= <size_t>1 << 62 else NULL
         if block == NULL:
@@ -373,21 +384,22 @@ cdef size_t size_of(void* block) noexcept:
 
 cdef void give(void* block) noexcept:
     # Fills an empty place, or else replaces blocks in turn.
-    global _oldest
+    cdef Kept* kept
     cdef int i, place = -1
     if block == NULL:
         return
+    kept = &_kept[size_of(block) >= LARGE]
     block = <char*>block - HEADER
-    if (<size_t*>block)[0] < KEPT_FROM:
+    if not KEEPS:
         free(block)
         return
     for i in range(FREE_LIST):
-        if _free[i] == NULL:
+        if kept.blocks[i] == NULL:
             place = i
             break
     if place < 0:
-        place = _oldest
-        _oldest = (_oldest + 1) % FREE_LIST
-        free(_free[place])
-    _free[place] = block
-    _free_size[place] = (<size_t*>block)[0]
+        place = kept.oldest
+        kept.oldest = (place + 1) % FREE_LIST
+        free(kept.blocks[place])
+    kept.blocks[place] = block
+    kept.sizes[place] = (<size_t*>block)[0]

@@ -53,6 +53,8 @@ cdef struct Walk:
     Moving moving[MAX_MOVING]
     int n_phases, n_moving
     Columns of_cell, of_state, of_reset  # H, K, and r and z with the reset gate before the product
+    double work  # multiply-adds of a row's step
+    Py_ssize_t piece  # rows between two checks of signals
     # the step at hand
     Py_ssize_t t, b1  # rows [me.b0, b1) are active
     int stopped  # a signal handler raised: members only meet
@@ -108,15 +110,20 @@ cdef inline void take_step(Walk* w, Packed net) noexcept nogil:
         phase += 1
 
 
-cdef inline void take_rows(Walk* w, Packed net, Py_ssize_t end, double work,
-                           bint forward) noexcept nogil:
-    # A step for rows [me.b0, end) of `work` multiply-adds each, which need nothing of each other: some at a
-    # time, so that signals are checked between them. Members that share units meet even when stopped.
+cdef inline void set_work(Walk* w, double row) noexcept nogil:
+    # The multiply-adds of a row's step in all members.
+    w.work = row / w.me.n
+    w.piece = at_once(w.work)
+
+
+cdef inline void take_rows(Walk* w, Packed net, Py_ssize_t end, bint forward) noexcept nogil:
+    # A step for rows [me.b0, end), which need nothing of each other: some at a time, so that signals are
+    # checked between them. Members that share units meet even when stopped.
     cdef Member* me = w.me
-    cdef Py_ssize_t b0 = me.b0, n = at_once(work / me.n), following
+    cdef Py_ssize_t b0 = me.b0, following
     while me.b0 < end:
-        following = min(end, me.b0 + n)
-        w.stopped = stopped(me, work / me.n * (following - me.b0))
+        following = min(end, me.b0 + w.piece)
+        w.stopped = stopped(me, w.work * (following - me.b0))
         if w.stopped and not w.job.shared:
             break
         w.b1 = me.b0 if w.stopped and forward else following

@@ -32,9 +32,15 @@ def forward(
     training: bool,
     resets: NDArray[np.bool_] | None = None,
 ) -> Tape | None: ...
-def infer(
-    packed: Packed, x: Any, h0: Any, c0: Any, axes: int, batch_first: bool, resets: Any = None
-) -> tuple[Array, Array, Array | None] | None: ...
+def quick(
+    packed: Packed,
+    x: Any,
+    state: Any,
+    axes: int,
+    batch_first: bool,
+    training: bool,
+    resets: Any = None,
+) -> tuple[Any, ...] | None: ...
 def gates(packed: Packed, tape: Tape) -> Array: ...
 def backward(
     packed: Packed,

@@ -127,7 +127,7 @@ cdef inline char* _data(object array):
 
 cdef Tape _dense(Packed net, Py_ssize_t T, Py_ssize_t B, bint batch_first, char* x, char* h0,
                  char* c0, char* y, char* h_n, char* c_n):
-    # Inference of C-contiguous arrays, planned.
+    # A call on C-contiguous arrays, planned.
     cdef Py_ssize_t I = net.parts[0].input, width = net.directions * net.recurrent
     cdef Tape tape = Tape.__new__(Tape)
     cdef Job* job = &tape.job
@@ -146,27 +146,28 @@ cdef int infer_into(Packed net, Py_ssize_t T, Py_ssize_t B, char* x, char* h0, c
     return _run(net, tape, lengths)
 
 
-def infer(Packed packed, x, h0, c0, int axes, bint batch_first, resets=None):
-    """Inference the short way: for arrays that need neither checks nor copies.
+def quick(Packed packed, x, state, int axes, bint batch_first, bint training, resets=None):
+    """A call the short way, without masks: for arrays that need neither checks nor copies.
 
     Parameters
     ----------
     packed : Packed
     x : (T, B, I) array, (B, T, I) with `batch_first`, or (B, I), one step, if `axes` is 2
-    h0 : (L*D, B, K) array or None
-    c0 : (L*D, B, H) array or None
+    state : as a layer takes it
+        (L*D, B, K) array, with a cell state the pair of it and an (L*D, B, H) array, or None in place
+        of any.
     axes : {2, 3}
         How many axes x should have.
-    batch_first : bool
+    batch_first, training : bool
     resets : bool array of the shape of x without features, or None
         As in `forward`.
 
     Returns
     -------
-    y, h_n, c_n : array like x with D*K columns, (L*D, B, K), and (L*D, B, H) or None
-        New arrays; or None in place of the three where an array is empty or not C-contiguous,
-        aligned, in native byte order and of the shape and dtype above, or for one step in two
-        directions.
+    y, state, or y, state, tape if `training`
+        New arrays, y like x with D*K columns; or None in place of all where an array is empty or not
+        C-contiguous, aligned, in native byte order and of the shape and dtype above, or for one step
+        in two directions.
     """
     cdef Packed net = packed
     cdef Tape tape
@@ -174,9 +175,16 @@ def infer(Packed packed, x, h0, c0, int axes, bint batch_first, resets=None):
     cdef cnp.npy_intp* shape
     cdef Py_ssize_t parts = net.layers * net.directions, width = net.directions * net.recurrent
     cdef Py_ssize_t I = net.parts[0].input, T = 1, B
+    h0 = c0 = c_n = None
     if (not cnp.PyArray_CheckExact(x) or cnp.PyArray_NDIM(x) != axes or cnp.PyArray_SIZE(x) == 0
             or cnp.PyArray_TYPE(x) != net.typenum or not cnp.PyArray_ISCARRAY_RO(x)
             or (axes == 2 and net.directions == 2)):
+        return None
+    if not net.info.has_cell_state:
+        h0 = state
+    elif type(state) is tuple and len(<tuple>state) == 2:
+        h0, c0 = (<tuple>state)[0], (<tuple>state)[1]
+    elif state is not None:
         return None
     shape = cnp.PyArray_DIMS(x)
     if resets is not None and not _is_mask(resets, axes - 1, shape[0], shape[1]):
@@ -193,14 +201,17 @@ def infer(Packed packed, x, h0, c0, int axes, bint batch_first, resets=None):
     y = cnp.PyArray_SimpleNew(axes, dims, net.typenum)
     dims[0], dims[1], dims[2] = parts, B, net.recurrent
     h_n = cnp.PyArray_SimpleNew(3, dims, net.typenum)
-    dims[2] = net.hidden
-    c_n = cnp.PyArray_SimpleNew(3, dims, net.typenum) if net.info.has_cell_state else None
+    if net.info.has_cell_state:
+        dims[2] = net.hidden
+        c_n = cnp.PyArray_SimpleNew(3, dims, net.typenum)
     tape = _dense(net, T, B, batch_first, <char*>cnp.PyArray_DATA(x), _data(h0), _data(c0),
                   <char*>cnp.PyArray_DATA(y), <char*>cnp.PyArray_DATA(h_n), _data(c_n))
+    tape.job.training = training
     if resets is not None:
         _take_resets(&tape.job, resets, batch_first or axes == 2)
     _run(net, tape, NULL)
-    return y, h_n, c_n
+    state = h_n if c_n is None else (h_n, c_n)
+    return (y, state, tape) if training else (y, state)
 
 
 cdef int _zone_masks(Zone* zone, object masks, Packed net, Py_ssize_t T, Py_ssize_t B,
@@ -357,6 +368,9 @@ def backward(Packed packed, Tape tape, dy, dh_n, dc_n, dx, dh0, dc0, grads):
     if grads is not None:
         for i in range(parts):
             read_weights(net, i, grads[i], job.grads + WEIGHTS * i)
+            for array in <tuple>grads[i]:
+                if array is not None and not cnp.PyArray_ISCARRAY(array):
+                    raise ValueError("gradients must be writable, aligned and in native byte order")
     job.ldy = rnnfast_stride(net.directions * K, size)
     team = k.granted(team_for(job, net))
     job.sums_bytes = 0

@@ -270,7 +270,8 @@ class Layer(Checked):
         return config
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: v for name, v in self.__dict__.items() if name not in ("_lock", "_pack")}
+        left_out = "_lock", "_pack", "_known_grads"
+        return {name: v for name, v in self.__dict__.items() if name not in left_out}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from operator import is_
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -68,6 +69,7 @@ class Recurrent(Layer):
     network: Network
     # version, backend, instruction set, whether for training, packed weights
     _pack: tuple[int, Any, str, bool, Packed] | None = None
+    _known_grads: tuple[tuple[Any, ...], list[Weights]] = (), []  # checked, and by part
     dtype: np.dtype[Any]
     batch_first: bool
     in_size: int
@@ -99,6 +101,7 @@ class Recurrent(Layer):
             MaskSource(self.seed, self.recurrent_dropout) if self.recurrent_dropout else None,
             *(MaskSource(self.seed, 1.0 - z, 1.0) if z else None for z in self.network.zoneout),
         )
+        self._random = any(self._sources)  # whether training calls draw masks
         self._create_weights()
 
     def _check_options(self, options: Mapping[str, Any]) -> None:
@@ -162,6 +165,15 @@ class Recurrent(Layer):
         get = arrays.get
         return [Weights._make(map(get, names)) for names in self._names]  # "": None
 
+    def _grads_by_part(self) -> list[Weights]:
+        # checked only where `grads` holds other arrays than at the last call
+        grads, (known, parts) = self.grads, self._known_grads
+        if not known or not all(map(is_, known, map(grads.get, self.params._arrays))):
+            grads = self._checked_grads()
+            parts = self.by_part(grads)
+            self._known_grads = tuple(map(grads.get, self.params._arrays)), parts
+        return parts
+
     # ---- calls
 
     def __call__(
@@ -195,8 +207,11 @@ class Recurrent(Layer):
         TypeError, ValueError
             For wrong dtypes, shapes, lengths or resets.
         """
-        if lengths is None and (done := self._infer(x, state, 3, self.batch_first, resets)):
-            return done
+        # The short way takes microseconds off a call; None: something needs checks or copies.
+        if lengths is None:
+            done = self.packed(False).quick(x, state, 3, self.batch_first, False, resets)
+            if done is not None:
+                return done
         arrays, y, cuts = self._checked(x, state, lengths, resets)
         h, c, _ = self.packed(False).forward(*arrays, None, self._time_major(y), False, cuts)
         return y, self._join_state(h, c, x.ndim == 3)
@@ -205,6 +220,13 @@ class Recurrent(Layer):
         self, x: Array, state: State = None, lengths: Any = None, resets: Any = None
     ) -> tuple[Array, State, Tape]:
         """Run the layer for training, with dropout and zoneout; also returns the tape."""
+        if lengths is None and not self._random and self.checkpoint is None:
+            packed = self.packed(True)
+            done = packed.quick(x, state, 3, self.batch_first, True, resets)
+            if done is not None:
+                y, state, saved = done
+                B = y.shape[0 if self.batch_first else 1]
+                return y, state, Tape(self, (partial(packed.backward, saved), y.shape, B))
         arrays, y, cuts = self._checked(x, state, lengths, resets)
         T, B, _ = arrays[0].shape
         masks: Any = self._draw_masks(B)
@@ -217,25 +239,6 @@ class Recurrent(Layer):
         h, c, saved = network.forward(*arrays, masks, self._time_major(y), True, cuts)
         tape = Tape(self, (partial(network.backward, saved), y.shape, B))
         return y, self._join_state(h, c, x.ndim == 3), tape
-
-    def _infer(
-        self, x: Any, state: Any, axes: int, batch_first: bool, resets: Any
-    ) -> tuple[Array, State] | None:
-        # The short way, which takes microseconds off a call; None: something needs the long way's
-        # checks or copies.
-        if not self._cell.has_cell_state:
-            h, c = state, None
-        elif state is None:
-            h = c = None
-        elif type(state) is tuple and len(state) == 2:
-            h, c = state
-        else:
-            return None
-        done = self.packed(False).infer(x, h, c, axes, batch_first, resets)
-        if done is None:
-            return None
-        y, h, c = done
-        return y, (h if c is None else (h, c))
 
     def _checked(
         self, x: Array, state: State, lengths: Any, resets: Any
@@ -301,7 +304,7 @@ class Recurrent(Layer):
             dy = self._time_major(dy)
         elif dh_n is None and dc_n is None:
             raise ValueError(f"{name} expected dy or dstate, got neither")
-        grads = self.by_part(self._checked_grads())
+        grads = self._grads_by_part()
         tape.close()
 
         dx = np.empty((*shape[:-1], self.input_size), self.dtype) if input_grad else None
@@ -331,7 +334,8 @@ class Recurrent(Layer):
         TypeError, ValueError
             For wrong dtypes or shapes, and for a bidirectional layer, which needs the future.
         """
-        if done := self._infer(x_t, state, 2, False, resets):
+        done = self.packed(False).quick(x_t, state, 2, False, False, resets)
+        if done is not None:
             return done
         name = type(self).__name__
         if self.bidirectional:
@@ -492,7 +496,7 @@ class Recurrent(Layer):
         yield from filter(None, self._sources)
 
     def _draw_masks(self, B: int) -> Masks | None:
-        if not any(self._sources):
+        if not self._random:
             return None
         with self._lock:
             call = self._calls.next_call()

@@ -220,16 +220,17 @@ class RecurrentNode:
         [layer] = self.networks
         turned = not X.flags.c_contiguous
         x = X.swapaxes(0, 1) if turned else X
-        done = layer.packed(False).infer(x, h, c, 3, turned)
+        state = (h, c) if self.facts.has_cell_state else h
+        done = layer.packed(False).quick(x, state, 3, turned, False)
         if done is None:
             return None
-        y, *states = done
+        y, state = done
         y = y.swapaxes(0, 1) if turned else y
         if layer.bidirectional:
             Y = y.reshape(*y.shape[:2], 2, layer.hidden_size).swapaxes(1, 2)
         else:
             Y = y[:, None]
-        return (Y, *states[: 1 + self.facts.has_cell_state])
+        return (Y, *state) if self.facts.has_cell_state else (Y, state)
 
     def __call__(
         self,

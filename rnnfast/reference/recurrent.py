@@ -242,8 +242,14 @@ def forward(
 
 
 @quiet
-def infer(
-    packed: Packed, x: Any, h0: Any, c0: Any, axes: int, batch_first: bool, resets: Any = None
+def quick(
+    packed: Packed,
+    x: Any,
+    state: Any,
+    axes: int,
+    batch_first: bool,
+    training: bool,
+    resets: Any = None,
 ) -> None:
     """Return None: there is no short way here."""
 

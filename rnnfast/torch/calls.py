@@ -508,13 +508,14 @@ def run(
         return None
     if not (training or module.dropout or resets is not None) and isinstance(layout, Padded):
         array = layout.load(x)
-        states = [None if t is None else layout.load_state(t) for t in (h0, c0)]
-        flip = layout.batch_first
-        done = packed.infer(array.swapaxes(0, 1) if flip else array, *states, 3, flip)
+        h, c = (None if t is None else layout.load_state(t) for t in (h0, c0))
+        flip, pair = layout.batch_first, module.network.cell.has_cell_state
+        x_read = array.swapaxes(0, 1) if flip else array
+        done = packed.quick(x_read, (h, c) if pair else h, 3, flip, False)
         if done is not None:
-            y, *final = done
+            y, final = done
             y = layout.give(y.swapaxes(0, 1) if flip else y)
-            return y, *(layout.give_state(array) for array in final if array is not None)
+            return y, *map(layout.give_state, final if pair else [final])
     if not training:
         return _Call(module, packed, layout, resets).forward(x, h0, c0, False)[0]
     # What backward reads may be changed in place before it where torch's kernels read a copy, or

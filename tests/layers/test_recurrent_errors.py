@@ -136,6 +136,15 @@ def test_backward_refuses_and_writes_nothing():
     layer.grads["bias_ih_l0"] = kept
     assert not any(grad.any() for grad in layer.grads.values())
     layer.backward(tape, y, n)  # the tape is still good
+    for wrong in (kept[::-1], kept.astype(np.float32), None):  # after a good call
+        _, _, tape = layer.forward(x)
+        layer.grads["bias_ih_l0"] = wrong
+        with pytest.raises(ValueError, match=r"grads\['bias_ih_l0'\] as a writable C-contiguous"):
+            layer.backward(tape, y)
+    layer.grads["bias_ih_l0"] = kept
+    kept.flags.writeable = False
+    with pytest.raises(ValueError, match=r"writable|read-only"):
+        layer.backward(tape, y)
 
 
 def test_a_tape_serves_one_backward_pass_of_one_layer():
