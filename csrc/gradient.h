@@ -5,9 +5,9 @@
 
 /* A tile covers up to TILE_ROWS rows of the gradient, all in one run, and one panel of its columns.
  * Tiles are numbered band by band, and in a band panel by panel: of a block of rows of the batch,
- * the columns of g that a band needs, 128 KB, stay in the second-level cache while all panels use
- * them. */
-enum { BAND = (1 << 17) / (RNNFAST_BLOCK_ROWS * TILE_ROWS * sizeof(real)) };
+ * the columns of g that a band needs, BAND_BYTES, stay in the second-level cache while all panels
+ * use them. */
+enum { BAND = BAND_BYTES / (RNNFAST_BLOCK_ROWS * TILE_ROWS * sizeof(real)) };
 
 INLINE ptrdiff_t tiles_per_run(ptrdiff_t run_length)
 {

@@ -9,5 +9,6 @@
 #define TILE_VECTORS 2
 #define K_IN_PAIRS   1 /* a loop of two k: fewer instructions, which a shared core is short of */
 /* Of weights a pass reads half a panel, 16 KB, again and again: half a first-level cache. */
-#define DEPTH (8192 / VECTOR_BYTES)
+#define DEPTH      (8192 / VECTOR_BYTES)
+#define BAND_BYTES (1 << 17) /* of a second-level cache of 256 or 512 KB */
 #endif

@@ -8,4 +8,5 @@
 #define TILE_VECTORS 4
 #define K_IN_PAIRS   0
 #define DEPTH        (32768 / VECTOR_BYTES) /* a panel of a pass: 128 KB of the second-level cache */
+#define BAND_BYTES   (1 << 19)              /* half of it, where it has 1 MB */
 #endif

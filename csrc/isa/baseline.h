@@ -5,6 +5,7 @@
 #define TILE_VECTORS 4
 #define K_IN_PAIRS   0
 #define DEPTH        (32768 / VECTOR_BYTES) /* a panel of a pass: 128 KB of the second-level cache */
+#define BAND_BYTES   (1 << 17)              /* a quarter of 512 KB of it */
 #if defined(__aarch64__)
 #define TILE_ROWS 6 /* 32 registers */
 #else
