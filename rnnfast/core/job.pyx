@@ -198,13 +198,14 @@ cdef char* strided(object array, Packed net, const Job* job, Py_ssize_t n, str n
 
 cdef int order_rows(Job* job, const cnp.int64_t* lengths) except -1:
     # Orders rows longest first, counts those active at each step, and finds where packed steps start.
-    cdef Py_ssize_t b, t, longer = 0, n
+    cdef Py_ssize_t b, t, longer = 0, n, T = job.T, B = job.B
+    cdef Py_ssize_t* active = job.active
     if lengths == NULL:
         job.sample = NULL
-        for b in range(job.B):
-            job.length[b] = job.T
-        for t in range(job.T):
-            job.active[t] = job.B
+        for b in range(B):
+            job.length[b] = T
+        for t in range(T):
+            active[t] = B
     else:  # a counting sort: active[t] counts samples of length t, then longer ones
         memset(job.active, 0, (job.T + 1) * sizeof(Py_ssize_t))
         for b in range(job.B):
@@ -222,11 +223,14 @@ cdef int order_rows(Job* job, const cnp.int64_t* lengths) except -1:
             job.length[job.active[lengths[b]]] = lengths[b]
             job.active[lengths[b]] += 1
         memmove(job.active, job.active + 1, job.T * sizeof(Py_ssize_t))
-    job.active[job.T] = 0
+    active[T] = 0
     n = 0
-    for t in range(job.T):
-        job.start[t] = n
-        n += job.active[t] if job.packed else 0
+    if not job.packed:
+        memset(job.start, 0, T * sizeof(Py_ssize_t))
+    else:
+        for t in range(T):
+            job.start[t] = n
+            n += active[t]
     if n != job.rows:
         raise ValueError(f"x must have {n} rows, the sum of lengths, got {job.rows}")
     if job.cuts != NULL:
