@@ -47,7 +47,8 @@ cdef struct State:
     char* sums
     char* reset  # (T or 1, B, ldh): r h, with the reset gate before the product; else NULL
     # for recurrent dropout, zoneout and layer normalisation; NULL without them
-    char* lost_h   # (1 + cuts, ldh) and (1 + cuts, ldc): h and c where they were cut; NULL without cuts
+    # (1 + cuts, ldh) and (1 + cuts, ldc): h and c where they were cut; NULL without cuts, and at inference
+    char* lost_h
     char* lost_c
     char* dropped  # (places, B, ldh): h times the mask, the operand of W_hh
     char* fresh_h  # (T or 1, B, ldh): h and c before zoneout

@@ -117,7 +117,7 @@ cdef void place_forward(Job* job, Packed net, char** at) noexcept nogil:
             state.reset = bump(at, kept * B * job.ldh * size)
         if net.projection:
             state.m = bump(at, kept * B * job.ldc * size)
-        if job.cuts != NULL:
+        if job.cuts != NULL and job.training:
             state.lost_h = bump(at, (1 + job.n_cuts) * job.ldh * size)
             if net.info.has_cell_state:
                 state.lost_c = bump(at, (1 + job.n_cuts) * job.ldc * size)
@@ -239,13 +239,18 @@ cdef int order_rows(Job* job, const cnp.int64_t* lengths) except -1:
 
 
 cdef void _find_cuts(Job* job) noexcept nogil:
-    cdef Py_ssize_t t, r
-    memset(job.cuts, 0, (job.T + 1) * job.B * sizeof(Py_ssize_t))
+    cdef Py_ssize_t t, r, n = 0, row = job.resets_row
+    cdef Py_ssize_t* cuts = job.cuts
+    cdef const char* resets
+    memset(cuts, 0, (job.T + 1) * job.B * sizeof(Py_ssize_t))
     for t in range(job.T):
+        resets = job.resets + t * job.resets_time
         for r in range(job.active[t]):
-            if job.resets[t * job.resets_time + sample_of(job, r) * job.resets_row]:
-                job.n_cuts += 1
-                job.cuts[t * job.B + r] = job.n_cuts
+            if resets[sample_of(job, r) * row]:
+                n += 1
+                cuts[r] = n
+        cuts += job.B
+    job.n_cuts = n
 
 
 cdef enum:

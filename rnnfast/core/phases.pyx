@@ -496,10 +496,12 @@ cdef void _cut_forward(Walk* w, Packed net) noexcept nogil:
     for r in range(w.r0, w.r1 if cuts != NULL else w.r0):
         if cuts[r] == 0:
             continue
-        _move(w.state.lost_h, cuts[r], w.h, r, job.ldh, w.wrote, size)
+        if job.training:
+            _move(w.state.lost_h, cuts[r], w.h, r, job.ldh, w.wrote, size)
+            if net.info.has_cell_state:
+                _move(w.state.lost_c, cuts[r], w.c, r, job.ldc, of_c, size)
         _move(w.h, r, NULL, 0, job.ldh, w.wrote, size)
         if net.info.has_cell_state:
-            _move(w.state.lost_c, cuts[r], w.c, r, job.ldc, of_c, size)
             _move(w.c, r, NULL, 0, job.ldc, of_c, size)
         if job.drops != NULL:
             _move(<char*>w.drop.to, r, NULL, 0, job.ldh, w.wrote, size)
