@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .numeric import owner_name, to_floats
+from ..checks import name_of
+from .numeric import to_floats
 from .tables import (
     ID_NAMES,
     check_names,
@@ -57,7 +58,7 @@ def read_static(
     """
     if static is None:
         return None
-    wanted, n = f"{owner_name(owner)} expected static", len(series.values)
+    wanted, n = f"{name_of(owner)} expected static", len(series.values)
     names, ids = None, None
     if is_frame(static):
         names = check_names(owner, static, "static")
@@ -125,7 +126,7 @@ def check_order(owner: Any, X: Any, **beside: Any) -> None:
         if len(own) == len(ids) and own != ids and set(own) == set(ids):
             of = "X" if order in ("ids", "X.index") else order.removesuffix(".index")
             raise ValueError(
-                f"{owner_name(owner)} expected {name} in the order of the samples of {of}, "
+                f"{name_of(owner)} expected {name} in the order of the samples of {of}, "
                 f"{ids[:3]} first, got {own[:3]} first; {name}.loc[{order}] has that order"
             )
 
@@ -138,7 +139,7 @@ def second_argument(owner: Any, X: Any, y: Any, exogenous: Any) -> tuple[Any, An
     """Return what the second argument is: exogenous values, or targets of windows."""
     if y is None:
         return exogenous, None
-    name, horizon = owner_name(owner), owner.horizon
+    name, horizon = name_of(owner), owner.horizon
     if isinstance(y, (str, bytes)) or not hasattr(y, "__len__"):
         raise TypeError(
             f"{name} expected y as exogenous values of the steps of X, or targets of windows "
@@ -189,7 +190,7 @@ def _refuse_target(owner: Any, X: Any, y: Any) -> None:
     one = is_column(y) or len(_shape(y) or ()) == 1
     if one if not frames else all(map(is_column, y)):
         raise ValueError(
-            f"{owner_name(owner)} expected the series that are forecast first, got a column y "
+            f"{name_of(owner)} expected the series that are forecast first, got a column y "
             "beside a table X: (y, X) forecasts y with X known beside it, of the future as well, "
             "(X, exogenous=y) forecasts the columns of X with y known"
         )
@@ -206,7 +207,7 @@ def refuse_steps(owner: Any, X: Any, most: int) -> None:
             steps = len(X)
     if steps is not None:
         raise TypeError(
-            f"{owner_name(owner)} expected X as series, got {X!r}; predict(horizon={steps}) "
+            f"{name_of(owner)} expected X as series, got {X!r}; predict(horizon={steps}) "
             f"forecasts the {steps} steps after the series of fit"
         )
 

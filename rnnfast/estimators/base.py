@@ -161,15 +161,13 @@ class NetworkEstimator(Parameters, BaseEstimator):
     cell: str = parameter("lstm", may_be.one_of(*RECURRENT_LAYERS), fixed=True)
     hidden_size: int | Sequence[int] = parameter(32, may_be.size(1), may_be.sizes, fixed=True)
     num_layers: int = parameter(1, may_be.size(1), fixed=True)
-    dropout: float = parameter(
-        0.0, may_be.number("a number from 0 to below 1", 0.0, 1.0, ends="low")
-    )
+    dropout: float = parameter(0.0, may_be.share)
     optimizer: str | Callable[[Layer, float], Optimizer] = parameter(
         "adam", may_be.one_of(*OPTIMIZERS), may_be.function
     )
     learning_rate_init: float = parameter(1e-3, may_be.positive)
     batch_size: int = parameter(32, may_be.size(1))
-    max_iter: int | None = parameter(None, may_be.size(1), may_be.none)
+    max_iter: int | None = parameter(None, may_be.size(1))
     clip_norm: float | None = parameter(1.0, may_be.limit, may_be.none)
     callbacks: Sequence[Callback | Callable[[Optimizer], Callback]] = parameter(
         (), may_be.callbacks
@@ -177,7 +175,7 @@ class NetworkEstimator(Parameters, BaseEstimator):
     early_stopping: bool = parameter(False, may_be.flag)
     validation_fraction: float = parameter(0.1, may_be.fraction)
     n_iter_no_change: int = parameter(10, may_be.size(1))
-    tol: float = parameter(0.0, may_be.number("a finite number >= 0", 0.0, ends="low"))
+    tol: float = parameter(0.0, may_be.not_negative)
     warm_start: bool = parameter(False, may_be.flag)
     random_state: int | np.random.RandomState | None = parameter(None, may_be.random_state)
     verbose: bool = parameter(False, may_be.verbosity)

@@ -23,8 +23,9 @@ from .base import predict
 from .bases import ClassifierMixin
 from .constraints import parameter
 from .numeric import is_missing, refuse_sparse, unmasked
-from .sequences import plain, unpad
+from .sequences import unpad
 from .supervised import SequenceEstimator
+from .tables import plain
 from .targets import Classes
 from .times import refuse_unsorted
 
@@ -60,7 +61,6 @@ class ClassEstimator(SequenceEstimator):
         may_be.Constraint(
             "a dict or a list of dicts", lambda v: isinstance(v, (dict, list, tuple))
         ),
-        may_be.none,
     )
     loss: str | Callable[..., Any] = parameter(
         "cross_entropy", may_be.one_of(*LOSSES), may_be.function
@@ -199,9 +199,7 @@ class SequenceClassifier(ClassifierMixin, ClassEstimator):
     ['up', 'down']
     """
 
-    pooling: str | None = parameter(
-        None, may_be.one_of("last", "mean", "max"), may_be.none, fixed=True
-    )
+    pooling: str | None = parameter(None, may_be.one_of("last", "mean", "max"), fixed=True)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

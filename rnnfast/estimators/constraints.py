@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
-from numbers import Integral, Real
 from types import FunctionType
 from typing import Any, ClassVar, cast
 
@@ -12,6 +11,8 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from ..callbacks import Callback
+from ..checks import is_number
+from .numeric import is_integer
 
 
 class InvalidParameter(ValueError, TypeError):
@@ -41,37 +42,24 @@ def parameter(default: Any, *accepted: Constraint, fixed: bool = False) -> Any:
     ----------
     default : object
     *accepted : Constraint
-        A value must satisfy one of them.
+        A value must satisfy one of them; None is accepted where it is the default.
     fixed : bool, default False
         Whether the fitted network depends on the value, so that a fit which goes on from an earlier
         one cannot change it.
     """
+    if default is None and not any(constraint.holds(None) for constraint in accepted):
+        accepted = (*accepted, none)
     return field(default=default, metadata={"accepted": accepted, "fixed": fixed})
-
-
-def _is_integer(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, (bool, np.bool_))
-
-
-def _is_real(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, (bool, np.bool_))
 
 
 def size(least: int) -> Constraint:
     """Accept integers from `least` on."""
-    return Constraint(f"an integer >= {least}", lambda v: _is_integer(v) and v >= least)
+    return Constraint(f"an integer >= {least}", lambda v: is_integer(v) and v >= least)
 
 
-def number(text: str, low: float = -np.inf, high: float = np.inf, ends: str = "both") -> Constraint:
-    """Accept real numbers between limits; `ends` says which of these: "both", "low" or "none"."""
-
-    def holds(value: Any) -> bool:
-        if not _is_real(value):
-            return False
-        above = value >= low if ends in ("both", "low") else value > low
-        return bool(above and (value <= high if ends == "both" else value < high))
-
-    return Constraint(text, holds)
+def number(text: str, high: float = np.inf, zero: bool = True) -> Constraint:
+    """Accept real numbers from 0, or from above it, to below `high`."""
+    return Constraint(text, lambda v: is_number(v) and bool(0.0 <= v < high and (zero or v)))
 
 
 def one_of(*names: str) -> Constraint:
@@ -86,7 +74,7 @@ def _is_sizes(value: Any) -> bool:
         value = value.tolist() if value.ndim == 1 else [value.item()] if value.ndim == 0 else ()
     if not isinstance(value, Sequence) or isinstance(value, str):
         return False
-    return len(value) > 0 and all(_is_integer(v) and v >= 1 for v in value)
+    return len(value) > 0 and all(is_integer(v) and v >= 1 for v in value)
 
 
 def _is_callbacks(value: Any) -> bool:
@@ -96,7 +84,7 @@ def _is_callbacks(value: Any) -> bool:
 
 
 def _is_random_state(value: Any) -> bool:
-    if _is_integer(value):
+    if is_integer(value):
         return bool(0 <= value < 2**32)
     return value is None or isinstance(value, np.random.RandomState)
 
@@ -104,13 +92,15 @@ def _is_random_state(value: Any) -> bool:
 none = Constraint("None", lambda v: v is None)
 flag = Constraint("True or False", lambda v: isinstance(v, (bool, np.bool_)))
 function = Constraint("a function", callable)
-positive = number("a finite number > 0", 0.0, np.inf, ends="none")
-limit = Constraint("a number > 0", lambda v: _is_real(v) and bool(v > 0.0))
-fraction = number("a number between 0 and 1", 0.0, 1.0, ends="none")
+not_negative = number("a finite number >= 0")
+positive = number("a finite number > 0", zero=False)
+limit = Constraint("a number > 0", lambda v: is_number(v) and bool(v > 0.0))
+fraction = number("a number between 0 and 1", 1.0, zero=False)
+share = number("a number from 0 to below 1", 1.0)
 sizes = Constraint("a sequence of integers >= 1", _is_sizes)
 callbacks = Constraint("a sequence of Callback or functions", _is_callbacks)
 random_state = Constraint("an integer from 0 to 2**32 - 1, a RandomState or None", _is_random_state)
-verbosity = Constraint("True or False", lambda v: flag.holds(v) or (_is_integer(v) and v >= 0))
+verbosity = Constraint("True or False", lambda v: flag.holds(v) or (is_integer(v) and v >= 0))
 
 
 class Parameters:

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import name_of
 from .forms import SeriesForm, SeriesSet
 from .frames import read_series
-from .numeric import owner_name
 
 
 def read_exogenous(
@@ -17,7 +17,6 @@ def read_exogenous(
     exogenous: Any,
     series: SeriesSet,
     ahead: int,
-    name: str = "exogenous",
     *,
     missing: str | None = None,
     seen: SeriesForm | None = None,
@@ -26,7 +25,7 @@ def read_exogenous(
 
     Parameters
     ----------
-    owner, name, missing, seen
+    owner, missing, seen
         As for `read_series`.
     exogenous : series
         Of each series, in the same order or by its id. Beside one series an array is
@@ -46,8 +45,9 @@ def read_exogenous(
     TypeError, ValueError
         As for `read_series`, and where a step has no exogenous values; names it.
     """
-    known = read_series(owner, exogenous, name, missing=missing, seen=seen, single=not series.many)
-    wanted = f"{owner_name(owner)} expected {name}"
+    panel = None if series.many else "one"
+    known = read_series(owner, exogenous, "exogenous", missing=missing, seen=seen, panel=panel)
+    wanted = f"{name_of(owner)} expected exogenous"
     n, timed = len(series.values), series.times is not None and known.times is not None
     places = list(range(len(known.values)))
     if series.ids is not None and known.kind == "long":

@@ -34,15 +34,13 @@ from .paths import (
     split_end,
 )
 from .season import find_season
-from .simple import LinearForecaster, NaiveForecaster, default_window
+from .simple import default_window
 from .undo import unchanged_by_errors
 from .windows import Windows
 
 if TYPE_CHECKING:
     from ..arrays import Array
     from .forms import Given
-
-__all__ = ["Forecaster", "LinearForecaster", "NaiveForecaster"]
 
 FEWEST = 10  # windows that forecasts are learnt from where there are too few for a backtest
 
@@ -134,13 +132,11 @@ class Forecaster(MeasuredForecaster):
     True
     """
 
-    window: int | None = parameter(None, may_be.size(1), may_be.none, fixed=True)
-    season: int | None = parameter(None, may_be.size(1), may_be.none, fixed=True)
+    window: int | None = parameter(None, may_be.size(1), fixed=True)
+    season: int | None = parameter(None, may_be.size(1), fixed=True)
     normalize: str = parameter("auto", may_be.one_of("auto", *KINDS), fixed=True)
     select: str = parameter("mean", may_be.one_of("mean", "best", "network"), fixed=True)
-    calibration_fraction: float = parameter(
-        0.0, may_be.number("a number from 0 to below 1", 0.0, 1.0, ends="low")
-    )
+    calibration_fraction: float = parameter(0.0, may_be.share)
 
     def fit(
         self,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .numeric import owner_name
+from ..checks import name_of
 from .tables import LongNames, is_column, is_pandas, make_frame
 from .times import Times, follow_all, is_index
 
@@ -213,7 +213,7 @@ def check_targets(owner: Any, targets: Any, series: SeriesForm) -> list[int] | N
     """
     if targets is None:
         return None
-    wanted = f"{owner_name(owner)} expected targets"
+    wanted = f"{name_of(owner)} expected targets"
     names = series.names
     n = series.n_features if isinstance(series, SeriesForm) else series.values[0].shape[1]
     one = isinstance(targets, (str, bytes, int, np.integer)) or not hasattr(targets, "__iter__")

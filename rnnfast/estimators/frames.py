@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .forms import SeriesForm, SeriesSet, check_targets
+from ..checks import name_of
+from .forms import SeriesForm, SeriesSet
 from .long_frames import refuse_other_names
-from .missing import check_finite, check_missing
-from .numeric import as_array, is_missing, owner_name, refuse_sparse, to_floats
+from .missing import check_finite
+from .numeric import as_array, is_missing, refuse_sparse, to_floats
 from .tables import (
     ID_NAMES,
     LongNames,
@@ -37,8 +38,6 @@ from .times import Times, TimesReader, has_times
 if TYPE_CHECKING:
     from ..arrays import Array
 
-__all__ = ["SeriesForm", "SeriesSet", "check_targets", "read_series"]
-
 
 def read_series(
     owner: Any,
@@ -48,7 +47,6 @@ def read_series(
     missing: str | None = None,
     seen: SeriesForm | None = None,
     panel: str | None = None,
-    single: bool = False,
 ) -> SeriesSet:
     """Read the series that a forecaster is given.
 
@@ -76,9 +74,8 @@ def read_series(
         `missing.fill_missing` to fill.
     seen : SeriesForm, optional
         Form of the series of `fit`: columns are matched by name with these, steps compared.
-    panel : {"columns"}, optional
-    single : bool
-        Whether a (time, features) array is one series, as what is known beside one series is.
+    panel : {"columns", "one"}, optional
+        "one": a (time, features) array is one series, as what is known beside one series is.
 
     Returns
     -------
@@ -89,13 +86,9 @@ def read_series(
     TypeError, ValueError
         For what can be read in two ways, and names both; for what is not numbers, names it.
     """
-    check_missing(owner, missing)
-    if panel not in (None, "columns"):
-        raise ValueError(f"{owner_name(owner)} expected panel as None or 'columns', got {panel!r}")
     refuse_lazy(owner, X, name)
     reader = _Reader(owner, name, missing is not None, seen)
-    series = reader.read(X, panel, single)
-    samples = series.ids if series.ids is not None else None
+    series = reader.read(X, panel)
     series.has_missing = check_finite(
         owner,
         series.values,
@@ -104,7 +97,7 @@ def read_series(
         missing=missing,
         columns=None if series.kind in ("columns", "wide") else series.names,
         steps=series.index,
-        samples=samples,
+        samples=series.ids,
         single=not series.many,
         masked=isinstance(X, np.ma.MaskedArray),
     )
@@ -117,11 +110,11 @@ class _Reader:
 
     def __init__(self, owner: Any, name: str, fill: bool, seen: SeriesForm | None) -> None:
         self.owner, self.name, self.fill, self.seen = owner, name, fill, seen
-        self.wanted = f"{owner_name(owner)} expected {name}"
+        self.wanted = f"{name_of(owner)} expected {name}"
         step, freq = (None, None) if seen is None else (seen.step, seen.freq)
         self.read_times = TimesReader(owner, fill=fill, step=step, freq=freq)
 
-    def read(self, X: Any, panel: str | None, single: bool) -> SeriesSet:
+    def read(self, X: Any, panel: str | None) -> SeriesSet:
         if hasattr(X, "toarray"):
             refuse_sparse(self.owner, X, self.name)
         sized = hasattr(X, "__len__") or hasattr(X, "__array__")
@@ -136,9 +129,9 @@ class _Reader:
             series = self._long_index(as_table(X))
             series.like = X
             return series
-        if panel is not None:
+        if panel == "columns":
             raise ValueError(
-                f"{self.wanted} as a frame with panel={panel!r}, got others; X.T has a row "
+                f"{self.wanted} as a frame with panel='columns', got others; X.T has a row "
                 "for each column of an array"
             )
         if is_column(X) and not holds_sequences(X):
@@ -147,20 +140,20 @@ class _Reader:
             X = list(X)
         if _is_list(X):
             series = self._list(list(X))
-            if single and series.kind == "array" and len(series.values) > 1:
+            if panel == "one" and series.kind == "array" and len(series.values) > 1:
                 raise ValueError(
                     f"{self.wanted} as one series, an array of two axes, with panel='one', got a "
                     f"list of {len(X)} arrays; np.stack({self.name}) makes one series of them"
                 )
             return series
-        return self._array(X, single)
+        return self._array(X, panel == "one")
 
     # ---- frames
 
     def _table(self, X: Any, panel: str | None) -> SeriesSet:
         if is_pandas(X) and X.index.nlevels > 1:
             return self._long_index(X)
-        if panel is not None:
+        if panel == "columns":
             return self._wide(X)
         long = long_names(X)
         if long is not None:
@@ -196,7 +189,7 @@ class _Reader:
     def _in_order(self, values: Array, labels: Any, name: str) -> tuple[Array, Times | None]:
         if not len(values):
             raise ValueError(
-                f"{owner_name(self.owner)} expected {name} of at least one step, got none"
+                f"{name_of(self.owner)} expected {name} of at least one step, got none"
             )
         if labels is None:
             return values, None
@@ -235,7 +228,7 @@ class _Reader:
         if counts and len(counts) < len(names):
             makes = f"; X.set_index({counts[0]!r}) makes it the times of rows" * is_pandas(X)
             warnings.warn(
-                f"{owner_name(self.owner)}: the column {counts[0]!r} of X counts its rows, and is "
+                f"{name_of(self.owner)}: the column {counts[0]!r} of X counts its rows, and is "
                 f"taken for a feature that is forecast like the others{makes}; targets= names "
                 "what to forecast",
                 UserWarning,
@@ -366,7 +359,7 @@ class _Reader:
             array = to_floats(self.owner, one, f"{self.name}[{i}]")
             if array.ndim not in (1, 2) or 0 in array.shape:
                 raise ValueError(
-                    f"{owner_name(self.owner)} expected {self.name}[{i}] as (time, features) or "
+                    f"{name_of(self.owner)} expected {self.name}[{i}] as (time, features) or "
                     f"(time,) with at least one step and feature, got shape {array.shape}"
                 )
             arrays.append(array)
@@ -375,12 +368,12 @@ class _Reader:
         for i, array in enumerate(arrays):
             if array.shape[1] != arrays[0].shape[1]:
                 raise ValueError(
-                    f"{owner_name(self.owner)} expected {self.name}[{i}] of {arrays[0].shape[1]} "
+                    f"{name_of(self.owner)} expected {self.name}[{i}] of {arrays[0].shape[1]} "
                     f"features at each step, as {self.name}[0] has, got {array.shape[1]}"
                 )
         return SeriesSet(arrays, "array" if flat else "list")
 
-    def _array(self, X: Any, single: bool) -> SeriesSet:
+    def _array(self, X: Any, one_series: bool) -> SeriesSet:
         array, called = to_floats(self.owner, X, self.name), as_array(X, self.name)
         wanted = f"{self.wanted} as (samples, time, features), (samples, time) or (time,)"
         if array.ndim not in (1, 2, 3) or 0 in array.shape[1:]:
@@ -393,7 +386,7 @@ class _Reader:
             return SeriesSet([array[:, np.newaxis]], "single", many=False)
         if array.ndim == 3:
             return SeriesSet(list(array), "cube")
-        if single:
+        if one_series:
             return SeriesSet([array], "list", many=False)
         n, steps = array.shape
         if steps == 1 < n or (n >= 50 and steps < 10 and n >= 10 * steps):

@@ -14,7 +14,8 @@ from .arguments import check_order
 from .classifier import ClassEstimator
 from .constraints import parameter
 from .numeric import is_missing, unmasked
-from .sequences import is_ragged, plain, unpad
+from .sequences import is_ragged, unpad
+from .tables import plain
 from .times import TimesReader, has_times, refuse_unsorted
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .numeric import owner_name
+from ..checks import name_of
 from .tables import TIME_NAMES, column, is_pandas, listed, names_of
 from .times import has_times
 
@@ -33,7 +33,7 @@ def refuse_other_names(owner: Any, X: Any, name: str, otherwise: str) -> None:
     names = _other_names(frame)
     if names is not None:
         raise ValueError(
-            f"{owner_name(owner)} expected {name} as {otherwise}, or as a long frame with the "
+            f"{name_of(owner)} expected {name} as {otherwise}, or as a long frame with the "
             "columns id, time and values, got a frame that is long with other names: "
             f"{_renaming(frame, call, names)} has these"
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .numeric import owner_name
+from ..checks import name_of
 
 if TYPE_CHECKING:
     from ..arrays import Array
@@ -18,16 +18,6 @@ RARE, LEAST = 500, 20  # steps with one gross outlier; steps that tell what one 
 FEW = 3  # gross outliers of a short series at most
 MOST = 0.05  # of the steps, that may have gross outliers
 AROUND = 8  # known values on each side, of which a series has the mean where one is missing
-
-
-def check_missing(owner: Any, missing: Any) -> str | None:
-    """Return the parameter `missing`: None, which refuses missing values, or one of `MISSING`."""
-    if missing is not None and (not isinstance(missing, str) or missing not in MISSING):
-        raise ValueError(
-            f"{owner_name(owner)} expected missing as None or one of {_list(MISSING)}, "
-            f"got {missing!r}"
-        )
-    return missing
 
 
 def check_finite(
@@ -101,7 +91,7 @@ def check_finite(
             advice = _advice(owner, name, sample, lengths) if got == "NaN" else ""
             got = "a masked value" if masked and got == "NaN" else got
             raise ValueError(
-                f"{owner_name(owner)} expected {name} of finite numbers, got {got} in "
+                f"{name_of(owner)} expected {name} of finite numbers, got {got} in "
                 f"{place}{advice}"
             )
         any_missing = True
@@ -122,7 +112,7 @@ def feature_means(owner: Any, values: Sequence[Array], names: Sequence[Any] | No
         k = int(np.argmax(empty))
         name = f"column {k}" if names is None else f"the column {names[k]!r}"
         raise ValueError(
-            f"{owner_name(owner)} expected X with a value of each feature, got none of {name}"
+            f"{name_of(owner)} expected X with a value of each feature, got none of {name}"
         )
     return np.asarray(np.nanmean(together, axis=0))
 
@@ -241,12 +231,10 @@ def fill_missing(x: Any, lengths: Array | None, how: str, means: Any = None) -> 
         Not changed.
     lengths : (samples,) array of int, or None
         Real steps of each sample of an array.
-    how : {"linear", "ffill", "mean", "mask"}
+    how : {"linear", "ffill", "mean"}
         "linear": a straight line between the steps around a gap; before the first value and after
         the last one, that value. "ffill": the last value before; before the first one, that value.
-        "mean": the feature's mean. "mask": the same, and a channel more for each feature that is 1
-        where it is missing, else 0. Apply it to features that are scaled, as the new channels are
-        not to be.
+        "mean": the feature's mean.
     means : (features,) array_like, or (time, features), optional
         Means of the features in `fit`, default 0: that of features that are scaled. A sample
         without any value of a feature gets its mean whatever `how` says; with NaN for means it
@@ -255,8 +243,7 @@ def fill_missing(x: Any, lengths: Array | None, how: str, means: Any = None) -> 
     Returns
     -------
     array or list
-        As x, with twice as many features for "mask". x itself where nothing is missing. Past a
-        sample's end the array is 0.
+        x itself where nothing is missing. Past a sample's end the array is 0.
     """
     if not isinstance(x, np.ndarray):
         return [fill_missing(s[np.newaxis], None, how, means)[0] for s in x]
@@ -268,14 +255,14 @@ def fill_missing(x: Any, lengths: Array | None, how: str, means: Any = None) -> 
             x = np.where(past[..., np.newaxis], x.dtype.type(0), x)
     if gaps.any():
         x = x.copy()
-        if how in ("linear", "ffill"):
+        if how != "mean":
             ends = np.full(len(x), x.shape[1]) if lengths is None else lengths
             for i, feature in np.argwhere(gaps.any(axis=1)):
                 _bridge(x[i, : ends[i], feature], how)
-        left = np.isnan(x) if how in ("linear", "ffill") else gaps
+        left = gaps if how == "mean" else np.isnan(x)
         stand_in = np.asarray(0.0 if means is None else means).astype(x.dtype)
         x[left] = np.broadcast_to(stand_in, x.shape)[left]
-    return np.concatenate([x, gaps.astype(x.dtype)], axis=2) if how == "mask" else x
+    return x
 
 
 def _bridge(values: Array, how: str) -> None:
@@ -302,13 +289,9 @@ def _all_finite(x: Array) -> bool:
 def _advice(owner: Any, name: str, sample: Array, lengths: Array | None) -> str:
     advice = ""
     if hasattr(owner, "missing") and name != "y":
-        advice = f"; missing={_list(MISSING, 'or')} would take it"
+        *others, last = map(repr, MISSING)
+        advice = f"; missing={', '.join(others)} or {last} would take it"
     padded = lengths is None and not hasattr(owner, "horizon")  # forecasters know no lengths=
     if padded and len(sample) > 1 and np.isnan(sample[-1]).all():
         advice += "; where NaN is padding, lengths= tells the steps of each sample"
     return advice
-
-
-def _list(names: Sequence[str], last: str = "or") -> str:
-    quoted = [repr(name) for name in names]
-    return f"{', '.join(quoted[:-1])} {last} {quoted[-1]}"

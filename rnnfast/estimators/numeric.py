@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..checks import name_of
+
 if TYPE_CHECKING:
     from ..arrays import Array
 
@@ -21,11 +23,6 @@ _INSTEAD = {
     "m": "time spans ({0}); spans / np.timedelta64(1, 's') makes seconds of them",
     "V": "records ({0})",
 }
-
-
-def owner_name(owner: Any) -> str:
-    """Return how errors name an estimator, or a function given by its name."""
-    return owner if isinstance(owner, str) else type(owner).__name__
 
 
 def to_floats(owner: Any, values: Any, name: str) -> Array:
@@ -53,7 +50,7 @@ def to_floats(owner: Any, values: Any, name: str) -> Array:
     ValueError
         For complex numbers, and nested sequences of different lengths.
     """
-    wanted = f"{owner_name(owner)} expected {name} of real numbers"
+    wanted = f"{name_of(owner)} expected {name} of real numbers"
     if hasattr(values, "toarray"):
         refuse_sparse(owner, values, name)
     if isinstance(values, np.ma.MaskedArray):
@@ -101,7 +98,7 @@ def as_array(values: Any, name: str) -> str:
 def refuse_sparse(owner: Any, values: Any, name: str) -> None:
     """Raise TypeError for an array of SciPy's that is sparse."""
     raise TypeError(
-        f"{owner_name(owner)} expected {name} as a dense array, got sparse data "
+        f"{name_of(owner)} expected {name} as a dense array, got sparse data "
         f"({type(values).__name__}); {name}.toarray() makes it dense"
     )
 
@@ -111,6 +108,16 @@ def is_missing(value: Any) -> bool:
     if value is None or value is np.ma.masked or type(value).__name__ in ("NAType", "NaTType"):
         return True
     return isinstance(value, (float, np.floating)) and bool(np.isnan(value))
+
+
+def is_integer(value: Any) -> bool:
+    """Whether a value is an integer, and no truth value."""
+    return is_integer_type(type(value))
+
+
+def is_integer_type(t: type) -> bool:
+    """Whether values of a type are so."""
+    return issubclass(t, numbers.Integral) and not issubclass(t, (bool, np.bool_))
 
 
 def unmasked(values: Any) -> Any:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from ..checks import name_of
 from .long_frames import refuse_other_names
-from .numeric import owner_name, read_text_by
+from .numeric import read_text_by
 from .tables import (
     check_names,
     column,
@@ -52,7 +53,7 @@ def from_frame(
     ValueError
         For a frame with times, whose rows are steps rather than samples.
     """
-    wanted = f"{owner_name(owner)} expected {name}"
+    wanted = f"{name_of(owner)} expected {name}"
     if is_panel(X):
         return _from_panel(owner, X, name, known)
     names = check_names(owner, X, name)
@@ -79,7 +80,7 @@ def from_frame(
 def _from_panel(
     owner: Any, X: Any, name: str, known: list[Any] | None
 ) -> tuple[list[Any], list[Array], list[Any], str | None]:
-    wanted = f"{owner_name(owner)} expected {name}"
+    wanted = f"{name_of(owner)} expected {name}"
     if is_pandas(X) and X.index.nlevels > 1:
         refuse_times_first(owner, X, name)
         names, ids = check_names(owner, X, name), X.index.droplevel(-1)

@@ -19,7 +19,7 @@ from .bases import RegressorMixin
 from .constraints import parameter
 from .numeric import to_floats
 from .scaling import Scaler
-from .sequences import check_sequences, counts, is_ragged, is_step, unpad
+from .sequences import counts, is_ragged, is_step, read_sequences, unpad
 from .supervised import SequenceEstimator
 
 if TYPE_CHECKING:
@@ -65,13 +65,11 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):
     True
     """
 
-    pooling: str | None = parameter(
-        None, may_be.one_of("last", "mean", "max"), may_be.none, fixed=True
-    )
+    pooling: str | None = parameter(None, may_be.one_of("last", "mean", "max"), fixed=True)
     loss: str | Callable[..., Any] = parameter(
         "squared_error", may_be.one_of(*LOSSES), may_be.function
     )
-    per_step: bool | None = parameter(None, may_be.flag, may_be.none, fixed=True)
+    per_step: bool | None = parameter(None, may_be.flag, fixed=True)
 
     _trivial_answer = "the best number for all y alone"
     _told_by_scores = False
@@ -116,8 +114,7 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):
         if y is None:
             raise ValueError(f"{owner} requires y to be passed, but the target y is None")
         if is_ragged(y):
-            target, _ = check_sequences(self, y, "y")
-            return target.astype(np.float64)
+            return np.asarray(read_sequences(self, y, "y").values, np.float64)
         target = check_array(
             y if hasattr(y, "toarray") else to_floats(self, y, "y"),
             dtype=np.float64,

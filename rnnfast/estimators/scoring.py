@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .numeric import owner_name
+from ..checks import name_of
 
 if TYPE_CHECKING:
     from ..arrays import Array
@@ -20,7 +20,7 @@ JUMP = 3.0  # times the largest change in the series of `fit`: what follows begi
 
 def scored(owner: Any, given: Given, horizon: int) -> tuple[Array, Array]:
     """Return the truth and the forecasts from all origins: two (values, targets) arrays."""
-    name = owner_name(owner)
+    name = name_of(owner)
     if owner._fitted.learnt_y:
         if given.y is None:
             raise ValueError(f"{name} expected y, the targets of windows X, as in fit")
@@ -119,7 +119,7 @@ def _warn_of_a_jump(owner: Any, before: Array, series: Array) -> None:
     jump = np.abs(series[0] - before[-1])
     if (jump > JUMP * changes)[changes > 0.0].any():
         warnings.warn(
-            f"{owner_name(owner)}: X is taken to follow the series of fit, but begins with a jump "
+            f"{name_of(owner)}: X is taken to follow the series of fit, but begins with a jump "
             f"larger than any there ({jump.max():.3g}): a fold from before its end, or after a "
             "gap? Folds of TimeSeriesSplit follow; a Series or frame with times says what follows",
             UserWarning,

@@ -21,9 +21,8 @@ from .constraints import parameter
 from .convergence import refuse_diverged
 from .numeric import to_floats
 from .scaling import Scaler
-from .sequences import plain
 from .symbols import Reader, Symbols, has_numbers
-from .tables import is_frame, names_of
+from .tables import is_frame, names_of, plain
 from .undo import unchanged_by_errors
 
 if TYPE_CHECKING:
@@ -98,7 +97,7 @@ class Seq2Seq(NetworkEstimator):
         "auto", may_be.one_of("auto", "dot", "general", "concat"), may_be.none, fixed=True
     )
     standardize: bool = parameter(True, may_be.flag, fixed=True)
-    max_length: int | None = parameter(None, may_be.size(1), may_be.none, fixed=True)
+    max_length: int | None = parameter(None, may_be.size(1), fixed=True)
     learning_rate_init: float = parameter(3e-3, may_be.positive)
 
     _updates = 3000

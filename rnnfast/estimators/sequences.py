@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from sklearn.utils import check_array
 
+from ..checks import name_of
 from ..datasets.formats import pad
 from .batches import Ragged, with_weight
-from .missing import check_finite, check_missing
-from .numeric import FLOATS, as_array, is_missing, owner_name, refuse_sparse, to_floats
+from .missing import check_finite
+from .numeric import FLOATS, as_array, is_missing, refuse_sparse, to_floats
 from .panels import from_frame, in_order, is_panel
 from .sequence_form import SequenceForm, check_form
 from .tables import (
@@ -29,22 +30,6 @@ from .times import TimesReader
 
 if TYPE_CHECKING:
     from ..arrays import Array
-
-__all__ = [
-    "FLOATS",
-    "SequenceForm",
-    "Sequences",
-    "axes",
-    "check_ids",
-    "check_lengths",
-    "check_sequences",
-    "counts",
-    "is_ragged",
-    "is_step",
-    "plain",
-    "read_sequences",
-    "unpad",
-]
 
 
 class Sequences(NamedTuple):
@@ -98,19 +83,6 @@ def axes(X: Any) -> int:
 # ---- numbers ---------------------------------------------------------------------------------
 
 
-def check_sequences(
-    owner: Any,
-    X: Any,
-    name: str = "X",
-    *,
-    lengths: Any = None,
-    missing: str | None = None,
-    seen: SequenceForm | None = None,
-) -> tuple[Array, Array | None]:
-    """Return the values and lengths of `read_sequences`."""
-    return read_sequences(owner, X, name, lengths=lengths, missing=missing, seen=seen)[:2]
-
-
 def read_sequences(
     owner: Any,
     X: Any,
@@ -156,10 +128,9 @@ def read_sequences(
         For anything else, sequences without steps, numbers that are not finite, and what is not of
         the form of `fit`.
     """
-    check_missing(owner, missing)
     refuse_lazy(owner, X, name)
     X = as_table(X)
-    wanted = f"{owner_name(owner)} expected {name}"
+    wanted = f"{name_of(owner)} expected {name}"
     if hasattr(X, "toarray"):
         refuse_sparse(owner, X, name)
     if not isinstance(X, (str, bytes)) and holds_symbols(X):
@@ -178,8 +149,11 @@ def read_sequences(
     if isinstance(arrays, list):
         kind = "list"
         _check_lengths_of_list(wanted, lengths)
-        several = len({len(array) for array in arrays}) > 1
-        x, ends = pad(arrays) if padded or not several else ragged(arrays)
+        if padded or len({len(array) for array in arrays}) == 1:
+            x, ends = pad(arrays)
+        else:
+            x = Ragged(arrays)
+            ends = x.lengths
     else:
         kind = "cube" if arrays.ndim == 3 else "columns"
         x = arrays if arrays.ndim == 3 else arrays[..., np.newaxis]
@@ -219,7 +193,7 @@ def check_lengths(owner: Any, lengths: Any, n: int, steps: int) -> Array | None:
     """
     if lengths is None:
         return None
-    wanted = f"{owner_name(owner)} expected lengths"
+    wanted = f"{name_of(owner)} expected lengths"
     array = np.asarray(lengths)
     if array.dtype.kind not in "iu":
         raise TypeError(f"{wanted} of int, got {array.dtype}")
@@ -244,7 +218,7 @@ def check_ids(
     lengths: Any = None,
     unknown_id: int | None = None,
 ) -> tuple[Array, Array | None]:
-    """Check sequences of token ids from 0 to size - 1; as `check_sequences` otherwise.
+    """Check sequences of token ids from 0 to size - 1; as `read_sequences` otherwise.
 
     Parameters
     ----------
@@ -260,7 +234,7 @@ def check_ids(
     ids : (samples, time) array of int
     lengths : (samples,) array of int, or None
     """
-    wanted = f"{owner_name(owner)} expected"
+    wanted = f"{name_of(owner)} expected"
     given = plain(X)
     if not hasattr(given, "__len__") or isinstance(given, (str, bytes)):
         raise TypeError(f"{wanted} {name} as sequences, got {type(X).__name__}")
@@ -292,7 +266,7 @@ def check_ids(
 
 
 def _token_ids(owner: Any, sequence: Any, name: str) -> Array:
-    wanted = f"{owner_name(owner)} expected"
+    wanted = f"{name_of(owner)} expected"
     if isinstance(sequence, np.ma.MaskedArray) and np.ma.getmaskarray(sequence).any():
         raise ValueError(f"{wanted} {name} with a token id at each step, got masked ones")
     array = np.asarray(plain(sequence))
@@ -342,7 +316,7 @@ def unpad(y: Array, lengths: Array | None, like: Any) -> Any:
 
 
 def _from_array(owner: Any, X: Any, name: str, seen: SequenceForm | None) -> Array:
-    wanted = f"{owner_name(owner)} expected {name} as (samples, time, features) or (samples, time)"
+    wanted = f"{name_of(owner)} expected {name} as (samples, time, features) or (samples, time)"
     if axes(X) == 0:
         raise TypeError(f"{wanted}, got {type(X).__name__}")
     array = to_floats(owner, X, name)
@@ -375,7 +349,7 @@ def _from_list(
     for i, sample in enumerate(X):
         label = f"{name}[{i}]"
         if is_missing(sample):
-            raise ValueError(f"{owner_name(owner)} expected {label} as a sequence, got {sample!r}")
+            raise ValueError(f"{name_of(owner)} expected {label} as a sequence, got {sample!r}")
         if is_frame(sample):
             when = time_column(sample)
             own = [n for n in check_names(owner, sample, label) if n != when]
@@ -388,18 +362,18 @@ def _from_list(
                 array = in_order(read_times, sample, array, None, label)
         if array.ndim not in (1, 2) or array.size == 0:
             raise ValueError(
-                f"{owner_name(owner)} expected {label} as (time, features) or (time,) with at "
+                f"{name_of(owner)} expected {label} as (time, features) or (time,) with at "
                 f"least one step and feature, got shape {array.shape}"
             )
         array = array[:, np.newaxis] if array.ndim == 1 else array
         if arrays and array.shape[1] != arrays[0].shape[1]:
             raise ValueError(
-                f"{owner_name(owner)} expected {label} of {arrays[0].shape[1]} features at each "
+                f"{name_of(owner)} expected {label} of {arrays[0].shape[1]} features at each "
                 f"step, as {name}[0] has, got {array.shape[1]}"
             )
         arrays.append(array)
     if not arrays:
-        raise ValueError(f"{owner_name(owner)} expected at least one sample, got none")
+        raise ValueError(f"{name_of(owner)} expected at least one sample, got none")
     return names, arrays, read_times.unsorted
 
 
@@ -433,12 +407,6 @@ def _check_lengths_of_list(wanted: str, lengths: Any) -> None:
             f"{wanted} as a padded array with lengths, got a list of sequences, each of which has "
             "a length of its own"
         )
-
-
-def ragged(arrays: list[Array]) -> tuple[Ragged, Array]:
-    """Return sequences as `Ragged`, and their lengths."""
-    x = Ragged(arrays)
-    return x, x.lengths
 
 
 def _without_padding(x: Array, ends: Array) -> Array:

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.metrics import r2_score
 
+from ..checks import name_of
 from . import constraints as may_be
 from .arguments import read_static, refuse_steps, second_argument
 from .bases import BaseEstimator
 from .constraints import Parameters, parameter
 from .exogenous import read_exogenous
-from .forms import Given
-from .frames import SeriesSet, check_targets, read_series
-from .missing import feature_means, fill_missing, means_around
+from .forms import Given, SeriesSet, check_targets
+from .frames import read_series
+from .missing import MISSING, feature_means, fill_missing, means_around
 from .numeric import to_floats
 from .scoring import scored, seen_by_fit
 from .times import read_times
@@ -78,13 +79,10 @@ class SeriesEstimator(Parameters, BaseEstimator):
     targets: int | str | Sequence[int | str] | None = parameter(
         None,
         may_be.Constraint("positions or names of features", _is_targets),
-        may_be.none,
         fixed=True,
     )
-    panel: str | None = parameter(None, may_be.one_of("columns", "one"), may_be.none, fixed=True)
-    missing: str | None = parameter(
-        None, may_be.one_of("mask", "linear", "ffill", "mean"), may_be.none, fixed=True
-    )
+    panel: str | None = parameter(None, may_be.one_of("columns", "one"), fixed=True)
+    missing: str | None = parameter(None, may_be.one_of(*MISSING), fixed=True)
 
     _free = ("horizon",)
 
@@ -180,7 +178,7 @@ class SeriesEstimator(Parameters, BaseEstimator):
         truth, forecast = scored(self, given, self._horizon(None))
         if len(truth) < 2:
             raise ValueError(
-                f"{_name(self)} expected X with at least two steps to score, got {len(truth)}"
+                f"{name_of(self)} expected X with at least two steps to score, got {len(truth)}"
             )
         return float(r2_score(truth, forecast))
 
@@ -214,15 +212,7 @@ class SeriesEstimator(Parameters, BaseEstimator):
         if y is not None or (not reset and self._fitted.learnt_y):
             X = self._as_samples(X)
         seen: Any = None if reset else getattr(self, "_form")  # noqa: B009 - set below
-        panel = self.panel if self.panel == "columns" else None
-        form = read_series(
-            self,
-            X,
-            missing=self.missing,
-            seen=seen,
-            panel=panel,
-            single=self.panel == "one",
-        )
+        form = read_series(self, X, missing=self.missing, seen=seen, panel=self.panel)
         values = self._filled(form)
         gaps = [np.isnan(v) for v in form.values] if form.has_missing else None
         extra = None
@@ -248,10 +238,10 @@ class SeriesEstimator(Parameters, BaseEstimator):
             self._target_columns = self._choose_targets(form)
         elif (n_extra, n_static) != self._counts:
             raise ValueError(
-                f"{_name(self)} expected {self.n_features_in_} features and {self._counts[0]} "
+                f"{name_of(self)} expected {self.n_features_in_} features and {self._counts[0]} "
                 f"exogenous ones, as in fit, got {form.values[0].shape[1]} and {n_extra}"
                 if n_extra != self._counts[0]
-                else f"{_name(self)} expected static of {self._counts[1]} features, as in fit, "
+                else f"{name_of(self)} expected static of {self._counts[1]} features, as in fit, "
                 f"got {n_static}"
             )
         targets = None if y is None else self._read_y(y, form)
@@ -287,17 +277,17 @@ class SeriesEstimator(Parameters, BaseEstimator):
         window, steps = getattr(self, "window", None), len(form.values[0])
         if window not in (None, steps):
             raise ValueError(
-                f"{_name(self)} expected windows X of {window} steps, as window says, got {steps}"
+                f"{name_of(self)} expected windows X of {window} steps, as window says, got {steps}"
             )
         self._y_axes = np.ndim(y)
         array = np.asarray(to_floats(self, y, "y"), np.float64).reshape(len(y), self.horizon, -1)
         if not np.isfinite(array).all():
-            raise ValueError(f"{_name(self)} expected y of finite numbers, got NaN or inf")
+            raise ValueError(f"{name_of(self)} expected y of finite numbers, got NaN or inf")
         columns = self._target_columns
         if array.shape[2] != len(columns):
             if array.shape[2] != 1:
                 raise ValueError(
-                    f"{_name(self)} expected y of {len(columns)} targets, got {array.shape[2]}"
+                    f"{name_of(self)} expected y of {len(columns)} targets, got {array.shape[2]}"
                 )
             self._target_columns = self._named_targets = columns[:1]
         return array
@@ -313,14 +303,14 @@ class SeriesEstimator(Parameters, BaseEstimator):
         past = self._recalled()
         if past is None:
             raise ValueError(
-                f"{_name(self)} expected X, as fit was given windows and their targets"
+                f"{name_of(self)} expected X, as fit was given windows and their targets"
             )
         extra = past.extra
         if (exogenous is not None) != (extra is not None):
             raise ValueError(
-                f"{_name(self)} expected exogenous values of the next {ahead} steps"
+                f"{name_of(self)} expected exogenous values of the next {ahead} steps"
                 if extra is not None
-                else f"{_name(self)} expected no exogenous values, as in fit"
+                else f"{name_of(self)} expected no exogenous values, as in fit"
             )
         if extra is not None:
             after: Any = past.form.times and [
@@ -340,7 +330,7 @@ class SeriesEstimator(Parameters, BaseEstimator):
         array = np.asarray(X)
         if array.ndim == 2 and not array.shape[1]:
             raise ValueError(
-                f"{_name(self)} expected X with at least one step, got 0 feature(s) "
+                f"{name_of(self)} expected X with at least one step, got 0 feature(s) "
                 f"(shape={array.shape}) while a minimum of 1 is required."
             )
         return array[..., np.newaxis] if array.ndim == 2 else X
@@ -359,7 +349,7 @@ class SeriesEstimator(Parameters, BaseEstimator):
             window = getattr(self._fitted, "window", x.shape[1])
             if x.shape[1] != window:
                 raise ValueError(
-                    f"{_name(self)} expected windows X of {window} steps, as in fit, got "
+                    f"{name_of(self)} expected windows X of {window} steps, as in fit, got "
                     f"{x.shape[1]}"
                 )
             if y is None:
@@ -382,7 +372,7 @@ class SeriesEstimator(Parameters, BaseEstimator):
             if len(series) < least:
                 where = f" ({given.form.label(i)})" if len(given.values) > 1 else ""
                 raise ValueError(
-                    f"{_name(self)} expected series of at least {least} steps, got "
+                    f"{name_of(self)} expected series of at least {least} steps, got "
                     f"{len(series)}{where}"
                 )
 
@@ -410,10 +400,12 @@ class SeriesEstimator(Parameters, BaseEstimator):
     def _horizon(self, horizon: Any) -> int:
         horizon = self.horizon if horizon is None else horizon
         if not may_be.size(1).holds(horizon):
-            raise ValueError(f"{_name(self)} expected horizon as an integer >= 1, got {horizon!r}")
+            raise ValueError(
+                f"{name_of(self)} expected horizon as an integer >= 1, got {horizon!r}"
+            )
         if self._fitted.learnt_y and horizon != self._fitted.horizon:
             raise ValueError(
-                f"{_name(self)} expected horizon={self._fitted.horizon}, as targets y were given "
+                f"{name_of(self)} expected horizon={self._fitted.horizon}, as targets y were given "
                 f"for it, got {horizon}"
             )
         return int(horizon)
@@ -467,7 +459,3 @@ def _emptied(like: Any, many: bool) -> Any:
     if isinstance(like, (list, tuple)) and many:
         return [_emptied(one, False) for one in like]
     return like.head(0) if hasattr(like, "head") else None
-
-
-def _name(owner: Any) -> str:
-    return type(owner).__name__

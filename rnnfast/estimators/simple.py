@@ -8,19 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..checks import name_of
 from . import constraints as may_be
 from .constraints import parameter
 from .linear import Triangle
 from .season import find_season
-from .series import SeriesEstimator, _name
+from .series import SeriesEstimator
 from .undo import unchanged_by_errors
 from .windows import Windows
 
 if TYPE_CHECKING:
     from ..arrays import Array
     from .forms import Given
-
-__all__ = ["LinearForecaster", "NaiveForecaster"]
 
 
 def last_season(windows: Windows, places: Array, steps: int, season: int) -> Array:
@@ -106,7 +105,7 @@ class LinearForecaster(SeriesEstimator):
         The last row is the intercept.
     """
 
-    window: int | None = parameter(None, may_be.size(1), may_be.none, fixed=True)
+    window: int | None = parameter(None, may_be.size(1), fixed=True)
 
     def fit(
         self, X: Any, y: Any = None, exogenous: Any = None, *, static: Any = None
@@ -142,7 +141,7 @@ class LinearForecaster(SeriesEstimator):
         if self.window is not None:
             return int(self.window)
         if len(lengths) > 1:
-            raise ValueError(f"{_name(self)} expected a window, or series of one length")
+            raise ValueError(f"{name_of(self)} expected a window, or series of one length")
         shortest = min(lengths)
         if len(given.values) == 1:
             season = find_season([given.values[0][:, 0]])
@@ -175,7 +174,7 @@ class LinearForecaster(SeriesEstimator):
         horizon = int(self._fitted.horizon)
         if steps > horizon:
             raise ValueError(
-                f"{_name(self)} expected horizon of at most {horizon}, as in fit, got {steps}"
+                f"{name_of(self)} expected horizon of at most {horizon}, as in fit, got {steps}"
             )
         y = self._design(windows, places) @ self.coef_
         return y.reshape(len(y), horizon, -1)[:, :steps]

@@ -108,34 +108,24 @@ class SequenceEstimator(architecture.DefaultNetwork):
     """
 
     # None is more than the base accepts: mypy takes fields for attributes that anyone may set
-    cell: str | None = parameter(  # type: ignore[assignment]
-        None, may_be.one_of(*RECURRENT_LAYERS), may_be.none, fixed=True
-    )
+    cell: str | None = parameter(None, may_be.one_of(*RECURRENT_LAYERS), fixed=True)  # type: ignore[assignment]
     hidden_size: int | Sequence[int] | None = parameter(  # type: ignore[assignment]
-        None, may_be.size(1), may_be.sizes, may_be.none, fixed=True
+        None, may_be.size(1), may_be.sizes, fixed=True
     )
-    num_layers: int | None = parameter(  # type: ignore[assignment]
-        None, may_be.size(1), may_be.none, fixed=True
-    )
-    bidirectional: bool | None = parameter(None, may_be.flag, may_be.none, fixed=True)
-    dropout: float | None = parameter(  # type: ignore[assignment]
-        None, may_be.number("a number from 0 to below 1", 0.0, 1.0, ends="low"), may_be.none
-    )
+    num_layers: int | None = parameter(None, may_be.size(1), fixed=True)  # type: ignore[assignment]
+    bidirectional: bool | None = parameter(None, may_be.flag, fixed=True)
+    dropout: float | None = parameter(None, may_be.share)  # type: ignore[assignment]
     optimizer: str | Callable[[Layer, float], Optimizer] | None = parameter(  # type: ignore[assignment]
-        None, may_be.one_of(*OPTIMIZERS), may_be.function, may_be.none
+        None, may_be.one_of(*OPTIMIZERS), may_be.function
     )
-    learning_rate_init: float | None = parameter(  # type: ignore[assignment]
-        None, may_be.positive, may_be.none
-    )
-    batch_size: int | None = parameter(  # type: ignore[assignment]
-        None, may_be.size(1), may_be.none
-    )
-    network: Network | None = parameter(None, may_be.function, may_be.none, fixed=True)
+    learning_rate_init: float | None = parameter(None, may_be.positive)  # type: ignore[assignment]
+    batch_size: int | None = parameter(None, may_be.size(1))  # type: ignore[assignment]
+    network: Network | None = parameter(None, may_be.function, fixed=True)
     standardize: bool = parameter(True, may_be.flag, fixed=True)
-    missing: str | None = parameter(None, may_be.one_of(*MISSING), may_be.none, fixed=True)
-    vocabulary_size: int | None = parameter(None, may_be.size(1), may_be.none, fixed=True)
+    missing: str | None = parameter(None, may_be.one_of(*MISSING), fixed=True)
+    vocabulary_size: int | None = parameter(None, may_be.size(1), fixed=True)
     embedding_size: int = parameter(32, may_be.size(1), fixed=True)
-    unknown_id: int | None = parameter(None, may_be.size(0), may_be.none, fixed=True)
+    unknown_id: int | None = parameter(None, may_be.size(0), fixed=True)
 
     _metrics: ClassVar[Mapping[str, Callable[..., float]] | None] = None
     _told_by_scores: ClassVar[bool] = True  # classes, for which scores have a slope of their own

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..checks import name_of
 from ..generation import Vocabulary
-from .numeric import is_missing, owner_name, refuse_sparse
-from .sequences import plain
+from .numeric import is_integer, is_integer_type, is_missing, refuse_sparse
 from .tables import (
     ID_NAMES,
     TIME_NAMES,
@@ -21,6 +21,7 @@ from .tables import (
     is_pandas,
     match_names,
     names_of,
+    plain,
     refuse_lazy,
     rows,
 )
@@ -62,7 +63,7 @@ class Symbols(NamedTuple):
                     words = words or any(isinstance(s, str) and len(s) != 1 for s in sequence)
         if types and all(issubclass(t, str) for t in types):
             return cls(str, words)
-        if types and all(map(_is_integer_type, types)):
+        if types and all(map(is_integer_type, types)):
             return cls(int, False)
         return cls(object, False)
 
@@ -90,7 +91,7 @@ class Reader:
 
     def __init__(self, owner: Any, name: str, form: str, numbers: str) -> None:
         self.name, self.numbers = name, numbers
-        self.owner = owner_name(owner)
+        self.owner = name_of(owner)
         self.expected = f"{self.owner} expected {name}"
         self.wanted = f"{self.expected} as {form}"
 
@@ -421,11 +422,6 @@ def flat(sequence: Any) -> Iterable[Any]:
     return chain.from_iterable(pieces)
 
 
-def is_integer(value: Any) -> bool:
-    """Whether a value is an integer, and no truth value."""
-    return _is_integer_type(type(value))
-
-
 def same(a: Any, b: Any) -> bool:
     """Whether two arguments hold the same."""
     if a is b:
@@ -456,10 +452,6 @@ def check_no_targets(X: Any, y: Any) -> None:
             f"LanguageModel expected y as None, got {type(y).__name__}: its targets are the next "
             "symbols of X, so X is the whole text; validation_data= takes another one"
         )
-
-
-def _is_integer_type(t: type) -> bool:
-    return issubclass(t, Integral) and not issubclass(t, (bool, np.bool_))
 
 
 def _any_of(sequence: Any, wanted: type) -> bool:

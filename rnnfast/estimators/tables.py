@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .numeric import owner_name, to_floats
+from ..checks import name_of
+from .numeric import to_floats
 
 if TYPE_CHECKING:
     from ..arrays import Array
@@ -54,7 +55,7 @@ def refuse_times_first(owner: Any, X: Any, name: str) -> None:
     first, last = X.index.levels[0], X.index.levels[-1]
     if first.dtype.kind == "M" and last.dtype.kind not in "Mmiuf":
         raise ValueError(
-            f"{owner_name(owner)} expected {name} with ids before times in its index, got times "
+            f"{name_of(owner)} expected {name} with ids before times in its index, got times "
             f"first; {name}.swaplevel().sort_index() puts them last"
         )
 
@@ -73,7 +74,7 @@ def refuse_lazy(owner: Any, X: Any, name: str) -> None:
         call = "compute"
     if call is not None:
         raise TypeError(
-            f"{owner_name(owner)} expected {name} with its rows at hand, got a lazy "
+            f"{name_of(owner)} expected {name} with its rows at hand, got a lazy "
             f"{type(X).__name__}; {name}.{call}() computes them"
         )
 
@@ -102,7 +103,7 @@ def check_names(owner: Any, X: Any, name: str) -> list[Any]:
     if len(set(names)) < len(names):
         twice = next(n for i, n in enumerate(names) if n in names[:i])
         raise ValueError(
-            f"{owner_name(owner)} expected {name} of columns with different names, got {twice!r} "
+            f"{name_of(owner)} expected {name} of columns with different names, got {twice!r} "
             "twice"
         )
     return names
@@ -112,7 +113,7 @@ def rows(owner: Any, X: Any, name: str, columns: Sequence[Any]) -> Array:
     """Return columns of a frame as a (rows, columns) array of float32 or float64."""
     if not columns:
         raise ValueError(
-            f"{owner_name(owner)} expected {name} of at least one column of numbers, got none"
+            f"{name_of(owner)} expected {name} of at least one column of numbers, got none"
         )
     known = dict(zip(X.columns, X.dtypes, strict=True)) if is_pandas(X) else {}
     dtypes = [known.get(c) for c in columns]
@@ -123,7 +124,7 @@ def rows(owner: Any, X: Any, name: str, columns: Sequence[Any]) -> Array:
     for c in columns:
         if holds_sequences(column(X, c)):
             raise TypeError(
-                f"{owner_name(owner)} expected {name} of real numbers, got a series in each cell "
+                f"{name_of(owner)} expected {name} of real numbers, got a series in each cell "
                 f"of the column {c!r}; rnnfast.datasets.from_sktime({name}) reads such frames"
             )
     arrays = [to_floats(owner, column(X, c), f"{name}[{c!r}]") for c in columns]
@@ -188,7 +189,7 @@ def match_names(owner: Any, names: list[Any], seen: list[Any] | None, name: str)
         return names
     if len(names) == len(seen) == 1:
         warnings.warn(
-            f"{owner_name(owner)}: the column {names[0]!r} of {name} is taken for that of fit, "
+            f"{name_of(owner)}: the column {names[0]!r} of {name} is taken for that of fit, "
             f"{seen[0]!r}",
             UserWarning,
             stacklevel=8,
@@ -199,7 +200,7 @@ def match_names(owner: Any, names: list[Any], seen: list[Any] | None, name: str)
     if lost or new:
         got = [f"no {n!r}" for n in lost] + [f"{n!r} beside them" for n in new]
         raise ValueError(
-            f"{owner_name(owner)} expected {name} with the columns {seen}, as in fit, got "
+            f"{name_of(owner)} expected {name} with the columns {seen}, as in fit, got "
             f"{', '.join(got)}"
         )
     return list(seen)
@@ -213,11 +214,11 @@ def group(owner: Any, ids: Any, name: str) -> tuple[list[Any], Array]:
     for one in places:
         if one is None or one != one or type(one).__name__ == "NAType":
             raise ValueError(
-                f"{owner_name(owner)} expected {name} with an id in each row, got {one!r} in row "
+                f"{name_of(owner)} expected {name} with an id in each row, got {one!r} in row "
                 f"{int(np.argmax(codes == places[one]))}"
             )
     if not places:
-        raise ValueError(f"{owner_name(owner)} expected {name} of at least one row, got none")
+        raise ValueError(f"{name_of(owner)} expected {name} of at least one row, got none")
     return list(places), codes
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -200,7 +199,7 @@ class Classes:
             )
         if isinstance(class_weight, dict):
             for name, value in class_weight.items():
-                if not may_be.number("", 0.0, math.inf, ends="low").holds(value):
+                if not may_be.not_negative.holds(value):
                     raise ValueError(
                         f"{self._owner} expected class_weight of finite numbers >= 0, got "
                         f"{value!r} for {name!r}"

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .numeric import is_missing, owner_name
+from ..checks import name_of
+from .numeric import is_missing
 from .tables import is_column, is_frame
 
 
@@ -72,7 +73,7 @@ def read_texts(owner: Any, X: Any, name: str = "X") -> list[Sequence[str]]:
     ValueError
         For texts that are missing or empty; names the first one.
     """
-    wanted = f"{owner_name(owner)} expected {name}"
+    wanted = f"{name_of(owner)} expected {name}"
     if isinstance(X, (str, bytes)):
         raise TypeError(f"{wanted} as a list of texts, got one; [{name}] is a list of one text")
     texts: list[Any] = []

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..checks import name_of
 from .calendars import Step, find_step
-from .numeric import owner_name
 from .tables import is_pandas
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def read_times(
     if found is None:
         differences = np.unique(np.diff(stamps))
         raise ValueError(
-            f"{owner_name(owner)} expected {name} of times in regular steps, got steps from "
+            f"{name_of(owner)} expected {name} of times in regular steps, got steps from "
             f"{Step(differences[0])} to {Step(differences[-1])}; resample(...).mean() makes them "
             f"regular, {_as_rows(labels, name)}"
         )
@@ -187,7 +187,7 @@ def refuse_unsorted(owner: Any, unsorted: str | None) -> None:
     """
     if unsorted is not None:
         raise ValueError(
-            f"{owner_name(owner)} expected {unsorted} with its rows, which have a target or an "
+            f"{name_of(owner)} expected {unsorted} with its rows, which have a target or an "
             "answer each, in order of time, got them in another; sort_index() or sort_values() "
             "sorts them"
         )
@@ -231,7 +231,7 @@ def _readings(owner: Any, labels: Any, name: str) -> list[tuple[Array, Callable[
 
     kind, title = type(labels).__name__, labels.name
     if labels.hasnans:
-        raise ValueError(f"{owner_name(owner)} expected {name} with a time for each row, got NaT")
+        raise ValueError(f"{name_of(owner)} expected {name} with a time for each row, got NaT")
     if kind == "DatetimeIndex":
         if labels.tz is None:
             return [(labels.to_numpy(), lambda s: pandas.DatetimeIndex(s, name=title, copy=False))]
@@ -268,7 +268,7 @@ def _readings(owner: Any, labels: Any, name: str) -> list[tuple[Array, Callable[
     if labels.dtype.kind in "iuf":
         return [(labels.to_numpy(), lambda s: pandas.Index(s, name=title))]
     raise TypeError(
-        f"{owner_name(owner)} expected {name} with times or numbers as its index, got "
+        f"{name_of(owner)} expected {name} with times or numbers as its index, got "
         f"{labels[0]!r}; pandas.to_datetime reads dates from text, {_as_rows(labels, name)}"
     )
 
@@ -279,13 +279,13 @@ def _column_readings(owner: Any, labels: Any, name: str) -> Any:
     stamps = np.asarray(labels.to_numpy() if hasattr(labels, "to_numpy") else labels)
     if stamps.dtype.kind not in "Mmiuf":
         raise TypeError(
-            f"{owner_name(owner)} expected {name} of times or numbers, got {stamps[0]!r}; read "
+            f"{name_of(owner)} expected {name} of times or numbers, got {stamps[0]!r}; read "
             "dates from text first (polars: .str.to_datetime(), pandas.to_datetime)"
         )
     if stamps.dtype.kind in "Mm" and np.isnat(stamps).any():
-        raise ValueError(f"{owner_name(owner)} expected {name} with a time for each row, got null")
+        raise ValueError(f"{name_of(owner)} expected {name} with a time for each row, got null")
     if stamps.dtype.kind == "f" and not np.isfinite(stamps).all():
-        raise ValueError(f"{owner_name(owner)} expected {name} with a time for each row, got NaN")
+        raise ValueError(f"{name_of(owner)} expected {name} with a time for each row, got NaN")
     if zone is None:
         return [(stamps, lambda s: s)]
 
@@ -312,7 +312,7 @@ def _check_each_once(owner: Any, stamps: Array, labels: Any, order: Array, name:
                 f"{name}.groupby(level=0).mean() their mean"
             )
         raise ValueError(
-            f"{owner_name(owner)} expected {name} with each time once, got {twice} twice{advice}"
+            f"{name_of(owner)} expected {name} with each time once, got {twice} twice{advice}"
         )
 
 
@@ -327,7 +327,7 @@ def _refuse_gap(owner: Any, times: Times, steps: Array, name: str) -> None:
         ways.append(f"{name}.asfreq({alias!r}) puts NaN there")
     ways.append(_as_rows(times.labels, name))
     raise ValueError(
-        f"{owner_name(owner)} expected {name} without gaps in time, got nothing between "
+        f"{name_of(owner)} expected {name} without gaps in time, got nothing between "
         f"{times.labels[i]} and {times.labels[i + 1]}, where {lost} step{'s' if lost > 1 else ''} "
         f"of {step} should be; {', '.join(ways)}"
     )

