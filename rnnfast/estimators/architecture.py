@@ -90,15 +90,7 @@ def updates(samples: int, batches: int) -> int:
 
 
 def default_layers(owner: Any, steps: int) -> list[Layer]:
-    """Return the default network.
-
-    Parameters
-    ----------
-    owner : SequenceEstimator
-        Has the numbers of features and outputs, and the seeds.
-    steps : int
-        Of the longest series.
-    """
+    """Return the default network of an estimator, whose longest series has so many steps."""
     rocket = MiniRocket(owner._width, steps, batch_first=True, seed=owner._seed())
     exact: Layer = Sequential(rocket, Linear(rocket.out_size, owner._n_outputs, seed=owner._seed()))
     if owner._linear:
@@ -164,19 +156,9 @@ class Solved(NamedTuple):
 def solve_readout(
     owner: Any, added: Add, take: Any, target: Array, weight: Array | None, some: Array
 ) -> Solved:
-    """Solve the readout of the fixed convolutions.
+    """Solve the readout of the fixed convolutions in `added`, of `default_layers`.
 
-    Parameters
-    ----------
-    owner : SequenceEstimator
-    added : Add
-        Of `default_layers`.
-    take : callable
-        As of `Batches`, of N samples.
-    target : (N, ...) array
-    weight : (N,) array, or None
-    some : (n,) array of int
-        Which of the N samples to learn from.
+    It learns from `some` of the samples that `take`, as of `Batches`, and `target` have.
     """
     rng = np.random.default_rng(owner._seed())
     some = some if weight is None else some[weight[some] > 0.0]
@@ -252,15 +234,6 @@ def probed_share(
 
     Of these the readout knows what it says when they are left out, and another recurrent reader,
     trained without them, what it says of them. None where there are too few.
-
-    Parameters
-    ----------
-    owner : SequenceEstimator
-    solved : Solved
-    take : callable
-        As of `Batches`.
-    target, weight
-        As for `solve_readout`.
     """
     if len(solved.samples) < LEAST_SAMPLES or len(solved.samples) == READ:
         return None
@@ -304,10 +277,7 @@ def probed_share(
 def first_of_the_best(losses: Array, weight: Array | None) -> int:
     """Return the first row that is not worse than the best one by more than a standard error.
 
-    Parameters
-    ----------
-    losses : (rows, samples) array
-    weight : (samples,) array, or None
+    `losses` are (rows, samples), and `weight` is that of each sample.
     """
     w = np.ones(losses.shape[1]) if weight is None else weight
     w = w / w.sum()
@@ -326,14 +296,8 @@ def loss_left_out(owner: Any, solved: Solved, target: Array, weight: Array | Non
 def likely_share(loss: float, trivial: float) -> float:
     """Return a share of the exact reader by what it tells about samples that were left out.
 
-    Three quarters where that is everything, and nothing where it is nothing.
-
-    Parameters
-    ----------
-    loss : float
-        Of the readout, on samples left out.
-    trivial : float
-        Of the best answer that is the same for all samples.
+    Three quarters where that is everything, and nothing where it is nothing: where its loss is that
+    of the best answer which is the same for all samples.
     """
     return 0.75 * min(max(1.0 - loss / trivial, 0.0), 1.0) if trivial > 0.0 else 0.0
 

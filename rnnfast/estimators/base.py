@@ -38,17 +38,7 @@ ROWS = 256  # samples in a call at inference: bounds the memory of all steps' ou
 
 
 def predict(model: Any, x: Array, lengths: Array | None, prepare: Any = None) -> Array:
-    """Return a model's outputs, computed `ROWS` samples at a time.
-
-    Parameters
-    ----------
-    model : Layer
-        With `predict`.
-    x : (N, ...) array
-    lengths : (N,) array of int, or None
-    prepare : callable, optional
-        Of the rows of x, before the model has them: scaling.
-    """
+    """Return a model's outputs, computed `ROWS` samples at a time; `prepare` scales these first."""
     parts = []
     for start in range(0, len(x), ROWS):
         rows = x[start : start + ROWS]
@@ -285,10 +275,7 @@ class NetworkEstimator(Parameters, BaseEstimator):
     def _go_on(self, rebuild: Callable[[], Layer]) -> None:
         """Let parameters that were changed since the last fit take effect.
 
-        Parameters
-        ----------
-        rebuild : callable
-            Returns the network as the parameters now have it, of the same shape.
+        `rebuild` returns the network as the parameters now have it, of the same shape.
         """
         before = self._trained_with
         changed = {name for name, was in before.items() if getattr(self, name) is not was}
@@ -323,25 +310,10 @@ class NetworkEstimator(Parameters, BaseEstimator):
         trivial: float | None = None,
         **options: Any,
     ) -> bool:
-        """Train `model_`: `rnnfast.fit` with the estimator's parameters.
+        """Train `model_` by `rnnfast.fit`; return whether training came to its end.
 
-        Parameters
-        ----------
-        batches, loss, validation, metrics
-            As for `rnnfast.fit`; `batches` has a length. Where `early_stopping` is set, training
-            stops early by the loss on `validation`.
-        partial : bool
-            Whether to train for one epoch only.
-        trivial : float, optional
-            The loss of the best answer that is the same for all X: on `validation` where that is
-            given, else on the data.
-        **options
-            Also for `rnnfast.fit`.
-
-        Returns
-        -------
-        bool
-            Whether training came to its end.
+        `partial` is one epoch only. `trivial` is the loss of the best answer that is the same for
+        all X: on `validation` where that is given, else on the data.
         """
         watch = Watch()
         epochs = 1 if partial else self._epochs(len(batches))

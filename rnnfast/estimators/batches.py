@@ -108,16 +108,8 @@ def take_sequences(
 ) -> Callable[[Array, Array], tuple[Any, ...]]:
     """Return the `take` of padded sequences: each batch is cut to the longest of its samples.
 
-    Parameters
-    ----------
-    x : (N, T, ...) array, or Ragged
-    y : (N, ...) array
-    lengths : (N,) array of int, or None
-    weight : (N,) or (N, T) array, or None
-    prepare : callable
-        Of a batch of x: scaling.
-    steps_of_y : bool
-        Whether y has an axis of time, which is cut too.
+    So is y where `steps_of_y` says that it has an axis of time, and a weight (N, T) of steps.
+    `prepare` scales a batch of x.
     """
 
     def take(samples: Array, whole: Array) -> tuple[Any, ...]:
@@ -133,16 +125,7 @@ def take_sequences(
 
 
 class ShuffledSequences:
-    """Batches of one stream of several sequences, which are in a new order each time.
-
-    Parameters
-    ----------
-    ids : list of arrays of int
-    batches : callable
-        Of such a list.
-    seed : int
-        Of the order.
-    """
+    """Batches of one stream of several sequences, which are in a new order each time."""
 
     def __init__(
         self, ids: list[Array], batches: Callable[[list[Array]], text_batches], seed: int
@@ -177,13 +160,7 @@ def with_weight(weight: Array) -> Array:
 
 
 def check_sample_weight(owner: Any, sample_weight: Any, n: int) -> Array | None:
-    """Return the weights (n,) of n samples as float64, or None.
-
-    Raises
-    ------
-    TypeError, ValueError
-        Unless these are finite numbers >= 0, not all of them 0.
-    """
+    """Return the weights (n,) of n samples as float64, finite and >= 0, or None."""
     if sample_weight is None:
         return None
     expected = f"{type(owner).__name__} expected sample_weight"

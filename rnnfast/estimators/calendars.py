@@ -103,20 +103,9 @@ class Step:
 def find_step(stamps: Array, known: Step | None = None) -> tuple[Step, Array] | None:
     """Return the regular step of stamps that rise, and how many steps each is after the first.
 
-    Of steps that fit, the one is taken that leaves the fewest gaps, of these months and business
-    days before spans of days. At least half of the stamps
-    must follow their predecessor by one step.
-
-    Parameters
-    ----------
-    stamps : (steps,) array of int, float, datetime64 or timedelta64
-        At least two.
-    known : Step, optional
-        Preferred where it leaves no more gaps than others.
-
-    Returns
-    -------
-    (Step, (steps,) array of int), or None
+    Of steps that fit, the one is taken that leaves the fewest gaps, of these the `known` one, then
+    months and business days before spans of days. At least half of the stamps, two or more, must
+    follow their predecessor by one step.
     """
     best = None
     for step in ([known] if known is not None else []) + _candidates(stamps):

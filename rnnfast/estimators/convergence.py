@@ -23,13 +23,7 @@ SHOWN, BY_HEART, LEFT = 16, 0.5, 0.2
 
 
 class Watch(Callback):
-    """Has what a training came to, also where it was interrupted.
-
-    Attributes
-    ----------
-    history : History
-        Of the epochs that ended.
-    """
+    """Has the history of a training, also where it was interrupted."""
 
     def on_train_begin(self, model: Layer, optimizer: Optimizer) -> None:
         """Forget an earlier training."""
@@ -44,16 +38,7 @@ def least_constant_loss(loss: Any, start: Array, target: Array, weight: Array) -
     """Return the loss of the best outputs that are the same for all samples.
 
     Losses differ in what these are: for a focal loss, or with smoothed labels, they are not the
-    classes' frequencies, for an absolute error not the mean.
-
-    Parameters
-    ----------
-    loss : callable
-        ``loss(outputs, target, weight=None) -> (value, gradient)``.
-    start : (outputs,) array
-        Outputs near the best ones.
-    target : (N, ...) array
-    weight : (N,) array
+    classes' frequencies, for an absolute error not the mean. They are near to `start`, (outputs,).
     """
 
     def value(outputs: Array, y: Array, w: Array) -> tuple[float, Array]:
@@ -72,16 +57,9 @@ def least_constant_loss(loss: Any, start: Array, target: Array, weight: Array) -
 def trivial_loss(
     owner: Any, target: Array, lengths: Array | None, weight: Array | None, some: Array
 ) -> float:
-    """Return the loss of the best answer that is the same for all of some samples.
+    """Return the loss of the best answer that is the same for all of `some` samples.
 
-    Parameters
-    ----------
-    owner : SequenceEstimator
-    target : (N, ...) array
-    lengths : (N,) array, or None
-    weight : (N,) or (N, time) array, or None
-    some : (n,) array of int
-        Which of the N samples.
+    Their `weight` may be one of each step, (N, time).
     """
     flat, weights = target[some], None if weight is None else weight[some]
     if owner._per_step:
@@ -101,12 +79,7 @@ def trivial_loss(
 def refuse_diverged(owner: Any, outputs: Array, start: int | None = 0) -> None:
     """Raise ValueError where a network gives no number, which is no class and no value.
 
-    Parameters
-    ----------
-    owner : NetworkEstimator
-    outputs : (N, ...) array
-    start : int, optional
-        Which sample of X the first one is; None where they are not of samples.
+    The first output is of sample `start` of X; None where they are not of samples.
     """
     finite = np.isfinite(outputs).all(axis=tuple(range(1, outputs.ndim)))
     if not finite.all():
@@ -118,18 +91,7 @@ def refuse_diverged(owner: Any, outputs: Array, start: int | None = 0) -> None:
 
 
 def warn_diverged(owner: Any, reason: str, loss: float, trivial: float | None) -> None:
-    """Say that training ended early, and why.
-
-    Parameters
-    ----------
-    owner : NetworkEstimator
-    reason : str
-        What was not finite.
-    loss : float
-        Of the batch that this came from.
-    trivial : float or None
-        As for `warn_unless_better`.
-    """
+    """Say that training ended early, and why: what was not finite, and the loss of its batch."""
     rate = owner._chosen("learning_rate_init")
     beside = "" if trivial is None else f", where {owner._trivial_answer} would have {trivial:.4g}"
     warnings.warn(
@@ -159,14 +121,7 @@ def correlation(outputs: Array, target: Array) -> float:
 
 
 def warn_if_by_heart(owner: Any, learnt: Batches, held_out: Batches) -> None:
-    """Say so where outputs follow the targets that were learnt from, and not those held out.
-
-    Parameters
-    ----------
-    owner : SequenceEstimator
-    learnt, held_out : Batches
-        The latter of few samples show nothing.
-    """
+    """Say so where outputs follow the targets that were learnt from, and not those held out."""
     if len(held_out.samples) < SHOWN:
         return
     found = []
@@ -190,18 +145,7 @@ def warn_if_by_heart(owner: Any, learnt: Batches, held_out: Batches) -> None:
 
 
 def warn_unless_better(owner: Any, loss: float, trivial: float | None, updates: int) -> None:
-    """Say so where training ends no better than the trivial answer.
-
-    Parameters
-    ----------
-    owner : NetworkEstimator
-    loss : float
-        At the end of training, on held-out data where there are some.
-    trivial : float or None
-        Of the best answer that does not look at X.
-    updates : int
-        Updates so far.
-    """
+    """Say so where training ends no better than the best answer that does not look at X."""
     if not trivial or loss < (1.0 - MARGIN) * trivial:  # of a single class nothing is to be learnt
         return
     beside = "hardly better" if loss < trivial else "no better"

@@ -194,22 +194,7 @@ class Given(NamedTuple):
 def check_targets(owner: Any, targets: Any, series: SeriesForm) -> list[int] | None:
     """Return the parameter `targets`, positions or names of features, as positions from 0.
 
-    Parameters
-    ----------
-    owner : estimator or str
-    targets : int, str, or sequence of them, optional
-        Negative positions count from the last feature.
-    series : SeriesForm or SeriesSet
-
-    Returns
-    -------
-    list of int, or None
-        None for all.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For others than features, and twice the same.
+    Negative positions count from the last feature.
     """
     if targets is None:
         return None

@@ -15,15 +15,7 @@ from .times import has_times
 def refuse_other_names(owner: Any, X: Any, name: str, otherwise: str) -> None:
     """Raise ValueError for a frame that is long, but for the names of its columns.
 
-    Parameters
-    ----------
-    owner : estimator or str
-        For errors.
-    X : frame
-    name : str
-        The user's argument.
-    otherwise : str
-        What a frame is that is not long.
+    `otherwise` says what a frame is that is not long.
     """
     frame, call = X, name
     if has_times(X):

@@ -99,13 +99,7 @@ def check_finite(
 
 
 def feature_means(owner: Any, values: Sequence[Array], names: Sequence[Any] | None) -> Array:
-    """Return the mean of each feature of (time, features) series, over what is not missing.
-
-    Raises
-    ------
-    ValueError
-        Where a feature has no value at all; names it.
-    """
+    """Return the mean of each feature of (time, features) series, over what is not missing."""
     together = np.concatenate(values)
     empty = np.isnan(together).all(axis=0)
     if empty.any():
@@ -118,18 +112,9 @@ def feature_means(owner: Any, values: Sequence[Array], names: Sequence[Any] | No
 
 
 def means_around(values: Array, means: Array) -> Array:
-    """Return the mean of the `AROUND` known values before and after each step of a series.
+    """Return the mean of the `AROUND` known values before and after each step: (time, features).
 
-    Parameters
-    ----------
-    values : (time, features) array
-        NaN where a value is missing.
-    means : (features,) array
-        For features without any value.
-
-    Returns
-    -------
-    (time, features) array
+    Features without any value have those of `means`.
     """
     around = np.tile(np.asarray(means, np.float64), (len(values), 1))
     for k, column in enumerate(values.T):

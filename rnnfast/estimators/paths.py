@@ -173,15 +173,8 @@ class Smoothed:
 def roll(block: Block, windows: Windows, places: Array, steps: int, ahead: int) -> Array:
     """Return the (n, steps, targets) that follow places, forecasts of a block fed back.
 
-    Parameters
-    ----------
-    block : callable
-        ``block(x, known, static)`` returns the (n, ahead, targets) that follow windows x.
-    windows, places
-        What is forecast.
-    steps : int
-        More than `ahead` where all features are targets, but for those that tell what is missing.
-    ahead : int
+    ``block(x, known, static)`` returns the (n, ahead, targets) that follow windows x. There are
+    more steps where all features are targets, but for those that tell what is missing.
     """
     x, known, static = windows.context(places), windows.known(places, steps), windows.static(places)
     size = x.shape[1]
@@ -208,7 +201,7 @@ def kinds_of_levels(windows: Windows, season: int) -> tuple[str, ...]:
     Windows of a single series are not divided by their own deviation, which the shortest ones tell
     badly (benchmarks/forecast_corpus.py measures what these kinds give together).
     """
-    if len(windows.lengths) > 1 or _is_samples(windows):
+    if len(windows.lengths) > 1 or isinstance(windows, Samples):
         return KINDS
     return "level", "ratio", "none", *(SEASONAL if 1 < season <= windows.size - 2 else ())
 
@@ -259,7 +252,7 @@ def split_end(
     ends = last + horizon
     most = max(10 * horizon, 3 * season)
     shares = (np.minimum(0.3 * ends, most), np.zeros(len(ends)))
-    for share in () if _is_samples(windows) else shares:
+    for share in () if isinstance(windows, Samples) else shares:
         cuts = ends - np.maximum(share, horizon).astype(int)
         early, test = steps + horizon <= cuts[which], steps >= cuts[which]
         if early.sum() >= 3 and test.any():
@@ -307,11 +300,10 @@ def thin(places: Array) -> Array:
 
 def scales(windows: Windows, cuts: Array, places: Array, season: int) -> Array:
     """Return what errors at places are divided by: the mean change of a season, (n, targets)."""
-    if _is_samples(windows):
+    if isinstance(windows, Samples):
         y = windows.following(windows.ends())
-        return np.broadcast_to(
-            _sizes(np.abs(y - y.mean(axis=0)).mean(axis=(0, 1))), (len(places), y.shape[2])
-        )
+        deviation = np.abs(y - y.mean(axis=0)).mean(axis=(0, 1))
+        return np.broadcast_to(_sizes(deviation), (len(places), y.shape[2]))
     which, where = np.unique(windows.series_of(places), return_inverse=True)
     rows = []
     for i in which:
@@ -327,13 +319,9 @@ def _sizes(values: Array) -> Array:
     return np.where(values > 0, values, 1.0)
 
 
-def _is_samples(windows: Windows) -> bool:
-    return isinstance(windows, Samples)
-
-
 def side_by_side(windows: Windows, places: Array) -> float:
     """Return how many forecasts at places do not overlap."""
-    if _is_samples(windows):
+    if isinstance(windows, Samples):
         return float(len(places))
     which, steps = windows.series_of(places), windows.steps(places)
     spans = [np.ptp(steps[which == i]) for i in np.unique(which)]
@@ -343,6 +331,6 @@ def side_by_side(windows: Windows, places: Array) -> float:
 def naive_paths(windows: Windows, places: Array, steps: int, season: int) -> dict[str, Array]:
     """Return the last value and, where there is a season, the last season."""
     found = {"last value": last_season(windows, places, steps, 1)}
-    if season > 1 and not _is_samples(windows):
+    if season > 1 and not isinstance(windows, Samples):
         found["last season"] = last_season(windows, places, steps, season)
     return found

@@ -30,18 +30,7 @@ def ridge(z: Array, targets: Array, weight: Array | None = None) -> Readout:
     """Solve ridge regression; leave-one-out errors choose the penalty.
 
     Beside z it takes two square matrices of float64, of as many rows as there are samples or
-    features, whichever are fewer.
-
-    Parameters
-    ----------
-    z : (N, features) array
-    targets : (N, outputs) array
-    weight : (N,) array, optional
-        Of each sample; greater than 0.
-
-    Returns
-    -------
-    Readout
+    features, whichever are fewer. The weight of each sample is greater than 0.
     """
     N, features = z.shape
     w = np.ones(N) if weight is None else weight * (N / weight.sum())
@@ -98,15 +87,7 @@ def _eigen(part_of: Callable[[slice], Array], size: int) -> tuple[Array, Array]:
 
 
 def slope(scores: Array, loss: Callable[[Array], float]) -> float:
-    """Return the factor of scores at which their loss is least.
-
-    Parameters
-    ----------
-    scores : (N, outputs) array
-        Of samples that were left out.
-    loss : callable
-        Of scores.
-    """
+    """Return the factor at which the loss of scores (N, outputs) is least."""
     apart = np.abs(scores - scores.mean(axis=1, keepdims=True)).max(axis=1).mean()
     values = [loss((scores * s).astype(np.float32)) + APART * s * apart for s in SLOPES]
     return float(SLOPES[int(np.argmin(values))])

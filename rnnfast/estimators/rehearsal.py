@@ -44,16 +44,8 @@ def next_symbols_loss(scores: Array, target: Array, smoothing: float = 0.0) -> t
 def plan_training(owner: Any, ids: list[Array], epochs: int) -> Plan:
     """Return what is best for the end of a text, of which twins learn all the rest.
 
-    Warns where that is no better, on the end, than the symbols' frequencies.
-
-    Parameters
-    ----------
-    owner : LanguageModel
-        Has read the text, and has no network yet.
-    ids : list of arrays of int
-        Sequences.
-    epochs : int
-        At most.
+    Warns where that is no better, on the end, than the symbols' frequencies. The owner has read the
+    text, and has no network yet; `epochs` are those at most.
     """
     order = np.random.default_rng(owner._seed()).permutation(len(ids))
     stream = owner._join([ids[i] for i in order])

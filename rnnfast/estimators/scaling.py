@@ -40,18 +40,9 @@ class Scaler:
         self._squares: Any = 0.0  # sum of squared deviations
 
     def updated(self, rows: Array, real: Array | None = None) -> Scaler:
-        """Return a scaler that has also learnt from more rows.
+        """Return a scaler that has also learnt from more rows (n, ..., features).
 
-        Parameters
-        ----------
-        rows : (n, ..., features) array
-        real : (n, ...) array of bool, optional
-            Which of them count; default all.
-
-        Raises
-        ------
-        ValueError
-            For values whose variance float64 cannot hold.
+        `real`, (n, ...) of bool, says which of them count; default all.
         """
         other = object.__new__(Scaler)
         other.__dict__.update(self.__dict__)

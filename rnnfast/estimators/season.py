@@ -21,7 +21,7 @@ CLEAR = 0.5  # autocorrelation of a season, below which noise may have moved the
 FAINT, AGAIN, SURE = 0.1, 8, 4.5  # of customary seasons in noise: autocorrelation, times, errors
 
 
-def find_season(series: list[Array], longest: int = LONGEST) -> int:
+def find_season(series: list[Array]) -> int:
     """Return the season of series, 1 where there is none.
 
     The autocorrelation at a lag is that of the series less their moving average over as many steps,
@@ -35,7 +35,6 @@ def find_season(series: list[Array], longest: int = LONGEST) -> int:
     Parameters
     ----------
     series : list of (time,) arrays
-    longest : int
 
     Returns
     -------
@@ -49,7 +48,7 @@ def find_season(series: list[Array], longest: int = LONGEST) -> int:
     if not kept:
         return 1
     n = float(np.median([len(s) for s in kept]))
-    top = min(int(n) // 3, longest)
+    top = min(int(n) // 3, LONGEST)
     if top < 2:
         return 1
     lags = np.arange(2, top + 2)

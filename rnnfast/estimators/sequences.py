@@ -179,18 +179,7 @@ def read_sequences(
 
 
 def check_lengths(owner: Any, lengths: Any, n: int, steps: int) -> Array | None:
-    """Check the real steps of each of `n` samples of a padded array.
-
-    Returns
-    -------
-    (samples,) array of int, or None
-        None where all are `steps`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        Unless there is an int from 1 to `steps` for each sample.
-    """
+    """Return the real steps of each of `n` samples of an array, None where all are `steps`."""
     if lengths is None:
         return None
     wanted = f"{name_of(owner)} expected lengths"
@@ -218,21 +207,9 @@ def check_ids(
     lengths: Any = None,
     unknown_id: int | None = None,
 ) -> tuple[Array, Array | None]:
-    """Check sequences of token ids from 0 to size - 1; as `read_sequences` otherwise.
+    """Return token ids from 0 to size - 1, (samples, time), and their lengths.
 
-    Parameters
-    ----------
-    owner, X, name, lengths
-        As for `read_sequences`.
-    size : int
-        Number of ids.
-    unknown_id : int, optional
-        What other ids become; default: an error that names the first.
-
-    Returns
-    -------
-    ids : (samples, time) array of int
-    lengths : (samples,) array of int, or None
+    Other ids become `unknown_id`; by default an error names the first.
     """
     wanted = f"{name_of(owner)} expected"
     given = plain(X)

@@ -310,22 +310,10 @@ class Reading(NamedTuple):
 def read_language(
     reader: Reader, X: Any, how: str = "auto", seen: Reading | None = None
 ) -> tuple[list[Any], Reading]:
-    """Read a sequence or several.
+    """Return a sequence or several, as str, arrays of int and lists of symbols, and how X was read.
 
-    Parameters
-    ----------
-    reader : Reader
-    X : text, array or list
-    how : {"auto", "characters", "words"}
-        What the symbols of texts are.
-    seen : Reading, optional
-        That of `fit`.
-
-    Returns
-    -------
-    sequences : list of str, arrays of int and lists of symbols
-        Texts of words are lists.
-    reading : Reading
+    `how`, "auto", "characters" or "words", is what the symbols of texts are; `seen` is how the X of
+    `fit` was read. Texts of words are lists.
     """
     names, several = None, True
     if is_frame(X):

@@ -15,15 +15,7 @@ from .tables import is_column, is_frame
 def holds_symbols(X: Any) -> bool:
     """Whether X holds strings: texts, or sequences of words; or is one string.
 
-    Parameters
-    ----------
-    X : object
-        A list of str, an array or Series of str, or sequences of str. What is missing (None, NaN)
-        tells nothing.
-
-    Returns
-    -------
-    bool
+    What is missing (None, NaN) tells nothing.
     """
     if isinstance(X, (str, bytes)):
         return True
@@ -51,28 +43,7 @@ def holds_symbols(X: Any) -> bool:
 
 
 def read_texts(owner: Any, X: Any, name: str = "X") -> list[Sequence[str]]:
-    """Read texts, whose symbols are characters, or sequences of words.
-
-    Parameters
-    ----------
-    owner : estimator or str
-        For errors.
-    X : list, array or Series
-        Of str, or of sequences of str; `holds_symbols` says so.
-    name : str
-        The user's argument.
-
-    Returns
-    -------
-    list of str, or list of lists of str
-
-    Raises
-    ------
-    TypeError
-        For one text alone, bytes, and other things among the texts.
-    ValueError
-        For texts that are missing or empty; names the first one.
-    """
+    """Return texts, whose symbols are characters, or sequences of words: X that `holds_symbols`."""
     wanted = f"{name_of(owner)} expected {name}"
     if isinstance(X, (str, bytes)):
         raise TypeError(f"{wanted} as a list of texts, got one; [{name}] is a list of one text")

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..layers import Add
+from ..layers.sequential import with_parts
 from ..position import mask_sources
 
 
@@ -14,12 +15,8 @@ from ..position import mask_sources
 def unchanged_by_errors(estimator: Any, goes_on: bool) -> Iterator[None]:
     """Undo what a fit has set or trained if it raises.
 
-    Parameters
-    ----------
-    estimator : NetworkEstimator
-    goes_on : bool
-        Whether the fit trains the fitted network further, in place. The network's numbers are
-        then copied; everything else is set anew, or grows and can be cut back.
+    A fit that `goes_on` trains the fitted network further, in place. The network's numbers are then
+    copied; everything else is set anew, or grows and can be cut back.
     """
     before = estimator.__dict__.copy()
     restore = _snapshot(estimator) if goes_on else None
@@ -35,7 +32,8 @@ def unchanged_by_errors(estimator: Any, goes_on: bool) -> Iterator[None]:
 def _snapshot(estimator: Any) -> Any:
     model, optimizer, history = estimator.model_, estimator.optimizer_, estimator.history_
     weights, state = model.state_dict(), optimizer.state_dict()
-    shares = [(added, added.weights) for added in _sums(model)]
+    # which are no parameters, and which a fit may set
+    shares = [(part, part.weights) for part in with_parts(model) if isinstance(part, Add)]
     masks = [(source, source.state_dict()) for source in mask_sources(model)]
     schedules = [(callback, callback.state_dict()) for callback in estimator._callbacks]
     random, random_state = estimator._random_state, estimator._random_state.get_state()
@@ -59,11 +57,3 @@ def _snapshot(estimator: Any) -> Any:
         del history.batch_losses[batches:]
 
     return restore
-
-
-def _sums(model: Any) -> Iterator[Add]:
-    """Yield the layers whose weights are no parameters, and which a fit may set."""
-    if isinstance(model, Add):
-        yield model
-    for layer in getattr(model, "layers", ()):
-        yield from _sums(layer)

@@ -36,17 +36,7 @@ PATIENCE = 5  # looks without a better one, after which there are no more
 
 
 class _Looks(Callback):
-    """Keeps the best of the forecasts that a network makes while it is trained.
-
-    Parameters
-    ----------
-    forecast : callable
-        Returns the forecasts.
-    error : callable
-        Of them.
-    epochs, batches : int
-        Of the training.
-    """
+    """Keeps the best of the forecasts that a network makes while it is trained."""
 
     def __init__(
         self,
@@ -99,18 +89,10 @@ class WindowNetwork(SeriesEstimator, NetworkEstimator):
         linear: bool,
         fitted: LinearMean | None = None,
     ) -> None:
-        """Learn levels, and the linear path beside the network.
+        """Learn levels, and the linear path beside the network where there is to be one.
 
-        Parameters
-        ----------
-        windows, places
-            What is learnt from.
-        shares : dict of str to float
-            Of kinds of levels in the linear path. The network has the largest that it can have.
-        linear : bool
-            Whether there is one.
-        fitted : LinearMean, optional
-            That has learnt from the same places.
+        `shares` are those of kinds of levels in the linear path; the network has the largest that
+        it can have. `fitted` is a linear path that has learnt from the same places.
         """
         kind = likeliest(shares)
         self._levels = Levels(self, kind, self.standardize, windows.targets).fit(windows, places)
@@ -179,14 +161,9 @@ class WindowNetwork(SeriesEstimator, NetworkEstimator):
         shares: dict[str, float],
         error: Callable[[Array], float],
     ) -> tuple[Array, int | None]:
-        """Train a network on early windows only.
+        """Train a network on early windows only; return its best forecast at `test`.
 
-        Returns
-        -------
-        forecast : (n, horizon, targets) array
-            At `test`.
-        updates : int or None
-            After how many it was best; None where other parameters say how long training is.
+        Also after how many updates that was; None where other parameters say how long training is.
         """
         horizon = int(self._fitted.horizon)
         callbacks = [c for c in self.callbacks if not isinstance(c, Callback)]
