@@ -100,11 +100,13 @@ def check_monitor(owner: Callback, name: str, monitor: Any) -> str:
     return monitor
 
 
-def check_mode(owner: Callback, name: str, mode: Any) -> str:
-    """Return `mode`, "min" or "max"."""
-    if mode not in ("min", "max"):
-        raise ValueError(f"{type(owner).__name__} expected {name} 'min' or 'max', got {mode!r}")
-    return str(mode)
+def check_choice(owner: Callback, name: str, value: Any, one: str, other: str) -> str:
+    """Return `value`, one of two words."""
+    if value not in (one, other):
+        raise ValueError(
+            f"{type(owner).__name__} expected {name} {one!r} or {other!r}, got {value!r}"
+        )
+    return str(value)
 
 
 def check_best(owner: Callback, name: str, best: Any) -> float:
@@ -114,6 +116,7 @@ def check_best(owner: Callback, name: str, best: Any) -> float:
     return float(best)
 
 
+check_mode = partial(check_choice, one="min", other="max")
 count = partial(check_size, least=0, most=COUNTED)
 
 

@@ -52,18 +52,9 @@ class Position:
         }
 
     def load_state_dict(self, state: dict[str, Any], most: int | None = None) -> None:
-        """Continue from what `state_dict` returned.
+        """Continue from what `state_dict` returned, with no more than `most` epochs behind it.
 
-        Parameters
-        ----------
-        state : dict
-        most : int, optional
-            Epochs that may be behind it.
-
-        Raises
-        ------
-        Exception
-            For anything wrong there; nothing has changed then.
+        For anything wrong there it raises an exception; nothing has changed then.
         """
         check_keys("fit", "resume with", state, self.state_dict())
         epochs = _check_history(state, most)

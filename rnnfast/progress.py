@@ -20,15 +20,8 @@ if TYPE_CHECKING:
 class Display:
     """A tqdm bar with values and time left, or a line of them every few seconds without tqdm.
 
-    Parameters
-    ----------
-    title : str
-    total : int or None
-        Batches, where that is known.
-    unit : str
-        What is counted a second: "samples", say.
-    leave : bool, default True
-        Whether the bar stays when it is closed.
+    `total` is the number of batches where that is known, `unit` what is counted a second, `leave`
+    whether the bar stays when it is closed.
     """
 
     seconds_between_lines = 5.0

@@ -21,7 +21,15 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, ClassVar
 
-from .callbacks import Callback, check_best, check_mode, check_monitor, count, monitored
+from .callbacks import (
+    Callback,
+    check_best,
+    check_choice,
+    check_mode,
+    check_monitor,
+    count,
+    monitored,
+)
 from .checks import (
     Checks,
     check_keys,
@@ -201,16 +209,11 @@ class OneCycleLR(Schedule):
         The last rate is the first one over `final_div_factor`.
     """
 
-    def _check_strategy(self, name: str, value: Any) -> str:
-        if value not in ("cos", "linear"):
-            raise ValueError(f"OneCycleLR expected {name} 'cos' or 'linear', got {value!r}")
-        return str(value)
-
     _checks: ClassVar[Checks] = {
         "max_lr": check_number,
         "total_steps": partial(check_size, least=1),
         "pct_start": check_probability,
-        "anneal_strategy": _check_strategy,
+        "anneal_strategy": partial(check_choice, one="cos", other="linear"),
         "div_factor": check_positive,
         "final_div_factor": check_positive,
     }
@@ -303,17 +306,12 @@ class ReduceLROnPlateau(Schedule):
 
     _state = ("base_lr", "steps", "best", "bad_epochs", "cooldown_left")
 
-    def _check_threshold_mode(self, name: str, value: Any) -> str:
-        if value not in ("rel", "abs"):
-            raise ValueError(f"ReduceLROnPlateau expected {name} 'rel' or 'abs', got {value!r}")
-        return str(value)
-
     _checks: ClassVar[Checks] = {
         "mode": check_mode,
         "factor": partial(check_number, below=1.0),
         "patience": partial(check_size, least=0),
         "threshold": check_number,
-        "threshold_mode": _check_threshold_mode,
+        "threshold_mode": partial(check_choice, one="rel", other="abs"),
         "cooldown": partial(check_size, least=0),
         "min_lr": check_number,
         "eps": check_number,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -24,10 +24,8 @@ from .schedules import Schedule
 from .updates import Means, NotFiniteError, Run, Updates
 
 if TYPE_CHECKING:
-    from .arrays import Array
+    from .updates import Loss, Metrics
 
-    Loss = Callable[..., tuple[float, Array]]
-    Metrics = Mapping[str, Callable[..., float]]
     # (x, y[, lengths[, weight]]), or an iterable of such batches, or a function that returns one
     Data = Any
 

@@ -160,13 +160,7 @@ class NotFiniteError(Exception):
 class Updates:
     """One update of the parameters after the other.
 
-    Parameters
-    ----------
-    run : Run
-    optimizer : Optimizer
-    clip_norm, clip_value : float or None
-    careful : bool
-        Whether to stop at a loss or a gradient that is not finite.
+    `careful` ones stop at a loss or a gradient that is not finite.
     """
 
     def __init__(

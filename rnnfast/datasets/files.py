@@ -19,24 +19,9 @@ def joined(series: list[Array]) -> Array | list[Array]:
 
 
 def read_lines(name: str, file: Iterable[bytes]) -> Iterator[tuple[str, str]]:
-    """Read a text line by line.
+    """Yield the lines of a binary file without white space around them, and before each its place.
 
-    Parameters
-    ----------
-    name : str
-        For errors.
-    file : iterable of bytes
-        The lines, such as a binary file.
-
-    Yields
-    ------
-    place, line : str
-        The place says file and line, for errors; the line is without white space around it.
-
-    Raises
-    ------
-    ValueError
-        For a line that is not UTF-8.
+    That says file and line, for errors; a line that is not UTF-8 is one.
     """
     for number, line in enumerate(file, 1):
         place = f"{name}, line {number}"

@@ -77,18 +77,9 @@ def check(settings: Settings) -> None:
 
 
 def run(settings: Settings, speed: float | None = None) -> int:
-    """Run the demo.
+    """Run the demo; return 1 where the reloaded model does not go on as the saved one does, else 0.
 
-    Parameters
-    ----------
-    settings : Settings
-    speed : float, optional
-        Characters a second that `REFERENCE` learns; measured by default.
-
-    Returns
-    -------
-    int
-        0; 1 where the reloaded model does not continue as the saved one does.
+    `speed`, the characters a second that `REFERENCE` learns, is measured by default.
     """
     began = time.perf_counter()
     print("A character model of Python's own documentation\n")

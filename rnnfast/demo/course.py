@@ -52,16 +52,6 @@ class Course(Callback):
 
     Where the held-out text costs the model more than the 5-gram when a cycle of the learning rate
     ends, another, shorter one follows, as long as the overtime lasts.
-
-    Parameters
-    ----------
-    settings : Settings
-    plan : Plan
-    text : Text
-    gram : float
-        Bits per character of the 5-gram.
-    clock : callable
-        Returns the time in seconds.
     """
 
     grace = 5.0
@@ -76,8 +66,8 @@ class Course(Callback):
         gram: float,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self.settings, self.plan, self.text, self.gram = settings, plan, text, gram
-        self.clock = clock
+        self.settings, self.plan, self.text, self.clock = settings, plan, text, clock
+        self.gram = gram  # bits per character of the 5-gram
         self.batches = text_batches(text.ids[: text.cut], plan.batch, plan.steps)
         self.length = self.batches.length * plan.batch  # characters of an epoch
         self.total = plan.epochs * self.length

@@ -28,14 +28,8 @@ TEMPERATURE = 0.7
 def build(plan: Plan, symbols: int, seed: int = 0, start: Array | None = None) -> Sequential:
     """Return the untrained model.
 
-    Parameters
-    ----------
-    plan : Plan
-    symbols : int
-    seed : int
-    start : (symbols,) array, optional
-        Biases of the output. With the logarithms of the symbols' frequencies, training need not
-        find these first.
+    `start` are biases of the output. With the logarithms of the symbols' frequencies, training need
+    not find these first.
     """
     seeds = np.random.SeedSequence(seed).generate_state(4).tolist()
     output = Linear(plan.hidden, symbols, seed=seeds[3])
@@ -60,22 +54,8 @@ def held_out_bits(
 ) -> Array:
     """Return what each symbol from `cut` on costs the model, in bits.
 
-    Parameters
-    ----------
-    model : Sequential
-    ids : (N,) array of int
-    cut : int
-    streams : int
-        Parts that are read side by side, for speed; with 1 the state is carried from the first
-        to the last symbol.
-    context : int
-        Symbols that each part's state is warmed up on, those just before it.
-    chunk : int
-        Steps of one call.
-
-    Returns
-    -------
-    (N - cut,) array
+    So many streams are read side by side, for speed; with 1 the state is carried from the first to
+    the last symbol. The state of each is warmed up on `context` symbols, those just before it.
     """
     context = min(context, cut)
     size = -(-(len(ids) - cut) // streams)
@@ -164,24 +144,7 @@ def compare_speed(plan: Plan, text: Text, rounds: int = 5, seconds: float = 6.0)
 def generate(
     model: Sequential, text: Text, start: Array | Position, length: int, rng: np.random.Generator
 ) -> tuple[str, Position]:
-    """Let the model write.
-
-    Parameters
-    ----------
-    model : Sequential
-    text : Text
-        Whose symbols it learnt.
-    start : (N,) array of int, or Position
-        What to continue.
-    length : int
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    written : str
-    position : Position
-        To continue from.
-    """
+    """Let the model go on from symbols or a position; return what it wrote, and where it stands."""
     if isinstance(start, Position):
         position = start
     else:

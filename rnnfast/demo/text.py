@@ -37,10 +37,7 @@ class Text(NamedTuple):
     def read(characters: int | None = None) -> Text:
         """Return the documentation, its last 10% held out.
 
-        Parameters
-        ----------
-        characters : int, optional
-            How many to learn from at most: those just before what is held out. All by default.
+        Only so many characters are to learn from, those just before what is held out; default all.
         """
         text = pydoc_text()
         cut = len(text) * 9 // 10
@@ -92,20 +89,8 @@ def ngram_bits(ids: Array, cut: int, symbols: int, order: int = 5) -> Array:
 
     Interpolated, modified Kneser-Ney smoothing down to the uniform distribution, with the three
     discounts of each order from its counts of counts (Chen and Goodman, 1998). On this text it is
-    stronger than Witten-Bell smoothing and plain absolute discounting.
-
-    Parameters
-    ----------
-    ids : (N,) array of int
-    cut : int
-    symbols : int
-        V: all ids are below.
-    order : int
-        n; ``V ** n`` must fit into 63 bits.
-
-    Returns
-    -------
-    (N - cut,) array
+    stronger than Witten-Bell smoothing and plain absolute discounting. Ids are below `symbols`, and
+    ``symbols ** order`` must fit into 63 bits.
     """
 
     def grams(sequence: Array, k: int) -> Array:  # each run of k symbols as one number

@@ -173,8 +173,8 @@ class Smoothed:
 def roll(block: Block, windows: Windows, places: Array, steps: int, ahead: int) -> Array:
     """Return the (n, steps, targets) that follow places, forecasts of a block fed back.
 
-    ``block(x, known, static)`` returns the (n, ahead, targets) that follow windows x. There are
-    more steps where all features are targets, but for those that tell what is missing.
+    ``block(x, known, static)`` returns the (n, ahead, targets) that follow windows x. `steps` are
+    more than these where all features are targets, but for those that tell what is missing.
     """
     x, known, static = windows.context(places), windows.known(places, steps), windows.static(places)
     size = x.shape[1]
