@@ -71,7 +71,7 @@ def read_static(
     else:
         array = np.asarray(to_floats(owner, static, "static"), np.float64)
         array = array.reshape(n, -1) if array.ndim == 1 and len(array) == n else array
-    if ids is None and is_pandas(static) and type(static.index).__name__ != "RangeIndex":
+    if ids is None and is_pandas(static) and not _counts(static.index):
         ids = list(static.index)
     if array.ndim != 2 or (ids is None and len(array) != n):
         raise ValueError(
@@ -129,6 +129,16 @@ def check_order(owner: Any, X: Any, **beside: Any) -> None:
                 f"{name_of(owner)} expected {name} in the order of the samples of {of}, "
                 f"{ids[:3]} first, got {own[:3]} first; {name}.loc[{order}] has that order"
             )
+
+
+def check_validation(owner: Any, given: Any) -> Any:
+    """Return validation_data, which is a pair or a triple; its entries are still to be checked."""
+    if not isinstance(given, (tuple, list)) or len(given) not in (2, 3):
+        raise ValueError(
+            f"{name_of(owner)} expected validation_data as (X, y) or (X, y, sample_weight), got "
+            f"{type(given).__name__}"
+        )
+    return given
 
 
 def _counts(index: Any) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.utils import check_random_state
 
 from .. import init, training
@@ -207,6 +208,14 @@ class NetworkEstimator(Parameters, BaseEstimator):
     def _seed(self) -> int:
         """Draw a seed for a layer, or for the order of samples."""
         return int(self._random_state.randint(np.iinfo(np.int32).max))
+
+    def _twin(self, seed: int, **parameters: Any) -> Any:
+        """Return an estimator like this one to rehearse a training with, unseen by the user."""
+        callbacks = [c for c in self.callbacks if not isinstance(c, Callback)]
+        twin = clone(self).set_params(callbacks=callbacks, verbose=False, **parameters)
+        twin._keeps_interrupted = False  # it is not what the user waits for
+        twin._random_state = check_random_state(seed)
+        return twin
 
     def _chosen(self, name: str) -> Any:
         """Return a parameter, or what None stands for."""

@@ -127,7 +127,7 @@ class ClassEstimator(SequenceEstimator):
         loss = self._classes.loss(one)
         return partial(loss, batch_first=True) if self._per_step else loss
 
-    def _metrics_of(self) -> Mapping[str, Callable[..., float]] | None:
+    def _metrics(self) -> Mapping[str, Callable[..., float]] | None:
         return {"accuracy": losses.accuracy} if self._classes.kind == "one" else None
 
     def _scores(self, target: Array) -> Array:
@@ -319,8 +319,7 @@ def _labels(owner: str, y: Any) -> Array:
     """Return labels as an array (N,) or (N, columns)."""
     if y is None:
         raise ValueError(f"{owner} requires y to be passed, but the target y is None")
-    if hasattr(y, "toarray"):
-        refuse_sparse(owner, y, "y")
+    refuse_sparse(owner, y, "y")
     y = plain(y)
     try:
         labels = np.asarray(unmasked(y))

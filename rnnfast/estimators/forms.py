@@ -89,11 +89,11 @@ class SeriesSet:
         """The times of each series as the user has them, or None."""
         return None if self.times is None else [t.labels for t in self.times]
 
-    def label(self, i: int, name: str = "X") -> str:
+    def label(self, i: int) -> str:
         """Return how the user knows the series `i`."""
         if self.ids is not None:
-            return f"{name} of {self.ids[i]!r}"
-        return f"{name}[{i}]" if self.many else name
+            return f"X of {self.ids[i]!r}"
+        return f"X[{i}]" if self.many else "X"
 
     def give(self, forecast: Array, targets: Sequence[int] | None = None) -> Any:
         """Return forecasts in the form in which the series came.
@@ -199,8 +199,7 @@ def check_targets(owner: Any, targets: Any, series: SeriesForm) -> list[int] | N
     if targets is None:
         return None
     wanted = f"{name_of(owner)} expected targets"
-    names = series.names
-    n = series.n_features if isinstance(series, SeriesForm) else series.values[0].shape[1]
+    names, n = series.names, series.n_features
     one = isinstance(targets, (str, bytes, int, np.integer)) or not hasattr(targets, "__iter__")
     found = []
     for target in [targets] if one else list(targets):

@@ -115,8 +115,7 @@ class _Reader:
         self.read_times = TimesReader(owner, fill=fill, step=step, freq=freq)
 
     def read(self, X: Any, panel: str | None) -> SeriesSet:
-        if hasattr(X, "toarray"):
-            refuse_sparse(self.owner, X, self.name)
+        refuse_sparse(self.owner, X, self.name)
         sized = hasattr(X, "__len__") or hasattr(X, "__array__")
         if isinstance(X, (str, bytes, dict, set, np.generic)) or not sized:
             raise TypeError(
@@ -175,9 +174,9 @@ class _Reader:
             )
         values, times = self._one_frame(X, names, when, self.name)
         self._warn_of_counts(X, names)
-        series = SeriesSet([values], "frame", names, None, _known([times]), like=X, many=False)
-        series.long = LongNames(None, when, names, None)
-        return series
+        long = LongNames(None, when, names, None)
+        times = _known([times])
+        return SeriesSet([values], "frame", names, None, times, like=X, many=False, long=long)
 
     def _one_frame(self, X: Any, names: list[Any], when: Any, name: str) -> tuple[Array, Any]:
         """Return the rows of a frame in order of time, and the times if it has any."""
@@ -252,9 +251,8 @@ class _Reader:
         values, times = self._one_frame(X, ids, when, self.name)
         self._warn_of_counts(X, ids)
         each = [values[:, i : i + 1] for i in range(len(ids))]
-        series = SeriesSet(each, "wide", None, ids, _known([times] * len(ids)), like=X)
-        series.long = LongNames(None, when, ids, None)
-        return series
+        long = LongNames(None, when, ids, None)
+        return SeriesSet(each, "wide", None, ids, _known([times] * len(ids)), like=X, long=long)
 
     def _long(self, X: Any, long: LongNames) -> SeriesSet:
         names = match_names(self.owner, long.values, self.seen and self.seen.names, self.name)
@@ -338,9 +336,8 @@ class _Reader:
                 each.append(some)
                 times.append(at)
             self.seen = seen
-            series = SeriesSet(each, "frames", first, None, _known(times), like=X)
-            series.long = LongNames(None, time_column(X[0]), first, None)
-            return series
+            long = LongNames(None, time_column(X[0]), first, None)
+            return SeriesSet(each, "frames", first, None, _known(times), like=X, long=long)
         if all(map(is_column, X)):
             return self._columns(X, X, many=True)
         for i, one in enumerate(X):

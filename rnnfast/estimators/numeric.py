@@ -51,8 +51,7 @@ def to_floats(owner: Any, values: Any, name: str) -> Array:
         For complex numbers, and nested sequences of different lengths.
     """
     wanted = f"{name_of(owner)} expected {name} of real numbers"
-    if hasattr(values, "toarray"):
-        refuse_sparse(owner, values, name)
+    refuse_sparse(owner, values, name)
     if isinstance(values, np.ma.MaskedArray):
         return _from_masked(owner, values, name)
     dtype = getattr(values, "dtype", None)
@@ -97,10 +96,11 @@ def as_array(values: Any, name: str) -> str:
 
 def refuse_sparse(owner: Any, values: Any, name: str) -> None:
     """Raise TypeError for an array of SciPy's that is sparse."""
-    raise TypeError(
-        f"{name_of(owner)} expected {name} as a dense array, got sparse data "
-        f"({type(values).__name__}); {name}.toarray() makes it dense"
-    )
+    if hasattr(values, "toarray"):
+        raise TypeError(
+            f"{name_of(owner)} expected {name} as a dense array, got sparse data "
+            f"({type(values).__name__}); {name}.toarray() makes it dense"
+        )
 
 
 def is_missing(value: Any) -> bool:

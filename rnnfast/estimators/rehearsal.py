@@ -7,11 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
 
-from ..callbacks import Callback
 from ..datasets import text_batches
 from ..generation import entropy
 from ..losses import softmax_cross_entropy
@@ -79,15 +76,8 @@ def _held_out_losses(
     owner: Any, stream: Array, cut: int, epochs: int, smoothing: float, seed: int
 ) -> Array:
     """Return the cross-entropy of the end of a stream after each epoch on what is before it."""
-    twin = clone(owner).set_params(
-        callbacks=[c for c in owner.callbacks if not isinstance(c, Callback)],
-        early_stopping=True,
-        max_iter=epochs,
-        n_iter_no_change=max(5, epochs // PATIENCE),
-        verbose=False,
-    )
-    twin._keeps_interrupted = False  # it is not what the user waits for
-    twin._random_state = check_random_state(seed)
+    patience = max(5, epochs // PATIENCE)
+    twin = owner._twin(seed, early_stopping=True, max_iter=epochs, n_iter_no_change=patience)
     twin.vocabulary_, twin.n_voices_ = owner.vocabulary_, owner.n_voices_
     twin._start(twin._network())
     streams = min(owner.batch_size, cut - 1)

@@ -15,6 +15,7 @@ from ..layers import EncoderDecoder
 from ..losses import softmax_cross_entropy
 from ..training import shared
 from . import constraints as may_be
+from .arguments import check_validation
 from .base import ROWS, NetworkEstimator
 from .batches import Batches, check_sample_weight, split
 from .constraints import parameter
@@ -187,17 +188,10 @@ class Seq2Seq(NetworkEstimator):
                 self._start(self._network())
             held_out = None
             if validation_data is not None:
-                held_out = self._check_validation(validation_data)
+                X, y, *weight = check_validation(self, validation_data)
+                held_out = self._encode_pairs(*self._read_pairs(X, y), *weight)
             self._train_on(pairs, held_out, partial)
         return self
-
-    def _check_validation(self, given: Any) -> Pairs:
-        if not isinstance(given, (tuple, list)) or len(given) not in (2, 3):
-            raise ValueError(
-                "Seq2Seq expected validation_data as (X, y) or (X, y, sample_weight), got "
-                f"{type(given).__name__}"
-            )
-        return self._encode_pairs(*self._read_pairs(*given[:2]), *given[2:])
 
     def _train_on(self, pairs: Pairs, held_out: Pairs | None, partial: bool) -> None:
         """Train on encoded pairs, some of them held out where that is asked for."""

@@ -131,8 +131,7 @@ def read_sequences(
     refuse_lazy(owner, X, name)
     X = as_table(X)
     wanted = f"{name_of(owner)} expected {name}"
-    if hasattr(X, "toarray"):
-        refuse_sparse(owner, X, name)
+    refuse_sparse(owner, X, name)
     if not isinstance(X, (str, bytes)) and holds_symbols(X):
         raise TypeError(
             f"{wanted} of real numbers, got strings; astype(float) reads numbers from text"
@@ -202,7 +201,6 @@ def check_ids(
     owner: Any,
     X: Any,
     size: int,
-    name: str = "X",
     *,
     lengths: Any = None,
     unknown_id: int | None = None,
@@ -214,18 +212,18 @@ def check_ids(
     wanted = f"{name_of(owner)} expected"
     given = plain(X)
     if not hasattr(given, "__len__") or isinstance(given, (str, bytes)):
-        raise TypeError(f"{wanted} {name} as sequences, got {type(X).__name__}")
+        raise TypeError(f"{wanted} X as sequences, got {type(X).__name__}")
     if len(given) and _axes_or_none(given) == 1:
         raise ValueError(
-            f"{wanted} {name} as sequences of token ids, got one sequence; [{name}] is a list of "
+            f"{wanted} X as sequences of token ids, got one sequence; [X] is a list of "
             "one"
         )
-    arrays = [_token_ids(owner, s, f"{name}[{i}]") for i, s in enumerate(given)]
+    arrays = [_token_ids(owner, s, f"X[{i}]") for i, s in enumerate(given)]
     if not arrays:
         raise ValueError(f"{wanted} at least one sample, got none")
     x, ends = pad(arrays)
     if lengths is not None:
-        _check_lengths_of_list(f"{wanted} {name}", lengths if is_ragged(X) else None)
+        _check_lengths_of_list(f"{wanted} X", lengths if is_ragged(X) else None)
         ends = check_lengths(owner, lengths, *x.shape)
         if ends is not None:
             x = _without_padding(x, ends)
@@ -237,7 +235,7 @@ def check_ids(
         advice = "; unknown_id= stands for such ones" if hasattr(owner, "unknown_id") else ""
         raise ValueError(
             f"{wanted} token ids from 0 to {size - 1}, got {x.min()} to {x.max()}: "
-            f"{x[sample, step]} in {name}[{sample}], step {step}{advice}"
+            f"{x[sample, step]} in X[{sample}], step {step}{advice}"
         )
     return x, ends
 

@@ -16,7 +16,7 @@ from ..layers.recurrent import RECURRENT_LAYERS
 from ..training import shared
 from . import architecture
 from . import constraints as may_be
-from .arguments import check_order
+from .arguments import check_order, check_validation
 from .base import (
     OPTIMIZERS,
     check_network,
@@ -127,7 +127,6 @@ class SequenceEstimator(architecture.DefaultNetwork):
     embedding_size: int = parameter(32, may_be.size(1), fixed=True)
     unknown_id: int | None = parameter(None, may_be.size(0), fixed=True)
 
-    _metrics: ClassVar[Mapping[str, Callable[..., float]] | None] = None
     _told_by_scores: ClassVar[bool] = True  # classes, for which scores have a slope of their own
 
     def fit(
@@ -262,7 +261,7 @@ class SequenceEstimator(architecture.DefaultNetwork):
             Batches(take, some, self._chosen("batch_size"), self._seed()),
             self._loss(),
             validation=held_out,
-            metrics=self._metrics_of(),
+            metrics=self._metrics(),
             partial=partial,
             trivial=trivial,
         )
@@ -304,8 +303,8 @@ class SequenceEstimator(architecture.DefaultNetwork):
         """Return targets as numbers (N, n_outputs) for least squares."""
         raise NotImplementedError
 
-    def _metrics_of(self) -> Mapping[str, Callable[..., float]] | None:
-        return self._metrics
+    def _metrics(self) -> Mapping[str, Callable[..., float]] | None:
+        return None
 
     def _constant(self, target: Array, weight: Array) -> Array:
         """Return about the best outputs (n_outputs,) that are the same for all (N, ...) targets."""
@@ -448,11 +447,7 @@ class SequenceEstimator(architecture.DefaultNetwork):
     def _check_validation(self, given: Any) -> tuple[Any, ...] | None:
         if given is None:
             return None
-        if not isinstance(given, (tuple, list)) or len(given) not in (2, 3):
-            raise ValueError(
-                f"{type(self).__name__} expected validation_data as (X, y) or (X, y, "
-                f"sample_weight), got {type(given).__name__}"
-            )
+        check_validation(self, given)
         try:
             return self._read_validation(*given)
         except (TypeError, ValueError) as error:

@@ -98,8 +98,7 @@ class Reader:
     def top(self, X: Any) -> Any:
         """Return X as a str, an array of integers, or a list that is still to be checked."""
         refuse_lazy(self.owner, X, self.name)
-        if hasattr(X, "toarray"):
-            refuse_sparse(self.owner, X, self.name)
+        refuse_sparse(self.owner, X, self.name)
         if isinstance(X, (Mapping, Set)) or not hasattr(X, "__iter__"):  # a set has no order
             raise TypeError(f"{self.wanted}, got {type(X).__name__}")
         if is_frame(X):

@@ -42,35 +42,35 @@ def holds_symbols(X: Any) -> bool:
     return False
 
 
-def read_texts(owner: Any, X: Any, name: str = "X") -> list[Sequence[str]]:
+def read_texts(owner: Any, X: Any) -> list[Sequence[str]]:
     """Return texts, whose symbols are characters, or sequences of words: X that `holds_symbols`."""
-    wanted = f"{name_of(owner)} expected {name}"
+    wanted = f"{name_of(owner)} expected X"
     if isinstance(X, (str, bytes)):
-        raise TypeError(f"{wanted} as a list of texts, got one; [{name}] is a list of one text")
+        raise TypeError(f"{wanted} as a list of texts, got one; [X] is a list of one text")
     texts: list[Any] = []
     for i, sample in enumerate(_items(X)):
         if is_missing(sample):
-            raise ValueError(f"{wanted} with a text for each sample, got {sample!r} in {name}[{i}]")
+            raise ValueError(f"{wanted} with a text for each sample, got {sample!r} in X[{i}]")
         if isinstance(sample, bytes):
-            raise TypeError(f"{wanted} of str, got bytes in {name}[{i}]; .decode() makes them str")
+            raise TypeError(f"{wanted} of str, got bytes in X[{i}]; .decode() makes them str")
         if isinstance(sample, str):
             text: Any = str(sample)
         elif hasattr(sample, "__len__") and not isinstance(sample, dict):
-            text = _words(wanted, f"{name}[{i}]", sample)
+            text = _words(wanted, f"X[{i}]", sample)
         else:
-            raise TypeError(f"{wanted} of texts, got {sample!r} in {name}[{i}]")
+            raise TypeError(f"{wanted} of texts, got {sample!r} in X[{i}]")
         if texts and isinstance(text, str) != isinstance(texts[0], str):
             one, other = ("a str", "a sequence of words")[:: 1 if isinstance(text, str) else -1]
             raise TypeError(
-                f"{wanted} of either texts or sequences of words, got {one} in {name}[{i}], "
-                f"{other} in {name}[0]"
+                f"{wanted} of either texts or sequences of words, got {one} in X[{i}], "
+                f"{other} in X[0]"
             )
         if not len(text):
-            raise ValueError(f"{wanted} of texts of at least one symbol, got none in {name}[{i}]")
+            raise ValueError(f"{wanted} of texts of at least one symbol, got none in X[{i}]")
         texts.append(text)
     if texts and not isinstance(texts[0], str) and _are_numbers(texts[0]):
         raise TypeError(
-            f"{wanted} of words, got numbers written as text in {name}[0], {texts[0][0]!r} first; "
+            f"{wanted} of words, got numbers written as text in X[0], {texts[0][0]!r} first; "
             f"float() reads numbers from text"
         )
     if not texts:

@@ -262,7 +262,7 @@ def _readings(owner: Any, labels: Any, name: str) -> list[tuple[Array, Callable[
         return [
             (
                 labels.to_numpy(),
-                lambda s: pandas.RangeIndex(s[0], s[-1] + _sign(s), _jump(s), name=title),
+                lambda s: pandas.RangeIndex(s[0], s[-1] + 1, _jump(s), name=title),
             )
         ]
     if labels.dtype.kind in "iuf":
@@ -361,7 +361,3 @@ def _pandas_freq(index: Any, known: Any) -> Any:
 
 def _jump(stamps: Array) -> int:
     return int(stamps[1] - stamps[0]) if len(stamps) > 1 else 1
-
-
-def _sign(stamps: Array) -> int:
-    return 1 if _jump(stamps) > 0 else -1

@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
 
 from .. import losses
 from ..callbacks import Callback
@@ -166,10 +164,7 @@ class WindowNetwork(SeriesEstimator, NetworkEstimator):
         Also after how many updates that was; None where other parameters say how long training is.
         """
         horizon = int(self._fitted.horizon)
-        callbacks = [c for c in self.callbacks if not isinstance(c, Callback)]
-        twin = clone(self).set_params(verbose=False, early_stopping=False)
-        twin._keeps_interrupted = False  # it is not what the user waits for
-        twin._random_state = check_random_state(self._seed())
+        twin = self._twin(self._seed(), early_stopping=False)
         for name in ("_fitted", "_counts", "_target_columns", "_n_inputs"):
             setattr(twin, name, getattr(self, name))
         with warnings.catch_warnings():
@@ -183,7 +178,8 @@ class WindowNetwork(SeriesEstimator, NetworkEstimator):
                 batches,
             )
             chosen = self.max_iter is None or self.early_stopping
-            twin.callbacks = [*callbacks, looks] if chosen else callbacks
+            if chosen:
+                twin.callbacks = [*twin.callbacks, looks]
             twin._start(twin._make())
             twin._learn(windows, early, early[:0], False)
         if chosen and looks.updates:

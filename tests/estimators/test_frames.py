@@ -140,7 +140,7 @@ def test_later_series_are_held_against_those_of_fit():
 
 
 def test_targets(pandas):
-    series = read(hourly(pandas))
+    series = read(hourly(pandas)).form
     for targets, expected in [
         (None, None),
         ("wind", [2]),
@@ -153,7 +153,6 @@ def test_targets(pandas):
         (("temp", -1), [1, 2]),
     ]:
         assert check_targets("Owner", targets, series) == expected
-        assert check_targets("Owner", targets, series.form) == expected
     bare = read(np.ones((3, 9, 2))).form
     for targets, form, error, message in [
         (["rain"], series, ValueError, r"among the columns \['load', 'temp', 'wind'\], got 'rain'"),
