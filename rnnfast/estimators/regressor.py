@@ -145,25 +145,19 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):
                 f"{ends[:5].tolist()} (the first ones), got {got}"
             )
 
-    def _train_on(
-        self,
-        x: Array,
-        target: Array,
-        lengths: Array | None,
-        weight: Array | None,
-        validation: tuple[Any, ...] | None,
-        partial: bool,
+    def _learn_scale(
+        self, x: Array, target: Array, lengths: Array | None, weight: Array | None
     ) -> None:
-        if self.standardize and not self._keeps_units(partial):
+        super()._learn_scale(x, target, lengths, weight)
+        if self.standardize:
             if self._steps_of_y:
                 real = counts(target, lengths, weight)
             else:
                 real = None if weight is None else weight > 0.0
             self._y_scaler = self._y_scaler.updated(target, real)
-        if validation is not None:
-            xv, yv, *others = validation
-            validation = (xv, self._y_scaler(yv), *others)
-        super()._train_on(x, self._y_scaler(target), lengths, weight, validation, partial)
+
+    def _as_learnt(self, target: Array) -> Array:
+        return self._y_scaler(target)
 
     def _loss(self) -> Callable[..., Any]:
         loss = LOSSES[self.loss] if isinstance(self.loss, str) else self.loss

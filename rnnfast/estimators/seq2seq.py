@@ -195,23 +195,19 @@ class Seq2Seq(NetworkEstimator):
 
     def _train_on(self, pairs: Pairs, held_out: Pairs | None, partial: bool) -> None:
         """Train on encoded pairs, some of them held out where that is asked for."""
-        some, others = np.arange(len(pairs)), None
-        if held_out is not None:
-            others = np.arange(len(held_out))
-        elif self.early_stopping and not partial:
+        some, others = np.arange(len(pairs)), np.arange(len(held_out or ()))
+        if held_out is None and self.early_stopping and not partial:
             some, others = split(self, len(pairs), self.validation_fraction, self._seed())
             held_out = pairs
-        validation = None
-        if held_out is not None and others is not None:
-            validation = Batches(held_out.take, others, self.batch_size)
+        validation = Batches(held_out.take, others, self.batch_size) if held_out else None
         trivial = None
         if not partial:
-            known, size = pairs.symbols(some)[0], self.target_vocabulary_.size
-            if held_out is None or others is None:
-                trivial = entropy(known, weight=pairs.symbols(some)[1])
+            known, weight = pairs.symbols(some)
+            if held_out is None:
+                trivial = entropy(known, weight=weight)
             else:
                 measured, weight = held_out.symbols(others)
-                trivial = entropy(measured, known, size, weight)
+                trivial = entropy(measured, known, self.target_vocabulary_.size, weight)
         self._train(
             Batches(pairs.take, some, self.batch_size, self._seed()),
             softmax_cross_entropy,

@@ -213,7 +213,7 @@ class SequenceEstimator(architecture.DefaultNetwork):
                 self._scaler = Scaler(self, "X")
                 self._choose(x, n is None, partial)
             if not self._keeps_units(partial):
-                self._learn_scale(x, n, weight)
+                self._learn_scale(x, target, n, weight)
             if goes_on:
                 self._go_on(self._network)
                 self._choose_again(x, n is None, partial)
@@ -233,12 +233,14 @@ class SequenceEstimator(architecture.DefaultNetwork):
         partial: bool,
     ) -> None:
         """Train on checked data, a part of them held out where that is asked for."""
+        target = self._as_learnt(target)
         some = np.arange(len(x)) if weight is None else with_weight(weight)
         held_out = None
         take = take_sequences(x, target, lengths, weight, self._prepared, self._per_step)
         measured = target, lengths, weight, some
         if validation is not None:
             xv, target_v, lengths_v, weight_v = validation
+            target_v = self._as_learnt(target_v)
             others = np.arange(len(xv))
             of_v = take_sequences(xv, target_v, lengths_v, weight_v, self._prepared, self._per_step)
             held_out = Batches(of_v, others, self._chosen("batch_size"))
@@ -294,6 +296,10 @@ class SequenceEstimator(architecture.DefaultNetwork):
     ) -> Array:
         """Return checked targets as the loss takes them; sets `_n_outputs`."""
         raise NotImplementedError
+
+    def _as_learnt(self, target: Array) -> Array:
+        """Return targets in the units of the network's outputs."""
+        return target
 
     def _loss(self) -> Callable[..., Any]:
         """Return the loss of the network's outputs."""
@@ -460,14 +466,11 @@ class SequenceEstimator(architecture.DefaultNetwork):
         target = self._check_y(y, x, lengths, False)
         self._refuse_unsorted()
         self._check_steps(x, lengths)
-        return (
-            x,
-            target,
-            lengths,
-            self._check_weight(sample_weight, target, x, lengths),
-        )
+        return x, target, lengths, self._check_weight(sample_weight, target, x, lengths)
 
-    def _learn_scale(self, x: Array, lengths: Array | None, weight: Array | None) -> None:
+    def _learn_scale(
+        self, x: Array, target: Array, lengths: Array | None, weight: Array | None
+    ) -> None:
         if self._vocabulary_size is None and (self.standardize or self.missing is not None):
             self._scaler = self._scaler.updated(x, counts(x, lengths, weight))
 
