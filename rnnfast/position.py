@@ -54,7 +54,7 @@ class Position:
     def load_state_dict(self, state: dict[str, Any], most: int | None = None) -> None:
         """Continue from what `state_dict` returned, with no more than `most` epochs behind it.
 
-        For anything wrong there it raises an exception; nothing has changed then.
+        It raises for anything wrong there; nothing has changed then.
         """
         check_keys("fit", "resume with", state, self.state_dict())
         epochs = _check_history(state, most)

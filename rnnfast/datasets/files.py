@@ -19,9 +19,9 @@ def joined(series: list[Array]) -> Array | list[Array]:
 
 
 def read_lines(name: str, file: Iterable[bytes]) -> Iterator[tuple[str, str]]:
-    """Yield the lines of a binary file without white space around them, and before each its place.
+    """Yield the place and the text of each line of a binary file, without white space around it.
 
-    That says file and line, for errors; a line that is not UTF-8 is one.
+    The place says file and line, for errors; a line that is not UTF-8 raises ValueError.
     """
     for number, line in enumerate(file, 1):
         place = f"{name}, line {number}"

@@ -91,8 +91,7 @@ def check_finite(
             advice = _advice(owner, name, sample, lengths) if got == "NaN" else ""
             got = "a masked value" if masked and got == "NaN" else got
             raise ValueError(
-                f"{name_of(owner)} expected {name} of finite numbers, got {got} in "
-                f"{place}{advice}"
+                f"{name_of(owner)} expected {name} of finite numbers, got {got} in {place}{advice}"
             )
         any_missing = True
     return any_missing

@@ -215,8 +215,7 @@ def check_ids(
         raise TypeError(f"{wanted} X as sequences, got {type(X).__name__}")
     if len(given) and _axes_or_none(given) == 1:
         raise ValueError(
-            f"{wanted} X as sequences of token ids, got one sequence; [X] is a list of "
-            "one"
+            f"{wanted} X as sequences of token ids, got one sequence; [X] is a list of one"
         )
     arrays = [_token_ids(owner, s, f"X[{i}]") for i, s in enumerate(given)]
     if not arrays:

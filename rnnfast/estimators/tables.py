@@ -103,8 +103,7 @@ def check_names(owner: Any, X: Any, name: str) -> list[Any]:
     if len(set(names)) < len(names):
         twice = next(n for i, n in enumerate(names) if n in names[:i])
         raise ValueError(
-            f"{name_of(owner)} expected {name} of columns with different names, got {twice!r} "
-            "twice"
+            f"{name_of(owner)} expected {name} of columns with different names, got {twice!r} twice"
         )
     return names
 
