@@ -15,10 +15,11 @@ import numpy as np
 
 cimport numpy as cnp
 from libc.stdint cimport int64_t, uint32_t
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport free, malloc, strtol
 from libc.string cimport memcpy, memset
 
 from rnnfast.core cimport kernels as k
+from rnnfast.core.job cimport Host
 from rnnfast.core.packed cimport Packed
 from rnnfast.core.recurrent cimport infer_into
 
@@ -70,6 +71,7 @@ cdef enum:
     GET_OUTPUT = 91
     RELEASE_STATUS = 93
     RELEASE_TYPE_AND_SHAPE = 99
+    PARALLEL_FOR = 274  # from ONNX Runtime 1.17 on
 
 # all but the last two return a status, which is NULL where nothing is wrong
 ctypedef void* (*CreateStatus)(int, const char*) noexcept nogil
@@ -84,11 +86,13 @@ ctypedef void* (*GetTypeAndShape)(const void*, void**) noexcept nogil
 ctypedef void* (*GetInteger)(const void*, const char*, int64_t*) noexcept nogil
 ctypedef void* (*GetInput)(const void*, size_t, void**) noexcept nogil
 ctypedef void* (*GetOutput)(void*, size_t, const int64_t*, size_t, void**) noexcept nogil
+ctypedef void* (*ParallelFor)(const void*, void (*)(void*, size_t) noexcept nogil, size_t, size_t,
+                              void*) noexcept nogil
 ctypedef void (*Release)(void*) noexcept nogil
 
 cdef struct Base:
     const void* (*table)(uint32_t) noexcept nogil
-    const void* version
+    const char* (*version)() noexcept nogil
 
 cdef struct Operator:  # the layout of version 16
     uint32_t version
@@ -117,6 +121,7 @@ cdef struct Kernel:
     int dtype  # NumPy's number
 
 cdef void** table = NULL
+cdef bint has_parallel_for = False
 cdef void* domain = NULL
 cdef Operator single, double_
 
@@ -297,8 +302,22 @@ cdef int _read_lengths(void* value, Py_ssize_t T, Py_ssize_t B, int64_t* lengths
     return True
 
 
+cdef void _on_host(void* context, void (*call)(void*, size_t) noexcept nogil, size_t n,
+                   void* argument) noexcept nogil:
+    # On the threads of the session, where ONNX Runtime lends them, else one after the other.
+    cdef void* status
+    cdef size_t i
+    if has_parallel_for:
+        status = (<ParallelFor>table[PARALLEL_FOR])(context, call, n, n, argument)
+        if status == NULL:
+            return
+        (<Release>table[RELEASE_STATUS])(status)
+    for i in range(n):
+        call(argument, i)
+
+
 cdef bint _run_direct(Packed net, void* context, void** inputs, size_t outputs, int64_t dropped,
-                      bint hosted) except -1:
+                      Host host) except -1:
     # From ONNX Runtime's memory into it, without an array between. Returns False for what is to go
     # through arrays: empty inputs, wrong shapes, and several samples in two directions, whose
     # outputs lie otherwise than the engine's.
@@ -339,7 +358,7 @@ cdef bint _run_direct(Packed net, void* context, void** inputs, size_t outputs, 
                     results[place] = spare + (T + place - 1 if place else 0) * bytes
         infer_into(net, T, B, <char*>data[0], <char*>data[1], <char*>data[2],
                    <const cnp.int64_t*>lengths, <char*>results[0], <char*>results[1],
-                   <char*>results[2], hosted)
+                   <char*>results[2], host)
     finally:
         k.give(spare)
         k.give(lengths)
@@ -359,6 +378,7 @@ cdef void* _compute(void* kernel, void* context) noexcept with gil:
     cdef size_t place, inputs, outputs
     cdef void* values[4]
     cdef list arrays
+    cdef Host host
     outer = sys.exc_info()[1]
     try:
         memset(values, 0, sizeof(values))
@@ -367,8 +387,11 @@ cdef void* _compute(void* kernel, void* context) noexcept with gil:
             _check((<GetInput>table[GET_INPUT])(context, place, &values[place]))
         _check((<Count>table[COUNT_OUTPUTS])(context, &outputs))
         node, packed, hosted = nodes[own.node]
+        host.run, host.context = NULL, context
+        if hosted:
+            host.run = _on_host
         if isinstance(packed, Packed) and _run_direct(packed, context, values, outputs, own.dropped,
-                                                      hosted):
+                                                      host):
             return NULL
         bits = [_dropped(own.dropped, 0), 0, _dropped(own.dropped, 1), _dropped(own.dropped, 2)]
         arrays = [None if values[place] == NULL
@@ -405,13 +428,21 @@ cdef void _describe(Operator* op) noexcept nogil:
     op.create, op.compute, op.destroy = _create, _compute, _destroy
 
 
+cdef long _minor(const char* version) noexcept nogil:
+    # of "1.17.0"
+    cdef char* rest
+    cdef long major = strtol(version, &rest, 10)
+    return strtol(rest + 1, NULL, 10) if major == 1 else 1000
+
+
 cdef public void* RegisterCustomOps(void* options, const void* base) noexcept nogil:
-    global table, domain
+    global table, domain, has_parallel_for
     cdef void* status
     cdef void** functions = <void**>(<const Base*>base).table(VERSION)
     if functions == NULL:  # older than 1.16; the session then does not know the domain
         return NULL
     table = functions
+    has_parallel_for = _minor((<const Base*>base).version()) >= 17
     if domain == NULL:
         _describe(&single)
         _describe(&double_)

@@ -26,6 +26,13 @@ cdef struct Thresholds:
 cdef Thresholds thresholds
 
 
+cdef struct Host:
+    # Another runtime, whose threads hold the processors: `run` calls a function with 0, ..., n - 1 on them,
+    # in any order and some after others. NULL: none.
+    void (*run)(void* context, void (*call)(void*, size_t) noexcept nogil, size_t n,
+                void* argument) noexcept nogil
+    void* context
+
 cdef struct Zone:
     # Zoneout: the fraction of its old state that each unit keeps. Strides are in elements, and 0 along
     # axes that share their values.
@@ -63,7 +70,7 @@ cdef struct Job:
     Py_ssize_t ldh, ldc, ldg, slot  # slot: from one slot of a gate row to the next
     Py_ssize_t places
     int training, shared, gather_x, want_dx, want_grads, used
-    int hosted  # threads of another runtime hold processors: no member waits for another
+    Host host  # where it has one, no member waits for another
     int apart  # each of two members takes a direction
     Py_ssize_t chunk
     Py_ssize_t* sample  # (B,) the sample in each row; NULL: the row itself

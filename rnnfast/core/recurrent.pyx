@@ -24,7 +24,7 @@ from rnnfast.core.backward cimport backward_member, weight_gradient
 from rnnfast.core.forward cimport forward_member
 from rnnfast.core.gradient cimport SUMS_BYTES, tiles_of
 from rnnfast.core.job cimport (
-    Job, Tape, Zone, copy_row, narrow, order_rows, place_backward,
+    Host, Job, Tape, Zone, copy_row, narrow, order_rows, place_backward,
     place_forward, place_lists, products, sample_of, strided, team_for, thresholds,
 )
 from rnnfast.core.kernels cimport (
@@ -38,6 +38,19 @@ from rnnfast.core.packed import pack  # noqa: F401
 cnp.import_array()
 
 
+cdef struct Hosted:
+    Job* job
+    void* net
+    int team
+
+
+cdef void _hosted_member(void* argument, size_t index) noexcept nogil:
+    # The network as a pointer: with its type, its references would be counted, which needs the GIL.
+    cdef Hosted* hosted = <Hosted*>argument
+    (<void (*)(Job*, void*, int, int) noexcept nogil>forward_member)(
+        hosted.job, hosted.net, <int>index, hosted.team)
+
+
 cdef int _run(Packed net, Tape tape, const cnp.int64_t* lengths) except -1:
     # A forward call whose arrays are known.
     cdef Job* job = &tape.job
@@ -46,6 +59,7 @@ cdef int _run(Packed net, Tape tape, const cnp.int64_t* lengths) except -1:
     cdef Py_ssize_t rows, I = net.parts[0].input
     cdef int team
     cdef char* at
+    cdef Hosted hosted
     if job.zone_h.share == NULL:
         job.zone_h.share = net.zone_h
     if job.zone_c.share == NULL:
@@ -86,6 +100,10 @@ cdef int _run(Packed net, Tape tape, const cnp.int64_t* lengths) except -1:
     if team == 1:
         with nogil:
             forward_member(job, net, 0, 1)
+    elif job.host.run != NULL:
+        hosted.job, hosted.net, hosted.team = job, <void*>net, team
+        with nogil:
+            job.host.run(job.host.context, _hosted_member, team, &hosted)
     else:
         with nogil, parallel(num_threads=team):
             forward_member(job, net, omp_get_thread_num(), omp_get_num_threads())
@@ -140,9 +158,9 @@ cdef Tape _dense(Packed net, Py_ssize_t T, Py_ssize_t B, bint batch_first, char*
 
 cdef int infer_into(Packed net, Py_ssize_t T, Py_ssize_t B, char* x, char* h0, char* c0,
                     const cnp.int64_t* lengths, char* y, char* h_n, char* c_n,
-                    bint hosted) except -1:
+                    Host host) except -1:
     cdef Tape tape = _dense(net, T, B, False, x, h0, c0, y, h_n, c_n)
-    tape.job.hosted = hosted
+    tape.job.host = host
     return _run(net, tape, lengths)
 
 

@@ -7,6 +7,7 @@ import copy
 import gc
 import pickle
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -459,6 +460,30 @@ def test_any_choice_of_outputs_and_states(host, kind, direction, samples, path):
             onnx.save(graph([node], given, dict.fromkeys(wanted, F), tensors), path)
             model = rnnfast.onnx.load(path, host=host)
             agree(model.run(None, given), run_ort(path, given))
+
+
+@pytest.mark.parametrize("samples", [1, 5])
+@pytest.mark.parametrize("direction", ["forward", "bidirectional"])
+def test_members_of_a_call_run_on_the_threads_of_the_session(direction, samples, path):
+    # beside nodes that keep these spinning; results do not depend on how many there are
+    rng = np.random.default_rng(6)
+    D, H, n = 1 + (direction == "bidirectional"), 40, 20
+    tensors = {"w": (D, 4 * H, n), "r": (D, 4 * H, H), "v": (n, n)}
+    tensors = {name: (0.3 * rng.standard_normal(s)).astype(F) for name, s in tensors.items()}
+    nodes = [
+        helper.make_node("MatMul", ["x", "v"], ["z"]),
+        helper.make_node("LSTM", ["z", "w", "r"], ["y"], hidden_size=H, direction=direction),
+    ]
+    feed = {"x": rng.standard_normal((60, samples, n)).astype(F)}
+    made = graph(nodes, feed, {"y": F}, tensors)
+    with rnnfast.num_threads(1):
+        [alone] = same_as_ort(path, made, feed, served=1).run(None, feed)
+    with rnnfast.num_threads(3):
+        model = same_as_ort(path, made, feed, served=1)
+        results = [model.run(None, feed)[0] for _ in range(50)]
+        with ThreadPoolExecutor(4) as pool:
+            results += pool.map(lambda _: model.run(None, feed)[0], range(50))
+    assert all(np.array_equal(y, alone) for y in results)
 
 
 def squeezed(out, axes, y=("y",)):
