@@ -158,7 +158,7 @@ def run_onnx_runtime(path: Path, batch: int, steps: int, threads: int) -> Side:
 
 def run_loaded(path: Path, batch: int, steps: int, threads: int) -> Side:
     rnnfast.set_num_threads(threads)
-    model, feed = rnnfast.onnx.load(path, host="numpy"), {"ids": ids(batch, steps)}
+    model, feed = rnnfast.onnx.load(path), {"ids": ids(batch, steps)}
     return lambda: model.run(None, feed), lambda result: named(result[0])
 
 
