@@ -539,6 +539,37 @@ def test_a_program_may_say_itself_how_its_modules_are_copied(late, monkeypatch):
             assert ours.restore(twin) is twin and not on_engine(twin(x)[0])
 
 
+class Wrapped(torch.nn.GRU):
+    """For which a program wraps the function that it finds there."""
+
+
+def test_a_program_may_wrap_the_function_that_it_finds(monkeypatch):
+    x, layer, plain = torch.randn(T, B, I), Wrapped(I, H), Wrapped(I, H)
+    seen: list[Any] = []
+
+    def wrap() -> None:
+        found = copyreg.dispatch_table[Wrapped]
+
+        def wrapper(module: Any) -> Any:
+            seen.append(module)
+            return found(module)
+
+        copyreg.pickle(Wrapped, wrapper)
+
+    monkeypatch.setitem(copyreg.dispatch_table, Wrapped, None)  # so that it goes in the end
+    ours.accelerate(layer)
+    for times in (1, 2):
+        wrap()
+        ours.accelerate(Wrapped(I, H))
+        for module in (layer, plain):
+            seen.clear()
+            for twin in (copy.copy(module), pickle.loads(pickle.dumps(module))):
+                assert torch.equal(twin(x)[0], module(x)[0])
+                assert on_engine(twin(x)[0]) == (module is layer)
+                assert ours.restore(twin) is twin and not on_engine(twin(x)[0])
+            assert seen == [module] * 2 * times
+
+
 class Known(torch.nn.GRU):
     """For which that function gives a name of this module."""
 

@@ -165,20 +165,17 @@ def _without_methods(attributes: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in attributes.items() if not _is_ours(value)}
 
 
-_reducers: dict[Any, Any] = {}  # those of a program itself, by the class that `_reduce` serves
-
-
 def _register(kind: Any) -> None:
     reducer = copyreg.dispatch_table.get(kind)
-    if reducer is not _reduce:
-        _reducers[kind] = reducer
-        copyreg.pickle(kind, _reduce)
+    if getattr(reducer, "func", None) is not _reduce:
+        copyreg.pickle(kind, partial(_reduce, reducer))
 
 
-def _reduce(module: Any) -> Any:
+def _reduce(reducer: Any, module: Any) -> Any:
     # Of all modules of a class, for `copy`, `pickle` and what stands on them. The methods belong to
-    # one module, so copies, shallow ones too, are made without them and given their own.
-    reducer = _reducers.get(type(module))
+    # one module, so copies, shallow ones too, are made without them and given their own. `reducer`
+    # is what the table had before, a program's own or None. It may call what it found there itself,
+    # even one of ours, which has another reducer or none.
     reduced = reducer(module) if reducer else module.__reduce_ex__(4)
     if isinstance(reduced, str):  # the name of a global, which copies are, too
         return reduced
