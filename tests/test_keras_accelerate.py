@@ -87,6 +87,17 @@ def test_layers(make, dtype, monkeypatch):
         np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-5)
 
 
+def test_few_rows_of_a_frozen_layer_are_no_training(monkeypatch):
+    layer, x, done = L.SimpleRNN(4), torch.ones(1, 2, F), calls(monkeypatch)
+    layer(x)
+    accelerate(layer)
+    layer(x)
+    assert not done
+    layer.trainable = False
+    layer(x)
+    assert done == [True]
+
+
 @pytest.mark.parametrize("name", ["LSTM, all steps", "GRU, backwards", "both ways"])
 def test_masks(name, monkeypatch):
     theirs, ours, _ = pair(lambda: L.Embedding(IDS, F, mask_zero=True), LAYERS[name], ids=True)

@@ -739,8 +739,9 @@ def test_large_lstms_train_in_torch_where_that_is_quicker(monkeypatch):
     def runs(isa: str, *where: Any, training: bool = True) -> bool:
         monkeypatch.setattr(runtime, "isa", lambda: isa)
         with torch.set_grad_enabled(training):
-            return calls.gains(*where)
+            return calls.gains(*where[:3], [], weights, *where[3:])
 
+    weights = [torch.ones(1, requires_grad=True)]
     large, small = 2048 * 2049, 2047 * 2048
     assert not runs("avx2", "lstm", 1024, large, True)
     for isa, *where in [
@@ -752,6 +753,31 @@ def test_large_lstms_train_in_torch_where_that_is_quicker(monkeypatch):
     ]:
         assert runs(isa, *where)
     assert runs("avx2", "lstm", 1024, large, True, training=False)
+    weights = [torch.ones(1)]
+    assert runs("avx2", "lstm", 1024, large, True)
+
+
+def test_few_rows_of_a_frozen_rnn_are_no_training(monkeypatch):
+    layer, x, served = ours.RNN(I, H), torch.randn(1, 1, I), []
+
+    def spy(*args: Any) -> Any:
+        served.append(args)
+        return calls.run(*args)
+
+    monkeypatch.setattr("rnnfast.torch.modules.run", spy)
+
+    def is_served(*args: Any) -> bool:
+        served.clear()
+        layer(*args)
+        return bool(served)
+
+    h = torch.zeros(1, 1, H)
+    assert not is_served(x)
+    layer.requires_grad_(False)
+    assert is_served(x) and is_served(x, h)
+    assert not is_served(x.clone().requires_grad_()) and not is_served(x, h.requires_grad_())
+    with torch.no_grad():
+        assert is_served(x, h)
 
 
 def test_what_counts_for_large_lstms(monkeypatch):

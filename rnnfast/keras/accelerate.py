@@ -135,7 +135,8 @@ def _on_engine(layer: Any, x: Any, initial: Any, mask: Any, training: bool) -> A
     B, T, F = x.shape
     if any(state.shape != (B, cell.units) for state in states):  # Keras spreads one over the batch
         return None
-    if not gains(name, B * T, cell.units * (F + cell.units)):
+    values = [weight.value for weight in cell.weights]
+    if not gains(name, B * T, cell.units * (F + cell.units), [x, *states], values):
         return None
     lengths = None
     if mask is not None:

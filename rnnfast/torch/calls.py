@@ -81,23 +81,31 @@ def are_plain(tensors: Iterable[Any], dtype: Any) -> bool:
     return dtype in _DTYPES
 
 
-def gains(cell: str, rows: int, weights: int, onednn: bool = False) -> bool:
-    """Return whether a layer gains on the engine, by its rows and its weights of a gate.
+def needs_grad(tensors: Iterable[Any]) -> bool:
+    """Return whether autograd follows a call of these; what is no tensor does not count."""
+    return torch.is_grad_enabled() and any(getattr(t, "requires_grad", False) for t in tensors)
+
+
+def gains(
+    cell: str, rows: int, size: int, inputs: list[Any], weights: list[Any], onednn: bool = False
+) -> bool:
+    """Return whether a layer gains on the engine, by its rows and the size of a gate's weights.
 
     `onednn`: whether oneDNN computes it for torch if it is an LSTM.
     """
     if rows >= FEW_ROWS:
         return not (
-            weights > _HUGE
+            size > _HUGE
             and onednn
             and cell == "lstm"
             and rows >= _MANY_ROWS
-            and torch.is_grad_enabled()
             and runtime.isa() == "avx2"
+            and needs_grad(inputs + weights)
         )
     facts = CELLS[cell]
-    most = 0 if torch.is_grad_enabled() and facts.gates == 1 else _LARGE
-    return rows > 0 and (facts.has_cell_state or weights <= most)
+    if facts.has_cell_state:
+        return rows > 0
+    return rows > 0 and size <= _LARGE and not (facts.gates == 1 and needs_grad(inputs + weights))
 
 
 # ---- threads
@@ -472,25 +480,9 @@ def run(
     c0: Any,
     resets: Array | None = None,
 ) -> tuple[Any, ...] | None:
-    """Run a module's network.
+    """Return a module's outputs and final states, or None where torch had better do it.
 
-    Parameters
-    ----------
-    owner : torch.nn.Module
-        Whose pack of the weights is kept.
-    weights : sequence of torch.Tensor
-        In torch's order.
-    module : Module
-    layout : Padded or Ragged
-    x, h0, c0 : torch.Tensor
-        In that layout; states, or None.
-    resets : (T, B) bool array, optional
-        As the engine takes them.
-
-    Returns
-    -------
-    tuple of torch.Tensor, or None
-        Outputs and final states; None where torch had better do it.
+    The pack of the weights, which are in torch's order, is kept for `owner`.
     """
     # without the compiled engine torch's own kernels are the faster ones
     if resets is None and runtime.kernels is None and backend._chosen.get() is None:
@@ -498,7 +490,7 @@ def run(
     if not are_plain(weights, x.dtype):
         return None
     tensors = [t for t in (x, h0, c0, *weights) if t is not None]
-    training = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+    training = needs_grad(tensors)
     if training and any(t.is_inference() for t in tensors):  # cannot be saved for backward
         return None
     _follow_torch_threads()

@@ -83,11 +83,11 @@ class _Layer(_Module):
         if type(x) not in TENSORS:
             return None
         onednn = not packed and not self.proj_size and x.dtype is torch.float32
-        rows, weights = x.numel() // inputs, units * (inputs + units)
-        if resets is None and not gains(cell, rows, weights, onednn):
-            return None  # first of all, since a single step hardly lasts longer than these checks
+        rows, size = x.numel() // inputs, units * (inputs + units)
         h, c = _split(hx, CELLS[cell].has_cell_state)
         given = [t for t in (x, h, c) if t is not None]
+        if resets is None and not gains(cell, rows, size, given, self._flat_weights, onednn):
+            return None  # before the checks below, as a single step hardly lasts longer than they
         if not are_plain(given, x.dtype) or x.shape[-1:] != (inputs,):
             return None
         directions = 2 if self.bidirectional else 1
