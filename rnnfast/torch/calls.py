@@ -263,8 +263,7 @@ class Padded(Layout):
 
     def load_mask(self, tensor: Any) -> Array:
         """Return (T, B, n) of factors for outputs between layers."""
-        array: Array = tensor.numpy()
-        return array
+        return tensor.numpy()
 
     def give(self, array: Array) -> Any:
         """Return (T, B, n) as a tensor."""
@@ -410,10 +409,8 @@ class _Call:
         ]
         options = self.module.bias, net.num_layers, self.module.dropout, True, net.directions == 2
         kernel = getattr(torch._VF, net.cell.name)
-        outputs: tuple[Any, ...] = self.layout.in_torch(
-            kernel, x, states if has_c else states[0], list(weights), *options
-        )
-        return outputs
+        given = states if has_c else states[0]
+        return self.layout.in_torch(kernel, x, given, list(weights), *options)
 
     def torch_backward(
         self, tensors: Sequence[Any], wanted: Sequence[bool], grads: Sequence[Any]
@@ -514,12 +511,9 @@ def run(
     # nothing: x with its steps behind the samples; inputs and states if no weight has a gradient.
     if not any(weight.requires_grad for weight in weights):
         x, h0, c0 = (None if t is None else t.clone() for t in (x, h0, c0))
-    if not isinstance(layout, Padded) or not layout.batch_first:
-        outputs: tuple[Any, ...] = _Recurrent.apply(
-            _Call(module, packed, layout, resets), x, h0, c0, *weights
-        )
-        return outputs
-    layout = Padded(layout.axes[::-1], layout.state_axes, False, cell=False)
-    x = x.transpose(0, 1).contiguous()
+    flip = layout.batch_first
+    if isinstance(layout, Padded) and flip:
+        layout = Padded(layout.axes[::-1], layout.state_axes, False, cell=False)
+        x = x.transpose(0, 1).contiguous()
     y, *states = _Recurrent.apply(_Call(module, packed, layout, resets), x, h0, c0, *weights)
-    return y.transpose(0, 1), *states
+    return y.transpose(0, 1) if flip else y, *states

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from statistics import median
-from time import perf_counter
+from timeit import repeat, timeit
 from typing import Any
 
 import torch
@@ -16,27 +17,15 @@ ROUNDS, SECONDS = 7, 0.03  # rounds of each side, which take turns, and the time
 def record(model: Any, inputs: Any, modules: dict[str, Any]) -> dict[str, Any]:
     """Call the model and return, by name, what the modules that it reaches were first called with.
 
-    Parameters
-    ----------
-    model : torch.nn.Module
-    inputs : tensor, or tuple or dict of arguments
-    modules : dict of str to torch.nn.Module
-
-    Returns
-    -------
-    dict of str to (tuple, dict)
-        Arguments without their graph.
+    These are pairs (args, kwargs), without their graph.
     """
     calls: dict[str, Any] = {}
 
-    def keep(name: str) -> Callable[..., None]:
-        def hook(_: Any, args: Any, kwargs: Any) -> None:
-            calls.setdefault(name, (_leaves(args), _leaves(kwargs)))
-
-        return hook
+    def keep(name: str, _: Any, args: Any, kwargs: Any) -> None:
+        calls.setdefault(name, (_leaves(args), _leaves(kwargs)))
 
     hooks = [
-        module.register_forward_pre_hook(keep(name), with_kwargs=True)
+        module.register_forward_pre_hook(partial(keep, name), with_kwargs=True)
         for name, module in modules.items()
     ]
     try:
@@ -52,50 +41,29 @@ def record(model: Any, inputs: Any, modules: dict[str, Any]) -> dict[str, Any]:
 
 
 def race(module: Any, args: Any, kwargs: Any) -> tuple[float, float]:
-    """Return the microseconds of a call in torch's kernels and on the engine.
+    """Return the microseconds of a call in torch's kernels and on the engine, where the module is.
 
     A module in training is timed forward and backward, one in evaluation forward.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-        That runs on the engine.
-    args, kwargs : tuple, dict
-        From `record`.
     """
     kind = type(module)
     wanted = [p for p in (*module.parameters(), *_tensors((args, kwargs))) if p.requires_grad]
 
-    def side(forward: Callable[..., Any]) -> Callable[[], None]:
-        def call() -> None:
-            outputs = [y for y in _tensors(forward(*args, **kwargs)) if y.requires_grad]
-            if module.training and outputs:
-                ones = [torch.ones_like(y) for y in outputs]
-                torch.autograd.grad(outputs, wanted, ones, allow_unused=True)
+    def call(forward: Callable[..., Any]) -> None:
+        outputs = [y for y in _tensors(forward(*args, **kwargs)) if y.requires_grad]
+        if module.training and outputs:
+            ones = [torch.ones_like(y) for y in outputs]
+            torch.autograd.grad(outputs, wanted, ones, allow_unused=True)
 
-        return call
-
+    sides = [partial(call, forward) for forward in (partial(kind.forward, module), module.forward)]
     with torch.random.fork_rng(devices=[]), torch.set_grad_enabled(module.training):
-        return _take_turns(
-            side(lambda *a, **k: kind.forward(module, *a, **k)), side(module.forward)
-        )
-
-
-def _take_turns(first: Callable[[], None], second: Callable[[], None]) -> tuple[float, float]:
-    # microseconds of a call: medians
-    times: tuple[list[float], list[float]] = ([], [])
-    counts = [max(1, int(SECONDS / _clock(call, 1))) for call in (first, second) if not call()]
-    for _ in range(ROUNDS):
-        for call, count, found in zip((first, second), counts, times, strict=True):
-            found.append(1e6 * _clock(call, count) / count)
-    return median(times[0]), median(times[1])
-
-
-def _clock(call: Callable[[], None], count: int) -> float:
-    begin = perf_counter()
-    for _ in range(count):
-        call()
-    return perf_counter() - begin
+        # of two calls, as the first one has more to do
+        counts = [max(1, int(SECONDS / min(repeat(side, number=1, repeat=2)))) for side in sides]
+        rounds = [
+            [1e6 * timeit(side, number=n) / n for side, n in zip(sides, counts, strict=True)]
+            for _ in range(ROUNDS)
+        ]
+    theirs, ours = map(median, zip(*rounds, strict=True))
+    return theirs, ours
 
 
 def _leaves(value: Any) -> Any:

@@ -11,7 +11,7 @@ from torch.nn.utils import parametrize
 from .calls import KNOWN
 from .check import race, record
 from .instances import install, is_installed, remove, why_not
-from .modules import ORIGINALS, turn
+from .modules import ORIGINALS, turn_back
 
 _NAMES = {kind.__name__ for kind in ORIGINALS.values()}
 _CELLS = "lstm", "gru", "rnn_tanh", "rnn_relu"
@@ -138,7 +138,7 @@ def restore(model: Any) -> Any:
     for _, module in _recurrent_modules(model):
         if not isinstance(module, torch.jit.ScriptModule):
             remove(module)
-            turn(module, ORIGINALS)
+            turn_back(module)
     return model
 
 

@@ -39,7 +39,7 @@ class _Module(torch.nn.Module):
     def __prepare_scriptable__(self) -> Any:  # torch.jit.script asks for what to compile instead
         twin = type(self).__new__(type(self))
         twin.__dict__.update(self.__dict__)
-        turn(twin, ORIGINALS)
+        turn_back(twin)
         return twin
 
 
@@ -194,7 +194,7 @@ class GRUCell(_Cell, torch.nn.GRUCell):
         return "gru"
 
 
-OURS = {
+OURS: dict[Any, Any] = {
     torch.nn.RNN: RNN,
     torch.nn.LSTM: LSTM,
     torch.nn.GRU: GRU,
@@ -204,33 +204,23 @@ OURS = {
 }
 ORIGINALS = {ours: torchs for torchs, ours in OURS.items()}
 
-
-def _own_forward(kind: Any) -> None:
-    # Python's errors about arguments name a function by its __qualname__, so each class has its own
-    shared: Any = kind.forward
-    code, closure = shared.__code__, shared.__closure__
-    own = FunctionType(code, shared.__globals__, None, shared.__defaults__, closure)
-    own.__annotations__ = shared.__annotations__
-    own.__qualname__ = f"{kind.__name__}.forward"
-    kind.forward = own
-
-
 for _kind in ORIGINALS:
-    _own_forward(_kind)
+    # Python's errors about arguments name a function by its __qualname__, so each class has its own
+    _f = _kind.forward
+    _own = FunctionType(_f.__code__, _f.__globals__, None, _f.__defaults__, _f.__closure__)
+    _own.__annotations__, _own.__qualname__ = _f.__annotations__, f"{_kind.__name__}.forward"
+    _kind.forward = _own
 
 
-def turn(module: Any, kinds: dict[Any, Any]) -> bool:
-    """Give the module the class that stands in `kinds` for its own; return whether one does."""
+def turn_back(module: Any) -> None:
+    """Give a module of ours torch's own class; others stay as they are."""
     kind = type(module)
-    if kind in kinds:
-        module.__class__ = kinds[kind]
-    elif parametrize.is_parametrized(module) and kind.__bases__[0] in kinds:
+    if kind in ORIGINALS:
+        module.__class__ = ORIGINALS[kind]
+    elif parametrize.is_parametrized(module) and kind.__bases__[0] in ORIGINALS:
         # torch made its class for its properties, and copies of the module share it
         properties = {n: v for n, v in vars(kind).items() if n not in ("__dict__", "__weakref__")}
-        module.__class__ = type(kind.__name__, (kinds[kind.__bases__[0]],), properties)
-    else:
-        return False
-    return True
+        module.__class__ = type(kind.__name__, (ORIGINALS[kind.__bases__[0]],), properties)
 
 
 def _owner(module: Any) -> Any:
