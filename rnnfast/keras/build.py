@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from ..layers import Graph, Merge, Rearrange, Sequential
 from ..layers.base import Layer
 from ..layers.graph import Node
+from ..layers.recurrent_base import Recurrent
 from .facts import refusal
 from .graph import calls_of, check_list, is_functional, makes_mask, mask_is_own, named
 from .layers import MERGED, OPERATIONS, convert
-from .shared import recurrent_of
+from .shared import by_layer
 
 if TYPE_CHECKING:
     from .graph import Call
@@ -19,14 +20,7 @@ if TYPE_CHECKING:
 
 
 class Builder:
-    """The nodes of a network so far.
-
-    Parameters
-    ----------
-    keras : module
-    masks_as_lengths : bool
-        Whether a model may mask steps.
-    """
+    """The nodes of a network so far; `masks_as_lengths`: whether a model may mask steps."""
 
     def __init__(self, keras: Any, masks_as_lengths: bool) -> None:
         self.keras, self.masks_as_lengths = keras, masks_as_lengths
@@ -42,7 +36,7 @@ class Builder:
 
     def build(self, model: Any) -> Sequential | Graph:
         """Return the network of a model, a layer or a list of these."""
-        functional = not isinstance(model, (list, tuple)) and self._is_graph(model)
+        functional = is_functional(model)
         given = [tensor._keras_history[0].name for tensor in model.inputs] if functional else ["x"]
         self.inputs = [self._name(name) for name in given]
         self.steps = {name: {name} for name in self.inputs}
@@ -60,9 +54,6 @@ class Builder:
             return Sequential(*(node.layer for node in self.nodes))
         return Graph(self.nodes, self.inputs, outputs)
 
-    def _is_graph(self, model: Any) -> bool:
-        return isinstance(model, self.keras.Model) and is_functional(model)
-
     def _read(self, model: Any, read: list[str]) -> list[str]:
         # adds what a model or a layer does with the values; the names of what it gives
         keras = self.keras
@@ -75,7 +66,7 @@ class Builder:
             return self._chain(parts, read)
         if isinstance(model, keras.Sequential) and type(model).call is keras.Sequential.call:
             return self._chain(model.layers, read)
-        if self._is_graph(model):
+        if is_functional(model):
             return self._functional(model, read)
         if isinstance(model, keras.Model):
             raise ValueError(
@@ -179,7 +170,7 @@ class Builder:
     def _layer(self, layer: KerasLayer, read: list[str], states: list[str]) -> list[str]:
         masked = self._mask(layer, read)
         parts = self._made(layer)
-        recurrent = recurrent_of(parts)
+        recurrent: Any = next((part for part in parts if isinstance(part, Recurrent)), None)
         if states and recurrent is None:
             raise refusal(layer, "initial_state", "given", "that of recurrent layers")
         if masked is not None and not parts:  # what reads the input itself has no mask
@@ -196,7 +187,7 @@ class Builder:
             masked = masked if part.keeps_time else None
             if part is recurrent:
                 names = [f"{name}.{array}" for array in part.state_sizes]
-                outputs = _by_direction(part, names) if layer.return_state else []
+                outputs = next(by_layer(part, names)) if layer.return_state else []
             value = [name]
         if getattr(layer, "merge_mode", "") is None:  # the directions for themselves
             cuts = [Rearrange("part", (i, 2), True) for i in range(2)]
@@ -313,13 +304,7 @@ def _no_model(given: Any) -> TypeError:
     )
 
 
-def _by_direction(layer: Any, arrays: list[str]) -> list[str]:
-    # Keras has h and c of one direction after those of the other
-    directions = layer.network.directions
-    return [array for d in range(directions) for array in arrays[d::directions]]
-
-
 def _stacked(layer: Any, states: list[str]) -> tuple[str, ...]:
-    # the inverse
+    # the inverse of `by_layer`, of one layer
     parts = len(states) // layer.network.directions
     return tuple(state for i in range(parts) for state in states[i::parts])

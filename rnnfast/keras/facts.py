@@ -43,8 +43,7 @@ def built_dtype(layer: KerasLayer) -> str:
 
 def as_array(keras: Any, weights: Any) -> Array:
     """Return weights of any backend as an array."""
-    array: Array = keras.ops.convert_to_numpy(weights)
-    return array
+    return keras.ops.convert_to_numpy(weights)
 
 
 def input_shape(layer: KerasLayer, *ranks: int) -> tuple[int | None, ...]:

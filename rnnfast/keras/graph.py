@@ -37,7 +37,7 @@ def makes_mask(layer: KerasLayer) -> bool:
 
 def is_functional(model: Any) -> bool:
     """Whether a model is a graph of layers, whose calls Keras has noted."""
-    owner = next(kind for kind in type(model).__mro__ if "call" in vars(kind))
+    owner = next((kind for kind in type(model).__mro__ if "call" in vars(kind)), object)
     return owner.__name__ == "Functional" and owner.__module__.startswith("keras.")
 
 
@@ -79,7 +79,7 @@ def check_list(keras: Any, layers: list[KerasLayer]) -> None:
                 follows = len(read) == 1 and id(read[0][0]) not in inside
             else:
                 follows = read == [(before, 0)]
-            if not follows or not _plain(call, all_calls):
+            if not follows or call.states or call.other or not mask_is_own(call, all_calls):
                 raise _no_chain(layer, [source for source, _ in read], before)
         before = layer
     for node in getattr(before, "_outbound_nodes", ()):
@@ -105,10 +105,6 @@ def mask_is_own(call: Call, calls: Iterable[Call]) -> bool:
         elif not any(tensor is inputs[0] for inputs in own):
             return False
     return True
-
-
-def _plain(call: Call, calls: Iterable[Call]) -> bool:
-    return not call.states and not call.other and mask_is_own(call, calls)
 
 
 def _no_chain(layer: KerasLayer, read: list[Any], before: Any) -> ValueError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -130,15 +131,20 @@ def _embedding(keras: Any, layer: KerasLayer) -> list[Layer]:
     return [embedding]
 
 
+def _with_weights(keras: Any, made: Any, weight: Any, bias: Any) -> Any:
+    # those of them that the layer has
+    for name, value in ("weight", weight), ("bias", bias):
+        if name in made.params:
+            made.params[name] = as_array(keras, value)
+    return made
+
+
 def _dense(keras: Any, layer: KerasLayer) -> list[Layer]:
     dtype = built_dtype(layer)
     kernel = as_array(keras, layer.kernel)
     inputs, outputs = kernel.shape
     linear = Linear(inputs, outputs, bias=layer.use_bias, dtype=dtype)
-    linear.params["weight"] = kernel.T
-    if layer.use_bias:
-        linear.params["bias"] = as_array(keras, layer.bias)
-    return [linear, *_activated(keras, layer)]
+    return [_with_weights(keras, linear, kernel.T, layer.bias), *_activated(keras, layer)]
 
 
 def _conv(keras: Any, layer: KerasLayer) -> list[Layer]:
@@ -158,17 +164,7 @@ def _conv(keras: Any, layer: KerasLayer) -> list[Layer]:
         batch_first=True,
         dtype=dtype,
     )
-    conv.params["weight"] = kernel.T
-    if layer.use_bias:
-        conv.params["bias"] = as_array(keras, layer.bias)
-    return [conv, *_activated(keras, layer)]
-
-
-def _norm_weights(keras: Any, layer: KerasLayer, made: Any) -> list[Layer]:
-    for name, weight in ("weight", layer.gamma), ("bias", layer.beta):
-        if name in made.params:
-            made.params[name] = as_array(keras, weight)
-    return [made]
+    return [_with_weights(keras, conv, kernel.T, layer.bias), *_activated(keras, layer)]
 
 
 def _affine(layer: KerasLayer) -> bool | str:
@@ -183,7 +179,7 @@ def _layer_norm(keras: Any, layer: KerasLayer) -> list[Layer]:
     last_axis(layer)
     features = layer.get_build_config()["input_shape"][-1]
     norm = LayerNorm(features, eps=layer.epsilon, dtype=dtype, affine=_affine(layer))
-    return _norm_weights(keras, layer, norm)
+    return [_with_weights(keras, norm, layer.gamma, layer.beta)]
 
 
 def _batch_norm(keras: Any, layer: KerasLayer) -> list[Layer]:
@@ -201,7 +197,7 @@ def _batch_norm(keras: Any, layer: KerasLayer) -> list[Layer]:
     )
     norm.buffers["running_mean"] = mean
     norm.buffers["running_var"] = as_array(keras, layer.moving_variance)
-    return _norm_weights(keras, layer, norm)
+    return [_with_weights(keras, norm, layer.gamma, layer.beta)]
 
 
 # ---- what is random in training
@@ -247,9 +243,7 @@ def _reshape(keras: Any, layer: KerasLayer) -> list[Layer]:
     target = tuple(layer.target_shape)
     if len(target) not in (1, 2):
         raise refusal(layer, "target_shape", target, "one or two sizes")
-    if len(target) == 1:
-        return [*flat]
-    return [*flat, _rearranged("fold", *target)]
+    return flat if len(target) == 1 else [*flat, _rearranged("fold", *target)]
 
 
 def _permute(keras: Any, layer: KerasLayer) -> list[Layer]:
@@ -259,34 +253,20 @@ def _permute(keras: Any, layer: KerasLayer) -> list[Layer]:
     return [_rearranged("swap")] if dims == (2, 1) else []
 
 
-def _up_sampling(keras: Any, layer: KerasLayer) -> list[Layer]:
-    return [_rearranged("repeat", int(layer.size))]
-
-
 def _zero_padding(keras: Any, layer: KerasLayer) -> list[Layer]:
     require(layer, data_format="channels_last")
     return [_rearranged("pad", *layer.padding)]
 
 
-def _cropping(keras: Any, layer: KerasLayer) -> list[Layer]:
-    return [_rearranged("pad", *(-size for size in layer.cropping))]
+def _pool(kind: str, keras: Any, layer: KerasLayer) -> list[Layer]:
+    require(layer, data_format="channels_last", keepdims=False)
+    return [Pool(kind, batch_first=True)]
 
 
-def _pool(kind: str) -> Callable[[Any, KerasLayer], list[Layer]]:
-    def pool(keras: Any, layer: KerasLayer) -> list[Layer]:
-        require(layer, data_format="channels_last", keepdims=False)
-        return [Pool(kind, batch_first=True)]
-
-    return pool
-
-
-def _pool_windows(kind: str) -> Callable[[Any, KerasLayer], list[Layer]]:
-    def pool(keras: Any, layer: KerasLayer) -> list[Layer]:
-        require(layer, data_format="channels_last")
-        (size,), (stride,) = np.atleast_1d(layer.pool_size), np.atleast_1d(layer.strides)
-        return [Pool1d(kind, int(size), int(stride), layer.padding, batch_first=True)]
-
-    return pool
+def _pool_windows(kind: str, keras: Any, layer: KerasLayer) -> list[Layer]:
+    require(layer, data_format="channels_last")
+    (size,), (stride,) = np.atleast_1d(layer.pool_size), np.atleast_1d(layer.strides)
+    return [Pool1d(kind, int(size), int(stride), layer.padding, batch_first=True)]
 
 
 # ---- several inputs
@@ -353,16 +333,16 @@ _FROM: dict[str, Callable[[Any, KerasLayer], list[Layer]]] = {
     "LeakyReLU": _leaky_relu,
     "ELU": lambda keras, layer: [Activation("elu", float(layer.alpha))],
     "Softmax": _softmax,
-    "GlobalAveragePooling1D": _pool("mean"),
-    "GlobalMaxPooling1D": _pool("max"),
-    "AveragePooling1D": _pool_windows("mean"),
-    "MaxPooling1D": _pool_windows("max"),
+    "GlobalAveragePooling1D": partial(_pool, "mean"),
+    "GlobalMaxPooling1D": partial(_pool, "max"),
+    "AveragePooling1D": partial(_pool_windows, "mean"),
+    "MaxPooling1D": partial(_pool_windows, "max"),
     "Flatten": _flatten,
     "Reshape": _reshape,
     "Permute": _permute,
-    "UpSampling1D": _up_sampling,
+    "UpSampling1D": lambda keras, layer: [_rearranged("repeat", int(layer.size))],
     "ZeroPadding1D": _zero_padding,
-    "Cropping1D": _cropping,
+    "Cropping1D": lambda keras, layer: [_rearranged("pad", *(-n for n in layer.cropping))],
     "RepeatVector": lambda keras, layer: [RepeatVector(layer.n, batch_first=True)],
     "Masking": _nothing,  # the lengths given do its work
 }

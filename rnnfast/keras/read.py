@@ -199,5 +199,4 @@ def _kept(owner: str, steps: Array, mask_value: float) -> Array:
     if steps.ndim not in (2, 3):
         raise ValueError(f"{owner} expected x with 2 axes (ids) or 3 (features), got {steps.shape}")
     kept: Any = steps != float(mask_value)  # whose type does not widen that of the steps
-    result: Array = kept.any(axis=2) if steps.ndim == 3 else kept
-    return result
+    return kept.any(axis=2) if steps.ndim == 3 else kept

@@ -12,7 +12,7 @@ from ..layers import Dropout, Last, Merge, Rearrange
 from ..layers.base import Layer
 from ..layers.recurrent_base import Recurrent
 from .facts import as_array, built_dtype, function_name, refusal, require
-from .shared import RECURRENT, by_gates
+from .shared import MERGE_MODES, RECURRENT, by_gates
 
 if TYPE_CHECKING:
     from .shared import KerasLayer
@@ -33,20 +33,16 @@ def recurrent(keras: Any, layer: KerasLayer) -> list[Layer]:
 
 def bidirectional(keras: Any, layer: KerasLayer) -> list[Layer]:
     """Return what `Bidirectional` becomes, but for the parts that merge_mode=None cuts it into."""
-    merged: dict[str | None, list[str]] = {
-        "concat": [],
-        "sum": ["sum"],
-        "mul": ["product"],
-        "ave": ["mean"],
-        None: [],
-    }
-    if layer.merge_mode not in merged:
-        raise refusal(layer, "merge_mode", layer.merge_mode, ", ".join(map(str, merged)))
+    kinds: dict[str | None, str] = {mode: kind for kind, mode in MERGE_MODES.items()}
+    kinds[None] = "concat"
+    if layer.merge_mode not in kinds:
+        raise refusal(layer, "merge_mode", layer.merge_mode, ", ".join(map(str, kinds)))
     ahead, back = layer.forward_layer, layer.backward_layer
     known = [getattr(keras.layers, name) for name in (*RECURRENT_NAMES, "RNN")]
     for direction in (ahead, back):
         if type(direction) not in known:
-            raise refusal(layer, "layer", type(direction).__name__, f"{_names()}, RNN")
+            supported = ", ".join((*RECURRENT_NAMES, "RNN"))
+            raise refusal(layer, "layer", type(direction).__name__, supported)
     require(ahead, go_backwards=False)
     cells = [_cells(keras, direction) for direction in (ahead, back)]
     if max(map(len, cells)) > 1:
@@ -66,11 +62,8 @@ def bidirectional(keras: Any, layer: KerasLayer) -> list[Layer]:
     parts = _parts(keras, ahead, pair)
     if not ahead.return_sequences:
         parts.append(Last(batch_first=True, bidirectional=True))
-    return [*parts, *(Merge(kind, parts=2) for kind in merged[layer.merge_mode])]
-
-
-def _names() -> str:
-    return ", ".join(RECURRENT_NAMES)
+    kind = kinds[layer.merge_mode]
+    return parts if kind == "concat" else [*parts, Merge(kind, parts=2)]
 
 
 def _cells(keras: Any, layer: KerasLayer) -> list[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,6 @@ import numpy as np
 from ..cells import CELLS, Keras
 from ..layers import Activation, ReLU, Sigmoid, Softmax, Tanh
 from ..layers.base import Layer
-from ..layers.recurrent_base import Recurrent
 
 if TYPE_CHECKING:
     from ..arrays import Array
@@ -36,6 +35,8 @@ ACTIVATIONS: dict[str, Callable[[], Layer]] = {
     "softplus": partial(Activation, "softplus"),
     "softsign": partial(Activation, "softsign"),
 }
+# how two directions are merged: Keras's modes by our kinds
+MERGE_MODES = {"concat": "concat", "sum": "sum", "product": "mul", "mean": "ave"}
 # the cells as Keras has them, by our names
 RECURRENT = {name: cell.keras for name, cell in CELLS.items() if cell.keras is not None}
 
@@ -59,6 +60,8 @@ def by_gates(kind: Keras, array: Array) -> Array:
     return np.concatenate([gates[g] for g in kind.order], axis=-1)
 
 
-def recurrent_of(parts: list[Layer]) -> Any:
-    """Return the recurrent layer among those that a layer of Keras has become, or None."""
-    return next((part for part in parts if isinstance(part, Recurrent)), None)
+def by_layer(layer: Any, arrays: list[Any]) -> Iterator[list[Any]]:
+    """Yield the arrays of a state for each layer, h and c of one direction behind the other's."""
+    D, n = layer.network.directions, layer.network.stack
+    for start in range(0, n, D):
+        yield [arrays[k] for d in range(start, start + D) for k in range(d, len(arrays), n)]

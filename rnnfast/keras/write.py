@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,7 +28,6 @@ from ..layers import (
     ReLU,
     RepeatVector,
     Scale,
-    Sequential,
     Sigmoid,
     Softmax,
     Tanh,
@@ -37,13 +36,15 @@ from ..layers.base import Layer
 from ..layers.graph import Node
 from ..layers.recurrent import RECURRENT_LAYERS
 from ..layers.recurrent_base import Recurrent
-from ..layers.sequential import takes_time, with_parts
+from ..layers.sequential import leaves, takes_time, with_parts
 from .layers import MERGED
-from .shared import ACTIVATIONS, RECURRENT, by_gates, keras_library
+from .shared import ACTIVATIONS, MERGE_MODES, RECURRENT, by_gates, by_layer, keras_library
 
 if TYPE_CHECKING:
     from ..arrays import Array
     from .shared import KerasLayer
+
+    Made = tuple[str, dict[str, Any], list[Array]]  # a layer of Keras: name, arguments, weights
 
 
 def to_keras(model: Layer, *, steps: int | None = None) -> Any:
@@ -101,26 +102,14 @@ def _written(keras: Any, model: Layer, steps: int | None) -> Any:
     if isinstance(model, Graph):
         result = writer.graph(model, steps)
     else:
-        layers = list(_unchained(model))
-        told = any(layer.batch_first is not None for layer in layers)
-        timed = takes_time(model) if told else steps is not None
+        layers = list(leaves(model))
+        timed = steps is not None if model.batch_first is None else takes_time(model)
         made = writer.chain(layers)
         start = writer.input(layers[0], timed, model.in_size, steps)
         result = keras.Sequential([start, *made])
     for layer, weights in writer.weights:
         layer.set_weights(weights)
     return result
-
-
-def _unchained(layer: Layer) -> Iterator[Layer]:
-    if isinstance(layer, Sequential):
-        for part in layer.layers:
-            yield from _unchained(part)
-    else:
-        yield layer
-
-
-MERGE_MODES = {"sum": "sum", "product": "mul", "mean": "ave", "concat": "concat"}
 
 
 class _Writer:
@@ -159,19 +148,19 @@ class _Writer:
         """
         made: list[KerasLayer] = []
         before: Layer | None = None
-        rest = list(layers)
+        rest: list[Any] = list(layers)
         while rest:
             layer = rest.pop(0)
             backwards = _is_reverse(layer) and bool(rest) and _is_one_way(rest[0])
             recurrent = rest.pop(0) if backwards else layer
             if type(recurrent) in RECURRENT_LAYERS.values():
                 last = bool(rest) and isinstance(rest[0], Last)
-                if last:
-                    _check_last(rest.pop(0), recurrent)
+                if last and (end := rest.pop(0)).bidirectional != recurrent.bidirectional:
+                    raise _misplaced(end, recurrent)
                 layer = recurrent
                 mode = "concat"
                 if rest and _merges_directions(rest[0], recurrent):
-                    mode = MERGE_MODES[rest.pop(0).kind]  # type: ignore[attr-defined]
+                    mode = MERGE_MODES[rest.pop(0).kind]
                 options = {"go_backwards": backwards, "return_state": states}
                 made += self._recurrent(recurrent, not last, mode, options)
             elif isinstance(layer, Last):
@@ -245,7 +234,7 @@ class _Writer:
         self, model: Graph, run: list[Node], values: dict[str, Any], wanted: set[str]
     ) -> None:
         # a run of calls that follow each other, all but the first of which read one value
-        layers = [layer for node in run for layer in _unchained(node.layer)]
+        layers = [layer for node in run for layer in leaves(node.layer)]
         recurrent = next((node for node in run if node.layer.state_sizes), None)
         calls = [n for n in model.nodes if recurrent and n.layer is recurrent.layer]
         own = [f"{n.name}.{name}" for n in calls for name in n.layer.state_sizes]
@@ -261,7 +250,7 @@ class _Writer:
         x = [values[name] for name in run[0].reads]
         y = x if run[0].layer.joins else x[0]
         initial = [values[name] for node in run for name in node.states]
-        each = _by_layer(recurrent.layer, initial) if recurrent else iter(())
+        each = by_layer(recurrent.layer, initial) if recurrent else iter(())
         final: list[list[Any]] = []
         for layer in self.made[key]:
             if states and hasattr(layer, "return_state"):
@@ -272,18 +261,10 @@ class _Writer:
                 y = layer(y)
         values[run[-1].name] = y
         if recurrent and states:
-            names = _by_layer(recurrent.layer, [*recurrent.layer.state_sizes])
+            names = by_layer(recurrent.layer, [*recurrent.layer.state_sizes])
             for some, tensors in zip(names, final, strict=True):
                 pairs = zip(some, tensors, strict=True)
                 values |= {f"{recurrent.name}.{name}": tensor for name, tensor in pairs}
-
-
-def _by_layer(layer: Any, arrays: list[Any]) -> Iterator[list[Any]]:
-    # those of each layer as Keras has them, h and c of one direction behind those of the other
-    D, n = layer.network.directions, layer.network.stack
-    for start in range(0, n, D):
-        own = range(start, start + D)
-        yield [arrays[k] for d in own for k in range(d, len(arrays), n)]
 
 
 def _run_from(model: Graph, node: Node) -> list[Node]:
@@ -318,11 +299,6 @@ def _merges_directions(layer: Layer, recurrent: Any) -> bool:
     return is_merge and bool(recurrent.bidirectional)
 
 
-def _check_last(layer: Any, recurrent: Any) -> None:
-    if recurrent.bidirectional != layer.bidirectional:
-        raise _misplaced(layer, recurrent)
-
-
 def _misplaced(layer: Layer, before: Layer | None) -> ValueError:
     return ValueError(
         f"to_keras: {layer!r} behind {before!r} has no equal in Keras; supported: directly "
@@ -344,7 +320,7 @@ def _recurrent_weights(kind: Keras, layer: Recurrent, suffix: str) -> list[Array
     return [ih, hh, np.stack(biases) if kind.biases == 2 else biases[0] + biases[1]]
 
 
-def _to_conv(layer: Any) -> tuple[str, dict[str, Any], list[Array]]:
+def _to_conv(layer: Any) -> Made:
     if layer.padding not in ("valid", "same", "causal", 0):
         raise _no_equal(layer, "padding")
     options = {
@@ -362,7 +338,7 @@ def _affine(layer: Any) -> dict[str, bool]:
     return {"center": "bias" in layer.params, "scale": "weight" in layer.params}
 
 
-def _to_batch_norm(layer: Any) -> tuple[str, dict[str, Any], list[Array]]:
+def _to_batch_norm(layer: Any) -> Made:
     options = {
         "momentum": 1 - layer.momentum,
         "epsilon": layer.eps,
@@ -372,13 +348,13 @@ def _to_batch_norm(layer: Any) -> tuple[str, dict[str, Any], list[Array]]:
     return "BatchNormalization", options, [*layer.params.values(), *running]
 
 
-def _to_repeat_vector(layer: Any) -> tuple[str, dict[str, Any], list[Array]]:
+def _to_repeat_vector(layer: Any) -> Made:
     if layer.n is None:
         raise _no_equal(layer, "n")
     return "RepeatVector", {"n": layer.n}, []
 
 
-def _to_activation(layer: Any) -> tuple[str, dict[str, Any], list[Array]]:
+def _to_activation(layer: Any) -> Made:
     for name, make in ACTIVATIONS.items():
         equal = make()
         if type(equal) is type(layer) and equal.config() == layer.config():
@@ -390,7 +366,7 @@ def _to_activation(layer: Any) -> tuple[str, dict[str, Any], list[Array]]:
     raise _no_equal(layer, "kind")
 
 
-def _to_scale(layer: Any) -> tuple[str, dict[str, Any], list[Array]]:
+def _to_scale(layer: Any) -> Made:
     mean, scale = (layer.buffers[name].astype(np.float64) for name in ("mean", "scale"))
     if not ((scale > 0) & (scale < 1e6)).all():  # Keras's deviations end at 1e-7
         raise ValueError(
@@ -399,17 +375,17 @@ def _to_scale(layer: Any) -> tuple[str, dict[str, Any], list[Array]]:
     return "Normalization", {"axis": -1, "mean": mean, "variance": scale**-2.0}, []
 
 
-def _to_dropout(layer: Any) -> tuple[str, dict[str, Any], list[Array]]:
+def _to_dropout(layer: Any) -> Made:
     return "SpatialDropout1D" if layer.all_steps else "Dropout", {"rate": layer.p}, []
 
 
-def _to_noise(layer: Any) -> tuple[str, dict[str, Any], list[Array]]:
+def _to_noise(layer: Any) -> Made:
     if not layer.multiplied:
         return "GaussianNoise", {"stddev": layer.std}, []
     return "GaussianDropout", {"rate": layer.std**2 / (1 + layer.std**2)}, []
 
 
-def _to_pool1d(layer: Any) -> tuple[str, dict[str, Any], list[Array]]:
+def _to_pool1d(layer: Any) -> Made:
     if layer.padding not in ("valid", "same", 0):
         raise _no_equal(layer, "padding")
     name = {"mean": "AveragePooling1D", "max": "MaxPooling1D"}[layer.kind]
@@ -417,37 +393,34 @@ def _to_pool1d(layer: Any) -> tuple[str, dict[str, Any], list[Array]]:
     return name, {**options, "padding": layer.padding or "valid"}, []
 
 
-def _to_place(layer: Any) -> tuple[str, dict[str, Any], list[Array]]:
+def _to_place(layer: Any) -> Made:
     sizes = layer.sizes
     if layer.kind == "pad" and min(sizes) * max(sizes) < 0:
         raise _no_equal(layer, "sizes")
+    if layer.kind == "pad" and min(sizes) < 0:
+        return "Cropping1D", {"cropping": tuple(-size for size in sizes)}, []
+    if layer.kind == "repeat":
+        return "UpSampling1D", {"size": sizes[0]}, []
     made: dict[str, tuple[str, dict[str, Any]]] = {
         "flatten": ("Flatten", {}),
         "fold": ("Reshape", {"target_shape": sizes}),
         "swap": ("Permute", {"dims": (2, 1)}),
+        "pad": ("ZeroPadding1D", {"padding": sizes}),
     }
-    if layer.kind == "repeat":
-        made["repeat"] = "UpSampling1D", {"size": sizes[0]}
-    if layer.kind == "pad" and min(sizes) < 0:
-        made["pad"] = "Cropping1D", {"cropping": tuple(-size for size in sizes)}
-    elif layer.kind == "pad":
-        made["pad"] = "ZeroPadding1D", {"padding": sizes}
     if layer.kind not in made:
         raise _no_equal(layer, "kind")
     return *made[layer.kind], []
 
 
-def _to_merge(layer: Any) -> tuple[str, dict[str, Any], list[Array]]:
+def _to_merge(layer: Any) -> Made:
     if layer.parts > 1:
         raise _no_equal(layer, "parts")
-    names = {kind: name for name, kind in MERGED.items()}
     if layer.kind == "concat":
         return "Concatenate", {"axis": -1}, []
-    return names[layer.kind], {}, []
+    return next(name for name, kind in MERGED.items() if kind == layer.kind), {}, []
 
 
-# name of the Keras layer, its arguments and weights
-_TO: dict[type[Layer], Callable[[Any], tuple[str, dict[str, Any], list[Array]]]] = {
+_TO: dict[type[Layer], Callable[[Any], Made]] = {
     Embedding: lambda layer: (
         "Embedding",
         {"input_dim": layer.num_embeddings, "output_dim": layer.embedding_dim},
