@@ -23,15 +23,9 @@ LARGEST = 2**31 - 2**20  # bytes of parameters: a protobuf message ends at 2 GiB
 class Graph:
     """The nodes, constants, inputs and outputs of a graph so far.
 
-    Parameters
-    ----------
-    dtype : numpy.dtype
-        Of all numbers that are no integers.
-    states : bool
-        Whether recurrent layers take their initial states from inputs, and add to `final` the
-        name, value and axes of what they give for them.
-    names : iterable of str
-        Of a user's: those of inputs and outputs, which values within the graph must not have.
+    `dtype` is that of all numbers that are no integers. `states`: whether recurrent layers take
+    their initial states from inputs, and add to `final` the name, value and axes of what they give
+    for them. `names`: a user's, of inputs and outputs, which values within the graph must not have.
     """
 
     def __init__(self, dtype: np.dtype[Any], states: bool, names: Iterable[str] = ()) -> None:
@@ -127,8 +121,7 @@ class Graph:
             producer_version=__version__,
         )
         self.onnx.checker.check_model(model, full_check=True)
-        content: bytes = model.SerializeToString()
-        return content
+        return model.SerializeToString()
 
 
 # ---- shapes and lengths ------------------------------------------------------------------------

@@ -50,7 +50,6 @@ class Model:
         self._passed: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # a copy is loaded anew
         return self._again, (self._host.content,)
 
     @property

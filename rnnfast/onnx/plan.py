@@ -77,29 +77,11 @@ def _value(result: Any, dtype: Any) -> Any:
 
 
 class Plan(Nested):
-    """A graph as steps, and what they need of the graphs around it.
+    """A graph, of a checked model with the types of its values, as steps.
 
-    Called with the inputs of the graph and what it captures, it returns the outputs.
-
-    Parameters
-    ----------
-    library : module
-        onnx.
-    graph : onnx.GraphProto
-        Of a checked model, with the types of its values.
-    version : int
-        Of ONNX's operators.
-    given : iterable of str
-        Values that calls bring.
-    keep : iterable of str
-        Values beside the outputs that stay known, where they depend on constants alone.
-    outer : Plan, optional
-        What there is of the graph around it.
-
-    Attributes
-    ----------
-    captured : list of str
-        The values of the graphs around it that the steps need.
+    Called with the inputs of the graph and what it captures, it returns the outputs. `given` are
+    the values that calls bring, `captured` those of the graphs around it that the steps need.
+    Beside the outputs the values in `keep` stay known, where they depend on constants alone.
     """
 
     def __init__(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +14,7 @@ from .operators import DTYPES
 ELEMENTS: dict[int, tuple[str, Any]] = {**DTYPES, 10: ("float16", np.float16)}
 
 DEEPEST = 20  # graphs inside each other
+UNCHECKED = "rnnfast.unchecked"  # a domain that the checker does not know
 
 
 class Value(NamedTuple):
@@ -95,8 +95,19 @@ def check(library: Any, proto: Any) -> Any:
     bare = [tensor for tensor in _tensors(proto) if not tensor.HasField("shape")]
     for tensor in bare:
         tensor.shape.SetInParent()  # empty, where not even the number of axes is known
-    with _without(library, proto, "GroupNormalization"):  # deprecated from 18 to 20, but written
-        library.checker.check_model(proto)
+    deprecated = [  # from version 18 to 20, but written
+        node
+        for graph in graphs_of(proto.graph)
+        for node in graph.node
+        if (node.domain, node.op_type) == ("", "GroupNormalization")
+    ]
+    for node in deprecated:
+        node.domain = UNCHECKED
+    proto.opset_import.append(library.helper.make_opsetid(UNCHECKED, 1))
+    library.checker.check_model(proto)
+    proto.opset_import.pop()
+    for node in deprecated:
+        node.domain = ""
     for tensor in bare:  # which ONNX Runtime would take for a scalar's
         tensor.ClearField("shape")
     return proto
@@ -111,23 +122,6 @@ def graphs_of(graph: Any, depth: int = 0) -> Iterator[Any]:
         for attribute in node.attribute:
             if attribute.HasField("g"):
                 yield from graphs_of(attribute.g, depth + 1)
-
-
-@contextmanager
-def _without(library: Any, proto: Any, kind: str) -> Iterator[None]:
-    # in which the nodes of an operator are of a domain that the checker does not know
-    nodes = [
-        n for g in graphs_of(proto.graph) for n in g.node if (n.domain, n.op_type) == ("", kind)
-    ]
-    for node in nodes:
-        node.domain = "rnnfast.unchecked"
-    proto.opset_import.append(library.helper.make_opsetid("rnnfast.unchecked", 1))
-    try:
-        yield
-    finally:
-        proto.opset_import.pop()
-        for node in nodes:
-            node.domain = ""
 
 
 def _tensors(proto: Any) -> list[Any]:

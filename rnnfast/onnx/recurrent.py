@@ -61,18 +61,8 @@ ACTIVATIONS |= {"affine": (_affine, 2), "scaledtanh": (_scaled_tanh, 2)}
 class RecurrentNode:
     """One node: what its attributes say, and its networks where its weights are constants.
 
-    Parameters
-    ----------
-    kind : {"RNN", "LSTM", "GRU"}
-    weights : (W, R, B, P) or None
-        Arrays of the operator's shapes, B and P possibly None. None: every call brings them.
-    direction, layout, clip, ... :
-        The operator's attributes.
-
-    Raises
-    ------
-    NotImplementedError, ValueError
-        For attributes that the operator does not know.
+    `weights` are of the operator's shapes; None where every call brings them. Attributes that the
+    operator does not know raise NotImplementedError or ValueError.
     """
 
     def __init__(
@@ -110,28 +100,23 @@ class RecurrentNode:
         functions = [_activation(name, alphas, betas) for name in names]
         self.names = [tuple(names[: len(usual)]), tuple(names[len(usual) :])][:directions]
         self.functions = [functions[: len(usual)], functions[len(usual) :]][:directions]
-        self.networks = None if weights is None else self._build(*weights)
+        self.networks = [] if weights is None else self._build(*weights)
         # whether one layer computes it, with axes and steps in its own order
         self.short = self.on_engine and direction != "reverse" and not layout
 
     @property
     def on_engine(self) -> bool:
         """Whether a layer computes it."""
-        return self.networks is not None and isinstance(self.networks[0], Recurrent)
+        return bool(self.networks) and isinstance(self.networks[0], Recurrent)
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """Of its weights, where a layer computes it."""
-        assert self.networks is not None
-        dtype: np.dtype[Any] = self.networks[0].dtype
-        return dtype
+        return self.networks[0].dtype
 
     def packed(self) -> Any:
         """Return the weights as a backend reads them, if a usual call needs nothing else."""
-        if not self.short:
-            return None
-        assert self.networks is not None
-        return self.networks[0].packed(False).handle
+        return self.networks[0].packed(False).handle if self.short else None
 
     # ---- networks
 
@@ -216,7 +201,6 @@ class RecurrentNode:
     def _infer(self, X: Array, h: Array | None, c: Array | None) -> tuple[Array, ...] | None:
         # The short way, as that of a layer; None: something needs the long way's checks or copies.
         # What was transposed to have the steps first is read as it lies in memory.
-        assert self.networks is not None
         [layer] = self.networks
         turned = not X.flags.c_contiguous
         x = X.swapaxes(0, 1) if turned else X
@@ -246,7 +230,7 @@ class RecurrentNode:
         """Return Y, Y_h and, of an LSTM, Y_c."""
         if self.short and sequence_lens is None and (done := self._infer(X, initial_h, initial_c)):
             return done
-        networks = self._build(W, R, B, P) if self.networks is None else self.networks
+        networks = self.networks or self._build(W, R, B, P)
         pair = self.facts.has_cell_state
         states = [initial_h, initial_c] if pair else [initial_h]
         if X.ndim != 3 or X.shape[2] != networks[0].input_size:

@@ -25,7 +25,7 @@ from ..layers import (
 )
 from ..layers.base import Layer
 from ..layers.graph import Graph as NetworkGraph
-from ..layers.sequential import keeps_size
+from ..layers.sequential import keeps_size, leaves, takes_time
 from .graph import LARGEST, Graph, axes_of, swapped
 from .layers import (
     LEAVES,
@@ -126,14 +126,11 @@ def _ask_for_memory(size: int) -> None:
 
 
 def _chain(g: Graph, model: Any, lengths: bool, time: bool) -> None:
-    leaves = _leaves(model)
-    first = leaves[0]
+    first = next(leaves(model))
     if isinstance(first, NetworkGraph):
         first = first._reader(first.inputs[0])
-    # the first layer that knows about time takes it or, a RepeatVector, makes it
-    knowing = next((layer for layer in leaves if layer.batch_first is not None), None)
-    if knowing is not None:
-        time = knowing._takes_time
+    if model.batch_first is not None:  # some layer knows about time
+        time = takes_time(model)
     size = "features" if model.in_size is None else model.in_size
     axes = axes_of(model.batch_first, "time") if time else ["batch"]
     x = _input(g, "input", first, axes, size)
@@ -180,13 +177,6 @@ def _whole_graph(g: Graph, model: Any, lengths: bool, time: bool) -> None:
         axes = axes_of(model.batch_first, int(made) if made.isdigit() else made)
         size = model._sizes[name] or f"{name}_features"
         g.output(name, values[name], [*(axes if made else ["batch"]), size])
-
-
-def _leaves(layer: Any) -> list[Any]:
-    # the layers of a chain, whatever the Sequentials that hold them
-    if type(layer) is Sequential:
-        return [leaf for part in layer.layers for leaf in _leaves(part)]
-    return [layer]
 
 
 def _whole_attention(g: Graph, layer: Any, lengths: bool) -> None:
@@ -247,16 +237,12 @@ def _directions_joined(g: Graph, part: str, L: int, H: int) -> str:
 
 def _layer(g: Graph, layer: Any, at: str, x: str, lengths: str) -> str:
     # `at` comes before the names of parameters and states, as in `state_dict`
-    function = LAYERS.get(type(layer))
-    if function is None:
-        raise ValueError(f"{named(layer, at)} cannot be exported to ONNX: {_why_not(layer)}")
-    return function(g, layer, at, x, lengths)
-
-
-def _why_not(layer: Any) -> str:
+    if type(layer) in LAYERS:
+        return LAYERS[type(layer)](g, layer, at, x, lengths)
+    why = f"only {', '.join(sorted(kind.__name__ for kind in LAYERS))} can"
     if type(layer) in WHOLE:
-        return "it takes several inputs, so it can only be exported by itself"
-    return f"only {', '.join(sorted(kind.__name__ for kind in LAYERS))} can"
+        why = "it takes several inputs, so it can only be exported by itself"
+    raise ValueError(f"{named(layer, at)} cannot be exported to ONNX: {why}")
 
 
 def _sequential(g: Graph, model: Any, at: str, x: str, lengths: str) -> str:

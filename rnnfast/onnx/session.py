@@ -32,16 +32,10 @@ _numbers = itertools.count()
 
 
 class Session:
-    """A session of ONNX Runtime.
+    """A session of ONNX Runtime, for a checked model with the types of its values.
 
-    Parameters
-    ----------
-    library : module
-        onnx.
-    proto : onnx.ModelProto
-        A checked model, with the types of its values; it is changed.
-    profile : str, optional
-        How the file begins in which ONNX Runtime writes the times of nodes.
+    The model is changed. `profile`: how the file begins in which ONNX Runtime writes the times of
+    nodes.
     """
 
     host = "onnxruntime"
@@ -81,8 +75,7 @@ class Session:
     def run(self, names: list[str], feed: dict[str, Array], run_options: Any) -> list[Array]:
         """Compute outputs, as new arrays."""
         try:
-            results: list[Array] = self._session.run(names, feed, run_options)
-            return results
+            return self._session.run(names, feed, run_options)
         except Exception as error:
             number, cause = self._operators.failure()
             if cause is None:
@@ -171,13 +164,11 @@ def _absorb(library: Any, graph: Any, scopes: list[_Scope], version: int) -> Non
     if not own:
         return
     uses = Counter(value.name for inner in graphs_of(graph) for value in inner.output)
-    users: dict[str, Any] = {}  # the last in this graph
     for inner in graphs_of(graph):
         for node in inner.node:
             uses.update(node.input)
-    for node in graph.node:
-        users.update(dict.fromkeys(node.input, node))
-    needless: set[str] = set()
+    users = {name: node for node in graph.node for name in node.input}  # the last in this graph
+    gone: dict[str, Any] = {}  # nodes that nobody needs any more, by the values that go with them
 
     def axes(node: Any, kind: str, rank: int) -> int:
         # as bits; 0: not such a node, or axes that are not known
@@ -201,24 +192,18 @@ def _absorb(library: Any, graph: Any, scopes: list[_Scope], version: int) -> Non
                 dropped |= bits << 4 * place
                 uses[node.input[i]] -= 1
                 if not uses[node.input[i]]:
-                    needless.add(node.input[i])
+                    gone[node.input[i]] = maker
                 node.input[i] = maker.input[0]
         for i, name in enumerate(node.output):
             user: Any = users.get(name) if uses[name] == 1 else None
             if bits := axes(user, "Squeeze", 3 if i else 4):
                 dropped |= bits << 4 * (3 + i)
-                needless.add(name)
+                gone[name] = user
                 node.output[i] = user.output[0]
         next(a for a in node.attribute if a.name == "dropped").i = dropped
-    gone = [
-        node
-        for node in graph.node
-        if (node.op_type == "Unsqueeze" and needless.issuperset(node.output))
-        or (node.op_type == "Squeeze" and node.input[0] in needless)
-    ]
-    for node in gone:
+    for node in gone.values():
         graph.node.remove(node)
-    for value in [value for value in graph.value_info if value.name in needless]:
+    for value in [value for value in graph.value_info if value.name in gone]:
         graph.value_info.remove(value)
 
 

@@ -50,15 +50,7 @@ def refuse(proto: Any) -> None:
 
 
 class Steps(Plan):
-    """A model without ONNX Runtime.
-
-    Parameters
-    ----------
-    library : module
-        onnx.
-    proto : onnx.ModelProto
-        A checked model, with the types of its values.
-    """
+    """A checked model with the types of its values, without ONNX Runtime."""
 
     host = "numpy"
 

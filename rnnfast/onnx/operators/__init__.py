@@ -1,16 +1,9 @@
 """ONNX's operators around the recurrent ones, in NumPy: a module for each family of them."""
 
-from . import elementwise, products, quantized, reductions, sequences, shapes
+# each of the modules enters its own
+from . import elementwise, products, quantized, reductions, sequences, shapes  # noqa: F401
 from .products import Product
 from .registry import DTYPES, NEWEST, OLDEST, OPERATORS, WIDENED, find
 from .shapes import reverse
 
 __all__ = ["DTYPES", "NEWEST", "OLDEST", "OPERATORS", "WIDENED", "Product", "find", "reverse"]
-__all__ += [
-    "elementwise",
-    "products",
-    "quantized",
-    "reductions",
-    "sequences",
-    "shapes",
-]  # each enters its own when imported

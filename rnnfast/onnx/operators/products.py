@@ -79,12 +79,13 @@ class _Window(NamedTuple):
 def _windows(
     x: Array,
     kernel_shape: Any,
-    strides: Any,
-    pads: Any,
-    dilations: Any,
-    auto_pad: str,
+    strides: Any = None,
+    pads: Any = None,
+    dilations: Any = None,
+    auto_pad: str = "NOTSET",
     ceil_mode: int = 0,
 ) -> list[_Window]:
+    # by the attributes of convolutions and pools
     n = x.ndim - 2
     strides, dilations, pads = strides or [1] * n, dilations or [1] * n, pads or [0] * 2 * n
     windows = []
@@ -128,13 +129,10 @@ def conv(
     bias: Array | None = None,
     group: int = 1,
     kernel_shape: Any = None,
-    strides: Any = None,
-    pads: Any = None,
-    dilations: Any = None,
-    auto_pad: str = "NOTSET",
+    **attributes: Any,
 ) -> Array:
     """Return a convolution over any number of axes: windows times weights."""
-    windows = _windows(x, weight.shape[2:], strides, pads, dilations, auto_pad)
+    windows = _windows(x, weight.shape[2:], **attributes)
     view = _view(x, windows, 0, 0)
     n, N, M = len(windows), len(x), len(weight)
     outputs = view.shape[2 : 2 + n]
@@ -144,24 +142,6 @@ def conv(
     kernels = weight.reshape(group, M // group, math.prod(weight.shape[1:]))
     y = (rows @ kernels.swapaxes(1, 2)).swapaxes(2, 3).reshape(N, M, *outputs)
     return y if bias is None else y + bias.reshape(M, *[1] * n)
-
-
-@operator("ConvInteger")
-def conv_integer(
-    x: Array,
-    w: Array,
-    x_zero_point: Array | None = None,
-    w_zero_point: Array | None = None,
-    **attributes: Any,
-) -> Array:
-    """Return a convolution of whole numbers less their zero points."""
-    # float64 holds every sum of products of 8 bits, and BLAS has it
-    left, right = x.astype(np.float64), w.astype(np.float64)
-    if x_zero_point is not None:
-        left = left - x_zero_point
-    if w_zero_point is not None:  # one, or one for each output channel
-        right = right - w_zero_point.reshape(-1, *[1] * (w.ndim - 1))
-    return conv(left, right, **attributes).astype(np.int32)
 
 
 @operator("ConvTranspose")
@@ -213,35 +193,17 @@ def conv_transpose(
 
 
 @operator("MaxPool", only={"storage_order": 0})
-def max_pool(
-    x: Array,
-    kernel_shape: Any,
-    strides: Any = None,
-    pads: Any = None,
-    dilations: Any = None,
-    auto_pad: str = "NOTSET",
-    ceil_mode: int = 0,
-    storage_order: int = 0,
-) -> Array:
+def max_pool(x: Array, storage_order: int = 0, **attributes: Any) -> Array:
     """Return the maximum of each window."""
-    windows = _windows(x, kernel_shape, strides, pads, dilations, auto_pad, ceil_mode)
+    windows = _windows(x, **attributes)
     lowest, _ = limits(x.dtype)
     return _view(x, windows, lowest, lowest).max(tuple(range(-len(windows), 0)))
 
 
 @operator("AveragePool")
-def average_pool(
-    x: Array,
-    kernel_shape: Any,
-    strides: Any = None,
-    pads: Any = None,
-    dilations: Any = None,
-    auto_pad: str = "NOTSET",
-    ceil_mode: int = 0,
-    count_include_pad: int = 0,
-) -> Array:
+def average_pool(x: Array, count_include_pad: int = 0, **attributes: Any) -> Array:
     """Return the mean of each window."""
-    windows = _windows(x, kernel_shape, strides, pads, dilations, auto_pad, ceil_mode)
+    windows = _windows(x, **attributes)
     axes = tuple(range(-len(windows), 0))
     ones = np.ones((1, 1, *x.shape[2:]), x.dtype)
     counts = _view(ones, windows, count_include_pad, 0).sum(axes)
@@ -276,9 +238,8 @@ def batch_normalization(
     spatial: int = 1,
 ) -> Array:
     """Return x normalised channel by channel with given means and variances."""
-    along = (-1, *[1] * (x.ndim - 2))
     factor = scale / np.sqrt(variance + epsilon)
-    return x * factor.reshape(along) + (bias - mean * factor).reshape(along)
+    return _by_channel(x, factor, bias - mean * factor)
 
 
 def _standardised(x: Array, axes: tuple[int, ...], epsilon: float) -> tuple[Array, Array, Array]:

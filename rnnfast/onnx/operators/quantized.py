@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .products import conv
 from .registry import DTYPES, operator
 
 if TYPE_CHECKING:
@@ -71,6 +72,11 @@ def dynamic_quantize_linear(x: Array) -> tuple[Array, Array, Array]:
     return _rounded(x / scale, zero, dtype), np.asarray(scale), np.asarray(zero.astype(dtype))
 
 
+def _wide(x: Array, zero: Array | None) -> Array:
+    # float64 holds every sum of products of 8 bits, and BLAS has it
+    return x.astype(np.float64) - (0 if zero is None else zero)
+
+
 @operator("MatMulInteger")
 def matmul_integer(
     a: Array,
@@ -79,11 +85,20 @@ def matmul_integer(
     b_zero_point: Array | None = None,
 ) -> Array:
     """Return the product of a and b less their zero points, one for each row and column."""
-    # float64 holds every sum of products of 8 bits, and BLAS has it
-    left, right = a.astype(np.float64), b.astype(np.float64)
-    if a_zero_point is not None:
-        rows = a_zero_point.ndim == 1 and a_zero_point.size > 1
-        left = left - (a_zero_point[:, None] if rows else a_zero_point)
-    if b_zero_point is not None:
-        right = right - b_zero_point
-    return (left @ right).astype(np.int32)
+    if a_zero_point is not None and a_zero_point.ndim == 1 and a_zero_point.size > 1:
+        a_zero_point = a_zero_point[:, None]
+    return (_wide(a, a_zero_point) @ _wide(b, b_zero_point)).astype(np.int32)
+
+
+@operator("ConvInteger")
+def conv_integer(
+    x: Array,
+    w: Array,
+    x_zero_point: Array | None = None,
+    w_zero_point: Array | None = None,
+    **attributes: Any,
+) -> Array:
+    """Return a convolution of whole numbers less their zero points."""
+    if w_zero_point is not None:  # one, or one for each output channel
+        w_zero_point = w_zero_point.reshape(-1, *[1] * (w.ndim - 1))
+    return conv(_wide(x, x_zero_point), _wide(w, w_zero_point), **attributes).astype(np.int32)
