@@ -258,7 +258,6 @@ class Activation(Function):
     """
 
     _by_input = True
-    _arguments = ("kind", "alpha")
 
     def __init__(self, kind: str, alpha: float | None = None) -> None:
         if not isinstance(kind, str) or kind not in CURVES:

@@ -222,15 +222,6 @@ class LuongAttention(Attention):
         Of the weights, drawn as those of `Linear`.
     """
 
-    _arguments = (
-        "query_size",
-        "memory_size",
-        "score",
-        "attention_size",
-        "batch_first",
-        "seed",
-    )
-
     def __init__(
         self,
         query_size: int,
@@ -270,8 +261,6 @@ class BahdanauAttention(Attention):
     seed : int or None
         Of the weights, drawn as those of `Linear`.
     """
-
-    _arguments = ("query_size", "memory_size", "attention_size", "batch_first", "seed")
 
     def __init__(
         self,

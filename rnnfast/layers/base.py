@@ -132,6 +132,14 @@ class Layer(Checked):
     _arguments: tuple[str, ...] = ()  # of the constructor, without dtype
     _changeable: tuple[str, ...] = ()  # public attributes that every call reads anew
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        constructor = vars(cls).get("__init__")
+        if constructor and cls.__module__.startswith("rnnfast."):  # others keep those of their base
+            code = constructor.__code__  # `inspect` would be a good part of an import's time
+            names = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
+            cls._arguments = tuple(name for name in names if name != "dtype")
+
     def _create(
         self,
         shapes: dict[str, tuple[int, ...]],

@@ -59,17 +59,6 @@ class Conv1d(Windows):
         Weights and bias are drawn from uniform(-k, k), ``k = 1/sqrt(in_channels * kernel_size)``.
     """
 
-    _arguments = (
-        "in_channels",
-        "out_channels",
-        "kernel_size",
-        "stride",
-        "padding",
-        "dilation",
-        "bias",
-        "batch_first",
-        "seed",
-    )
     dtype: np.dtype[Any]
 
     def __init__(
@@ -211,7 +200,6 @@ class GatedConv1d(Composite):
 
     takes_lengths = True
     stepwise = False
-    _arguments = ("channels", "kernel_size", "dilation", "batch_first", "seed")
     dtype: np.dtype[Any]
 
     def __init__(
@@ -308,7 +296,6 @@ class WaveNet(Composite):
 
     takes_lengths = True
     stepwise = False
-    _arguments = ("in_channels", "channels", "dilations", "kernel_size", "batch_first", "seed")
     dtype: np.dtype[Any]
     batch_first: bool
 

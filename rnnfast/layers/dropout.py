@@ -40,7 +40,6 @@ class Dropout(Layer):
         As in the recurrent layers; of `all_steps` alone.
     """
 
-    _arguments = ("p", "seed", "all_steps", "batch_first")
     _steps_first = False  # whether inputs are (T, B, F) whatever the model's layout is
 
     def __init__(
@@ -127,8 +126,6 @@ class GaussianNoise(Layer):
         10); ``std = sqrt(p / (1 - p))`` is then Keras's ``GaussianDropout(p)``.
     seed : int or None
     """
-
-    _arguments = ("std", "multiplied", "seed")
 
     def __init__(self, std: float, multiplied: bool = False, seed: int | None = None) -> None:
         self.std = check_positive("GaussianNoise", "std", std)

@@ -30,7 +30,6 @@ class Embedding(Layer):
     """
 
     _step_axes = 0  # a symbol
-    _arguments: tuple[str, ...] = ("num_embeddings", "embedding_dim", "padding_idx", "seed")
     dtype: np.dtype[Any]
     out_size: int
     symbols = 1  # whose rows stand side by side
@@ -148,7 +147,6 @@ class JoinedEmbedding(Embedding):
     """
 
     _step_axes = 1
-    _arguments = ("num_embeddings", "embedding_dim", "symbols", "padding_idx", "seed")
 
     def __init__(
         self,

@@ -38,7 +38,6 @@ class Linear(Layer):
         Weights and bias are drawn from uniform(-1/sqrt(in_features), 1/sqrt(in_features)).
     """
 
-    _arguments = ("in_features", "out_features", "bias", "seed")
     dtype: np.dtype[Any]
 
     def __init__(

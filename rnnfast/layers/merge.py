@@ -30,7 +30,6 @@ class Merge(Layer):
     """
 
     joins = True
-    _arguments = ("kind", "parts")
 
     def __init__(self, kind: str, parts: int = 1) -> None:
         if not isinstance(kind, str) or kind not in KINDS:
@@ -184,7 +183,6 @@ class Dot(Layer):
 
     joins = True
     stepwise = False
-    _arguments = ("axes", "vectors")
 
     def __init__(self, axes: Any, vectors: Any = (False, False)) -> None:
         for name, pair in ("axes", axes), ("vectors", vectors):

@@ -63,7 +63,6 @@ class LayerNorm(Layer):
         Whether there are weight and bias, or which of them.
     """
 
-    _arguments = ("normalized_shape", "eps", "affine")
     dtype: np.dtype[Any]
 
     def __init__(
@@ -187,7 +186,6 @@ class BatchNorm1d(Layer):
     """
 
     takes_lengths = True
-    _arguments = ("num_features", "eps", "momentum", "affine", "batch_first")
     dtype: np.dtype[Any]
 
     def __init__(
@@ -364,7 +362,6 @@ class Scale(Layer):
     dtype : {float32, float64}
     """
 
-    _arguments = ("num_features",)
     dtype: np.dtype[Any]
 
     def __init__(self, num_features: int, dtype: Any = np.float32) -> None:

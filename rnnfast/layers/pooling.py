@@ -33,7 +33,6 @@ class Pool(Layer):
     takes_lengths = True
     stepwise = False
     batch_first: bool
-    _arguments = ("kind", "batch_first")
 
     def __init__(self, kind: str = "mean", batch_first: bool = False) -> None:
         if kind not in ("mean", "max"):
@@ -146,8 +145,6 @@ class Pool1d(Windows):
     batch_first : bool, default False
         As in the recurrent layers.
     """
-
-    _arguments = ("kind", "kernel_size", "stride", "padding", "batch_first")
 
     def __init__(
         self,

@@ -123,7 +123,6 @@ class Rearrange(Layer):
     takes_lengths = True
     stepwise = False
     batch_first: bool
-    _arguments = ("kind", "sizes", "batch_first")
 
     def __init__(self, kind: str, sizes: Any = (), batch_first: bool = False) -> None:
         if not isinstance(kind, str) or kind not in KINDS:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..cells import CELLS
 from ..checks import check_flag
-from .recurrent_base import Recurrent, arguments
+from .recurrent_base import Recurrent
 
 
 class RNN(Recurrent):
@@ -71,8 +71,6 @@ class RNN(Recurrent):
         self.nonlinearity = nonlinearity
         self._cell = CELLS[f"rnn_{nonlinearity}"]
         self._setup(locals())
-
-    _arguments = arguments(__init__)
 
 
 class LSTM(Recurrent):
@@ -142,8 +140,6 @@ class LSTM(Recurrent):
             self._cell = CELLS["lstm_peephole"]
         self._setup(locals())
 
-    _arguments = arguments(__init__)
-
 
 class GRU(Recurrent):
     """Gated recurrent unit, as ``torch.nn.GRU``; gates in the order r, z, n.
@@ -212,8 +208,6 @@ class GRU(Recurrent):
             self._cell = CELLS["gru_reset_before"]
         self._setup(locals())
 
-    _arguments = arguments(__init__)
-
 
 class MinGRU(Recurrent):
     """Minimal gated recurrent unit: its gates are of x alone, in the order z, h.
@@ -267,8 +261,6 @@ class MinGRU(Recurrent):
     ) -> None:
         self._setup(locals())
 
-    _arguments = arguments(__init__)
-
 
 class MinLSTM(Recurrent):
     """Minimal LSTM with normalised gates of x alone, in the order f, i, h; its only state is h.
@@ -321,8 +313,6 @@ class MinLSTM(Recurrent):
         zoneout: float = 0.0,
     ) -> None:
         self._setup(locals())
-
-    _arguments = arguments(__init__)
 
 
 # by the names that `cell=` of estimators and of layers made of them takes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from operator import is_
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -42,13 +42,6 @@ if TYPE_CHECKING:
 
 # of parameters, by the first letter of a field of `Weights`
 WORDS = {"w": "weight", "b": "bias"}
-
-
-def arguments(constructor: Callable[..., None]) -> tuple[str, ...]:
-    """Return the names of a constructor's arguments but dtype, which `Layer.config` adds."""
-    code = constructor.__code__  # `inspect` would be a good part of an import's time
-    names = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
-    return tuple(name for name in names if name != "dtype")
 
 
 class Recurrent(Layer):

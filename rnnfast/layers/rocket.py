@@ -61,15 +61,6 @@ class MiniRocket(Layer):
     keeps_time = False
     takes_lengths = True
     stepwise = False
-    _arguments = (
-        "in_channels",
-        "steps",
-        "num_features",
-        "differences",
-        "fill",
-        "batch_first",
-        "seed",
-    )
     dtype: np.dtype[Any]
     batch_first: bool
     out_size: int

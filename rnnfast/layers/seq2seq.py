@@ -70,20 +70,6 @@ class EncoderDecoder(Composite):
     seed : int or None
     """
 
-    _arguments = (
-        "source_size",
-        "target_size",
-        "embedding_size",
-        "hidden_size",
-        "num_layers",
-        "cell",
-        "bidirectional",
-        "attention",
-        "dropout",
-        "source",
-        "batch_first",
-        "seed",
-    )
     dtype: np.dtype[Any]
     batch_first: bool
 

@@ -37,7 +37,6 @@ class Last(Layer):
     keeps_time = False
     takes_lengths = True
     batch_first: bool
-    _arguments = ("batch_first", "bidirectional")
 
     def __init__(self, batch_first: bool = False, bidirectional: bool = False) -> None:
         self.batch_first = check_flag("Last", "batch_first", batch_first)
@@ -143,7 +142,6 @@ class RepeatVector(Layer):
     makes_time = True
     stepwise = False
     batch_first: bool
-    _arguments = ("n", "batch_first")
 
     def __init__(self, n: int | None, batch_first: bool = False) -> None:
         self.n = None if n is None else check_size("RepeatVector", "n", n, 1)
