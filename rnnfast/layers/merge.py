@@ -109,20 +109,9 @@ class Merge(Layer):
         return self.kind != "concat" and all(len(some) < 2 for some in sizes)
 
     def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> Any:
-        """Return the gradients of the inputs.
+        """Return the gradients of the inputs, or None where `input_grad` is False.
 
-        Parameters
-        ----------
-        tape : Tape
-            From `forward`; used up.
-        dy : array of the shape of y
-        input_grad : bool, default True
-            Whether the gradients are wanted.
-
-        Returns
-        -------
-        dinputs : tuple of arrays of the shapes of the inputs, or None
-            The array itself for an only input.
+        A tuple; the array itself for an only input.
         """
         arrays, y, given = self._open(tape)
         check_array("Merge", "dy", dy, y.dtype, y.shape)
@@ -245,20 +234,7 @@ class Dot(Layer):
         return rows, columns, shape if len(shape) > 1 else (*shape, 1)
 
     def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> Any:
-        """Return the gradients of the inputs.
-
-        Parameters
-        ----------
-        tape : Tape
-            From `forward`; used up.
-        dy : array of the shape of y
-        input_grad : bool, default True
-            Whether the gradients are wanted.
-
-        Returns
-        -------
-        da, dc : arrays of the shapes of the inputs, or None
-        """
+        """Return the gradients of both inputs, or None where `input_grad` is False."""
         rows, columns, dtype, shape = self._open(tape)
         check_array("Dot", "dy", dy, dtype, shape)
         tape.close()
