@@ -213,27 +213,7 @@ cdef Packed _network(str cell, list weights, int num_layers, int num_directions,
 
 
 def pack(str cell, list weights, int num_layers, int num_directions, bint training, zoneout):
-    """Weights in the kernels' layout, for the instruction set selected now.
-
-    Parameters
-    ----------
-    cell : str
-        Its name in `rnnfast.cells.CELLS`.
-    weights : list of L*D `Weights`
-        Of one dtype, C-contiguous; all but ``w_ih`` and ``w_hh`` may be None. With ``w_ln`` the
-        sums are layer normalised, slot by slot: the cell's gates, for a GRU r, z and the two of n,
-        of x and of h.
-    num_layers, num_directions : int
-    training : bool
-        Whether `backward` will be called.
-    zoneout : (float, float)
-        Of h and c: the share of the old state that is kept, where no masks say which units.
-
-    Returns
-    -------
-    Packed
-        A snapshot: later changes of `weights` do not reach it.
-    """
+    """The weights, a list, in the kernels' layout, for the instruction set selected now."""
     cdef Packed net = _network(cell, weights, num_layers, num_directions, training)
     cdef size_t bytes = sizeof(Part) * num_layers * num_directions
     cdef char* data[WEIGHTS]

@@ -2,7 +2,8 @@
 # cython: initializedcheck=False
 """Forward and BPTT time loops of every cell: arrays in, arrays out.
 
-The same functions as rnnfast.reference.recurrent, which is their specification. The loops run in C
+The same functions as rnnfast.reference.recurrent, which is their specification and says what their
+arguments are; but arrays are C-contiguous unless a function says otherwise. The loops run in C
 with the GIL released, in one OpenMP region a call. Each member of the team takes a slice of the
 batch through all layers, directions and steps and waits for nobody, because no sample needs
 another's state; where the batch is too small for that, members share the hidden units of every
@@ -244,32 +245,7 @@ cdef int _zone_masks(Zone* zone, object masks, Packed net, Py_ssize_t T, Py_ssiz
 def forward(Packed packed, x, h0, c0, lengths, masks, y, h_n, c_n, bint training, resets=None):
     """Run all layers and directions over all steps.
 
-    Parameters
-    ----------
-    packed : Packed
-    x : (T, B, I) or (N, I) array
-        Any strides with adjacent elements on the last axis. With two axes rows are packed, N the
-        sum of `lengths`, which then must not grow: the first samples' of step 0, then of step 1, ...
-    h0 : (L*D, B, K) array or None
-        Initial state, None: zeros. K is H, or P with a projection.
-    c0 : (L*D, B, H) array or None
-        Initial cell state of an LSTM.
-    lengths : (B,) int64 array or None
-        Steps of each sample, in [0, T].
-    masks : Masks or None
-        Of dropout, recurrent dropout and zoneout.
-    y : (T, B, D*K) array, (N, D*K) if x is packed
-        Written; zero past the end of a sample. Strides as `x`.
-    h_n, c_n : (L*D, B, K) and (L*D, B, H) arrays
-        Written; `c_n` None unless the cell is an LSTM.
-    training : bool
-        Whether to keep what `backward` needs.
-    resets : (T, B) bool array or None
-        Whether a sample starts anew at a step: from zeros, with no gradient across.
-
-    Returns
-    -------
-    Tape or None
+    `x` and `y` may have any strides with adjacent elements on the last axis.
     """
     cdef Packed net = packed
     cdef Tape tape = Tape.__new__(Tape)
@@ -315,20 +291,7 @@ def forward(Packed packed, x, h0, c0, lengths, masks, y, h_n, c_n, bint training
 
 
 def gates(Packed packed, Tape tape):
-    """What the gates did in a call of `forward`.
-
-    Parameters
-    ----------
-    packed : Packed
-        The weights that `forward` was given.
-    tape : Tape
-        That no `backward` has used.
-
-    Returns
-    -------
-    (L*D, G, T, B, H) array
-        In PyTorch's order of gates; zero past the end of a sample.
-    """
+    """What the gates did in a call of `forward` whose tape no `backward` has used."""
     cdef Packed net = packed
     cdef Job* job = &tape.job
     cdef Py_ssize_t H = net.hidden, size = net.itemsize, index, t, r, s, slot
@@ -348,23 +311,7 @@ def gates(Packed packed, Tape tape):
 
 
 def backward(Packed packed, Tape tape, dy, dh_n, dc_n, dx, dh0, dc0, grads):
-    """Back-propagation through time. Uses the tape up.
-
-    Parameters
-    ----------
-    packed : Packed
-        The weights that `forward` was given.
-    tape : Tape
-    dy : array like `y`, or None
-        Gradient of `y`; None: zeros. Strides as `x` in `forward`.
-    dh_n, dc_n : arrays like `h_n`, `c_n`, or None
-    dx : array like `x`, or None
-        Written; None: not wanted.
-    dh0, dc0 : arrays like `h_n`, `c_n`, or None
-        Written; None: not wanted.
-    grads : list of L*D `Weights`, or None
-        Added into; None: not wanted.
-    """
+    """Back-propagation through time. Uses the tape up. Strides of `dy` and `dx` as in `forward`."""
     cdef Packed net = packed
     cdef Job* job = &tape.job
     cdef Py_ssize_t T = job.T, B = job.B, size = net.itemsize, H = net.hidden, K = net.recurrent

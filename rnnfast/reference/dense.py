@@ -10,10 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from . import quiet
-from .cells import sigmoid
+from .cells import Array, sigmoid
 
 __all__ = [
     "activate",
@@ -33,8 +32,6 @@ __all__ = [
     "sgd",
     "sum_squares",
 ]
-
-Array = NDArray[Any]
 
 
 @quiet

@@ -67,7 +67,8 @@ def pack(
         Its name in `rnnfast.cells.CELLS`.
     weights : sequence of L * D `Weights`, entry ``layer * D + direction``
         All float32 or all float64; all but ``w_ih`` and ``w_hh`` may be None. With ``w_ln`` the
-        sums are layer normalised, slot by slot.
+        sums are layer normalised, slot by slot: the cell's gates, for a GRU r, z and the two of n,
+        of x and of h.
     num_layers, num_directions : int
         L and D.
     training : bool
