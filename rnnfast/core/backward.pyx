@@ -5,11 +5,12 @@
 from libc.string cimport memset
 
 from rnnfast.core cimport kernels as k
+from rnnfast.core.arrays cimport share_of
 from rnnfast.core.barrier cimport barrier_wait
 from rnnfast.core.gradient cimport Rows, sum_narrow, sum_tiles, tiles_end, tiles_of
 from rnnfast.core.job cimport (
     Job, Member, State, copy_row, member_of, narrow, products, row_at,
-    sample_of, share, stopped, thresholds, wait,
+    sample_of, stopped, thresholds, wait,
 )
 from rnnfast.core.kernels cimport (
     RNNFAST_VECTORS, at_once, flag_raised, rnnfast_cell, rnnfast_kernels, rnnfast_matmul,
@@ -99,7 +100,7 @@ cdef void _input_gradient(Job* job, Packed net, Member* me, int layer, int direc
     else:
         out, out_time, m.ldo, m.out_row = job.dx, job.dx_time, job.dx_row, job.sample
     if job.shared:
-        t0, t1 = share(job.T, me.i, me.n), share(job.T, me.i + 1, me.n)
+        t0, t1 = share_of(job.T, me.i, me.n), share_of(job.T, me.i + 1, me.n)
     if job.sample == NULL and me.b0 == 0 and me.b1 == job.B and out_time == job.B * m.ldo:
         m.a, m.out = a, out
         row = t0 * job.B
@@ -161,7 +162,7 @@ cdef void _weight_gradients(Job* job, Packed net, Member* me, int form, int add)
         for side in range(1 if narrow(net, index) else 0, products(net)):
             o = weight_gradient(job, net, index, side)
             tiles = tiles_of(kn, &o)
-            q, last = share(tiles, me.index, me.count), share(tiles, me.index + 1, me.count)
+            q, last = share_of(tiles, me.index, me.count), share_of(tiles, me.index + 1, me.count)
             while q < last:
                 end = tiles_end(kn, q, last)
                 o.sums = kept + q * kn.tile_bytes if job.keep_sums else job.sums + me.index * job.member_sums
@@ -182,8 +183,8 @@ cdef void _narrow_gradients(Job* job, Packed net, Member* me, int index, const R
     cdef const rnnfast_cell* info = net.info
     cdef Py_ssize_t size = net.itemsize, H = net.hidden, width = info.slots * job.slot
     cdef Py_ssize_t panel = kn.lanes * RNNFAST_VECTORS, panels = (width + panel - 1) // panel
-    cdef Py_ssize_t c0 = min(width, share(panels, me.index, me.count) * panel)
-    cdef Py_ssize_t c1 = min(width, share(panels, me.index + 1, me.count) * panel)
+    cdef Py_ssize_t c0 = min(width, share_of(panels, me.index, me.count) * panel)
+    cdef Py_ssize_t c1 = min(width, share_of(panels, me.index + 1, me.count) * panel)
     cdef Py_ssize_t I = narrow(net, index), c, n, i
     cdef int layer = index // net.directions, s, v, row
     cdef char* sums = job.states[index].sums

@@ -6,7 +6,7 @@ from libc.string cimport memset
 
 from rnnfast.core cimport kernels as k
 from rnnfast.core.job cimport (
-    Job, Member, copy_row, member_of, place_of, product_of, row_at, sample_of, share, stopped, wait,
+    Job, Member, copy_row, member_of, place_of, product_of, row_at, sample_of, stopped, wait,
 )
 from rnnfast.core.kernels cimport rnnfast_step
 from rnnfast.core.packed cimport Packed

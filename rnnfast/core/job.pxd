@@ -143,10 +143,6 @@ cdef inline int stopped(Member* me, double work) noexcept nogil:
     return interrupted(&me.watch, work)
 
 
-cdef inline Py_ssize_t share(Py_ssize_t n, int i, int parts) noexcept nogil:
-    return n * i // parts
-
-
 cdef inline Py_ssize_t sample_of(const Job* job, Py_ssize_t row) noexcept nogil:
     return row if job.sample == NULL else job.sample[row]
 
@@ -206,11 +202,6 @@ cdef inline const char* mask_of(const Job* job, Packed net, int layer, Py_ssize_
 cdef inline const char* drops_of(const Job* job, Packed net, int index) noexcept nogil:
     # The masks of recurrent dropout of a layer and direction. Their rows are samples.
     return job.drops + index * job.B * net.recurrent * net.itemsize
-
-
-cdef inline const char* zone_of(Packed net, const Zone* zone, int index,
-                                Py_ssize_t t) noexcept nogil:
-    return zone.share + (index * zone.part + t * zone.time) * net.itemsize
 
 
 @cython.final

@@ -8,7 +8,7 @@ from libc.string cimport memmove, memset
 
 from rnnfast.core import runtime
 from rnnfast.core cimport kernels as k
-from rnnfast.core.arrays cimport check_type
+from rnnfast.core.arrays cimport check_type, share_of
 from rnnfast.core.kernels cimport RNNFAST_LINE, rnnfast_stride
 from rnnfast.core.packed cimport GAMMA, VECTORS, WEIGHTS, Packed, bump, step_inputs
 
@@ -64,7 +64,7 @@ cdef Member member_of(Job* job, int index, int count) noexcept nogil:
     me.index, me.count, me.watch = index, count, k.enter(&job.stop)
     me.watch.index = index
     me.i, me.n = index if job.shared else 0, count if job.shared else 1
-    me.o0, me.o1 = share(job.B, index, count), share(job.B, index + 1, count)
+    me.o0, me.o1 = share_of(job.B, index, count), share_of(job.B, index + 1, count)
     if job.apart:
         me.o0, me.o1 = 0, job.B
     if job.sample != NULL and not job.shared:
@@ -72,9 +72,9 @@ cdef Member member_of(Job* job, int index, int count) noexcept nogil:
             total += job.length[r]
         me.o0, me.o1 = job.B, job.B
         for r in range(job.B):
-            if seen >= share(total, index, count) and me.o0 == job.B:
+            if seen >= share_of(total, index, count) and me.o0 == job.B:
                 me.o0 = r
-            if seen >= share(total, index + 1, count) and index + 1 < count:
+            if seen >= share_of(total, index + 1, count) and index + 1 < count:
                 me.o1 = r
                 break
             seen += job.length[r]

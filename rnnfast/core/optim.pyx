@@ -12,9 +12,7 @@ from libc.string cimport strcmp
 
 from rnnfast.core cimport kernels as k
 from rnnfast.core.arrays cimport data_of, real_type, share_of, table_of, team_for
-from rnnfast.core.kernels cimport (
-    omp_get_num_threads, omp_get_thread_num, rnnfast_kernels, rnnfast_optimiser,
-)
+from rnnfast.core.kernels cimport omp_get_num_threads, omp_get_thread_num, rnnfast_optimiser
 
 cnp.import_array()
 

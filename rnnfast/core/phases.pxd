@@ -1,8 +1,9 @@
 # One member's walk through the steps of a layer and direction. It is planned once for all steps: a
 # list of phases, and a list of the pointers that move with the time.
 
+from rnnfast.core.arrays cimport share_of
 from rnnfast.core.barrier cimport barrier_wait
-from rnnfast.core.job cimport Job, Member, State, share, stopped
+from rnnfast.core.job cimport Job, Member, State, stopped
 from rnnfast.core.kernels cimport (
     RNNFAST_VECTORS, at_once, rnnfast_backstep, rnnfast_masked, rnnfast_matmul, rnnfast_norm, rnnfast_panels,
     rnnfast_step,
@@ -137,7 +138,7 @@ cdef inline Columns columns_of(const Walk* w, Packed net, Py_ssize_t n, int gate
     cdef Columns c
     cdef Py_ssize_t lanes = net.kernels.lanes, panels = rnnfast_panels(n, gates, <int>lanes)
     cdef Py_ssize_t units = lanes * (RNNFAST_VECTORS if gates == 1 else 1)
-    c.p0, c.p1 = share(panels, w.me.i, w.me.n), share(panels, w.me.i + 1, w.me.n)
+    c.p0, c.p1 = share_of(panels, w.me.i, w.me.n), share_of(panels, w.me.i + 1, w.me.n)
     c.u0, c.u1 = min(c.p0 * units, n), min(c.p1 * units, n)
     return c
 

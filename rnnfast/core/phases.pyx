@@ -7,8 +7,9 @@ A function `_plan_NAME` enters the phase and the pointers that move; `_NAME` run
 
 from libc.string cimport memset
 
+from rnnfast.core.arrays cimport share_of
 from rnnfast.core.job cimport (
-    Job, State, Zone, copy_row, drops_of, in_place, mask_of, product_of, row_at, sample_of, share,
+    Job, State, Zone, copy_row, drops_of, in_place, mask_of, product_of, row_at, sample_of,
     thresholds,
 )
 from rnnfast.core.kernels cimport flag_raised, rnnfast_backstep, rnnfast_masked
@@ -77,6 +78,15 @@ cdef inline Py_ssize_t _kept(const Walk* w, Packed net, Py_ssize_t ld) noexcept 
     return _pitch(w, net, ld) if w.job.training else 0
 
 
+cdef inline void _follow_made(Walk* w, Packed net, void** pointer, char* fresh, char* history,
+                              Py_ssize_t ld, Py_ssize_t pitch) noexcept nogil:
+    # What the cell makes: part of the history, unless zoneout is to mix it into that.
+    if fresh != NULL:
+        follow(w, pointer, fresh, STEP, _kept(w, net, ld))
+    else:
+        follow(w, pointer, history, AFTER, pitch)
+
+
 cdef inline void _wrote(Walk* w, Py_ssize_t r0, Py_ssize_t r1, Columns columns) noexcept nogil:
     w.r0, w.r1, w.wrote = r0, r1, columns
 
@@ -107,17 +117,12 @@ cdef void _arrays_forward(Walk* w, Packed net) noexcept nogil:
         follow(w, <void**>&w.step.h, _fed(w), BEFORE, h)
     if net.projection:
         follow(w, &w.step.h_out, state.m, STEP, _kept(w, net, job.ldc))
-    elif state.fresh_h != NULL:
-        follow(w, &w.step.h_out, state.fresh_h, STEP, _kept(w, net, job.ldh))
     else:
-        follow(w, &w.step.h_out, state.h, AFTER, h)
+        _follow_made(w, net, &w.step.h_out, state.fresh_h, state.h, job.ldh, h)
     w.step.own = w.part.vectors[OWN]
     if net.info.has_cell_state:
         follow(w, <void**>&w.step.c, state.c, BEFORE, _kept(w, net, job.ldc))
-        if state.fresh_c != NULL:
-            follow(w, &w.step.c_out, state.fresh_c, STEP, _kept(w, net, job.ldc))
-        else:
-            follow(w, &w.step.c_out, state.c, AFTER, _kept(w, net, job.ldc))
+        _follow_made(w, net, &w.step.c_out, state.fresh_c, state.c, job.ldc, _kept(w, net, job.ldc))
     if state.gates != NULL:
         follow(w, &w.step.gates, state.gates, STEP, _kept(w, net, job.ldg))
 
@@ -147,17 +152,11 @@ cdef void _arrays_backward(Walk* w, Packed net) noexcept nogil:
     follow(w, &back.gates, state.gates, STEP, gates)
     follow(w, <void**>&w.next, _dgates(w, net), NEXT, gates)
     follow(w, <void**>&back.h_prev, state.h, BEFORE, h)
-    if state.fresh_h != NULL:
-        follow(w, <void**>&back.h, state.fresh_h, STEP, h)
-    else:
-        follow(w, <void**>&back.h, state.h, AFTER, h)
+    _follow_made(w, net, <void**>&back.h, state.fresh_h, state.h, job.ldh, h)
     back.own, back.d_own = w.part.vectors[OWN], state.dvectors[OWN]
     if net.info.has_cell_state:
         follow(w, <void**>&back.c_prev, state.c, BEFORE, c)
-        if state.fresh_c != NULL:
-            follow(w, <void**>&back.c, state.fresh_c, STEP, c)
-        else:
-            follow(w, <void**>&back.c, state.c, AFTER, c)
+        _follow_made(w, net, <void**>&back.c, state.fresh_c, state.c, job.ldc, c)
 
 
 cdef inline char* _dgates(const Walk* w, Packed net) noexcept nogil:
@@ -268,10 +267,8 @@ cdef void _plan_projection_forward(Walk* w, Packed net) noexcept nogil:
     w.project.weight = w.part.weight_r.data
     w.project.ldo, w.project.n_out = w.job.ldh, net.recurrent
     follow(w, <void**>&w.project.a, w.state.m, STEP, _kept(w, net, w.job.ldc))
-    if w.state.fresh_h != NULL:
-        follow(w, &w.project.out, w.state.fresh_h, STEP, _kept(w, net, w.job.ldh))
-    else:
-        follow(w, &w.project.out, w.state.h, AFTER, _pitch(w, net, w.job.ldh))
+    _follow_made(w, net, &w.project.out, w.state.fresh_h, w.state.h, w.job.ldh,
+                 _pitch(w, net, w.job.ldh))
     meet(w)  # it reads all units
     then(w, _projection_forward, 0)
 
@@ -371,7 +368,7 @@ cdef void _norm_forward(Walk* w, Packed net) noexcept nogil:
     cdef Columns all
     cdef Py_ssize_t b0 = w.me.b0, n = w.b1 - w.me.b0
     all.u0, all.u1 = 0, net.hidden
-    _wrote(w, b0 + share(n, w.me.i, w.me.n), b0 + share(n, w.me.i + 1, w.me.n), all)
+    _wrote(w, b0 + share_of(n, w.me.i, w.me.n), b0 + share_of(n, w.me.i + 1, w.me.n), all)
     net.cell.norm_forward(&w.step, &w.norm, w.r0, w.r1)
 
 
@@ -388,8 +385,8 @@ cdef void _plan_norm_backward(Walk* w, Packed net) noexcept nogil:
 
 cdef void _norm_backward(Walk* w, Packed net) noexcept nogil:
     cdef Py_ssize_t b0 = w.me.b0, n = w.b1 - w.me.b0
-    net.kernels.norm_backward(&w.norm, net.info.slots, b0 + share(n, w.me.i, w.me.n),
-                              b0 + share(n, w.me.i + 1, w.me.n))
+    net.kernels.norm_backward(&w.norm, net.info.slots, b0 + share_of(n, w.me.i, w.me.n),
+                              b0 + share_of(n, w.me.i + 1, w.me.n))
 
 
 # ---- recurrent dropout: W_hh multiplies a masked copy of h; backward, the kernel masks dh
