@@ -1,10 +1,7 @@
 /* r, z = sigmoid of x W_x + h W_h + b;  n = tanh(n_x + r n_h) with n_x = x W_xn + b_xn and
  * n_h = h W_hn + b_hn;  h' = (1 - z) n + z h. Cho et al. (2014) in the form of cuDNN and PyTorch.
  *
- * A group is n vectors e, each LANES hidden units of one row of the batch (group.h). Forward,
- * acc[e * next + s] is the sum of slot s (n_x, r, z, n_h) for these units; h is written, in
- * training the gates too, with n in the slot of n_x. Backward, d[e] is the gradient of h without
- * the part in `carry`; the gradients of the sums replace the gates. */
+ * Slots: n_x, r, z, n_h; among the gates n stands in that of n_x. */
 #pragma once
 
 #include "act.h"

@@ -2,10 +2,7 @@
  * Hochreiter and Schmidhuber (1997) with the forget gate of Gers et al. (2000), as PyTorch's LSTM.
  * With peepholes (Gers and Schmidhuber 2000) the sums of i and f have p c more, that of o p c'.
  *
- * A group is n vectors e, each LANES hidden units of one row of the batch (group.h). Forward,
- * acc[e * next + s] is the sum x W_x + h W_h + b of slot s (i, f, g, o) for these units; c and h
- * are written, in training the activated gates too. Backward, dh[e] is the gradient of h; the
- * gradients of the sums replace the gates, and dc goes on in `carry`. */
+ * Slots: i, f, g, o; dc goes on in `carry`. */
 #pragma once
 
 #include "act.h"

@@ -2,10 +2,7 @@
  * MinLSTM: f, i = sigmoid;  h' = (f h + i g(a_h)) / (f + i).
  * a = x W_x + b, of x alone; g(a) = a + 1/2 where a >= 0, else sigmoid(a). Feng et al. (2024).
  *
- * A group is n vectors e, each LANES hidden units of one row of the batch (group.h). Forward,
- * acc[e * next + s] is the sum x W_x + b of slot s (z, h; f, i, h) for these units; h is written,
- * in training the gates too, with g in the last slot. Backward, d[e] is the gradient of h without
- * the part in `carry`; the gradients of the sums replace the gates.
+ * Slots: z, h; f, i, h. Among the gates g stands in the last.
  *
  * f + i is never 0, as no sigmoid is: act.h bounds its argument. */
 #pragma once

@@ -1,9 +1,7 @@
 /* h' = f(x W_x + h W_h + b) with f = tanh or relu. Elman (1990), as PyTorch's RNN.
  *
- * A group is n vectors e, each LANES hidden units of one row of the batch (group.h). Forward,
- * acc[e * next] is the sum x W_x + h W_h + b of these units, still in registers or the first-level
- * cache, and goes to h_out. Backward, dh[e] is the gradient of h, and becomes the gradient of the
- * sum, in `gates`. */
+ * Forward keeps no gates, as the derivative follows from h. Backward leaves the gradient of the sum
+ * in `gates`. */
 #pragma once
 
 #include "act.h"

@@ -1,6 +1,11 @@
 /* A group: up to GROUP vectors of hidden units that go through the equations of a cell together.
  * One vector alone is one long chain of dependent operations, which leaves the processor idle; four
- * chains side by side keep it busy. So every operation is written for the whole group (EACH). */
+ * chains side by side keep it busy. So every operation is written for the whole group (EACH).
+ *
+ * The equations of a cell, cell_*.h, take n vectors e, each LANES units of one row of the batch.
+ * Forward, acc[e * next + s] is the sum of slot s for these units, in registers or the first-level
+ * cache; h and c are written, in training the activated gates too. Backward, d[e] is the gradient
+ * of h without the part in `carry`; the gradients of the sums replace the gates. */
 #pragma once
 
 #include "vec.h"
