@@ -77,13 +77,10 @@ def softmax_cross_entropy(
         For wrong shapes or dtypes, class indices out of range and negative probabilities.
     """
     name = "softmax_cross_entropy"
-    _check_prediction(name, prediction)
-    _check_classes(name, prediction)
-    target = _class_target(name, prediction, target)
     spread = check_probability(name, "label_smoothing", label_smoothing)
-    rows = Rows(name, prediction, True, lengths, weight, steps, batch_first)
-    scores = rows.select(prediction)
-    labels = _labels(name, rows, prediction, target)
+    rows, scores, labels = _classified(
+        name, prediction, target, lengths, weight, steps, batch_first
+    )
     indexed = labels.ndim == 1
     even = spread / prediction.shape[-1]  # of each class
 
@@ -145,16 +142,13 @@ def focal_loss(
     dprediction : array of the shape of `prediction`
     """
     name = "focal_loss"
-    _check_prediction(name, prediction)
-    _check_classes(name, prediction)
-    target = _class_target(name, prediction, target)
     if not is_number(gamma):
         raise TypeError(f"{name} expected gamma as a number, got {gamma!r}")
     if not 0.0 <= gamma < np.inf:
         raise ValueError(f"{name} expected gamma >= 0 and finite, got {gamma!r}")
-    rows = Rows(name, prediction, True, lengths, weight, steps, batch_first)
-    scores = rows.select(prediction)
-    labels = _labels(name, rows, prediction, target)
+    rows, scores, labels = _classified(
+        name, prediction, target, lengths, weight, steps, batch_first
+    )
     scores -= scores.max(axis=1, keepdims=True)
     scores -= np.log(np.exp(scores).sum(axis=1, keepdims=True))  # log p
     p = np.exp(scores)
@@ -341,10 +335,10 @@ def accuracy(
     -------
     float
     """
-    rows, scores, labels = _ranked(
+    rows, scores, labels = _classified(
         "accuracy", prediction, target, lengths, weight, steps, batch_first
     )
-    return rows.mean(scores.argmax(axis=1) == labels)
+    return rows.mean(scores.argmax(axis=1) == _indices(labels))
 
 
 def top_k_accuracy(
@@ -372,16 +366,17 @@ def top_k_accuracy(
     float
     """
     k = check_size("top_k_accuracy", "k", k, 1)
-    rows, scores, labels = _ranked(
+    rows, scores, labels = _classified(
         "top_k_accuracy", prediction, target, lengths, weight, steps, batch_first
     )
+    labels = _indices(labels)
     own = scores[np.arange(len(labels)), labels][:, None]
     first = np.arange(scores.shape[1]) < labels[:, None]
     ahead = ~(scores <= own) | ((scores == own) & first)  # NaN is ahead of all, as for argmax
     return rows.mean(ahead.sum(axis=1) < k)
 
 
-def _ranked(
+def _classified(
     name: str,
     prediction: Array,
     target: Any,
@@ -390,13 +385,40 @@ def _ranked(
     steps: str,
     batch_first: bool,
 ) -> tuple[Rows, Array, Array]:
-    # the rows that count, their scores and class indices
+    # the rows that count, their scores, and their class indices (rows,) or probabilities (rows, C)
     _check_prediction(name, prediction)
-    _check_classes(name, prediction)
-    target = _class_target(name, prediction, target)
+    if prediction.ndim == 0 or prediction.shape[-1] == 0:
+        raise ValueError(
+            f"{name} expected prediction with classes on the last axis, got {prediction.shape}"
+        )
+    given = numbers(name, "target", target)
+    if given.ndim == prediction.ndim - 1 and given.dtype.kind not in "iu":
+        raise TypeError(f"{name} expected class indices as integers, got {given.dtype}")
+    if given.shape != prediction.shape[: given.ndim] or given.ndim < prediction.ndim - 1:
+        raise ValueError(
+            f"{name} expected target of shape {prediction.shape[:-1]} (class indices) or "
+            f"{prediction.shape}, got {given.shape}"
+        )
     rows = Rows(name, prediction, True, lengths, weight, steps, batch_first)
-    labels = _labels(name, rows, prediction, target)
-    return rows, rows.select(prediction), labels.argmax(axis=1) if labels.ndim == 2 else labels
+    scores = rows.select(prediction)
+    if given.ndim == prediction.ndim:
+        probabilities = rows.select(given)
+        if (probabilities < 0.0).any():
+            raise ValueError(
+                f"{name} expected probabilities >= 0 in target, got {probabilities.min()}"
+            )
+        return rows, scores, probabilities
+    labels, classes = rows.select(given, np.int64)[:, 0], prediction.shape[-1]
+    if labels.size and not 0 <= labels.min() <= labels.max() < classes:
+        raise ValueError(
+            f"{name} expected class indices from 0 to {classes - 1}, "
+            f"got {labels.min()} to {labels.max()}"
+        )
+    return rows, scores, labels
+
+
+def _indices(labels: Array) -> Array:
+    return labels.argmax(axis=1) if labels.ndim == 2 else labels
 
 
 def _errors(
@@ -421,43 +443,6 @@ def _check_prediction(name: str, prediction: Any) -> None:
         got = getattr(prediction, "dtype", type(prediction).__name__)
         raise TypeError(f"{name} expected prediction as a NumPy array of floats, got {got}")
     refuse_masked(name, "prediction", prediction)
-
-
-def _check_classes(name: str, prediction: Array) -> None:
-    if prediction.ndim == 0 or prediction.shape[-1] == 0:
-        raise ValueError(
-            f"{name} expected prediction with classes on the last axis, got {prediction.shape}"
-        )
-
-
-def _class_target(name: str, prediction: Array, target: Any) -> Array:
-    given = numbers(name, "target", target)
-    if given.ndim == prediction.ndim - 1 and given.dtype.kind not in "iu":
-        raise TypeError(f"{name} expected class indices as integers, got {given.dtype}")
-    if given.shape != prediction.shape[: given.ndim] or given.ndim < prediction.ndim - 1:
-        raise ValueError(
-            f"{name} expected target of shape {prediction.shape[:-1]} (class indices) or "
-            f"{prediction.shape}, got {given.shape}"
-        )
-    return given
-
-
-def _labels(name: str, rows: Rows, prediction: Array, target: Array) -> Array:
-    # of the rows that count: class indices (rows,) or probabilities (rows, classes)
-    if target.ndim == prediction.ndim:
-        probabilities = rows.select(target)
-        if (probabilities < 0.0).any():
-            raise ValueError(
-                f"{name} expected probabilities >= 0 in target, got {probabilities.min()}"
-            )
-        return probabilities
-    labels, classes = rows.select(target, np.int64)[:, 0], prediction.shape[-1]
-    if labels.size and not 0 <= labels.min() <= labels.max() < classes:
-        raise ValueError(
-            f"{name} expected class indices from 0 to {classes - 1}, "
-            f"got {labels.min()} to {labels.max()}"
-        )
-    return labels
 
 
 def _same_shape(name: str, prediction: Any, target: Any) -> Array:
