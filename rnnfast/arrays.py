@@ -41,6 +41,13 @@ def ready(array: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> bool:
     )
 
 
+def writable(arrays: dict[str, Array], name: str) -> Array:
+    """Return an array of `arrays`; one that is read-only, memory-mapped say, is copied first."""
+    if not arrays[name].flags.writeable:
+        arrays[name] = np.array(arrays[name], order="C")
+    return arrays[name]
+
+
 def past_end(lengths: Array | None, steps: int) -> Array | None:
     """Return a (B, T) mask of the steps past each sample's end, or None where there are none."""
     return None if lengths is None else np.arange(steps) >= lengths[:, None]

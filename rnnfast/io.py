@@ -30,11 +30,8 @@ FORMAT = 1
 KEY = "rnnfast"  # of the JSON text: in the metadata (safetensors), or a member of its own (npz)
 LONGEST = 16  # bytes of the JSON text in a compressed npz for each byte of the file
 DEFLATED = 1032  # bytes that one of a compressed npz can stand for, https://zlib.net/zlib_tech.html
-KINDS = {
-    "F32": "float32",
-    "F64": "float64",
-    "I64": "int64",
-}  # of arrays that are written: safetensors' names, NumPy's
+# of arrays that are written: safetensors' names, NumPy's
+KINDS = {"F32": "float32", "F64": "float64", "I64": "int64"}
 OTHER_KINDS = {"F16": "float16", "BOOL": "bool"} | {
     f"{letter}{bits}": f"{name}{bits}"
     for letter, name in (("I", "int"), ("U", "uint"))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from . import backend
+from .arrays import writable
 from .checks import COUNTED, Checked, Checks, check_flag, check_keys, check_number, check_size
 from .layers.base import Layer
 
@@ -95,7 +96,7 @@ class Optimizer(Checked):
         running = self._slots.values()
         self._advance()
         for name, param, grad, bump in everything:
-            slots = [_writable(values, name) for values in running]
+            slots = [writable(values, name) for values in running]
             bump()  # as in Parameters.__setitem__
             try:
                 self._update(dense, param, grad, *slots)
@@ -444,10 +445,3 @@ def clip_grad_value(model: Layer, value: float) -> None:
     limit = check_number("clip_grad_value", "value", value, finite=False)
     for _, _, grad, _ in model._trainable():
         np.clip(grad, -limit, limit, out=grad)
-
-
-def _writable(arrays: dict[str, Array], name: str) -> Array:
-    # one that is read-only, memory-mapped say, is copied first
-    if not arrays[name].flags.writeable:
-        arrays[name] = np.array(arrays[name], order="C")
-    return arrays[name]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..arrays import contiguous
+from ..arrays import contiguous, past_end
 from ..checks import (
     check_array,
     check_dtype,
@@ -126,10 +126,8 @@ class Attention(Composite):
                 f"{name} expected a memory of {len(q)} samples, as the query has, got {len(m)}"
             )
         B, Tk, _ = m.shape
-        lengths = check_lengths(name, lengths, Tk, B)
-        past = None
-        if lengths is not None:
-            past = np.arange(Tk) >= lengths[:, None]
+        past = past_end(check_lengths(name, lengths, Tk, B), Tk)
+        if past is not None:
             m = np.where(past[..., None], m.dtype.type(0), m)
 
         calls = Calls(self.parts, training)

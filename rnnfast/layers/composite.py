@@ -27,21 +27,17 @@ class JoinedParameters(Mapping[str, "Array"]):
         return self._parts[part], rest
 
     def __getitem__(self, name: str) -> Array:
-        """Return a read-only view."""
         params, rest = self._find(name)
         return params[rest]
 
     def __setitem__(self, name: str, value: Any) -> None:
-        """Copy an array in."""
         params, rest = self._find(name)
         params[rest] = value
 
     def __iter__(self) -> Iterator[str]:
-        """Iterate over the names."""
         return (f"{part}.{name}" for part, params in self._parts.items() for name in params)
 
     def __len__(self) -> int:
-        """Return how many there are."""
         return sum(map(len, self._parts.values()))
 
     def check(self, name: str, value: Any) -> Array:
@@ -178,6 +174,13 @@ class Assembly(Composite):
         """
         return self._lengths_behind(lengths, Origin(steps, lengths), every=True)
 
+    def _shape_text(self, steps: str, size: int | None) -> str:
+        # of an output, for people to read
+        axes = ["B", steps] if self.batch_first else [steps, "B"]
+        if self.batch_first is None:
+            axes = ["..."]
+        return f"({', '.join(filter(None, [*axes, str(size or '...')]))})"
+
     # ---- states
 
     def _states(self, name: str, state: Any) -> list[Any]:
@@ -200,6 +203,11 @@ class Assembly(Composite):
         states = self._states("dstate", dstate)
         for layer, layer_tape, ds in zip(self.layers, self._open(tape), states, strict=True):
             layer._check_backward(layer_tape, ds)
+
+
+def count_text(layer: Layer) -> str:
+    """Return the number of a layer's parameters."""
+    return f"{sum(param.size for param in layer.params.values()):,}"
 
 
 def table(rows: Sequence[Sequence[str]], aligned: str) -> str:

@@ -202,7 +202,7 @@ class GatedConv1d(Composite):
         self.channels = check_size("GatedConv1d", "channels", channels, 1)
         self.in_size = self.out_size = self.channels
         self.seed = check_seed("GatedConv1d", seed)
-        seeds = draw_seeds(self.seed, 2)
+        seeds = np.random.SeedSequence(self.seed).generate_state(2).tolist()
         conv = Conv1d(
             channels,
             2 * self.channels,
@@ -308,7 +308,8 @@ class WaveNet(Composite):
         self.batch_first = check_flag("WaveNet", "batch_first", batch_first)
         self.dtype = check_float_dtype("WaveNet", dtype)
         self.seed = check_seed("WaveNet", seed)
-        first, *seeds = draw_seeds(self.seed, 1 + len(self.dilations))
+        sequence = np.random.SeedSequence(self.seed)
+        first, *seeds = sequence.generate_state(1 + len(self.dilations)).tolist()
         options: dict[str, Any] = {"batch_first": self.batch_first, "dtype": self.dtype}
         parts: dict[str, Layer] = {
             "input": Conv1d(
@@ -382,8 +383,3 @@ def check_sequences(layer: Any, x: Any, lengths: Any) -> Array | None:
     check_features(name, x, layer.in_size)
     T, B, _ = layer._time_major(x).shape
     return check_lengths(name, lengths, T, B)
-
-
-def draw_seeds(seed: int | None, count: int) -> list[int]:
-    """Return seeds for the parts of a layer."""
-    return [int(s) for s in np.random.SeedSequence(seed).generate_state(count)]

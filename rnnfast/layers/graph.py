@@ -10,7 +10,7 @@ import numpy as np
 
 from ..checks import check_array
 from .base import Layer, Origin, Tape, blank
-from .composite import Assembly, table
+from .composite import Assembly, count_text, table
 from .sequential import begin, build, leaves, takes_time, with_parts
 
 MOST_SIZES = 1000  # of inputs, on which a graph in a file is called by those around it
@@ -112,21 +112,15 @@ class Graph(Assembly):
         sizes |= dict(zip(self.inputs, given, strict=False))
         inputs = set(self.inputs)
         for node in self.nodes:
-            for name in node.reads:
-                wanted, size = node.layer.in_size, sizes[name]
-                if size is None and name in inputs:
-                    sizes[name] = wanted
-                elif wanted is not None and size not in (None, wanted):
+            wanted = [("an input", name, node.layer.in_size) for name in node.reads]
+            states = zip(node.states, node.layer.state_sizes.values(), strict=False)
+            wanted += [("a state", name, size) for name, size in states]
+            for what, name, size in wanted:
+                if sizes[name] is None and name in inputs:
+                    sizes[name] = size
+                elif size is not None and sizes[name] not in (None, size):
                     raise ValueError(
-                        f"Graph expected an input of size {wanted} for {node.name!r}, "
-                        f"got {name!r} of size {size}"
-                    )
-            for name, wanted in zip(node.states, node.layer.state_sizes.values(), strict=False):
-                if sizes[name] is None and name in self.inputs:
-                    sizes[name] = wanted
-                elif sizes[name] not in (None, wanted):
-                    raise ValueError(
-                        f"Graph expected a state of size {wanted} for {node.name!r}, "
+                        f"Graph expected {what} of size {size} for {node.name!r}, "
                         f"got {name!r} of size {sizes[name]}"
                     )
             sizes |= {f"{node.name}.{name}": n for name, n in node.layer.state_sizes.items()}
@@ -184,7 +178,7 @@ class Graph(Assembly):
     def _run(
         self, x: Any, state: Any, lengths: Any, training: bool, origin: Origin | None = None
     ) -> tuple[Any, list[Any], list[Any]]:
-        values = self._given("x", self.inputs, x)
+        values = dict(self._pairs("x", self.inputs, x))
         ends = self._ends(lengths)
         found = Origin(None, None)
         if lengths is not None or self._repeats:
@@ -347,20 +341,14 @@ class Graph(Assembly):
             For layers that need other steps than the one given, such as `Conv1d`, or that start
             from the state of another.
         """
-
-        def call(node: Node, read: Any, s: Any) -> tuple[Any, Any]:
-            y, s = node.layer._step(read, s)
-            return y, s
-
         for node in self.nodes:
             if node.states:
                 raise ValueError(
                     f"Graph cannot run step by step: {node.name!r} starts from a state of others"
                 )
-        return self._each(self._given("x_t", self.inputs, x_t), self._states("state", state), call)
-
-    def _given(self, what: str, names: tuple[str, ...], given: Any) -> dict[str, Any]:
-        return dict(self._pairs(what, names, given))
+        values = dict(self._pairs("x_t", self.inputs, x_t))
+        states = self._states("state", state)
+        return self._each(values, states, lambda node, read, s: node.layer._step(read, s))
 
     def _pairs(self, what: str, names: tuple[str, ...], given: Any) -> Iterator[tuple[str, Any]]:
         if len(names) == 1:
@@ -395,7 +383,7 @@ class Graph(Assembly):
     def _ends(self, lengths: Any) -> dict[str, Any]:
         # the lengths of the inputs
         if isinstance(lengths, tuple) and len(self.inputs) > 1:
-            return self._given("lengths", self.inputs, lengths)
+            return dict(self._pairs("lengths", self.inputs, lengths))
         timed = self._timed or self.inputs  # where no layer tells, any of them may have steps
         return {name: lengths if name in timed else None for name in self.inputs}
 
@@ -434,11 +422,6 @@ class Graph(Assembly):
         steps = self.all_steps(dict.fromkeys(self._timed, "T"), "T")
         counted: set[int] = set()
         for node in self.nodes:
-            axes = ["B", steps[node.name]] if self.batch_first else [steps[node.name], "B"]
-            if self.batch_first is None:
-                axes = ["..."]
-            shape = ", ".join(filter(None, [*axes, str(self._sizes[node.name] or "...")]))
-            count = sum(param.size for param in node.layer.params.values())
             again = id(node.layer) in counted
             counted.add(id(node.layer))
             rows.append(
@@ -446,12 +429,11 @@ class Graph(Assembly):
                     node.name,
                     type(node.layer).__name__,
                     ", ".join((*node.reads, *node.states)),
-                    f"({shape})",
-                    "shared" if again else f"{count:,}",
+                    self._shape_text(steps[node.name], self._sizes[node.name]),
+                    "shared" if again else count_text(node.layer),
                 )
             )
-        total = sum(param.size for param in self.params.values())
-        rows.append(("", "total", "", "", f"{total:,}"))
+        rows.append(("", "total", "", "", count_text(self)))
         return table(rows, "<<<<>")
 
     def __repr__(self) -> str:

@@ -88,8 +88,8 @@ class Merge(Layer):
         shapes = [x.shape for x in arrays]
         alike = [s[:-1] for s in shapes] if self.kind == "concat" else shapes
         sizes = [{n for n in axis if n != 1} for axis in zip(*alike, strict=False)]
-        same = len(set(alike)) == 1
-        if len({len(s) for s in shapes}) > 1 or not shapes[0] or not (same or self._fit(sizes)):
+        fit = len(set(alike)) == 1 or (self.kind != "concat" and all(len(s) < 2 for s in sizes))
+        if len({len(s) for s in shapes}) > 1 or not shapes[0] or not fit:
             raise ValueError(f"Merge expected inputs of the same shape, got {shapes}")
         first, *others = arrays
         if self.kind == "concat":
@@ -104,9 +104,6 @@ class Merge(Layer):
             if self.kind == "mean":
                 y /= y.dtype.type(len(arrays))
         return y
-
-    def _fit(self, sizes: list[set[int]]) -> bool:
-        return self.kind != "concat" and all(len(some) < 2 for some in sizes)
 
     def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> Any:
         """Return the gradients of the inputs, or None where `input_grad` is False.

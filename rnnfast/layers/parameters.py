@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..arrays import as_array
+from ..arrays import as_array, writable
 
 if TYPE_CHECKING:
     from ..arrays import Array
@@ -59,10 +59,7 @@ class Parameters(Mapping[str, "Array"]):
 
     def writable(self, name: str) -> Array:
         """Return the array itself; one that is read-only, memory-mapped say, is copied first."""
-        array = self._arrays[name]
-        if not array.flags.writeable:
-            array = self._arrays[name] = np.array(array, order="C")
-        return array
+        return writable(self._arrays, name)
 
     def check(self, name: str, value: Any) -> Array:
         """Return `value` as an array that may be assigned to parameter `name`, or raise."""

@@ -70,10 +70,7 @@ class Pool(Layer):
     def _run(self, x: Array, lengths: Any) -> tuple[Array, Any]:
         # y (B, F) and what backward needs: the number of steps, and of a maximum its step
         check_floats("Pool", "input", x)
-        if x.ndim not in (2, 3):
-            raise ValueError(
-                f"Pool expected input with 3 axes, or 2 for one sequence, got {x.shape}"
-            )
+        check_sequence("Pool", x)
         steps = self._time_major(x)
         T, B, F = steps.shape
         dtype = x.dtype.newbyteorder("=")

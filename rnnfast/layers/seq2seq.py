@@ -182,10 +182,7 @@ class EncoderDecoder(Composite):
     ) -> tuple[Array, Tape]:
         name = type(self).__name__
         B = self._check_source(source, source_lengths)
-        if not isinstance(target, np.ndarray) or target.ndim != 2:
-            raise ValueError(
-                f"{name} expected target as an array with 2 axes, got {_shape_of(target)}"
-            )
+        _check_matrix(name, "target", target)
         target = self._swapped(target)
         if target.shape[1] != B:
             raise ValueError(
@@ -349,10 +346,7 @@ class EncoderDecoder(Composite):
     def _check_source(self, source: Array, lengths: Any) -> int:
         # the number of samples
         name = type(self).__name__
-        if not isinstance(source, np.ndarray) or source.ndim != 2:
-            raise ValueError(
-                f"{name} expected source as an array with 2 axes, got {_shape_of(source)}"
-            )
+        _check_matrix(name, "source", source)
         if self.source == "vector":
             if lengths is not None:
                 raise ValueError(f"{name} expected no source_lengths for vectors, got {lengths!r}")
@@ -392,5 +386,7 @@ def _each(function: Callable[[Array], Array], state: Any) -> Any:
     return tuple(map(function, state)) if isinstance(state, tuple) else function(state)
 
 
-def _shape_of(value: Any) -> Any:
-    return value.shape if isinstance(value, np.ndarray) else type(value).__name__
+def _check_matrix(owner: str, name: str, array: Any) -> None:
+    if not isinstance(array, np.ndarray) or array.ndim != 2:
+        got = array.shape if isinstance(array, np.ndarray) else type(array).__name__
+        raise ValueError(f"{owner} expected {name} as an array with 2 axes, got {got}")

@@ -10,7 +10,7 @@ import numpy as np
 from ..arrays import past_end
 from ..checks import check_lengths
 from .base import Layer, Origin, Tape
-from .composite import Assembly, Composite, table
+from .composite import Assembly, Composite, count_text, table
 
 if TYPE_CHECKING:
     from ..arrays import Array
@@ -199,14 +199,9 @@ class Sequential(Assembly):
         for i, layer in enumerate(self.layers):
             size = layer._size_behind([size])
             steps = layer.out_steps(steps, "T")
-            axes = ["B", steps] if self.batch_first else [steps, "B"]
-            if self.batch_first is None:
-                axes = ["..."]
-            shape = f"({', '.join(filter(None, [*axes, str(size or '...')]))})"
-            count = sum(param.size for param in layer.params.values())
-            rows.append((str(i), type(layer).__name__, shape, f"{count:,}"))
-        total = sum(param.size for param in self.params.values())
-        rows.append(("", "total", "", f"{total:,}"))
+            shape = self._shape_text(steps, size)
+            rows.append((str(i), type(layer).__name__, shape, count_text(layer)))
+        rows.append(("", "total", "", count_text(self)))
         return table(rows, "><<>")
 
     def __repr__(self) -> str:
@@ -267,18 +262,8 @@ def begin(
 ) -> tuple[Any, Origin]:
     """Return an input without what lies past the samples' ends, and its axis of time.
 
-    Parameters
-    ----------
-    owner : str
-    x, lengths
-        Of the call.
-    step_axes : int
-        Of what one sample has at one step.
-    batch_first : bool or None
-    timed : bool
-        Whether x has an axis of time that some layer knows.
-    clear : bool
-        Whether what lies past the ends would count.
+    `step_axes`: of what one sample has at one step; `timed`: whether x has an axis of time that
+    some layer knows; `clear`: whether what lies past the ends would count.
     """
     if not isinstance(x, np.ndarray) or not timed:
         return x, Origin(None, lengths)
@@ -294,12 +279,7 @@ def begin(
 def lengths_behind(model: Layer, lengths: Any, steps: int | None) -> Any:
     """Return the lengths of a model's predictions, None where all of their steps count.
 
-    Parameters
-    ----------
-    model : Layer
-    lengths : (B,) array_like of int
-    steps : int or None
-        Of the input, padding included.
+    `steps` are those of the input, padding included.
     """
     return model._lengths_behind(lengths, Origin(steps, lengths))
 
