@@ -33,19 +33,10 @@ SHAPES = [(1, 1, 32, 64), (32, 50, 32, 64), (64, 100, 64, 128), (64, 50, 512, 51
 
 
 def tasks(layer: Any, B: int, T: int) -> dict[str, Call]:
-    """Return what is timed, with random x (T, B, I) and dy (T, B, K).
+    """Return what is timed of a recurrent layer, with random x (T, B, I) and dy (T, B, K).
 
-    Parameters
-    ----------
-    layer : recurrent layer
-    B, T : int
-        Batch and time steps.
-
-    Returns
-    -------
-    dict
-        "inference": y = layer(x). "training": forward, then the gradients of every parameter, of
-        x and of the initial state. The weights stay as they are, so they are packed once.
+    "inference": y = layer(x). "training": forward, then the gradients of every parameter, of x and
+    of the initial state. The weights stay as they are, so they are packed once.
     """
     rng = np.random.default_rng(0)
     x = rng.standard_normal((T, B, layer.in_size), layer.dtype)
@@ -72,17 +63,8 @@ def clock(call: Call, calls: int) -> float:
 def plan(call: Call, seconds: float, least: int = 5, most: int = 40) -> tuple[int, int]:
     """Warm up, and say how to spend about `seconds` on timing.
 
-    Parameters
-    ----------
-    call : callable
-    seconds : float
-    least, most : int
-        Bounds on the number of rounds; `least` holds even where it takes longer.
-
-    Returns
-    -------
-    calls, rounds : int
-        How many calls make a round long enough to time, and how many rounds there are.
+    Returns how many calls make a round long enough to time, and how many rounds there are: at
+    least `least`, even where it takes longer, and at most `most`.
     """
     calls, round_length = 1, seconds / most
     once = clock(call, 1)  # packs the weights, allocates, starts the threads
@@ -96,13 +78,7 @@ def plan(call: Call, seconds: float, least: int = 5, most: int = 40) -> tuple[in
 class Peak:
     """The multiply-adds that the processor can do, on the engine's threads and instruction set.
 
-    Machines drift by tens of percent, so it is sampled in short bursts beside what is timed.
-
-    Parameters
-    ----------
-    dtype : {float32, float64}
-    seconds : float
-        Length of a burst.
+    Machines drift by tens of percent, so it is sampled in bursts of `seconds` beside what is timed.
     """
 
     def __init__(self, dtype: DTypeLike, seconds: float = 1e-3) -> None:

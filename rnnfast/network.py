@@ -134,19 +134,7 @@ class Packed:
         training: bool,
         resets: Array | None = None,
     ) -> tuple[Array, Array | None, Any]:
-        """Run the network; return the final states and, in training, the tape.
-
-        Parameters
-        ----------
-        x, h0, c0, lengths, masks, y, training, resets
-            As the backend's `forward` takes them: checked, y to be written.
-
-        Returns
-        -------
-        h_n : (L*D, B, K) array
-        c_n : (L*D, B, H) array or None
-        tape : opaque, or None
-        """
+        """Run the network as the backend's `forward`; return h_n, c_n or None, and its tape."""
         batch = x.shape[1] if x.ndim == 3 else len(lengths)
         h_n, c_n = self.network.states(batch, x.dtype)
         tape = self._engine.forward(

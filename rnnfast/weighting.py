@@ -94,14 +94,7 @@ def total_weight(
 ) -> float:
     """Return what a batch counts in a mean over batches: the sum of the weights of its steps.
 
-    Parameters
-    ----------
-    steps : tuple of int
-        Shape of the predictions.
-    lengths, weight, batch_first
-        As the losses take them.
-    in_time : bool
-        Whether the predictions have an axis of time.
+    `steps` is the shape of the predictions, `in_time` whether these have an axis of time.
     """
     axes = 2 if in_time or lengths is not None else max(len(steps) - 1, 1)
     leading = steps[:axes]

@@ -33,7 +33,7 @@ def affinity() -> list[int]:
 
 
 def _processors() -> int:
-    """Return how many processors the affinity mask and the cgroup quotas leave this process."""
+    # how many the affinity mask and the cgroup quotas leave this process
     count = len(affinity())
     quota = _cgroup_quota()
     return count if quota is None else min(count, max(1, math.ceil(quota)))
@@ -42,15 +42,8 @@ def _processors() -> int:
 def _cgroup_quota(
     listing: str = "/proc/self/cgroup", mount: str = "/sys/fs/cgroup"
 ) -> float | None:
-    """Return the processors' worth of time that the control groups grant, None if unlimited.
-
-    Parameters
-    ----------
-    listing : str
-        The kernel's list of this process's groups, one ``id:controllers:path`` a line.
-    mount : str
-        Where the group hierarchies are mounted.
-    """
+    # The processors' worth of time that the control groups grant, None if unlimited. The kernel's
+    # `listing` has a line "id:controllers:path" for each group of this process.
     quotas = []
     for line in _read(listing).splitlines():
         _, controllers, path = line.split(":", 2)
@@ -87,13 +80,7 @@ def _read(path: str) -> str:
 
 
 def _caches(folder: str = "/sys/devices/system/cpu/cpu0/cache") -> dict[str, int]:
-    """Return the bytes of the caches for data, by names like L2, as far as the system tells them.
-
-    Parameters
-    ----------
-    folder : str
-        Where Linux describes each cache in a folder ``indexN``.
-    """
+    # The bytes of the caches for data, by names like L2, as far as Linux tells them.
     sizes = {}
     for index in range(8):
         kind, size = (_read(f"{folder}/index{index}/{name}") for name in ("type", "size"))

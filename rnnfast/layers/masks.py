@@ -40,14 +40,8 @@ def drawn(
 ) -> Array:
     """Return random numbers: of a part of a batch those that one process draws for its samples.
 
-    Parameters
-    ----------
-    shape : tuple of int
-    part : Part or None
-    axis : int or None
-        Of samples; None: the one that layers are called with.
-    draw : callable
-        ``draw(shape)`` returns an array, of a whole batch where there is a part.
+    `axis` is that of samples, None for the one that layers are called with. ``draw(shape)`` returns
+    an array, of a whole batch where there is a part.
     """
     if part is None:
         return draw(shape)
@@ -100,14 +94,8 @@ class MaskSource:
     def fill(self, call: int, index: int, start: int, out: Array) -> Array:
         """Write masks, of rows start, start + 1, ... each, zero or `value`, and return `out`.
 
-        Parameters
-        ----------
-        call, index : int
-            Which mask the first is; the others are the next ones of the call.
-        start : int
-            First row.
-        out : (masks, rows, ...) array, C-contiguous
-            Written.
+        The first is number `index` of the call, the others follow it. `out` is C-contiguous,
+        (masks, rows, ...).
         """
         rows = out.reshape(*out.shape[:2], math.prod(out.shape[2:]))
         dense = backend.active().dense
