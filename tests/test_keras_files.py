@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 
 import numpy as np
 import pytest
 from keras_models import IDS, L, bidirectional, built, inputs, quiet, same_predictions
+from processes import run_code
 
 from rnnfast import ReLU
 from rnnfast.keras import from_keras, mask_lengths, to_keras
@@ -93,8 +93,7 @@ def test_files_of_keras_2(time_major, tmp_path):
 
 def test_keras_is_imported_when_it_is_called():
     code = "import rnnfast, sys; rnnfast.keras.from_keras; print('keras' in sys.modules)"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert out.stdout.strip() == "False"
+    assert run_code(code) == "False"
 
 
 def test_without_keras(monkeypatch):

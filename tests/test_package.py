@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ast
 import re
-import subprocess
-import sys
 from pathlib import Path
+
+from processes import run_code
 
 import rnnfast
 
@@ -30,11 +30,10 @@ before = set(sys.modules)
 import rnnfast
 print(*sorted(m.partition(".")[0] for m in set(sys.modules) - before))
 """
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     heavy = {"argparse", "asyncio", "dataclasses", "email", "inspect", "json", "keras", "logging"}
     heavy |= {"matplotlib", "pathlib", "pydoc_data", "safetensors", "sklearn", "tempfile", "torch"}
     heavy |= {"tqdm", "unittest", "zipfile"}
-    assert not heavy & set(out.stdout.split())
+    assert not heavy & set(run_code(code).split())
 
 
 def test_modules_of_estimators_can_be_read_in_one_go():

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
@@ -13,6 +10,7 @@ pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 from engines import each_engine as each_engine
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from processes import run_code
 
 from rnnfast import GRU, LSTM, RNN, History, MinGRU, MinLSTM, Sequential, plots
 
@@ -193,7 +191,7 @@ except ImportError as error:
 else:
     raise AssertionError("no ImportError")
 """
-    subprocess.run([sys.executable, "-c", code], check=True)
+    run_code(code)
 
 
 def test_gates_refuses():

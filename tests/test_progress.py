@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import builtins
 import re
+import sys
 
 import pytest
 from samples import classifier, sums
@@ -36,14 +36,7 @@ def test_bar(capsys):
 
 
 def test_lines_without_tqdm(capsys, monkeypatch):
-    real = builtins.__import__
-
-    def without(name, *args):
-        if name == "tqdm":
-            raise ImportError(name)
-        return real(name, *args)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setitem(sys.modules, "tqdm", None)
     monkeypatch.setattr("rnnfast.progress.Display.seconds_between_lines", 0.0)
     model = classifier()
     fit(model, sums(4), loss=CE, optimizer=SGD(model), batch_size=2, progress=True)

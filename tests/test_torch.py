@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
 import pytest
 from engines import each_engine as each_engine
-from processes import start_program
+from processes import run_code, start_program
 from torch_pairs import (
     EVERY,
     LAYERS,
@@ -311,15 +309,10 @@ def test_constructors_refuse_what_torchs_refuse(arguments, options):
 # ---- the import
 
 
-def run(code: str) -> str:
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return done.stdout
-
-
 def test_the_module_is_imported_when_asked_for():
     assert rnnfast.torch is ours
     code = "import sys, rnnfast; print('torch' in sys.modules); print(rnnfast.torch.LSTM)"
-    assert run(code).split() == ["False", "<class", "'rnnfast.torch.modules.LSTM'>"]
+    assert run_code(code).split() == ["False", "<class", "'rnnfast.torch.modules.LSTM'>"]
 
 
 def test_without_torch_the_extra_is_named():
@@ -332,7 +325,7 @@ try:
 except ImportError as error:
     print(error)
 """
-    assert "pip install rnnfast[torch]" in run(code)
+    assert "pip install rnnfast[torch]" in run_code(code)
 
 
 @pytest.mark.parametrize(

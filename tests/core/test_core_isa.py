@@ -1,45 +1,20 @@
-"""RNNFAST_ISA forces an instruction set, or is refused with a message that helps."""
+"""RNNFAST_ISA is refused with a message that helps; a process may change its instruction set."""
 
 from __future__ import annotations
 
 import importlib
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
-import pytest
 from cases import Case, make
 from comparisons import check
+from processes import run_code, start
 from run_cases import run, truth
 
-CODE = """
-from rnnfast.core import recurrent, runtime
-print("chosen", runtime.isa())
-"""
-
-
-def in_a_new_process(value):
-    import rnnfast.core
-
-    env = dict(os.environ, RNNFAST_ISA=value)
-    env["PYTHONPATH"] = str(Path(rnnfast.core.__file__).parents[2])
-    env.pop("RNNFAST_BACKEND", None)
-    return subprocess.run(
-        [sys.executable, "-c", CODE], env=env, capture_output=True, text=True, timeout=60
-    )
-
-
-def test_a_forced_instruction_set_is_chosen(runtime, isa):
-    result = in_a_new_process(isa)
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.split() == ["chosen", isa]
+CODE = "from rnnfast.core import recurrent, runtime; print(runtime.isa())"
 
 
 def test_the_best_is_chosen_by_default(runtime):
-    result = in_a_new_process("")
-    assert result.stdout.split() == ["chosen", runtime.instruction_sets()[-1]], result.stderr
+    assert run_code(CODE, RNNFAST_ISA="") == runtime.instruction_sets()[-1]
 
 
 def test_an_unusable_instruction_set_is_refused(runtime):
@@ -47,20 +22,11 @@ def test_an_unusable_instruction_set_is_refused(runtime):
     usable = runtime.instruction_sets()
     beyond_this_cpu = [name for name in kernels.built() if name not in usable]
     for value in ["nonsense", "AVX2", "avx2,avx512", *beyond_this_cpu]:
-        result = in_a_new_process(value)
+        result = start("-c", CODE, RNNFAST_ISA=value)
         assert result.returncode != 0, f"{value} was accepted: {result.stdout}"
         message = result.stderr.strip().splitlines()[-1]
         for word in ("RNNFAST_ISA", repr(value), *usable):
             assert word in message, f"{word} is not named by: {message}"
-
-
-def test_set_isa_refuses_by_name_and_changes_nothing(runtime):
-    before = runtime.isa()
-    with pytest.raises(ValueError, match="nonsense") as error:
-        runtime.set_isa("nonsense")
-    for name in runtime.instruction_sets():
-        assert name in str(error.value)
-    assert runtime.isa() == before
 
 
 def test_the_instruction_set_may_change_between_calls(core, runtime, isa):

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from processes import needs_fork, run_code
 
 import rnnfast
 from rnnfast.core import runtime
@@ -18,7 +19,6 @@ needs_engine = pytest.mark.skipif(
 needs_openmp = pytest.mark.skipif(
     engine is None or not engine.openmp(), reason="the engine is not there, or without OpenMP"
 )
-needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 
 
 @pytest.fixture(autouse=True)
@@ -26,20 +26,6 @@ def automatic():
     """Start from, and go back to, no explicit number of threads."""
     with runtime.num_threads(None):
         yield
-
-
-def python(code, **environment):
-    """Run a program in a fresh process; its output."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("RNNFAST_", "OMP_"))}
-    result = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**kept, **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert result.returncode == 0, result.stderr
-    return result.stdout.strip()
 
 
 # ---- explicit numbers
@@ -96,21 +82,21 @@ NUMBER = "import rnnfast; print(rnnfast.get_num_threads())"
 
 @needs_openmp
 def test_omp_num_threads_is_obeyed_up_to_the_processors():
-    assert python(NUMBER, OMP_NUM_THREADS="1") == "1"
-    assert python(NUMBER, OMP_NUM_THREADS="900") == str(runtime._cap)
+    assert run_code(NUMBER, OMP_NUM_THREADS="1") == "1"
+    assert run_code(NUMBER, OMP_NUM_THREADS="900") == str(runtime._cap)
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity on this system")
 def test_affinity_is_obeyed():
     first = min(os.sched_getaffinity(0))
     code = f"import os; os.sched_setaffinity(0, [{first}]); {NUMBER}"
-    assert python(code) == "1"
-    assert python(code, OMP_NUM_THREADS="4") == "1"
+    assert run_code(code) == "1"
+    assert run_code(code, OMP_NUM_THREADS="4") == "1"
 
 
 @needs_openmp
 def test_threads_that_openmp_binds_are_not_taken_for_a_small_mask():
-    assert python(NUMBER, OMP_PROC_BIND="true") == python(NUMBER)
+    assert run_code(NUMBER, OMP_PROC_BIND="true") == run_code(NUMBER)
 
 
 @needs_openmp
@@ -216,7 +202,7 @@ if child == 0:
     os._exit(0 if seen == [1, 1, 1, 1] else 1)
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), rnnfast.get_num_threads())
 """
-    assert python(code) == "0 3"
+    assert run_code(code) == "0 3"
 
 
 # ---- instruction sets
@@ -231,7 +217,8 @@ def test_every_usable_instruction_set_can_be_chosen():
     for name in usable:
         runtime.set_isa(name)
         assert runtime.isa() == name
-        assert python("import rnnfast.core.runtime as r; print(r.isa())", RNNFAST_ISA=name) == name
+        code = "from rnnfast.core import recurrent, runtime; print(runtime.isa())"
+        assert run_code(code, RNNFAST_ISA=name) == name
     runtime.set_isa(None)
     assert runtime.isa() == default
 
@@ -239,8 +226,10 @@ def test_every_usable_instruction_set_can_be_chosen():
 def test_unusable_instruction_sets_are_refused():
     before = runtime.isa()
     for bad in ("sse17", "", "AVX2", 2):
-        with pytest.raises(ValueError, match=f"name expected .*usable here.*built.*got {bad!r}"):
+        message = f"name expected .*usable here.*built.*got {bad!r}"
+        with pytest.raises(ValueError, match=message) as caught:
             runtime.set_isa(bad)
+        assert all(name in str(caught.value) for name in runtime.instruction_sets())
     assert runtime.isa() == before
 
 
@@ -306,7 +295,7 @@ def test_instruction_set_beyond_the_machine_is_refused_where_the_engine_is_used(
     assert result.returncode == 0, result.stderr
     assert "backend           reference\n" in result.stdout
     with pytest.raises(AssertionError, match=r"RuntimeError: RNNFAST_ISA.*sse17"):
-        python("import rnnfast.core.recurrent", RNNFAST_ISA="sse17")
+        run_code("import rnnfast.core.recurrent", RNNFAST_ISA="sse17")
 
 
 def test_without_the_engine_the_thread_functions_still_answer():
@@ -319,4 +308,4 @@ with rnnfast.num_threads(3):
     assert rnnfast.get_num_threads() == 3
 print(runtime.instruction_sets(), runtime.isa())
 """
-    assert python(code) == "[] none"
+    assert run_code(code) == "[] none"

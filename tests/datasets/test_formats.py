@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import re
+import sys
 import warnings
 
 import numpy as np
@@ -226,14 +226,7 @@ def test_frames(cube, ragged):
 
 
 def test_without_pandas(monkeypatch, cube, ragged):
-    real = importlib.import_module
-
-    def without(name, *args):
-        if name == "pandas":
-            raise ImportError(name)
-        return real(name, *args)
-
-    monkeypatch.setattr("rnnfast.datasets.formats.import_module", without)
+    monkeypatch.setitem(sys.modules, "pandas", None)
     to_sktime(cube)
     with pytest.raises(ImportError, match="pip install pandas"):
         to_sktime(ragged)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import doctest
 import pickle
-import subprocess
-import sys
 from importlib import import_module
 
 import numpy as np
@@ -13,6 +11,7 @@ import pytest
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
+from processes import run_code
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -257,7 +256,7 @@ except ImportError as error:
 else:
     raise AssertionError("no ImportError")
 """
-    subprocess.run([sys.executable, "-c", code], check=True)
+    run_code(code)
 
 
 def test_names_of_the_package():

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import builtins
 import re
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -13,6 +11,7 @@ import numpy as np
 import pytest
 from engines import each_engine as each_engine
 from onnx_graphs import HOSTS, agree, graph, helper, numpy_helper, onnx, onnxruntime, run_ort
+from processes import run_code
 from samples import damaged
 
 import rnnfast
@@ -573,18 +572,10 @@ import rnnfast
 rnnfast.onnx.load
 print("onnx" in sys.modules)
 """
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout == "False\n"
+    assert run_code(code) == "False"
 
 
 def test_without_onnx(path, monkeypatch):
-    real = builtins.__import__
-
-    def without(name, *args):
-        if name == "onnx":
-            raise ImportError(name)
-        return real(name, *args)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(ImportError, match=re.escape("pip install rnnfast[onnx]")):
         rnnfast.onnx.load(path, host="numpy")

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 import tolerances
 from cases import CORRECTNESS, GRADIENTS, THREADS, Case, make, named
-from comparisons import check, check_packed_rows, check_projection_is_bounded, check_segments, close
+from comparisons import (
+    check,
+    check_packed_rows,
+    check_projection_is_bounded,
+    check_segments,
+    same_slope,
+)
 from run_cases import inputs, masks_alone, name_grads, run, run_forward, truth
 
 from rnnfast.cells import CELLS
@@ -31,17 +37,7 @@ def test_gradients_equal_finite_differences(case):
     for name, array in variables.items():
         if array is None:  # an initial state that was not given
             continue
-        slope = np.empty_like(array)
-        for i in np.ndindex(array.shape):
-            kept = array[i]
-            array[i] = kept + tolerances.FINITE_STEP
-            up = loss(problem)
-            array[i] = kept - tolerances.FINITE_STEP
-            down = loss(problem)
-            array[i] = kept
-            slope[i] = (up - down) / (2 * tolerances.FINITE_STEP)
-        bound = tolerances.FINITE_BOUND * max(1.0, np.abs(slope).max())
-        close(name, got[name], slope, bound, np.float64)
+        same_slope(name, got[name], lambda: loss(problem), array)
 
 
 def torch_network(torch, problem):
