@@ -1,9 +1,10 @@
-"""What tests feed in: arrays in odd layouts, small models, classes to tell, damaged files."""
+"""What tests feed in: odd arrays, small models, damaged files; and the memory that a call takes."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import tracemalloc
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,21 @@ def classifier(batch_first: bool = True) -> Any:
         rnnfast.Last(batch_first),
         rnnfast.Linear(8, 2, dtype=np.float64, seed=2),
     )
+
+
+def still(model: Any, lr: float) -> Any:
+    """Return an optimizer for estimators that changes nothing."""
+    return rnnfast.SGD(model, 0.0)
+
+
+def peak_memory(call: Callable[[], Any]) -> int:
+    """Return the bytes that a call takes at most, of those that Python sees."""
+    tracemalloc.start()
+    try:
+        call()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 def damaged(content: bytes, count: int) -> Iterator[bytes]:

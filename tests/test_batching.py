@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import tracemalloc
 from functools import partial
 from itertools import pairwise
 
 import numpy as np
 import pytest
-from samples import classifier, sums
+from samples import classifier, peak_memory, sums
 
 from rnnfast import (
     GRU,
@@ -168,13 +167,7 @@ def test_no_copy_of_the_data(kind, tmp_path):
         options = {"validation_split": 0.5}
     model = Sequential(Linear(8, 8, seed=0), Last(True))
     options |= {"loss": MSE, "optimizer": SGD(model), "batch_size": 10}
-    tracemalloc.start()
-    try:
-        fit(model, (x, x[:, 0]), **options)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert peak < x.nbytes / 4
+    assert peak_memory(lambda: fit(model, (x, x[:, 0]), **options)) < x.nbytes / 4
 
 
 def test_an_epoch_of_zero_weights_changes_nothing():

@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
+from samples import still
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
@@ -203,7 +204,7 @@ def test_a_warm_fit_that_raises_leaves_the_readout():
 
 def test_partial_fits_keep_the_units_of_the_readout():
     x = np.random.default_rng(0).standard_normal((60, 10, 1))
-    model = SequenceRegressor(optimizer=lambda model, lr: SGD(model, 0.0), **QUICK)
+    model = SequenceRegressor(optimizer=still, **QUICK)
     model.fit(x, x.mean((1, 2)))
     before = model.predict(x)
     model.partial_fit(100.0 * x[:2], [500.0, -500.0])
@@ -212,7 +213,7 @@ def test_partial_fits_keep_the_units_of_the_readout():
 
 def test_shares_follow_what_each_reader_is_worth():
     X, y = waves(60)
-    idle = SequenceClassifier(optimizer=lambda model, lr: SGD(model, 0.0), **QUICK)
+    idle = SequenceClassifier(optimizer=still, **QUICK)
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # the readout has learnt, whatever the network has not
         idle.fit(X, y)
@@ -264,7 +265,7 @@ def test_samples_of_long_series_are_read_a_few_at_a_time():
 def test_nothing_to_learn_is_said():
     rng = np.random.default_rng(0)
     X, y = rng.standard_normal((60, 10)), np.arange(60) % 2
-    options = {"optimizer": lambda model, lr: SGD(model, 0.0)}
+    options = {"optimizer": still}
     with pytest.warns(
         ConvergenceWarning, match="no better than the .* of the classes' frequencies"
     ):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-import tracemalloc
 
 import numpy as np
 import pytest
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+
+from samples import peak_memory
 
 from rnnfast.estimators.backtest import Backtest, combine, margin, mean_forecast, measure
 from rnnfast.estimators.linear import Ridge, Triangle
@@ -90,17 +91,16 @@ def test_ridge_is_least_squares_where_the_penalty_is_small():
 def test_triangle_has_the_products_of_all_rows_in_little_memory(n):
     rows = np.random.default_rng(0).standard_normal((n, 120))
     triangle = Triangle()
-    tracemalloc.start()
-    try:
+
+    def add():
         for some in np.array_split(rows, 3):
             triangle.add(some)
-            r = triangle.get()
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
+            triangle.get()
+
+    assert peak_memory(add) < 7 * 120 * 120 * 8
+    r = triangle.get()
     assert r.shape == (120, 120) and not np.tril(r, -1).any()
     np.testing.assert_allclose(r.T @ r, rows.T @ rows, atol=1e-9 * n)
-    assert peak < 7 * 120 * 120 * 8
 
 
 def test_ridge_shrinks_what_is_noise():

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
-from samples import told
+from samples import still, told
 from sklearn.exceptions import NotFittedError
 
 from rnnfast import SGD, Callback, Conv1d, Last, Linear, OneCycleLR, Sequential, losses
@@ -18,10 +18,6 @@ from rnnfast.estimators import SequenceClassifier, SequenceRegressor
 
 TRAINING = {"max_iter": 15, "learning_rate_init": 0.02, "random_state": 0}
 QUICK = {"hidden_size": 8, **TRAINING}
-
-
-def still(model, lr):
-    return SGD(model, 0.0)
 
 
 def walks(n=80, seed=0):

@@ -9,22 +9,18 @@ import pytest
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
-from samples import told
+from samples import still, told
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import r2_score
 
-from rnnfast import GRU, SGD, Conv1d, Last, Linear, Sequential, datasets
+from rnnfast import GRU, Conv1d, Last, Linear, Sequential, datasets
 from rnnfast.estimators import Forecaster, LinearForecaster, NaiveForecaster
 
 TRAINING = {"max_iter": 10, "learning_rate_init": 0.02, "random_state": 0}
 QUICK = {"cell": "gru", "hidden_size": 12, **TRAINING}
 STRATEGIES = ["direct", "iterated", "seq2seq"]
 BARE = {"select": "network", "normalize": "none", "linear": False}  # nothing but a network
-
-
-def still(model, lr):
-    return SGD(model, 0.0)
 
 
 def waves(n=40, steps=30, seed=0):

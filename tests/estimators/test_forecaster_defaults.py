@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import tracemalloc
 import warnings
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
+from samples import peak_memory
 from sklearn.model_selection import GridSearchCV, KFold, TimeSeriesSplit, cross_val_score
 
 from rnnfast.estimators import Forecaster, LinearForecaster, NaiveForecaster
@@ -416,22 +416,17 @@ def test_windows_cost_no_memory(strategy):
     series = np.cumsum(np.random.default_rng(0).standard_normal(20_000))
     options = {"hidden_size": 2, "max_iter": 1, "linear": False, "window": 300}
     options["select"] = "network"
-    tracemalloc.start()
-    Forecaster(horizon=2, strategy=strategy, batch_size=512, **options).fit(series)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 20_000 * 300 * 4 / 1.5  # all windows in float32
+    model = Forecaster(horizon=2, strategy=strategy, batch_size=512, **options)
+    assert peak_memory(lambda: model.fit(series)) < 20_000 * 300 * 4 / 1.5  # all windows in float32
 
 
 def test_exogenous_windows_cost_no_memory():
     rng = np.random.default_rng(0)
     series, extra = rng.standard_normal(1500), rng.standard_normal((1500, 4))
-    tracemalloc.start()
     options = {"hidden_size": 2, "max_iter": 1, "select": "network"}
-    Forecaster(horizon=24, window=60, **options).fit(series, extra)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 1500 * 60 * (1 + 24 * 4) * 4 / 1.2  # all windows
+    model = Forecaster(horizon=24, window=60, **options)
+    all_windows = 1500 * 60 * (1 + 24 * 4) * 4
+    assert peak_memory(lambda: model.fit(series, extra)) < all_windows / 1.2
 
 
 def test_published_frames():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 import re
-import tracemalloc
 import warnings
 from itertools import islice
 
@@ -13,6 +12,7 @@ import pytest
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
+from samples import peak_memory
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import cross_val_score
@@ -482,13 +482,6 @@ def test_default_epochs():
 def test_memory_of_a_fit():
     text = "".join(np.random.default_rng(0).choice(list("abcdefgh"), 300_000))
 
-    def peak(work):
-        tracemalloc.start()
-        work()
-        used = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        return used
-
     class Stop(Callback):
         def on_batch_end(self, batch, logs):
             raise KeyboardInterrupt
@@ -498,19 +491,15 @@ def test_memory_of_a_fit():
         with pytest.warns(ConvergenceWarning):
             model.fit(text)
 
-    little = peak(lambda: fit(text[:10_000]))
-    assert peak(lambda: fit(text)) - little < 2 * len(text)
+    little = peak_memory(lambda: fit(text[:10_000]))
+    assert peak_memory(lambda: fit(text)) - little < 2 * len(text)
 
 
 def test_partial_fits_keep_no_copies_of_their_history():
     model = quick().partial_fit(CYCLE)
 
     def peak():
-        tracemalloc.start()
-        model.partial_fit(CYCLE)
-        used = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        return used
+        return peak_memory(lambda: model.partial_fit(CYCLE))
 
     peak()
     first = peak()
