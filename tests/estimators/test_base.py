@@ -171,7 +171,8 @@ def test_a_rate_of_zero_is_told():
 @each
 def test_divergence_is_told_and_the_weights_stay_finite(name):
     model, data = make(name, learning_rate_init=1e38, clip_norm=None, max_iter=6, optimizer="sgd")
-    with pytest.warns(ConvergenceWarning, match="Try "):
+    said = rf"{type(model).__name__}: training diverged in epoch \d.* Try a learning_rate_init below"
+    with pytest.warns(ConvergenceWarning, match=said):
         model.fit(*data)
     assert np.isfinite(weights(model)).all()
     assert np.isfinite(model.loss_curve_).all()
@@ -232,7 +233,8 @@ class Interrupt(Callback):
 @each
 def test_an_interrupt_keeps_what_was_learnt(name):
     model, data = make(name, callbacks=[Interrupt()], max_iter=5)
-    with pytest.warns(ConvergenceWarning, match="interrupted after 1 epochs; what was learnt"):
+    said = f"{type(model).__name__}: training was interrupted after 1 epochs; what was learnt"
+    with pytest.warns(ConvergenceWarning, match=said):
         assert model.fit(*data) is model
     assert model.n_iter_ == len(model.loss_curve_) == 1
     once, _ = make(name, max_iter=1)
@@ -241,7 +243,8 @@ def test_an_interrupt_keeps_what_was_learnt(name):
 
 class Late(Callback):
     def on_epoch_end(self, epoch, logs):
-        raise RuntimeError("late")
+        if epoch == 1:
+            raise RuntimeError("late")
 
 
 @each
@@ -252,7 +255,7 @@ def test_an_error_undoes_everything(name):
     with pytest.raises(RuntimeError):
         model.set_params(callbacks=[Late()]).fit(*data)
     model.set_params(callbacks=())
-    assert model.loss_curve_ == twin.loss_curve_
+    assert model.loss_curve_ == twin.loss_curve_ and model.n_iter_ == twin.n_iter_ == 2
     np.testing.assert_array_equal(weights(model), weights(twin))
     # nor the optimizer, the masks or the random numbers
     np.testing.assert_array_equal(weights(model.fit(*data)), weights(twin.fit(*data)))

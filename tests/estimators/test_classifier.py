@@ -313,29 +313,6 @@ def test_loss_is_the_cross_entropy_of_its_probabilities():
     assert model.loss_curve_[0] == pytest.approx(want, rel=1e-6)
 
 
-class Fails(Callback):
-    def __init__(self, error):
-        self.error = error
-
-    def on_epoch_end(self, epoch, logs):
-        if epoch == 1:
-            raise self.error("in epoch 2")
-
-
-def test_training_that_fails_changes_nothing():
-    X, y = walks(20)
-    options = {**QUICK, "max_iter": 3, "warm_start": True, "dropout": 0.2}
-    model, other = (SequenceClassifier(**options).fit(X, y) for _ in range(2))
-    before = model.predict_proba(X)
-    with pytest.raises(RuntimeError):
-        model.set_params(callbacks=[Fails(RuntimeError)]).fit(X, y)
-    np.testing.assert_array_equal(model.predict_proba(X), before)
-    assert model.n_iter_ == len(model.history_["loss"]) == 3
-    # nor the optimizer, the masks or the generator
-    model.set_params(callbacks=()).fit(X, y)
-    np.testing.assert_array_equal(model.predict_proba(X), other.fit(X, y).predict_proba(X))
-
-
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [

@@ -421,27 +421,6 @@ def test_network_that_gives_no_numbers():
             call()
 
 
-def test_divergence_is_told():
-    model = quick(optimizer="sgd", clip_norm=None, learning_rate_init=1e38)
-    with pytest.warns(ConvergenceWarning, match="LanguageModel: training diverged"):
-        model.fit(CYCLE)
-    assert all(np.isfinite(value).all() for value in model.model_.state_dict().values())
-
-
-def test_interrupted_training_keeps_what_was_learnt():
-    class Interrupt(Callback):
-        def on_epoch_end(self, epoch, logs):
-            if epoch == 4:
-                raise KeyboardInterrupt
-
-    model = quick(callbacks=[Interrupt()])
-    with pytest.warns(ConvergenceWarning, match="interrupted"):
-        model.fit(CYCLE)
-    assert 4 <= model.n_iter_ <= 5
-    assert model.loss_curve_[-1] < model.loss_curve_[0]
-    assert len(model.generate(9, random_state=0)) == 9
-
-
 def test_parameters_changed_before_a_warm_fit():
     model = quick(max_iter=1, warm_start=True).fit(CYCLE)
     for name, value in {"hidden_size": 8, "embedding_size": 3, "symbols": "characters"}.items():

@@ -12,11 +12,9 @@ import pytest
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
 from sklearn.base import clone
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 
 from rnnfast import Seq2Seq
-from rnnfast.callbacks import Callback
 
 QUICK = {
     "hidden_size": 32,
@@ -317,28 +315,6 @@ def test_network_that_gives_no_numbers():
     for width in (1, 2):
         with pytest.raises(ValueError, match=r"outputs are finite, got NaN or inf for X\[0\]"):
             model.predict(["ab", "b"], beam_width=width)
-
-
-def test_divergence_is_told():
-    X, y = ["ab", "ba"] * 40, ["1", "2"] * 40
-    model = Seq2Seq(optimizer="sgd", clip_norm=None, learning_rate_init=1e38, random_state=0)
-    with pytest.warns(ConvergenceWarning, match="Seq2Seq: training diverged in epoch"):
-        model.fit(X, y)
-    assert all(np.isfinite(value).all() for value in model.model_.state_dict().values())
-
-
-def test_interrupted_training_keeps_what_was_learnt():
-    class Interrupt(Callback):
-        def on_epoch_end(self, epoch, logs):
-            if epoch == 4:
-                raise KeyboardInterrupt
-
-    model = Seq2Seq(**QUICK, max_iter=100, callbacks=[Interrupt()])
-    with pytest.warns(ConvergenceWarning, match="interrupted"):
-        model.fit(TEXTS, backwards(TEXTS))
-    assert 4 <= model.n_iter_ <= 5
-    assert model.loss_curve_[-1] < model.loss_curve_[0]
-    assert len(model.predict(TEXTS[:3])) == 3
 
 
 def test_parameters_changed_before_a_warm_fit():
