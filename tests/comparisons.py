@@ -15,6 +15,7 @@ import tolerances
 from cases import Case, DenseCase, Problem, make
 from numpy.typing import DTypeLike, NDArray
 from run_cases import RUNNERS, Draw, masks_alone, run
+from samples import odd_layouts
 
 from rnnfast.reference import dense
 
@@ -167,3 +168,19 @@ def checked(layer: Any, x: Any, *args: Any) -> None:
     dx = layer.backward(tape, dy)
     same_slope("dx", dx, loss, x)
     same_slopes(layer, loss)
+
+
+def same_in_any_layout(layer: Any, x: Any) -> None:
+    """Compare results, forward and backward, on arrays in odd layouts with those on plain ones."""
+    y, tape = layer.forward(x)
+    dy = np.random.default_rng(2).standard_normal(y.shape).astype(y.dtype)
+    want = [y, layer.backward(tape, dy), *(grad.copy() for grad in layer.grads.values())]
+    odd = odd_layouts(dy)
+    for kind, odd_x in odd_layouts(x).items():
+        layer.zero_grad()
+        y, tape = layer.forward(odd_x)
+        got = [y, layer.backward(tape, odd[kind]), *layer.grads.values()]
+        np.testing.assert_array_equal(odd_x, x)
+        for a, b in zip(got, want, strict=True):
+            assert a.dtype == b.dtype
+            np.testing.assert_array_equal(a, b, err_msg=kind)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import re
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -37,6 +39,16 @@ def odd_layouts(array: Any) -> dict[str, Any]:
         "read-only": frozen,
         "swapped bytes": array.astype(array.dtype.newbyteorder()),
     }
+
+
+def laid_out(samples: Any, batch_first: bool) -> Any:
+    """Return samples (B, T, ...) as a layer takes them."""
+    return samples if batch_first else np.ascontiguousarray(samples.swapaxes(0, 1))
+
+
+def copies(layer: Any) -> tuple[Any, Any, Any]:
+    """Return a layer of the same configuration, a deep copy, and what was pickled."""
+    return type(layer)(**layer.config()), copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))
 
 
 def small_model(**options: Any) -> Any:

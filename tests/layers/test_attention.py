@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import copy
-import pickle
 import re
 
 import numpy as np
 import pytest
 from comparisons import close, same_slope, same_slopes
 from engines import each_engine as each_engine
-from samples import odd_layouts
+from samples import copies, odd_layouts
 
 from rnnfast import BahdanauAttention, LuongAttention
 
@@ -143,11 +141,7 @@ def test_nothing_to_do(make, shape):
 @each_kind
 def test_config_and_copies(make):
     layer = make(batch_first=True, seed=3, **F8)
-    for twin in (
-        type(layer)(**layer.config()),
-        copy.deepcopy(layer),
-        pickle.loads(pickle.dumps(layer)),
-    ):
+    for twin in copies(layer):
         assert repr(twin) == repr(layer)
         np.testing.assert_equal(dict(twin.params), dict(layer.params))
 

@@ -8,6 +8,7 @@ import re
 import numpy as np
 import pytest
 from comparisons import checked, same_slope, same_slopes
+from samples import laid_out
 
 from rnnfast import (
     GRU,
@@ -41,10 +42,6 @@ LENGTHS = [T, 0, 4]
 
 def draw(*shape, seed=0):
     return np.random.default_rng(seed).standard_normal(shape)
-
-
-def laid_out(x, batch_first):
-    return x if batch_first else np.ascontiguousarray(x.swapaxes(0, 1))
 
 
 # ---- functions of elements -----------------------------------------------------------------------

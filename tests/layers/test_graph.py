@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
-import pickle
 import re
 
 import numpy as np
 import pytest
 from comparisons import same_slope, same_slopes
+from samples import copies
 
 import rnnfast as rf
 from rnnfast import (
@@ -147,12 +146,7 @@ def test_saved_copied_and_pickled(make, tmp_path):
     x = xs if len(model.inputs) > 1 else xs[0]
     want = model.predict(x)
     rf.save(model, tmp_path / "model.npz")
-    for again in (
-        rf.load(tmp_path / "model.npz"),
-        copy.deepcopy(model),
-        pickle.loads(pickle.dumps(model)),
-        Graph(**model.config()),
-    ):
+    for again in (rf.load(tmp_path / "model.npz"), *copies(model)):
         assert repr(again) == repr(model)
         assert list(again.params) == list(model.params)
         again.load_state_dict(model.state_dict())

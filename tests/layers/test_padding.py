@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pytest
 from engines import each_engine as each_engine
+from samples import laid_out
 
 from rnnfast import (
     GRU,
@@ -200,10 +201,6 @@ def make(name, bf, n=T):
     return renewed(make(name, bf))
 
 
-def turned(array, bf):
-    return array if bf else np.ascontiguousarray(array.swapaxes(0, 1))
-
-
 def samples(name, rng):
     if "embedding" in name:
         return rng.integers(0, 6, (B, T, 2) if "joined" in name else (B, T))
@@ -235,7 +232,7 @@ def test_like_the_samples_alone(name, bf):
     rng = np.random.default_rng(0)
     x = samples(name, rng)
     model = make(name, bf)
-    shape = model.predict(turned(x, bf)).shape
+    shape = model.predict(laid_out(x, bf)).shape
     in_time = len(shape) == 3
     y = rng.standard_normal((B, shape[1 if bf else 0], K) if in_time else (B, K))
     ends = model.out_lengths(LENGTHS, T) if in_time else None
@@ -245,7 +242,7 @@ def test_like_the_samples_alone(name, bf):
         x[past] = -1 if x.dtype.kind == "i" else poison
         if in_time:
             y[np.arange(y.shape[1]) >= ends[:, None]] = poison
-        data = turned(x, bf), turned(y, bf) if in_time else y, LENGTHS
+        data = laid_out(x, bf), laid_out(y, bf) if in_time else y, LENGTHS
         model = make(name, bf)
         before = model.state_dict()
         options = {"loss": MSE, "metrics": {"mae": MAE_OF}, "batch_size": B}
@@ -285,7 +282,7 @@ def test_batch_statistics(bf):
     for poison in (np.nan, 1e30):
         x[~real] = y[~real] = poison
         model = make()
-        data = turned(x, bf), turned(y, bf), LENGTHS
+        data = laid_out(x, bf), laid_out(y, bf), LENGTHS
         history = fit(model, data, loss=MSE, optimizer=SGD(model, lr=1.0), batch_size=B)
         assert history["loss"] == pytest.approx(want["loss"], rel=1e-10)
         for name, value in rows.state_dict().items():
@@ -324,9 +321,9 @@ def test_encoder_decoder(attention, bf):
     total, tapes = 0.0, []
     for b in range(B):
         n, m = LENGTHS[b], ends[b]
-        parts = (turned(a[b : b + 1, :k], bf) for a, k in ((source, n), (target, m)))
+        parts = (laid_out(a[b : b + 1, :k], bf) for a, k in ((source, n), (target, m)))
         scores, tape = one.forward(*parts)
-        value, gradient = losses.softmax_cross_entropy(scores, turned(following[b : b + 1, :m], bf))
+        value, gradient = losses.softmax_cross_entropy(scores, laid_out(following[b : b + 1, :m], bf))
         total += value * m
         tapes.append((tape, gradient * m / ends.sum()))
     for tape, gradient in tapes:
@@ -336,8 +333,8 @@ def test_encoder_decoder(attention, bf):
     model = make()
     before = model.state_dict()
     batch = (
-        (turned(source, bf), turned(target, bf), LENGTHS, ends),
-        turned(following, bf),
+        (laid_out(source, bf), laid_out(target, bf), LENGTHS, ends),
+        laid_out(following, bf),
         ends,
     )
     options = {"loss": losses.softmax_cross_entropy}
@@ -401,10 +398,10 @@ def test_a_horizon_counts_whole():
     x, y = rng.standard_normal((B, T, 1)), rng.standard_normal((B, 3, 1))
     for bf in (True, False):
         model = autoencoder(3, bf)
-        data = turned(x, bf), turned(y, bf), LENGTHS
+        data = laid_out(x, bf), laid_out(y, bf), LENGTHS
         got = evaluate(model, data, loss=MSE)["loss"]
         each = [
-            MSE(model.predict(turned(x[b : b + 1, :n], bf)), turned(y[b : b + 1], bf))[0]
+            MSE(model.predict(laid_out(x[b : b + 1, :n], bf)), laid_out(y[b : b + 1], bf))[0]
             for b, n in enumerate(LENGTHS)
         ]
         assert got == pytest.approx(np.mean(each), rel=1e-12)
@@ -422,7 +419,7 @@ def test_buckets_of_an_autoencoder(n):
         results = []
         for bucket in (True, False):
             model = autoencoder(n, bf)
-            data = turned(x, bf), turned(x, bf), LENGTHS
+            data = laid_out(x, bf), laid_out(x, bf), LENGTHS
             options = {"loss": MSE, "optimizer": SGD(model, lr=0.0), "batch_size": 1}
             results.append(sorted(fit(model, data, bucket=bucket, **options).batch_losses))
         np.testing.assert_allclose(*results, rtol=1e-12)

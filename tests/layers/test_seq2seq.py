@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
-import pickle
 import re
 
 import numpy as np
@@ -12,6 +10,7 @@ import pytest
 from comparisons import same_slope, same_slopes
 from engines import each_engine as each_engine
 from engines import leave_to_the_engine
+from samples import copies
 
 from rnnfast import EncoderDecoder, load, losses, save
 from rnnfast.layers.seq2seq import log_softmax
@@ -181,12 +180,7 @@ def test_saves_and_copies(tmp_path, kind):
     layer = make(attention="general", dropout=0.5, num_layers=2)
     inputs = data(layer)
     save(layer, tmp_path / f"model.{kind}")
-    for twin in (
-        load(tmp_path / f"model.{kind}"),
-        EncoderDecoder(**layer.config()),
-        copy.deepcopy(layer),
-        pickle.loads(pickle.dumps(layer)),
-    ):
+    for twin in (load(tmp_path / f"model.{kind}"), *copies(layer)):
         assert repr(twin) == repr(layer)
         np.testing.assert_array_equal(twin(*inputs), layer(*inputs))
 
