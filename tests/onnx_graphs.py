@@ -17,6 +17,8 @@ import onnx as onnx
 import onnxruntime
 from onnx import helper, numpy_helper
 
+import rnnfast
+
 OPSET = 17
 HOSTS = ("numpy", "onnxruntime")
 
@@ -64,11 +66,12 @@ def body(
     )
 
 
-def run_ort(path: Path, feed: Mapping[str, Any]) -> list[Any]:
-    """Run a file on ONNX Runtime."""
+def run_ort(model: Any, feed: Mapping[str, Any]) -> list[Any]:
+    """Run a model, or a file, on ONNX Runtime."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    given = model if isinstance(model, Path) else model.SerializeToString()
+    session = onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
     return session.run(None, dict(feed))
 
 
@@ -77,6 +80,13 @@ def run_reference(model: Any, feed: Mapping[str, Any]) -> list[Any]:
     from onnx.reference import ReferenceEvaluator
 
     return ReferenceEvaluator(model).run(None, dict(feed))
+
+
+def same_in_numpy(made: Any, feed: Mapping[str, Any]) -> Any:
+    """Compare a model in NumPy with ONNX Runtime, and return it."""
+    model = rnnfast.onnx.load(made, host="numpy")
+    agree(model.run(None, feed), run_ort(made, feed))
+    return model
 
 
 def agree(got: Sequence[Any], want: Sequence[Any], bound: float = 1e-5) -> None:

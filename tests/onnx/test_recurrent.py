@@ -8,7 +8,7 @@ import numpy as np
 import onnx_graphs
 import pytest
 from engines import each_engine as each_engine
-from onnx_graphs import HOSTS, agree, graph, helper, numpy_helper, onnx, run_ort
+from onnx_graphs import HOSTS, agree, graph, helper, numpy_helper, run_ort
 
 import rnnfast.onnx
 from rnnfast.cells import CELLS
@@ -60,14 +60,20 @@ def make(
     return graph([node], feed, {n: dtype for n in outputs if n}, constants), feed
 
 
-def same_as_ort(tmp_path, *args, **options):
-    model, feed = make(*args, **options)
-    onnx.save(model, tmp_path / "m.onnx")
-    want = run_ort(tmp_path / "m.onnx", feed)
-    hosted = rnnfast.onnx.load(tmp_path / "m.onnx", host="onnxruntime")
-    agree(hosted.run(None, feed), want)
-    ours = rnnfast.onnx.load(tmp_path / "m.onnx", host="numpy")
-    agree(ours.run(None, feed), want)
+def in_numpy(model, feed):
+    return rnnfast.onnx.load(model, host="numpy").run(None, feed)
+
+
+def same_on_both_hosts(model, feed):
+    want = run_ort(model, feed)
+    hosts = [rnnfast.onnx.load(model, host=host) for host in HOSTS]
+    for host in hosts:
+        agree(host.run(None, feed), want)
+    return hosts
+
+
+def same_as_ort(*args, **options):
+    ours, hosted = same_on_both_hosts(*make(*args, **options))
     # what the engine covers it computes in ONNX Runtime as well
     assert len(hosted._host.served) == ours._host.steps[0].function.on_engine
     return ours
@@ -85,10 +91,10 @@ VARIANTS.append(("LSTM", {"peepholes": True}))
 @pytest.mark.parametrize("lengths, state, bias", [*product([False, True], repeat=3)])
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("kind, attributes", VARIANTS)
-def test_on_the_engine(kind, attributes, direction, lengths, state, bias, tmp_path):
+def test_on_the_engine(kind, attributes, direction, lengths, state, bias):
     D = 1 + (direction == "bidirectional")
     attributes = {n: v * D if n == "activations" else v for n, v in attributes.items()}
-    model = same_as_ort(tmp_path, kind, direction, lengths, state, bias, **attributes)
+    model = same_as_ort(kind, direction, lengths, state, bias, **attributes)
     assert isinstance(network(model), getattr(rnnfast, kind))
 
 
@@ -105,27 +111,26 @@ STEPWISE = [
 @pytest.mark.parametrize("lengths, state, bias", [*product([False, True], repeat=3)])
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("kind, attributes", STEPWISE)
-def test_step_by_step(kind, attributes, direction, lengths, state, bias, tmp_path):
-    model = same_as_ort(tmp_path, kind, direction, lengths, state, bias, **attributes)
+def test_step_by_step(kind, attributes, direction, lengths, state, bias):
+    model = same_as_ort(kind, direction, lengths, state, bias, **attributes)
     assert isinstance(network(model), _Steps)
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("kind", GATES)
-def test_activations(kind, name, tmp_path):
+def test_activations(kind, name):
     usual, n = USUAL[kind], len(USUAL[kind])
     numbers = {"activation_alpha": [0.3] * 2 * n, "activation_beta": [0.4] * 2 * n}
     for place in range(n):
         mixed = [*usual[:place], name, *usual[place + 1 :]]
-        same_as_ort(tmp_path, kind, activations=mixed, **numbers)
+        same_as_ort(kind, activations=mixed, **numbers)
     both = [*usual[:-1], name, *["HardSigmoid"] * n]  # others in the other direction
-    same_as_ort(tmp_path, kind, "bidirectional", True, activations=both, **numbers)
+    same_as_ort(kind, "bidirectional", True, activations=both, **numbers)
 
 
-def test_alpha_and_beta_go_to_those_that_need_them(tmp_path):
+def test_alpha_and_beta_go_to_those_that_need_them():
     names = ["HardSigmoid", "TANH", "leakyrelu", "Sigmoid", "Elu", "ScaledTanh"]
     same_as_ort(
-        tmp_path,
         "LSTM",
         "bidirectional",
         activations=names,
@@ -134,20 +139,16 @@ def test_alpha_and_beta_go_to_those_that_need_them(tmp_path):
     )
 
 
-def test_activations_have_the_defaults_of_the_operators(tmp_path):
+def test_activations_have_the_defaults_of_the_operators():
     # but for the three for which ONNX Runtime has defaults of its own
     for name in ("LeakyRelu", "HardSigmoid", "Elu"):
-        same_as_ort(tmp_path, "RNN", activations=[name])
+        same_as_ort("RNN", activations=[name])
     for name, numbers in {
         "Affine": {"activation_alpha": [1.0], "activation_beta": [0.0]},
         "ScaledTanh": {"activation_alpha": [1.0], "activation_beta": [1.0]},
         "ThresholdedRelu": {"activation_alpha": [1.0]},
     }.items():
-        results = []
-        for given in (numbers, {}):
-            model, feed = make("RNN", activations=[name], **given)
-            onnx.save(model, tmp_path / "m.onnx")
-            results.append(rnnfast.onnx.load(tmp_path / "m.onnx", host="numpy").run(None, feed))
+        results = (in_numpy(*make("RNN", activations=[name], **given)) for given in (numbers, {}))
         agree(*results, bound=0)
     assert {name.lower() for name in NAMES} == ACTIVATIONS.keys()
 
@@ -155,70 +156,58 @@ def test_activations_have_the_defaults_of_the_operators(tmp_path):
 @pytest.mark.parametrize("state, lengths", [(False, False), (True, False), (True, True)])
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("kind", GATES)
-def test_input_transposed_in_the_graph(kind, direction, state, lengths, tmp_path):
+def test_input_transposed_in_the_graph(kind, direction, state, lengths):
     # which is not contiguous
     model, feed = make(kind, direction, lengths, state)
     model.graph.node.insert(0, helper.make_node("Transpose", ["turned"], ["X"], perm=[1, 0, 2]))
     feed["turned"] = np.ascontiguousarray(feed.pop("X").swapaxes(0, 1))
     model.graph.input[0].CopyFrom(onnx_graphs.value("turned", feed["turned"]))
-    onnx.save(model, tmp_path / "m.onnx")
-    want = run_ort(tmp_path / "m.onnx", feed)
-    for host in HOSTS:
-        agree(rnnfast.onnx.load(tmp_path / "m.onnx", host=host).run(None, feed), want)
+    same_on_both_hosts(model, feed)
 
 
 @pytest.mark.parametrize("attributes", [{}, {"clip": 0.5}], ids=["engine", "steps"])
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("kind", GATES)
-def test_layout_1_is_layout_0_transposed(kind, direction, attributes, tmp_path):
+def test_layout_1_is_layout_0_transposed(kind, direction, attributes):
     model, feed = make(kind, direction, True, True, **attributes)
-    onnx.save(model, tmp_path / "m.onnx")
-    want = rnnfast.onnx.load(tmp_path / "m.onnx", host="numpy").run(None, feed)
+    want = in_numpy(model, feed)
     turned = {
         n: a if a.ndim == 1 else np.ascontiguousarray(a.swapaxes(0, 1)) for n, a in feed.items()
     }
     model, _ = make(kind, direction, True, True, layout=1, **attributes)
     for entry in model.graph.input:
         entry.CopyFrom(onnx_graphs.value(entry.name, turned[entry.name]))
-    onnx.save(model, tmp_path / "m.onnx")
-    y, *states = rnnfast.onnx.load(tmp_path / "m.onnx", host="numpy").run(None, turned)
+    y, *states = in_numpy(model, turned)
     agree([y.transpose(1, 2, 0, 3), *(s.swapaxes(0, 1) for s in states)], want, bound=0)
 
 
 @pytest.mark.parametrize("attributes", [{}, {"clip": 0.5}], ids=["engine", "steps"])
 @pytest.mark.parametrize("kind", GATES)
-def test_float64(kind, attributes, tmp_path):
-    model, feed = make(kind, "bidirectional", True, True, **attributes)
-    onnx.save(model, tmp_path / "m.onnx")
-    want = rnnfast.onnx.load(tmp_path / "m.onnx", host="numpy").run(None, feed)
-    model, feed = make(kind, "bidirectional", True, True, dtype=np.float64, **attributes)
-    onnx.save(model, tmp_path / "m.onnx")
-    got = rnnfast.onnx.load(tmp_path / "m.onnx", host="numpy").run(None, feed)
+def test_float64(kind, attributes):
+    want, got = (
+        in_numpy(*make(kind, "bidirectional", True, True, dtype=dtype, **attributes))
+        for dtype in (np.float32, np.float64)
+    )
     assert {array.dtype for array in got} == {np.dtype(np.float64)}
     agree([array.astype(np.float32) for array in got], want)
 
 
 @pytest.mark.parametrize("fed", ["W", "R", "B", "P"])
-def test_weights_that_come_with_the_call(fed, tmp_path):
+def test_weights_that_come_with_the_call(fed):
     for peepholes in (fed == "P", True):
-        model, feed = make("LSTM", "bidirectional", peepholes=peepholes, fed=(fed,))
-        onnx.save(model, tmp_path / "m.onnx")
-        want = run_ort(tmp_path / "m.onnx", feed)
-        for host in HOSTS:
-            agree(rnnfast.onnx.load(tmp_path / "m.onnx", host=host).run(None, feed), want)
+        same_on_both_hosts(*make("LSTM", "bidirectional", peepholes=peepholes, fed=(fed,)))
 
 
 @pytest.mark.parametrize("outputs", [["Y"], ["", "Y_h"], ["", "", "Y_c"], ["Y", "", "Y_c"]])
-def test_outputs_that_are_left_out(outputs, tmp_path):
-    same_as_ort(tmp_path, "LSTM", "reverse", True, outputs=outputs)
+def test_outputs_that_are_left_out(outputs):
+    same_as_ort("LSTM", "reverse", True, outputs=outputs)
 
 
-def test_a_sample_without_steps_keeps_its_state(tmp_path):
+def test_a_sample_without_steps_keeps_its_state():
     for attributes in ({}, {"clip": 0.5}):
         model, feed = make("GRU", "bidirectional", True, True, **attributes)
-        onnx.save(model, tmp_path / "m.onnx")
         feed["sequence_lens"] = np.array([0, 5, 2], np.int32)
-        y, h = rnnfast.onnx.load(tmp_path / "m.onnx", host="numpy").run(None, feed)
+        y, h = in_numpy(model, feed)
         assert not y[:, :, 0].any()
         np.testing.assert_array_equal(h[:, 0], feed["initial_h"][:, 0])
 
@@ -232,11 +221,10 @@ def test_a_sample_without_steps_keeps_its_state(tmp_path):
         ({"direction": "sideways"}, ValueError, "direction 'sideways'"),
     ],
 )
-def test_attributes_that_are_refused(attributes, error, message, tmp_path):
+def test_attributes_that_are_refused(attributes, error, message):
     model, _ = make("LSTM", **attributes)
-    onnx.save(model, tmp_path / "m.onnx")
     with pytest.raises(error, match=rf"node 'cell' \(LSTM\): .*{message}"):
-        rnnfast.onnx.load(tmp_path / "m.onnx", host="numpy")
+        rnnfast.onnx.load(model, host="numpy")
 
 
 def test_weights_of_wrong_shapes_are_refused():
@@ -251,12 +239,11 @@ def test_weights_of_wrong_shapes_are_refused():
         RecurrentNode("LSTM", tuple(good.values()), hidden_size=5)
 
 
-def test_wrong_calls_of_a_node(tmp_path):
+def test_wrong_calls_of_a_node():
     model, feed = make("LSTM", lengths=True, state=True)
     for entry in model.graph.input:
         entry.type.tensor_type.ClearField("shape")
-    onnx.save(model, tmp_path / "m.onnx")
-    hosts = [rnnfast.onnx.load(tmp_path / "m.onnx", host=host) for host in HOSTS]
+    hosts = [rnnfast.onnx.load(model, host=host) for host in HOSTS]
     for name, wrong, message in (
         ("X", np.zeros((T, B, F + 1), np.float32), "X with 3 axes, the last of size 4"),
         ("X", np.zeros((T, F), np.float32), "X with 3 axes, the last of size 4"),
@@ -279,7 +266,7 @@ def test_wrong_calls_of_a_node(tmp_path):
         (np.int8, True, {"state": True}),
     ],
 )
-def test_recurrences_of_whole_numbers(kind, columns, options, tmp_path):
+def test_recurrences_of_whole_numbers(kind, columns, options):
     made, feed = make("LSTM", **options)
     arrays = {t.name: numpy_helper.to_array(t) for t in made.graph.initializer}
     constants = {name: arrays[name] for name in ("B", "P") if name in arrays}
@@ -303,15 +290,14 @@ def test_recurrences_of_whole_numbers(kind, columns, options, tmp_path):
     outputs = dict.fromkeys(node.output, np.float32)
     small = graph([quantised], feed, outputs, constants)
     small.opset_import.append(helper.make_opsetid("com.microsoft", 1))
-    onnx.save(small, tmp_path / "m.onnx")
-    got = rnnfast.onnx.load(tmp_path / "m.onnx", host="numpy").run(None, feed)
+    got = in_numpy(small, feed)
     del made.graph.initializer[:]
     made.graph.initializer.extend(
         numpy_helper.from_array(np.ascontiguousarray(a, np.float32), n) for n, a in wide.items()
     )
-    agree(got, rnnfast.onnx.load(made, host="numpy").run(None, feed), bound=1e-6)
+    agree(got, in_numpy(made, feed), bound=1e-6)
     # which quantises X, and the hidden states of each step, to 255 numbers
-    agree(got, run_ort(tmp_path / "m.onnx", feed), bound=0.03)
+    agree(got, run_ort(small, feed), bound=0.03)
 
 
 def test_errors_of_layout_1_have_its_shapes():

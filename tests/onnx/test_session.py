@@ -31,21 +31,15 @@ def lstm(x="x", outputs=("y",), prefix="", **attributes):
     )
 
 
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "m.onnx"
-
-
-def same_as_ort(path, made, feed, served, bound=1e-5, numpy=True):
+def same_as_ort(made, feed, served, bound=1e-5, numpy=True):
     """Load a model on both hosts, compare it, and count the nodes on the engine."""
-    onnx.save(made, path)
-    model = rnnfast.onnx.load(path)
+    model = rnnfast.onnx.load(made)
     assert model.host == "onnxruntime"
     assert len(model._host.served) == served
-    want = run_ort(path, feed)
+    want = run_ort(made, feed)
     agree(model.run(None, feed), want, bound)
     if numpy:
-        agree(rnnfast.onnx.load(path, host="numpy").run(None, feed), want, bound)
+        agree(rnnfast.onnx.load(made, host="numpy").run(None, feed), want, bound)
     return model
 
 
@@ -66,16 +60,16 @@ def branches(constant=False):
     return graph([choice], inputs, {"y": F}, outer | ({"on": np.array(True)} if constant else {}))
 
 
-def test_recurrences_in_both_branches(path):
+def test_recurrences_in_both_branches():
     for on in (True, False):
         feed = {"x": X, "on": np.array(on)}
-        same_as_ort(path, branches(), feed, served=2)
-        profile = rnnfast.onnx.load(path, host="numpy").profile(feed, rounds=1)
+        same_as_ort(branches(), feed, served=2)
+        profile = rnnfast.onnx.load(branches(), host="numpy").profile(feed, rounds=1)
         assert {(t.host, t.kind) for t in profile} >= {("engine", "LSTM"), ("numpy", "If")}
-    same_as_ort(path, branches(constant=True), {"x": X}, served=2)
+    same_as_ort(branches(constant=True), {"x": X}, served=2)
 
 
-def test_a_recurrence_in_a_loop(path):
+def test_a_recurrence_in_a_loop():
     start = [
         helper.make_tensor_value_info("i", 7, []),
         helper.make_tensor_value_info("go", 9, []),
@@ -92,30 +86,30 @@ def test_a_recurrence_in_a_loop(path):
         [loop], {"x": X, "times": np.array(3)}, {"y": F}, weights() | {"axis": np.array([1])}
     )
     for times in (0, 1, 3):
-        same_as_ort(path, made, {"x": X, "times": np.array(times)}, served=1)
+        same_as_ort(made, {"x": X, "times": np.array(times)}, served=1)
 
 
-def test_weights_that_depend_on_a_call_stay_with_onnx_runtime(path):
+def test_weights_that_depend_on_a_call_stay_with_onnx_runtime():
     w = weights()
     nodes = [helper.make_node("Mul", ["scale", "v"], ["w"]), lstm()]
     made = graph(nodes, {"x": X, "scale": np.array(2, F)}, {"y": F}, {"v": w["w"], "r": w["r"]})
-    same_as_ort(path, made, {"x": X, "scale": np.array(2, F)}, served=0)
+    same_as_ort(made, {"x": X, "scale": np.array(2, F)}, served=0)
     # a default, which a call may replace, is no constant either
     made = graph([lstm()], {"x": X, "r": w["r"]}, {"y": F}, w)
-    model = same_as_ort(path, made, {"x": X}, served=0)
+    model = same_as_ort(made, {"x": X}, served=0)
     other = {"x": X, "r": 2 * w["r"]}
-    agree(model.run(None, other), run_ort(path, other))
+    agree(model.run(None, other), run_ort(made, other))
 
 
-def test_weights_stored_as_whole_numbers(path):
+def test_weights_stored_as_whole_numbers():
     eights = {n: np.rint(30 * a).astype(np.int8) for n, a in weights().items()}
     nodes = [helper.make_node("DequantizeLinear", [f"{n}8", "scale"], [n]) for n in eights]
     constants = {f"{n}8": a for n, a in eights.items()} | {"scale": np.array(1 / 30, F)}
     made = graph([*nodes, lstm()], {"x": X}, {"y": F}, constants)
-    same_as_ort(path, made, {"x": X}, served=1)
+    same_as_ort(made, {"x": X}, served=1)
 
 
-def test_weights_that_other_nodes_read_as_well(path):
+def test_weights_that_other_nodes_read_as_well():
     nodes = [
         lstm(),
         lstm(outputs=["z"]),
@@ -123,10 +117,10 @@ def test_weights_that_other_nodes_read_as_well(path):
         helper.make_node("Identity", ["r"], ["copy"]),
     ]
     made = graph(nodes, {"x": X}, dict.fromkeys(["y", "z", "sum", "copy"], F), weights())
-    same_as_ort(path, made, {"x": X}, served=2)
+    same_as_ort(made, {"x": X}, served=2)
 
 
-def test_outputs_that_are_inputs_or_in_the_middle(path):
+def test_outputs_that_are_inputs_or_in_the_middle():
     nodes = [
         lstm(outputs=["y", "", "c"]),
         helper.make_node("Identity", ["x"], ["same"]),
@@ -137,7 +131,7 @@ def test_outputs_that_are_inputs_or_in_the_middle(path):
     names = ["y", "c", "same", "flat", "z", "g"]
     made = graph(nodes, {"x": X}, dict.fromkeys(names, F), weights() | {"axis": np.array([1])})
     made.opset_import.append(helper.make_opsetid("com.microsoft", 1))
-    model = same_as_ort(path, made, {"x": X}, served=2, numpy=False)
+    model = same_as_ort(made, {"x": X}, served=2, numpy=False)
     given = X.copy()
     for array in model(given):
         array += 1
@@ -145,18 +139,17 @@ def test_outputs_that_are_inputs_or_in_the_middle(path):
     agree(model.run(["g", "y", "g"], {"x": X}), [model(X)[i] for i in (5, 0, 5)], bound=0)
 
 
-def test_any_length_and_batch(path):
+def test_any_length_and_batch():
     made = graph([lstm()], {"x": X}, {"y": F}, weights())
     axes = made.graph.input[0].type.tensor_type.shape.dim
     axes[0].dim_param, axes[1].dim_param = "steps", "batch"
-    onnx.save(made, path)
-    model = rnnfast.onnx.load(path)
+    model = rnnfast.onnx.load(made)
     for T, B in ((1, 1), (7, 1), (2, 5)):
         x = np.resize(X, (T, B, 2))
-        agree([model(x)], run_ort(path, {"x": x}))
+        agree([model(x)], run_ort(made, {"x": x}))
 
 
-def test_quantised_nodes_around_a_recurrence(path):
+def test_quantised_nodes_around_a_recurrence():
     rng = np.random.default_rng(0)
     nodes = [
         lstm(),
@@ -168,10 +161,10 @@ def test_quantised_nodes_around_a_recurrence(path):
     constants = weights() | {"m": rng.integers(-128, 128, (2, 5)).astype(np.int8)}
     made = graph(nodes, {"x": X}, {"out": F}, constants)
     # an activation on the edge between two of 255 steps may fall either way
-    same_as_ort(path, made, {"x": X}, served=1, bound=0.01)
+    same_as_ort(made, {"x": X}, served=1, bound=0.01)
 
 
-def test_half_precision(path):
+def test_half_precision():
     half = X.astype(np.float16)
     nodes = [
         helper.make_node("Cast", ["x"], ["single"], to=1),
@@ -179,12 +172,12 @@ def test_half_precision(path):
         helper.make_node("Cast", ["wide"], ["y"], to=10),
     ]
     made = graph(nodes, {"x": half}, {"y": np.float16}, weights())
-    model = same_as_ort(path, made, {"x": half}, served=1, bound=1e-3)
+    model = same_as_ort(made, {"x": half}, served=1, bound=1e-3)
     assert model.inputs[0].type == "tensor(float16)"
 
 
 @pytest.mark.parametrize("kind", [onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16])
-def test_weights_of_16_bits(kind, path):
+def test_weights_of_16_bits(kind):
     w = weights()
     nodes = [helper.make_node("Cast", [f"{n}16"], [n], to=1) for n in w]
     made = graph([*nodes, lstm()], {"x": X}, {"y": F})
@@ -192,23 +185,23 @@ def test_weights_of_16_bits(kind, path):
         made.graph.initializer.append(
             helper.make_tensor(f"{name}16", kind, array.shape, array.ravel())
         )
-    same_as_ort(path, made, {"x": X}, served=1)
+    same_as_ort(made, {"x": X}, served=1)
 
 
 @pytest.mark.parametrize("kind, step", [(10, 2**-11), (16, 2**-8)])
-def test_numbers_are_rounded_to_16_bits(kind, step, path):
+def test_numbers_are_rounded_to_16_bits(kind, step):
     x = np.array([0, -0.0, 1 + step / 2, 1 + step, 1 + 2 * step, 1 + 3 * step, 70000], F)
     x = np.concatenate([x, -x, [np.inf, np.nan]], dtype=F)
     nodes = [
         helper.make_node("Cast", ["x"], ["half"], to=kind),
         helper.make_node("Cast", ["half"], ["y"], to=1),
     ]
-    onnx.save(graph(nodes, {"x": x}, {"y": F}), path)
-    got = rnnfast.onnx.load(path, host="numpy").run(None, {"x": x})
-    agree(got, run_ort(path, {"x": x}), bound=0)
+    made = graph(nodes, {"x": x}, {"y": F})
+    got = rnnfast.onnx.load(made, host="numpy").run(None, {"x": x})
+    agree(got, run_ort(made, {"x": x}), bound=0)
 
 
-def test_all_in_half_precision(path):
+def test_all_in_half_precision():
     # computed with as float32
     half = X.astype(np.float16)
     w = {name: array.astype(np.float16) for name, array in weights().items()}
@@ -218,16 +211,15 @@ def test_all_in_half_precision(path):
     model = rnnfast.onnx.load(made, host="numpy")
     hosted = rnnfast.onnx.load(made, host="onnxruntime")
     wide = {name: array.astype(F) for name, array in constants.items()}
-    onnx.save(graph(nodes, {"x": X}, {"z": F}, wide), path)
-    [want] = run_ort(path, {"x": half.astype(F)})
+    [want] = run_ort(graph(nodes, {"x": X}, {"z": F}, wide), {"x": half.astype(F)})
     assert model.inputs[0].dtype == model.outputs[0].dtype == np.float16
     for loaded in (model, hosted):
         agree([loaded(half)], [want.astype(np.float16)], bound=2e-3)
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_copies_of_a_model(host, path):
-    made = graph([lstm()], {"x": X}, {"y": F}, weights())
+def test_copies_of_a_model(host, tmp_path):
+    made, path = graph([lstm()], {"x": X}, {"y": F}, weights()), tmp_path / "m.onnx"
     onnx.save(made, path)
     model = rnnfast.onnx.load(path, host=host)
     path.unlink()
@@ -239,8 +231,8 @@ def test_copies_of_a_model(host, path):
     agree([again(X)], [model(X)], bound=0)
 
 
-def test_what_load_takes(path):
-    made = graph([lstm()], {"x": X}, {"y": F}, weights())
+def test_what_load_takes(tmp_path):
+    made, path = graph([lstm()], {"x": X}, {"y": F}, weights()), tmp_path / "m.onnx"
     before = made.SerializeToString()
     onnx.save(made, path)
     want = run_ort(path, {"x": X})
@@ -254,7 +246,7 @@ def test_what_load_takes(path):
         rnnfast.onnx.load(made, host="cuda")
 
 
-def test_run_options(path):
+def test_run_options():
     made = graph([lstm()], {"x": X}, {"y": F}, weights())
     options = onnxruntime.RunOptions()
     model = rnnfast.onnx.load(made)
@@ -349,7 +341,7 @@ def test_without_onnx_runtime(monkeypatch):
         rnnfast.onnx.load(beyond)
 
 
-def test_a_loop_s_own_variable_is_no_constant(path):
+def test_a_loop_s_own_variable_is_no_constant():
     # the body's w starts as the weights outside and changes from round to round
     start = [
         helper.make_tensor_value_info("i", 7, []),
@@ -366,10 +358,10 @@ def test_a_loop_s_own_variable_is_no_constant(path):
     made = graph(
         [loop], {"x": X, "times": np.array(3)}, {"y": F}, weights() | {"one": np.ones((), F)}
     )
-    same_as_ort(path, made, {"x": X, "times": np.array(3)}, served=0)
+    same_as_ort(made, {"x": X, "times": np.array(3)}, served=0)
 
 
-def test_a_name_means_what_it_means_where_it_stands(path):
+def test_a_name_means_what_it_means_where_it_stands():
     # w depends on the outer v; the branch has a v of its own
     w = weights()
     branch = {}
@@ -389,10 +381,10 @@ def test_a_name_means_what_it_means_where_it_stands(path):
     outer = {"v": w["w"], "r": w["r"]}
     made = graph(nodes, {"x": X, "on": np.array(True)}, {"y": F, "sum": F}, outer)
     for on in (True, False):
-        same_as_ort(path, made, {"x": X, "on": np.array(on)}, served=2)
+        same_as_ort(made, {"x": X, "on": np.array(on)}, served=2)
 
 
-def test_weights_by_an_operator_that_numpy_lacks_stay_with_onnx_runtime(path):
+def test_weights_by_an_operator_that_numpy_lacks_stay_with_onnx_runtime():
     w = weights()
     nodes = [
         helper.make_node("EyeLike", ["square"], ["eye"]),
@@ -400,22 +392,21 @@ def test_weights_by_an_operator_that_numpy_lacks_stay_with_onnx_runtime(path):
         lstm(),
     ]
     made = graph(nodes, {"x": X}, {"y": F}, w | {"square": w.pop("r")[0], "first": np.array([0])})
-    same_as_ort(path, made, {"x": X}, served=0, numpy=False)
+    same_as_ort(made, {"x": X}, served=0, numpy=False)
 
 
-def test_constants_of_old_files_stand_among_the_inputs(path):
+def test_constants_of_old_files_stand_among_the_inputs():
     made = graph([lstm()], {"x": X, **weights()}, {"y": F}, weights(), ir_version=3)
-    same_as_ort(path, made, {"x": X}, served=1)
+    same_as_ort(made, {"x": X}, served=1)
 
 
-def test_the_error_of_a_call_holds_no_memory_of_onnx_runtime(path):
+def test_the_error_of_a_call_holds_no_memory_of_onnx_runtime():
     nodes = [
         helper.make_node("Neg", ["x"], ["minus"]),
         helper.make_node("LSTM", ["minus", "w", "r", "", "steps"], ["y"], hidden_size=2),
     ]
     long = np.full(3, 5, np.int32)  # more steps than there are
-    onnx.save(graph(nodes, {"x": X, "steps": long}, {"y": F}, weights()), path)
-    model = rnnfast.onnx.load(path)
+    model = rnnfast.onnx.load(graph(nodes, {"x": X, "steps": long}, {"y": F}, weights()))
     with pytest.raises(ValueError) as caught:
         model.run(None, {"x": X, "steps": long})
     frame, held = caught.value.__cause__.__traceback__, []
@@ -429,7 +420,7 @@ def test_the_error_of_a_call_holds_no_memory_of_onnx_runtime(path):
 @pytest.mark.parametrize("direction", ["forward", "bidirectional"])
 @pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
 @pytest.mark.parametrize("host", HOSTS)
-def test_any_choice_of_outputs_and_states(host, kind, direction, samples, path):
+def test_any_choice_of_outputs_and_states(host, kind, direction, samples):
     # ONNX Runtime's memory is read and written as it is, where the node's layout is the engine's
     rng = np.random.default_rng(5)
     D, H, gates = 1 + (direction == "bidirectional"), 3, {"RNN": 1, "GRU": 3, "LSTM": 4}[kind]
@@ -450,9 +441,9 @@ def test_any_choice_of_outputs_and_states(host, kind, direction, samples, path):
             )
             given = {name: feed[name] for name in ["x", *states]}
             given |= {"lengths": lengths} if ragged else {}
-            onnx.save(graph([node], given, dict.fromkeys(wanted, F), tensors), path)
-            model = rnnfast.onnx.load(path, host=host)
-            agree(model.run(None, given), run_ort(path, given))
+            made = graph([node], given, dict.fromkeys(wanted, F), tensors)
+            model = rnnfast.onnx.load(made, host=host)
+            agree(model.run(None, given), run_ort(made, given))
 
 
 @pytest.mark.parametrize("samples", [1, 5])
@@ -498,50 +489,45 @@ def squeezed(out, axes, y=("y",)):
 
 
 @pytest.mark.parametrize("axes", [[1, 2], [1], [-2, -3]])
-def test_axes_of_length_one_around_a_recurrence(axes, path):
+def test_axes_of_length_one_around_a_recurrence(axes):
     made, feed = squeezed(["y", "n"], axes)
-    model = same_as_ort(path, made, feed, served=1)
+    model = same_as_ort(made, feed, served=1)
     assert [timing.kind for timing in model.profile(feed, rounds=1)] == ["Recurrent"]
+    made.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "steps"
     for length in (1, 7):
         feed["x"] = np.resize(X, (length, 2))
-        onnx.save(graph_of_any_length(made), path)
-        agree(rnnfast.onnx.load(path).run(None, feed), run_ort(path, feed))
+        agree(rnnfast.onnx.load(made).run(None, feed), run_ort(made, feed))
 
 
-def graph_of_any_length(made):
-    made.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "steps"
-    return made
-
-
-def test_axes_of_length_one_in_old_files(path):
+def test_axes_of_length_one_in_old_files():
     nodes = [
         helper.make_node("Unsqueeze", ["x"], ["x3"], axes=[1]),
         lstm("x3", ["y4"]),
         helper.make_node("Squeeze", ["y4"], ["y"], axes=[1]),
     ]
     made = graph(nodes, {"x": X[:, 0]}, {"y": F}, weights(), opset=11)
-    model = same_as_ort(path, made, {"x": X[:, 0]}, served=1)
+    model = same_as_ort(made, {"x": X[:, 0]}, served=1)
     assert len(model.profile({"x": X[:, 0]}, rounds=1)) == 1
 
 
-def test_axes_that_others_read_as_well(path):
+def test_axes_that_others_read_as_well():
     for out, y in ((["y", "z", "n"], ("y", "z")), (["y", "y4", "n3", "n", "h3"], ("y",))):
         made, feed = squeezed(out, [1, 2], y)
-        same_as_ort(path, made, feed, served=1)
+        same_as_ort(made, feed, served=1)
 
 
-def test_axes_that_are_not_of_length_one(path):
+def test_axes_that_are_not_of_length_one():
     nodes = [lstm(outputs=["y4"]), helper.make_node("Squeeze", ["y4", "two"], ["y"])]
     made = graph(nodes, {"x": X}, {"y": F}, weights() | {"two": np.array([1, 2])})
     for input_ in made.graph.input:
         input_.type.tensor_type.shape.dim[1].dim_param = "samples"
-    same_as_ort(path, made, {"x": X[:, :1]}, served=1)
+    same_as_ort(made, {"x": X[:, :1]}, served=1)
     for host in HOSTS:
         with pytest.raises(ValueError, match=r"[Ss]queeze"):
             rnnfast.onnx.load(made, host=host).run(None, {"x": X})
     # axes of a call
     made = graph(nodes, {"x": X[:, :1], "two": np.array([1, 2])}, {"y": F}, weights())
-    same_as_ort(path, made, {"x": X[:, :1], "two": np.array([2, 1])}, served=1)
+    same_as_ort(made, {"x": X[:, :1], "two": np.array([2, 1])}, served=1)
 
 
 @pytest.mark.parametrize("host", HOSTS)

@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from onnx_graphs import HOSTS, agree, body, graph, helper, onnx, run_ort
+from onnx_graphs import HOSTS, agree, body, graph, helper, same_in_numpy
 
 import rnnfast
 from rnnfast.onnx.proto import DEEPEST
@@ -25,17 +25,8 @@ def numbers(*values):
     return np.array(values, np.int64)
 
 
-def same(made, path, **feed):
-    """Compare a model in NumPy with ONNX Runtime, and return it."""
-    onnx.save(made, path)
-    model = rnnfast.onnx.load(path, host="numpy")
-    agree(model.run(None, feed), run_ort(path, feed))
-    return model
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "m.onnx"
+def same(made, **feed):
+    return same_in_numpy(made, feed)
 
 
 # ---- If ------------------------------------------------------------------------------------------
@@ -52,7 +43,7 @@ def choice(then, other, inputs, outputs=("y",), constants=None, kind=F, before=(
     return graph([*before, node], inputs, dict.fromkeys(results, kind), constants)
 
 
-def test_a_branch_is_chosen_by_the_call(path):
+def test_a_branch_is_chosen_by_the_call():
     made = choice(
         [NODE("Neg", ["x"], ["y"]), NODE("Split", ["x"], ["z", "rest"], axis=0)],
         [NODE("Add", ["x", "k"], ["y"]), NODE("Exp", ["y"], ["z"])],
@@ -61,11 +52,11 @@ def test_a_branch_is_chosen_by_the_call(path):
         {"k": np.ones(3, F)},
     )
     for on in (np.array(True), np.array(False)):
-        model = same(made, path, x=X, on=on)
+        model = same(made, x=X, on=on)
     assert isinstance(model._host.steps[0].function, Choice)
 
 
-def test_a_condition_that_is_known_is_no_step(path):
+def test_a_condition_that_is_known_is_no_step():
     branches = [NODE("Neg", ["x"], ["y"])], [NODE("Exp", ["x"], ["y"])]
     constant = choice(*branches, {"x": X}, constants={"on": np.array(True)})
     of_shape = [
@@ -76,21 +67,21 @@ def test_a_condition_that_is_known_is_no_step(path):
     places = {"last": np.array(1), "three": np.array(3)}
     shaped = choice(*branches, {"x": X}, constants=places, before=of_shape)
     for made in (constant, shaped):
-        [step] = same(made, path, x=X)._host.steps
+        [step] = same(made, x=X)._host.steps
         assert not isinstance(step.function, Choice)
     # and not where the length is the call's
     shaped.graph.input[0].type.tensor_type.shape.dim[1].dim_param = "features"
-    assert isinstance(same(shaped, path, x=X)._host.steps[-1].function, Choice)
-    same(shaped, path, x=X[:, :2])
+    assert isinstance(same(shaped, x=X)._host.steps[-1].function, Choice)
+    same(shaped, x=X[:, :2])
 
 
-def test_a_branch_of_constants_is_computed_once(path):
+def test_a_branch_of_constants_is_computed_once():
     branch = [NODE("Neg", ["k"], ["y"])]
     constants = {"k": X, "on": np.array(False)}
     made = choice(branch, [NODE("Exp", ["k"], ["y"])], {"x": X}, constants=constants)
     made.graph.node.append(NODE("Add", ["y_", "x"], ["sum"]))
     made.graph.output[0].name = "sum"
-    assert len(same(made, path, x=X)._host.steps) == 1
+    assert len(same(made, x=X)._host.steps) == 1
 
 
 # ---- Loop ----------------------------------------------------------------------------------------
@@ -117,30 +108,30 @@ def loop(count="n", on="", shape=(4, 3), number_shape=(), constants=None, inputs
 
 @pytest.mark.parametrize("n", [-1, 0, 1, 5])
 @pytest.mark.parametrize("on", [True, False])
-def test_a_number_of_rounds(n, on, path):
+def test_a_number_of_rounds(n, on):
     given = {"n": np.array(n), "on": np.array(on)}
-    same(loop(on="on", inputs=given), path, x=X, **given)
-    same(loop(inputs={"n": given["n"]}), path, x=X, n=given["n"])
-    same(loop(constants=given, on="on"), path, x=X)
+    same(loop(on="on", inputs=given), x=X, **given)
+    same(loop(inputs={"n": given["n"]}), x=X, n=given["n"])
+    same(loop(constants=given, on="on"), x=X)
 
 
-def test_a_condition_ends_a_loop(path):
+def test_a_condition_ends_a_loop():
     for on in ("", "on"):
-        same(loop("", on, constants={"on": np.array(True)} if on else None), path, x=X)
-    model = same(loop(constants={"n": np.array(100)}), path, x=X)
+        same(loop("", on, constants={"on": np.array(True)} if on else None), x=X)
+    model = same(loop(constants={"n": np.array(100)}), x=X)
     assert len(model(X)[1]) < 100
 
 
 @pytest.mark.parametrize("shape", [None, (4, 3), ("rows", 3), (-1, 3)])
-def test_no_round_leaves_an_empty_stack(shape, path):
-    same(loop(shape=shape, constants={"n": np.array(0)}), path, x=X)
+def test_no_round_leaves_an_empty_stack(shape):
+    same(loop(shape=shape, constants={"n": np.array(0)}), x=X)
 
 
-def test_the_number_of_a_round_may_have_an_axis(path):
-    same(loop(number_shape=(1,), constants={"n": np.array(3)}), path, x=X)
+def test_the_number_of_a_round_may_have_an_axis():
+    same(loop(number_shape=(1,), constants={"n": np.array(3)}), x=X)
 
 
-def test_loops_inside_loops_see_all_names_around_them(path):
+def test_loops_inside_loops_see_all_names_around_them():
     # the inner state has the name of the outer, and its body reads values of all three graphs
     start = [entry("i", 7, ()), entry("go", 9, ()), entry("state", 1, (4, 3))]
     inside = [
@@ -163,16 +154,15 @@ def test_loops_inside_loops_see_all_names_around_them(path):
     ]
     constants = {"two": np.array(2), "half": np.array(0.5, F)}
     made = graph(nodes, {"x": X}, {"y": F, "numbers": np.int64}, constants)
-    same(made, path, x=X)
+    same(made, x=X)
 
 
-def test_a_loop_waits_for_the_call(path):
+def test_a_loop_waits_for_the_call():
     """P25, P28: of constants alone, with more rounds than reading a file should cost."""
     constants = {"n": np.array(2**60), "x": X, "bound": np.array(np.inf, F)}
     made = loop(constants=constants)
     del made.graph.input[0]
-    onnx.save(made, path)
-    assert len(rnnfast.onnx.load(path, host="numpy")._host.steps) == 1
+    assert len(rnnfast.onnx.load(made, host="numpy")._host.steps) == 1
 
 
 # ---- Scan ----------------------------------------------------------------------------------------
@@ -208,19 +198,19 @@ def scan(opset=17, x=X, **attributes):
     ],
 )
 @pytest.mark.parametrize("opset", [9, 17])
-def test_states_inputs_and_outputs(opset, attributes, path):
+def test_states_inputs_and_outputs(opset, attributes):
     if opset == 9:  # when no axis was negative
         attributes = {n: [number % 2 for number in v] for n, v in attributes.items()}
-    same(scan(opset, **attributes), path, x=X, z=2 * X)
+    same(scan(opset, **attributes), x=X, z=2 * X)
 
 
-def test_another_axis_is_scanned(path):
+def test_another_axis_is_scanned():
     turned = np.ascontiguousarray(X.T)
     made = scan(x=turned, scan_input_axes=[1, -1], scan_input_directions=[1, 0])
-    same(made, path, x=turned, z=2 * turned)
+    same(made, x=turned, z=2 * turned)
 
 
-def test_nothing_to_scan(path):
+def test_nothing_to_scan():
     # which ONNX Runtime refuses
     none = X[:0]
     got = rnnfast.onnx.load(scan(x=none, scan_output_axes=[-1, 0]), host="numpy")(none, none)
@@ -230,20 +220,19 @@ def test_nothing_to_scan(path):
 # ---- all of them ---------------------------------------------------------------------------------
 
 
-def test_errors_name_both_nodes(path):
+def test_errors_name_both_nodes():
     made = choice(
         [NODE("Gather", ["x", "k"], ["y"], "inside")],
         [NODE("Neg", ["x"], ["y"])],
         {"x": X, "on": np.array(True), "k": numbers(0)},
     )
-    onnx.save(made, path)
-    model = rnnfast.onnx.load(path, host="numpy")
+    model = rnnfast.onnx.load(made, host="numpy")
     message = r"node 'choice' \(If\): node 'inside' \(Gather\): index 9 is out of bounds"
     with pytest.raises(ValueError, match=message):
         model(X, np.array(True), numbers(9))
 
 
-def test_where_the_time_of_inner_nodes_goes(path):
+def test_where_the_time_of_inner_nodes_goes():
     made = loop(constants={"n": np.array(3)})
     profile = rnnfast.onnx.load(made, host="numpy").profile({"x": X}, rounds=2)
     assert sorted(t.kind for t in profile) == sorted(
@@ -307,7 +296,7 @@ def test_graphs_too_deep_inside_each_other():
 # ---- sequences -----------------------------------------------------------------------------------
 
 
-def test_a_loop_that_collects_its_steps(path):
+def test_a_loop_that_collects_its_steps():
     # as torch.jit.script makes of a list
     start = [entry("i", 7, ()), entry("go", 9, ())]
     start.append(helper.make_tensor_sequence_value_info("list", 1, None))
@@ -328,11 +317,11 @@ def test_a_loop_that_collects_its_steps(path):
     outputs = {"stack": F, "row": F, "length": np.int64}
     made = graph(nodes, {"x": X, "n": np.array(3)}, outputs)
     for n in (1, 4):
-        same(made, path, x=X, n=np.array(n))
+        same(made, x=X, n=np.array(n))
 
 
 @pytest.mark.parametrize("place", [None, 0, 1, -1, -2])
-def test_places_in_a_sequence(place, path):
+def test_places_in_a_sequence(place):
     given = [] if place is None else ["place"]
     nodes = [
         NODE("SequenceConstruct", ["x", "k"], ["two"]),
@@ -345,7 +334,7 @@ def test_places_in_a_sequence(place, path):
     constants = {"k": X + 1, "j": X + 2}
     feed = {"x": X, "place": np.array(place or 0)}
     made = graph(nodes, feed, dict.fromkeys(["at", "all", "left"], F), constants)
-    model = same(made, path, **feed)
+    model = same(made, **feed)
     for wrong in (-3, 2):
         with pytest.raises(ValueError, match=f"position expected from -2 to [12], got {wrong}"):
             model.run(None, feed | {"place": np.array(wrong)})
@@ -355,7 +344,7 @@ def test_places_in_a_sequence(place, path):
     "split, keepdims",
     [(None, 0), (None, 1), (np.array(3), 1), (numbers(1, 3), 0), (numbers(1, 3), 1)],
 )
-def test_parts_as_a_sequence(split, keepdims, path):
+def test_parts_as_a_sequence(split, keepdims):
     constants = {"last": np.array(-1)} | ({} if split is None else {"split": split})
     names = ["x"] if split is None else ["x", "split"]
     nodes = [
@@ -363,4 +352,4 @@ def test_parts_as_a_sequence(split, keepdims, path):
         NODE("SequenceAt", ["parts", "last"], ["y"]),
         NODE("SequenceLength", ["parts"], ["n"]),
     ]
-    same(graph(nodes, {"x": X}, {"y": F, "n": np.int64}, constants), path, x=X)
+    same(graph(nodes, {"x": X}, {"y": F, "n": np.int64}, constants), x=X)
