@@ -85,6 +85,10 @@ def functional(make):
     return theirs, xs if len(xs) > 1 else xs[0]
 
 
+def as_list(values):
+    return list(values) if isinstance(values, (list, tuple)) else [values]
+
+
 def as_ours(xs):
     return tuple(xs) if isinstance(xs, list) else xs
 

@@ -6,7 +6,7 @@ import copy
 
 import numpy as np
 import pytest
-from keras_models import IDS, B, F, L, T, inputs, keras, quiet
+from keras_models import IDS, B, F, L, T, as_list, inputs, keras, quiet
 
 from rnnfast.cells import CELLS
 from rnnfast.keras import accelerate, restore
@@ -50,8 +50,7 @@ def calls(monkeypatch):
 
 def same(theirs, ours, x, bound=2e-6, **options):
     want, got = (model(x, **options) for model in (theirs, ours))
-    pairs = zip(*((y if isinstance(y, (list, tuple)) else [y]) for y in (got, want)), strict=True)
-    for a, b in pairs:
+    for a, b in zip(as_list(got), as_list(want), strict=True):
         np.testing.assert_allclose(a.detach(), b.detach(), atol=bound, rtol=bound)
     return want, got
 
@@ -80,7 +79,7 @@ def test_layers(make, dtype, monkeypatch):
     assert done and all(done)
     grads = []
     for model, ys in zip((theirs, ours), results, strict=True):
-        total = sum((y**2).sum() for y in (ys if isinstance(ys, (list, tuple)) else [ys]))
+        total = sum((y**2).sum() for y in as_list(ys))
         weights = [w.value for w in model.trainable_weights]
         grads.append(torch.autograd.grad(total, [x, *weights]))
     for a, b in zip(*grads, strict=True):

@@ -14,6 +14,7 @@ from keras_models import (
     F,
     L,
     T,
+    as_list,
     as_numpy,
     as_ours,
     float32_bound,
@@ -227,14 +228,12 @@ GRAPHS = [
 def test_graphs(make, tmp_path):
     theirs, xs = functional(make)
     theirs.save(tmp_path / "model.keras")
-    want = theirs(xs, training=False)
-    want = list(map(as_numpy, want if isinstance(want, (list, tuple)) else [want]))
+    want = list(map(as_numpy, as_list(theirs(xs, training=False))))
     for given in theirs, tmp_path / "model.keras":
         ours = from_keras(given)
         assert isinstance(ours, Graph)
         assert (len(ours.inputs), len(ours.outputs)) == (len(theirs.inputs), len(want))
-        got = ours.predict(as_ours(xs))
-        for ys in zip(got if len(want) > 1 else [got], want, strict=True):
+        for ys in zip(as_list(ours.predict(as_ours(xs))), want, strict=True):
             close("prediction", *ys, float32_bound(ours, ys[1]), ours.dtype)
     same_gradients(ours, theirs, xs)
     if make is directions_apart:
@@ -242,9 +241,7 @@ def test_graphs(make, tmp_path):
             to_keras(ours)
         return
     again = to_keras(ours, steps=T if make in (windows_and_branches, skip_connection) else None)
-    got = again(xs, training=False)
-    got = list(map(as_numpy, got if isinstance(got, (list, tuple)) else [got]))
-    for ys in zip(got, want, strict=True):
+    for ys in zip(map(as_numpy, as_list(again(xs, training=False))), want, strict=True):
         close("prediction", *ys, float32_bound(ours, ys[1]), ours.dtype)
 
 
@@ -276,10 +273,6 @@ def test_graphs_saved_and_exported(make, tmp_path):
     given = dict(zip([i.name for i in session.get_inputs()], as_list(xs), strict=True))
     for got, y in zip(session.run(None, given), as_list(want), strict=True):
         np.testing.assert_allclose(got, y, atol=1e-5)
-
-
-def as_list(values):
-    return list(values) if isinstance(values, (list, tuple)) else [values]
 
 
 def test_graphs_to_keras():

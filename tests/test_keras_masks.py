@@ -11,6 +11,7 @@ from keras_models import (
     F,
     L,
     T,
+    as_list,
     as_numpy,
     bidirectional,
     built,
@@ -85,8 +86,7 @@ def test_initial_states_on_masked_steps(layer):
     ids[np.arange(T) >= ends[:, None]] = 0
     h = np.random.default_rng(0).standard_normal((B, 4)).astype(np.float32)
     got, want = ours.predict((ids, h), (ends, None)), theirs([ids, h], training=False)
-    pairs = zip(*(y if isinstance(y, (list, tuple)) else [y] for y in (got, want)), strict=True)
-    for a, b in pairs:
+    for a, b in zip(as_list(got), as_list(want), strict=True):
         b = as_numpy(b)
         if b.ndim == 3:  # past the ends there are zeros here
             b = b * (np.arange(T) < ends[:, None])[..., None]

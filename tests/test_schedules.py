@@ -109,7 +109,7 @@ class Rates(Callback):
         self.seen.append(self.optimizer.lr)
 
 
-def train(schedule, **options):
+def train(schedule, epochs=3, **options):
     x = np.random.default_rng(0).standard_normal((8, 1)).astype(np.float32)
     ours, seen = schedule.optimizer, Rates()
     history = fit(
@@ -117,7 +117,7 @@ def train(schedule, **options):
         (x, x),
         loss=losses.squared_error,
         optimizer=ours,
-        epochs=3,
+        epochs=epochs,
         batch_size=4,
         callbacks=[seen, schedule],
         **options,
@@ -154,25 +154,9 @@ def test_schedules_go_on_across_fits():
         lambda o: OneCycleLR(o, 0.1, 18),
     ):
         straight, parts = (make(optimizer(0.1)) for _ in range(2))
-        x = np.random.default_rng(0).standard_normal((8, 1)).astype(np.float32)
-        rates = []
-        for schedule, calls in (straight, [9]), (parts, [3, 1, 1, 4]):
-            seen = []
-            for epochs in calls:
-                ours = schedule.optimizer
-                history = fit(
-                    ours.model,
-                    (x, x),
-                    loss=losses.squared_error,
-                    optimizer=ours,
-                    epochs=epochs,
-                    batch_size=4,
-                    callbacks=[schedule],
-                )
-                seen += history["lr"]
-            rates.append(seen)
-        assert rates[0] == rates[1]
-        assert len(set(rates[0])) > 3
+        want = train(straight, 9)[0]["lr"]
+        assert [lr for epochs in (3, 1, 1, 4) for lr in train(parts, epochs)[0]["lr"]] == want
+        assert len(set(want)) > 3
 
 
 def test_a_rate_of_zero_is_spoken_of():
