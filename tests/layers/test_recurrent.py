@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextvars
 import copy
 import pickle
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -364,7 +362,7 @@ def test_dropout_without_a_second_layer_warns():
         LSTM(2, 3, dropout=0.5)
 
 
-# ---- parameters, copies, threads ---------------------------------------------------------------
+# ---- parameters, copies ------------------------------------------------------------------------
 
 
 def test_parameters_are_read_only_and_assigned():
@@ -459,30 +457,3 @@ def test_config_rebuilds(cls, extra):
     twin = cls(**layer.config())
     assert twin.config() == layer.config()
     np.testing.assert_equal(dict(twin.params), dict(layer.params))
-
-
-def test_eight_threads_share_a_layer():
-    layer = make(LSTM, num_layers=2, seed=1)
-    rng = np.random.default_rng(17)
-    xs = [rng.standard_normal((int(rng.integers(1, 9)), B, I)) for _ in range(64)]
-    want = [layer(x)[0] for x in xs]
-    total = {name: np.zeros(p.shape) for name, p in layer.params.items()}
-    for x in xs:
-        y, _, tape = layer.forward(x)
-        layer.backward(tape, y)
-    total = {name: grad.copy() for name, grad in layer.grads.items()}
-    layer.zero_grad()
-    layer._pack = None  # all threads find it missing
-
-    def work(i):
-        got, _ = layer(xs[i])
-        y, _, tape = layer.forward(xs[i])
-        layer.backward(tape, y)
-        return np.array_equal(got, want[i]) and np.array_equal(y, want[i])
-
-    with ThreadPoolExecutor(8) as pool:
-        contexts = [contextvars.copy_context() for _ in xs]  # these know the backend
-        jobs = [pool.submit(context.run, work, i) for i, context in enumerate(contexts)]
-        assert all(job.result() for job in jobs)
-    for name, grad in layer.grads.items():
-        np.testing.assert_allclose(grad, total[name], rtol=1e-11, atol=1e-12)

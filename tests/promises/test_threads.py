@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from comparisons import same_bits
+from engines import ENGINES
 from processes import needs_fork, needs_proc, run_program
 
 import rnnfast
@@ -60,20 +61,23 @@ def test_eight_threads_train_layers_of_their_own():
                 same_bits(got, expected, "with eight threads calling")
 
 
-def test_eight_threads_serve_and_train_one_layer():
+@pytest.mark.parametrize("engine", ENGINES)
+def test_eight_threads_serve_and_train_one_layer(engine):
     """P17: outputs to the bit; gradients are added in any order."""
     rng = np.random.default_rng(1)
     layer = rnnfast.LSTM(20, 64, 2, seed=0)
     xs = [rng.standard_normal((20, 1 + i % 11, 20)).astype(np.float32) for i in range(48)]
-    with rnnfast.num_threads(2), ThreadPoolExecutor(8) as pool:
+    backend = rnnfast.backend.use
+    with backend(engine), rnnfast.num_threads(2), ThreadPoolExecutor(8) as pool:
         want = [step(layer, x) for x in xs]
         layer.zero_grad()
         layer._pack = None  # all threads find it missing
 
         def call(x):
-            served, _ = layer(x)
-            y, _, tape = layer.forward(x)
-            dx, _ = layer.backward(tape, y)
+            with backend(engine):  # which holds for one thread
+                served, _ = layer(x)
+                y, _, tape = layer.forward(x)
+                dx, _ = layer.backward(tape, y)
             return {"y": y, "dx": dx}, served
 
         for (got, served), expected in zip(pool.map(call, xs), want, strict=True):
