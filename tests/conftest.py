@@ -1,4 +1,4 @@
-"""Fixtures that hand out the compiled core, once for each instruction set of this machine."""
+"""Fixtures: the compiled core, once for each instruction set of this machine; kinds of files."""
 
 from __future__ import annotations
 
@@ -52,6 +52,14 @@ def isa(request: pytest.FixtureRequest) -> Iterator[str]:
     RUNTIME.set_isa(request.param)
     yield request.param
     RUNTIME.set_isa(before)
+
+
+@pytest.fixture(params=[".npz", ".safetensors"])
+def ending(request: pytest.FixtureRequest) -> str:
+    """How the names of the files end that models and states are saved to."""
+    if request.param == ".safetensors":
+        pytest.importorskip("safetensors", reason="safetensors is not installed")
+    return request.param
 
 
 @pytest.fixture

@@ -149,11 +149,9 @@ def network(seed):
     )
 
 
-@pytest.fixture(params=[".npz", ".safetensors"])
-def path(request, tmp_path):
-    if request.param == ".safetensors":
-        pytest.importorskip("safetensors", reason="safetensors is not installed")
-    return tmp_path / f"position{request.param}"
+@pytest.fixture
+def path(ending, tmp_path):
+    return tmp_path / f"position{ending}"
 
 
 OPTIMIZERS = [(Adam, {}), (AdamW, {}), (Nadam, {}), (RMSprop, {"momentum": 0.5}), (SGD, {})]

@@ -40,14 +40,10 @@ from rnnfast import (
 )
 from rnnfast.io import load_state, save_state
 
-ENDINGS = [".npz", ".safetensors"]
 
-
-@pytest.fixture(params=ENDINGS)
-def path(request, tmp_path):
-    if request.param == ".safetensors":
-        pytest.importorskip("safetensors", reason="safetensors is not installed")
-    return tmp_path / f"model{request.param}"
+@pytest.fixture
+def path(ending, tmp_path):
+    return tmp_path / f"model{ending}"
 
 
 @pytest.mark.parametrize(

@@ -173,14 +173,11 @@ def test_decoding_ends():
     assert targets == [] and scores.shape == (0,)
 
 
-@pytest.mark.parametrize("kind", ["npz", "safetensors"])
-def test_saves_and_copies(tmp_path, kind):
-    if kind == "safetensors":
-        pytest.importorskip("safetensors")
+def test_saves_and_copies(tmp_path, ending):
     layer = make(attention="general", dropout=0.5, num_layers=2)
     inputs = data(layer)
-    save(layer, tmp_path / f"model.{kind}")
-    for twin in (load(tmp_path / f"model.{kind}"), *copies(layer)):
+    save(layer, tmp_path / f"model{ending}")
+    for twin in (load(tmp_path / f"model{ending}"), *copies(layer)):
         assert repr(twin) == repr(layer)
         np.testing.assert_array_equal(twin(*inputs), layer(*inputs))
 

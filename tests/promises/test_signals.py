@@ -17,20 +17,14 @@ from rnnfast.layers.base import blank
 
 
 @needs_fork
-@pytest.mark.parametrize("ending", [".npz", ".safetensors"])
 def test_kill_while_saving_leaves_a_whole_file(tmp_path, ending):
     """P15: the older file or the newer one, at whatever moment the process dies."""
-    if ending == ".safetensors":
-        pytest.importorskip("safetensors", reason="safetensors is not installed")
     assert run_program("kills_while_saving", tmp_path / f"model{ending}") == ["25"]
 
 
 @needs_fork
-@pytest.mark.parametrize("ending", [".npz", ".safetensors"])
 def test_killed_training_resumes_to_the_same_bits(tmp_path, ending):
     """P15: whatever the moments at which it was killed."""
-    if ending == ".safetensors":
-        pytest.importorskip("safetensors", reason="safetensors is not installed")
     (kills,) = run_program("resumed_training", tmp_path / f"position{ending}")
     assert int(kills) > 1
 
