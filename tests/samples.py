@@ -92,18 +92,34 @@ def peak_memory(call: Callable[[], Any]) -> int:
         tracemalloc.stop()
 
 
+NUMBERS = [b"0", b"-1", b"7", b"99999", b"1e9", b"123456789012345678901", b"null", b"[]", b"{}"]
+
+
+def with_fault(rng: np.random.Generator, content: bytes) -> bytes:
+    """Return the content of a file with a fault of some kind."""
+    data, kind = bytearray(content), rng.integers(6)
+    first, last = sorted(rng.integers(0, len(data) + 1, 2))
+    last = min(last, first + 40)
+    digits = [i for i, byte in enumerate(data) if byte in b"0123456789"] if kind == 5 else []
+    if digits:  # a number is another one
+        i = digits[rng.integers(len(digits))]
+        data[i : i + 1] = NUMBERS[rng.integers(len(NUMBERS))]
+    elif kind == 1:  # some of it is lost
+        del data[first:last]
+    elif kind == 2:  # is there twice
+        data[first:first] = data[first:last]
+    elif kind == 3:  # is something else
+        data[first:last] = rng.bytes(last - first)
+    elif kind == 4:  # its end is missing
+        del data[first:]
+    else:  # bits turn over
+        for i in rng.integers(0, len(data), rng.integers(1, 4)):
+            data[i] ^= 1 << rng.integers(8)
+    return bytes(data)
+
+
 def damaged(content: bytes, count: int) -> Iterator[bytes]:
-    """Cut the content of a file short, change, remove or repeat bytes of it, `count` times."""
+    """Yield the content of a file with a fault, `count` times."""
     rng = np.random.default_rng(0)
     for _ in range(count):
-        start, stop = sorted(rng.integers(len(content) + 1, size=2))
-        stop = min(stop, start + 8)
-        part = content[start:stop]
-        yield (
-            content[:start],
-            content[:start]
-            + bytes(rng.integers(256, size=len(part), dtype=np.uint8))
-            + content[stop:],
-            content[:start] + content[stop:],
-            content[:stop] + part + content[stop:],
-        )[rng.integers(4)]
+        yield with_fault(rng, content)

@@ -11,34 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from processes import needs_proc
+from samples import with_fault
 
 import rnnfast
 from rnnfast import io
-
-NUMBERS = [b"0", b"-1", b"7", b"99999", b"1e9", b"123456789012345678901", b"null", b"[]", b"{}"]
-
-
-def damaged(rng, data):
-    """Return bytes with a fault of some kind."""
-    data, kind = bytearray(data), rng.integers(6)
-    first, last = sorted(rng.integers(0, len(data) + 1, 2))
-    last = min(last, first + 40)
-    if kind == 0:  # bits turn over
-        for i in rng.integers(0, len(data), rng.integers(1, 4)):
-            data[i] ^= 1 << rng.integers(8)
-    elif kind == 1:  # some of it is lost
-        del data[first:last]
-    elif kind == 2:  # is there twice
-        data[first:first] = data[first:last]
-    elif kind == 3:  # is something else
-        data[first:last] = rng.bytes(last - first)
-    elif kind == 4:  # its end is missing
-        del data[first:]
-    else:  # a number is another one
-        digits = [i for i, byte in enumerate(data) if byte in b"0123456789"]
-        i = digits[rng.integers(len(digits))]
-        data[i : i + 1] = NUMBERS[rng.integers(len(NUMBERS))]
-    return bytes(data)
 
 
 def damaged_inside(rng, arrays, text, write):
@@ -46,11 +22,11 @@ def damaged_inside(rng, arrays, text, write):
     name = list(arrays)[rng.integers(len(arrays))]
     array, kind = arrays[name], rng.integers(5)
     if kind == 0:
-        text = damaged(rng, text.encode()).decode(errors="replace")
+        text = with_fault(rng, text.encode()).decode(errors="replace")
     elif kind == 1:
         arrays = {other: value for other, value in arrays.items() if other != name}
     elif kind == 2:
-        arrays = {damaged(rng, name.encode() + b"0").decode("ascii", "replace"): array, **arrays}
+        arrays = {with_fault(rng, name.encode() + b"0").decode("ascii", "replace"): array, **arrays}
     elif kind == 3:
         shape = rng.permutation([*array.shape, 1, rng.integers(3)])
         arrays = {**arrays, name: np.resize(array, shape)}
@@ -64,7 +40,7 @@ def damaged_inside(rng, arrays, text, write):
 def with_damaged_header(rng, whole):
     """Return a safetensors file whose header is damaged and has the length that it says."""
     size = int.from_bytes(whole[:8], "little")
-    header = damaged(rng, whole[8 : 8 + size])
+    header = with_fault(rng, whole[8 : 8 + size])
     return len(header).to_bytes(8, "little") + header + whole[8 + size :]
 
 
@@ -191,7 +167,7 @@ def test_damaged_files_are_refused_or_harmless(tmp_path, ending, what):
     with memory_limit(32 << 20):
         for i in range(2500):
             if i % 3 == 0:
-                data = damaged(rng, whole)
+                data = with_fault(rng, whole)
             elif i % 3 == 1 or ending == ".npz":
                 data = damaged_inside(rng, arrays, text, write)
             else:
