@@ -26,7 +26,7 @@ sys.path.append(str(Path(__file__).parents[1]))  # without rnnfast installed, it
 
 from cases import Case
 from compare import add_choice, chosen, take_turns, warn
-from workers import Arrays, Side, Workers, load
+from workers import Side, Workers, load, no_arrays
 
 import rnnfast
 from rnnfast.bench import LAYERS, row, tasks
@@ -90,10 +90,6 @@ def identify() -> tuple[str, str, str]:
 
 def side(case: Case, task: str) -> Side:
     """Build a case as this process's rnnfast does."""
-
-    def no_arrays(result: object) -> Arrays:
-        return {}
-
     layer = LAYERS[case.cell](case.I, case.H, seed=0)
     return tasks(layer, case.B, case.T)[task], no_arrays
 
@@ -119,8 +115,7 @@ def race(titles: dict[str, str], folder: Path, options: argparse.Namespace) -> N
                 us = {name: median(values) for name, values in times.items()}
                 ratios.append(us[BEFORE] / us[AFTER])
                 percent = 100 * case.flops(task == "training") / us[AFTER] / 1e3 / median(peaks)
-                shape = f"{case.B}, {case.T}, {case.I}, {case.H}"
-                print(row(case.cell, shape, *us.values(), ratios[-1], percent), flush=True)
+                print(row(case.cell, case.sizes, *us.values(), ratios[-1], percent), flush=True)
             mean = geometric_mean(ratios)
             print(f"{task}: {titles[AFTER]} is {mean:.3f} times as fast (geometric mean)")
     warn(rounds)

@@ -126,7 +126,7 @@ def main() -> None:
             if options.k in str(case):
                 titles = list(sides(case, TASKS[task], options))
                 cells = measure_case(case, TASKS[task], options)
-                rows.append([task, f"{B}, {T}, {I}, {H}", *cells])
+                rows.append([task, case.sizes, *cells])
                 print(*rows[-1], sep="  ", file=sys.stderr, flush=True)
     print(table(["task", "B, T, I, H", *titles], rows))
 

@@ -83,10 +83,6 @@ def present(*names: str) -> list[str]:
     return [name for name in names if not PEERS[name].missing]
 
 
-def shape_of(case: Case) -> str:
-    return f"{case.B}, {case.T}, {case.I}, {case.H}"
-
-
 # ---- one step of one sample
 
 
@@ -291,7 +287,7 @@ def options(settings: Settings) -> None:
                 {name: (build_option, case, settings.threads, o) for name, o in OPTIONS.items()}
             )
             plain, *others = us.values()
-            rows.append([cell_title(cell), shape_of(case), plain, *(o / plain for o in others)])
+            rows.append([cell_title(cell), case.sizes, plain, *(o / plain for o in others)])
     columns = ["", "B, T, I, H", "us, plain", *list(OPTIONS)[1:]]
     show("A training step with an option, over the plain one's time", columns, rows)
 
@@ -310,7 +306,7 @@ def threads(settings: Settings) -> None:
                     {str(n): (quiet, case, training, n) for n in dict.fromkeys((1, team))}
                 )
                 ratio = us["1"] / us[str(team)]
-                line = [cell_title(case.cell), shape_of(case), task, us["1"], us[str(team)]]
+                line = [cell_title(case.cell), case.sizes, task, us["1"], us[str(team)]]
                 rows.append([*line, ratio])
     columns = ["", "B, T, I, H", "task", "us, 1 thread", f"us, {team} threads", "ratio"]
     show(f"{team} threads over one", columns, rows)
@@ -333,7 +329,7 @@ def directions(settings: Settings) -> None:
     rows = []
     for case in DIRECTIONS:
         us = settings.race({str(n): (quiet, case, False, n) for n in (1, 2)})
-        line = [cell_title(case.cell), shape_of(case), us["1"], us["2"]]
+        line = [cell_title(case.cell), case.sizes, us["1"], us["2"]]
         rows.append([*line, us["1"] / us["2"]])
     columns = ["", "B, T, I, H", "us, 1 thread", "us, 2 threads", "ratio"]
     show("One sample in two directions", columns, rows)
@@ -367,7 +363,7 @@ def memory(settings: Settings) -> None:
         for name, build in builds.items()
     }
     rows = [[name, value, value / mb["rnnfast"]] for name, value in mb.items()]
-    title = f"Memory of a training step, LSTM ({shape_of(case)})"
+    title = f"Memory of a training step, LSTM ({case.sizes})"
     show(title, ["", "MB", "over rnnfast"], rows)
     rows = []
     for name, make_fit in FITS.items():
@@ -391,7 +387,7 @@ def checkpoints(settings: Settings) -> None:
         arguments = engine, case, settings.threads, {"checkpoint": k}
         mb = in_new_process(settings, step_memory, *arguments)
         rows.append([k or "none", mb, us[str(k)], us[str(k)] / us["None"]])
-    title = f"checkpoint=k, a training step of an LSTM ({shape_of(case)})"
+    title = f"checkpoint=k, a training step of an LSTM ({case.sizes})"
     show(title, ["k", "MB", "us", "time over none"], rows)
 
 

@@ -213,10 +213,6 @@ def race_calls(case: Case, training: bool, rounds: int, seconds: float) -> list[
     return take_turns([side(before), side(after)], rounds, seconds)
 
 
-def shape_of(case: Case) -> str:
-    return f"{case.B}, {case.T}, {case.I}, {case.H}"
-
-
 def loops_table(cells: Sequence[str], rounds: int, seconds: float) -> list[list[float]]:
     """Time all loops, print them and say which goals hold."""
     shapes = [(shape, False) for shape in PADDED] + [(shape, True) for shape in PACKED]
@@ -228,7 +224,7 @@ def loops_table(cells: Sequence[str], rounds: int, seconds: float) -> list[list[
             before, after = map(median, times)
             ratio, most = before / after, before / (outside + least)
             batch = "packed" if packed else "padded"
-            line = [cell_title(cell), shape_of(loop.case), batch]
+            line = [cell_title(cell), loop.case.sizes, batch]
             if ratio < loop.goal:
                 missed.append(f"{', '.join(line)}: {number(ratio)} of {number(loop.goal)}")
             figures = before, after, outside, least, ratio, loop.goal, most
@@ -251,7 +247,7 @@ def calls_table(
     rows, ratios, everything = [], [], []
     for case in cases:
         if case.cell in cells:
-            line = [cell_title(case.cell), shape_of(case)]
+            line = [cell_title(case.cell), case.sizes]
             for training in (False, True):
                 times = race_calls(case, training, rounds, seconds)
                 before, after = map(min, times)

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import copy
 import logging
-import subprocess
 import sys
 from collections.abc import Callable
 from importlib import util
@@ -24,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from busy import busy_processes
 from compare import at_least_one, warn
 from report import number, processor, table
 from torch_dropin import take_turns
@@ -255,9 +255,8 @@ def main() -> None:
         f"{'beside a busy process' if options.busy else 'quiet'}; "
         f"rnnfast {rnnfast.__version__}, torch {torch.__version__}"
     )
-    busy = options.busy and subprocess.Popen([sys.executable, "-c", "while True: pass"])
     rows, everything = [], []
-    try:
+    with busy_processes(int(options.busy)):
         for name, (make, package) in PROGRAMS.items():
             if options.names and not any(part in name for part in options.names):
                 continue
@@ -269,9 +268,6 @@ def main() -> None:
             rows.append([name, *map(number, (before / 1e3, after / 1e3, before / after))])
             everything += times
             print(".", end="", file=sys.stderr, flush=True)
-    finally:
-        if busy:
-            busy.kill()
     print(f"\n{table(['program', 'ms a step, torch', 'accelerated', 'times faster'], rows)}")
     warn(everything)
 

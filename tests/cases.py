@@ -69,6 +69,11 @@ class Case:
         chosen = dict(layer_norm=self.norm, recurrent_dropout=self.recurrent, zoneout=zoneout)
         return {name: value for name, value in chosen.items() if value}
 
+    @property
+    def sizes(self) -> str:
+        """As the tables of benchmarks have them."""
+        return f"{self.B}, {self.T}, {self.I}, {self.H}"
+
     def possible(self) -> Case:
         """Return the case without what its cell does not take."""
         recurrent = 0.0 if self.row.input_only else self.recurrent
