@@ -10,32 +10,17 @@ import numpy as np
 import pytest
 from samples import classifier, peak_memory, sums
 
-from rnnfast import (
-    GRU,
-    RNN,
-    SGD,
-    Adam,
-    BatchNorm1d,
-    Callback,
-    Conv1d,
-    Last,
-    Linear,
-    RepeatVector,
-    Sequential,
-    evaluate,
-    fit,
-    losses,
-)
+import rnnfast as rf
 
-CE, MSE, ACC = losses.softmax_cross_entropy, losses.squared_error, losses.accuracy
+CE, MSE, ACC = rf.losses.softmax_cross_entropy, rf.losses.squared_error, rf.losses.accuracy
 N, T, K = 9, 5, 3
 
 
 def network(batch_first=True, last=False, seed=1):
     f8 = {"dtype": np.float64}
-    layers = [GRU(2, 4, batch_first=batch_first, seed=seed, **f8)]
-    layers += [Last(batch_first)] * last
-    return Sequential(*layers, Linear(4, K, seed=seed + 1, **f8))
+    layers = [rf.GRU(2, 4, batch_first=batch_first, seed=seed, **f8)]
+    layers += [rf.Last(batch_first)] * last
+    return rf.Sequential(*layers, rf.Linear(4, K, seed=seed + 1, **f8))
 
 
 def samples(last=False, seed=0):
@@ -47,8 +32,8 @@ def samples(last=False, seed=0):
 
 def one_step(model, data, **options):
     before = model.state_dict()
-    options = {"loss": CE, "optimizer": SGD(model, lr=1.0), "shuffle": False, **options}
-    history = fit(model, data, metrics={"accuracy": ACC}, **options)
+    options = {"loss": CE, "optimizer": rf.SGD(model, lr=1.0), "shuffle": False, **options}
+    history = rf.fit(model, data, metrics={"accuracy": ACC}, **options)
     gradient = {name: before[name] - value for name, value in model.params.items()}
     return history["loss"][0], history["accuracy"][0], gradient
 
@@ -93,7 +78,7 @@ def test_epochs_and_validation_are_means_over_the_weights(last):
     x, y, lengths, weight = samples(last)
     for n in (None, lengths):
         model = network(last=last)
-        whole = evaluate(
+        whole = rf.evaluate(
             model, (x, y, n, weight), loss=CE, batch_size=99, metrics={"accuracy": ACC}
         )
         for size in (1, 2, 4):  # some batches weigh nothing
@@ -110,15 +95,15 @@ def test_epochs_and_validation_are_means_over_the_weights(last):
                 ),
             ):
                 options |= {"loss": CE, "batch_size": size, "metrics": {"accuracy": ACC}}
-                got = evaluate(model, data, **options)
+                got = rf.evaluate(model, data, **options)
                 assert got == pytest.approx(whole, rel=1e-12)
-                history = fit(model, data, optimizer=SGD(model, lr=0.0), **options)
+                history = rf.fit(model, data, optimizer=rf.SGD(model, lr=0.0), **options)
                 assert {k: history[k][0] for k in whole} == pytest.approx(whole, rel=1e-12)
-        history = fit(
+        history = rf.fit(
             model,
             (x, y),
             loss=CE,
-            optimizer=SGD(model, lr=0.0),
+            optimizer=rf.SGD(model, lr=0.0),
             validation=(x, y, n, weight),
             batch_size=2,
             metrics={"accuracy": ACC},
@@ -143,8 +128,8 @@ def test_weights_stay_with_their_samples():
         for given in (weight, steps):
             seen.clear()
             model = network()
-            options |= {"loss": loss, "optimizer": SGD(model), "batch_size": 2, "seed": 0}
-            fit(model, (x, y), lengths=lengths, sample_weight=given, **options)
+            options |= {"loss": loss, "optimizer": rf.SGD(model), "batch_size": 2, "seed": 0}
+            rf.fit(model, (x, y), lengths=lengths, sample_weight=given, **options)
             assert len(seen) == N
             for t, n, w in zip(y, lengths, given, strict=True):
                 w, got = np.atleast_1d(w)[:n], np.atleast_1d(seen[tuple(t[:n]), n])[:n]
@@ -165,17 +150,17 @@ def test_no_copy_of_the_data(kind, tmp_path):
         options["bucket"] = True
     elif kind == "validation":
         options = {"validation_split": 0.5}
-    model = Sequential(Linear(8, 8, seed=0), Last(True))
-    options |= {"loss": MSE, "optimizer": SGD(model), "batch_size": 10}
-    assert peak_memory(lambda: fit(model, (x, x[:, 0]), **options)) < x.nbytes / 4
+    model = rf.Sequential(rf.Linear(8, 8, seed=0), rf.Last(True))
+    options |= {"loss": MSE, "optimizer": rf.SGD(model), "batch_size": 10}
+    assert peak_memory(lambda: rf.fit(model, (x, x[:, 0]), **options)) < x.nbytes / 4
 
 
 def test_an_epoch_of_zero_weights_changes_nothing():
     x, y, lengths, _ = samples()
     model = network()
     before = model.state_dict()
-    history = fit(
-        model, (x, y, lengths, np.zeros(N)), loss=CE, optimizer=SGD(model, lr=1.0), batch_size=2
+    history = rf.fit(
+        model, (x, y, lengths, np.zeros(N)), loss=CE, optimizer=rf.SGD(model, lr=1.0), batch_size=2
     )
     assert history["loss"] == [0.0]
     np.testing.assert_equal(model.state_dict(), before)
@@ -187,30 +172,30 @@ def test_time_first_models_whose_time_is_made_anew():
     results = []
     for batch_first in (True, False):
         f8 = {"dtype": np.float64}
-        model = Sequential(
-            GRU(2, 3, batch_first=batch_first, seed=1, **f8),
-            Last(batch_first),
-            RepeatVector(4, batch_first),
-            GRU(3, 1, batch_first=batch_first, seed=2, **f8),
+        model = rf.Sequential(
+            rf.GRU(2, 3, batch_first=batch_first, seed=1, **f8),
+            rf.Last(batch_first),
+            rf.RepeatVector(4, batch_first),
+            rf.GRU(3, 1, batch_first=batch_first, seed=2, **f8),
         )
         data = (x, y) if batch_first else (x.swapaxes(0, 1), y.swapaxes(0, 1))
-        options = {"loss": MSE, "optimizer": SGD(model), "batch_size": 3, "seed": 0}
-        history = fit(model, data, sample_weight=np.arange(7), **options)
+        options = {"loss": MSE, "optimizer": rf.SGD(model), "batch_size": 3, "seed": 0}
+        history = rf.fit(model, data, sample_weight=np.arange(7), **options)
         results.append((history["loss"], model.state_dict()))
     np.testing.assert_allclose(results[0][0], results[1][0], rtol=1e-12)
     for name, value in results[0][1].items():
         np.testing.assert_allclose(results[1][1][name], value, rtol=1e-10, atol=1e-14)
     # a vector to a sequence: only y has an axis of time
     for batch_first in (True, False):
-        model = Sequential(
-            Linear(2, 3, seed=0, **f8),
-            RepeatVector(5, batch_first),
-            GRU(3, 1, batch_first=batch_first, seed=2, **f8),
+        model = rf.Sequential(
+            rf.Linear(2, 3, seed=0, **f8),
+            rf.RepeatVector(5, batch_first),
+            rf.GRU(3, 1, batch_first=batch_first, seed=2, **f8),
         )
         targets = rng.standard_normal((6, 5, 1) if batch_first else (5, 6, 1))
         data = rng.standard_normal((6, 2)), targets
-        history = fit(
-            model, data, loss=MSE, optimizer=SGD(model), batch_size=4, sample_weight=np.ones(6)
+        history = rf.fit(
+            model, data, loss=MSE, optimizer=rf.SGD(model), batch_size=4, sample_weight=np.ones(6)
         )
         assert len(history.batch_losses) == 2
 
@@ -234,7 +219,7 @@ def test_refuses():
         ),
     ]:
         with pytest.raises(error, match=re.escape(message)):
-            fit(model, data, loss=CE, optimizer=SGD(model), **options)
+            rf.fit(model, data, loss=CE, optimizer=rf.SGD(model), **options)
 
 
 # ---- which samples are in which batch
@@ -251,11 +236,11 @@ def test_shuffling_is_seeded():
             seen.extend(target)
             return 0.0, np.zeros_like(prediction)
 
-        fit(
+        rf.fit(
             model,
             (x, np.arange(20)),
             loss=loss,
-            optimizer=SGD(model),
+            optimizer=rf.SGD(model),
             epochs=2,
             batch_size=7,
             seed=seed,
@@ -284,8 +269,8 @@ def test_validation_split_takes_the_last_samples(batch_first):
         (parts[0], {"validation": parts[1]}),
     ]:
         model = classifier(batch_first)
-        options |= dict(loss=CE, optimizer=Adam(model), epochs=2, batch_size=4, seed=1)
-        history = fit(model, data, **options)
+        options |= dict(loss=CE, optimizer=rf.Adam(model), epochs=2, batch_size=4, seed=1)
+        history = rf.fit(model, data, **options)
         del history["seconds"]
         results.append((history, model.state_dict()))
     np.testing.assert_equal(results[0], results[1])
@@ -300,8 +285,8 @@ def test_buckets(batch_first, last):
     y = np.arange(50) if last else x[..., 0].astype(int)
     if not batch_first:
         x, y = x.swapaxes(0, 1), y if last else y.T
-    layers = [RNN(1, 2, batch_first=batch_first, seed=1, dtype=np.float64)]
-    model = Sequential(*layers, *[Last(batch_first)] * last)
+    layers = [rf.RNN(1, 2, batch_first=batch_first, seed=1, dtype=np.float64)]
+    model = rf.Sequential(*layers, *[rf.Last(batch_first)] * last)
     forward, seen = model.forward, []
 
     def spy(x, state, n):
@@ -322,15 +307,15 @@ def test_buckets(batch_first, last):
         return 0.0, np.zeros_like(prediction)
 
     model.forward = spy
-    options = dict(loss=loss, optimizer=SGD(model), batch_size=8, bucket=True, progress=False)
+    options = dict(loss=loss, optimizer=rf.SGD(model), batch_size=8, bucket=True, progress=False)
     for shuffle in (True, False):
         epochs = []
 
-        class Epochs(Callback):
+        class Epochs(rf.Callback):
             def on_epoch_begin(self, epoch, epochs=epochs):
                 epochs.append([])
 
-        fit(
+        rf.fit(
             model,
             (x, y, lengths),
             shuffle=shuffle,
@@ -351,28 +336,28 @@ def test_buckets(batch_first, last):
 @pytest.mark.parametrize("padding", ["causal", "valid"])
 def test_buckets_of_networks_that_shorten_time(padding):
     rng = np.random.default_rng(5)
-    conv = Conv1d(2, 4, 3, stride=2, padding=padding, batch_first=True, seed=0)
-    model = Sequential(conv, GRU(4, 5, batch_first=True, seed=1), Linear(5, 3, seed=2))
+    conv = rf.Conv1d(2, 4, 3, stride=2, padding=padding, batch_first=True, seed=0)
+    model = rf.Sequential(conv, rf.GRU(4, 5, batch_first=True, seed=1), rf.Linear(5, 3, seed=2))
     start = model.state_dict()
     x, lengths = rng.standard_normal((40, 20, 2), np.float32), rng.integers(1, 15, 40)
     y = rng.standard_normal((40, model.out_lengths(20), 3))
     losses_seen = []
     for bucket in (True, False):
         model.load_state_dict(start)
-        options = dict(loss=losses.squared_error, optimizer=SGD(model, lr=0.0), bucket=bucket)
-        history = fit(model, (x, y, lengths), batch_size=1, progress=False, **options)
+        options = dict(loss=rf.losses.squared_error, optimizer=rf.SGD(model, lr=0.0), bucket=bucket)
+        history = rf.fit(model, (x, y, lengths), batch_size=1, progress=False, **options)
         losses_seen.append(sorted(history.batch_losses))
     np.testing.assert_allclose(*losses_seen, rtol=1e-5)
 
 
 def test_a_bucket_too_short_for_a_convolution():
     rng = np.random.default_rng(5)
-    conv = Conv1d(2, 4, 5, batch_first=True, seed=0)
-    model = Sequential(conv, Last(batch_first=True), Linear(4, 3, seed=2))
+    conv = rf.Conv1d(2, 4, 5, batch_first=True, seed=0)
+    model = rf.Sequential(conv, rf.Last(batch_first=True), rf.Linear(4, 3, seed=2))
     x, lengths = rng.standard_normal((8, 9, 2), np.float32), np.array([1, 2, 3, 4, 9, 8, 7, 6])
-    options = dict(loss=CE, optimizer=SGD(model, lr=0.0), batch_size=4, progress=False)
+    options = dict(loss=CE, optimizer=rf.SGD(model, lr=0.0), batch_size=4, progress=False)
     one, other = (
-        fit(model, (x, np.arange(8) % 3, lengths), shuffle=False, bucket=bucket, **options)
+        rf.fit(model, (x, np.arange(8) % 3, lengths), shuffle=False, bucket=bucket, **options)
         for bucket in (True, False)
     )
     np.testing.assert_allclose(sorted(one.batch_losses), sorted(other.batch_losses), rtol=1e-5)
@@ -382,7 +367,7 @@ def test_a_bucket_too_short_for_a_convolution():
 def test_drop_last(bucket):
     rng = np.random.default_rng(5)
     x, lengths = rng.standard_normal((9, 6, 1), np.float32), np.arange(1, 10) % 6 + 1
-    model = Sequential(Last(batch_first=True), BatchNorm1d(1), Linear(1, 3, seed=2))
+    model = rf.Sequential(rf.Last(batch_first=True), rf.BatchNorm1d(1), rf.Linear(1, 3, seed=2))
     data, seen = (x, np.arange(9), lengths), []
 
     def loss(prediction, target):
@@ -390,12 +375,12 @@ def test_drop_last(bucket):
             seen.append(target)
         return 0.0, np.zeros_like(prediction)
 
-    options = dict(loss=loss, optimizer=SGD(model), batch_size=4, bucket=bucket, progress=False)
+    options = dict(loss=loss, optimizer=rf.SGD(model), batch_size=4, bucket=bucket, progress=False)
     with pytest.raises(ValueError, match="more than one row in a training batch, got 1"):
-        fit(model, data, seed=0, **options)
+        rf.fit(model, data, seed=0, **options)
     seen.clear()
     last = tuple(a[:1] for a in data)
-    fit(model, data, epochs=20, seed=0, drop_last=True, validation=last, **options)
+    rf.fit(model, data, epochs=20, seed=0, drop_last=True, validation=last, **options)
     assert {len(batch) for batch in seen} == {4}
     assert len(seen) == 40
     epochs = [set(np.concatenate(pair)) for pair in zip(seen[::2], seen[1::2], strict=True)]

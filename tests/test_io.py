@@ -14,30 +14,7 @@ import pytest
 from engines import each_engine as each_engine
 from samples import small_model
 
-import rnnfast
-from rnnfast import (
-    GRU,
-    LSTM,
-    RNN,
-    Activation,
-    BatchNorm1d,
-    Conv1d,
-    Dot,
-    Dropout,
-    Embedding,
-    GaussianNoise,
-    Graph,
-    Last,
-    LayerNorm,
-    Linear,
-    Pool1d,
-    Rearrange,
-    RepeatVector,
-    Scale,
-    Sequential,
-    Tanh,
-    WaveNet,
-)
+import rnnfast as rf
 from rnnfast.io import load_state, save_state
 
 
@@ -49,25 +26,32 @@ def path(ending, tmp_path):
 @pytest.mark.parametrize(
     "model",
     [
-        LSTM(3, 4, 2, bidirectional=True, proj_size=2, batch_first=True, dtype=np.float64),
-        GRU(0, 1, bias=False, checkpoint=3, seed=4),
-        RNN(2, 3, nonlinearity="relu", layer_norm=True, recurrent_dropout=0.5),
-        LSTM(2, 3, zoneout=(0.1, 0.5), layer_norm=True),
-        Linear(3, 2, bias=False),
-        Embedding(4, 2, padding_idx=1),
-        LayerNorm(3, eps=1e-3),
-        Sequential(Dropout(0.25, seed=1), RNN(2, 3, 2, dropout=0.5), Sequential(Last())),
-        Conv1d(2, 3, 4, 2, padding=1, bias=False),
-        WaveNet(2, 3, (1, 2), dtype=np.float64),
-        BatchNorm1d(3, momentum=0.5, batch_first=True),
-        Sequential(BatchNorm1d(3, affine=False), Tanh(), RepeatVector(2)),
-        Sequential(Scale(3), LayerNorm(3, affine="bias"), Activation("elu", 0.5), Pool1d("max", 2)),
-        Graph(
+        rf.LSTM(3, 4, 2, bidirectional=True, proj_size=2, batch_first=True, dtype=np.float64),
+        rf.GRU(0, 1, bias=False, checkpoint=3, seed=4),
+        rf.RNN(2, 3, nonlinearity="relu", layer_norm=True, recurrent_dropout=0.5),
+        rf.LSTM(2, 3, zoneout=(0.1, 0.5), layer_norm=True),
+        rf.Linear(3, 2, bias=False),
+        rf.Embedding(4, 2, padding_idx=1),
+        rf.LayerNorm(3, eps=1e-3),
+        rf.Sequential(
+            rf.Dropout(0.25, seed=1), rf.RNN(2, 3, 2, dropout=0.5), rf.Sequential(rf.Last())
+        ),
+        rf.Conv1d(2, 3, 4, 2, padding=1, bias=False),
+        rf.WaveNet(2, 3, (1, 2), dtype=np.float64),
+        rf.BatchNorm1d(3, momentum=0.5, batch_first=True),
+        rf.Sequential(rf.BatchNorm1d(3, affine=False), rf.Tanh(), rf.RepeatVector(2)),
+        rf.Sequential(
+            rf.Scale(3),
+            rf.LayerNorm(3, affine="bias"),
+            rf.Activation("elu", 0.5),
+            rf.Pool1d("max", 2),
+        ),
+        rf.Graph(
             [
-                ("a", Dropout(0.5, seed=1, all_steps=True, batch_first=True), "x"),
-                ("b", GaussianNoise(0.1, True, seed=2), "a"),
-                ("c", Rearrange("pad", (1, -1), True), "b"),
-                ("y", Dot((2, 2)), ["a", "c"]),
+                ("a", rf.Dropout(0.5, seed=1, all_steps=True, batch_first=True), "x"),
+                ("b", rf.GaussianNoise(0.1, True, seed=2), "a"),
+                ("c", rf.Rearrange("pad", (1, -1), True), "b"),
+                ("y", rf.Dot((2, 2)), ["a", "c"]),
             ]
         ),
     ],
@@ -76,8 +60,8 @@ def path(ending, tmp_path):
 def test_round_trip(model, path):
     for name in model.buffers:
         model.buffers[name] = np.full(model.buffers[name].shape, 7)
-    rnnfast.save(model, path)
-    twin = rnnfast.load(str(path))
+    rf.save(model, path)
+    twin = rf.load(str(path))
     assert type(twin) is type(model)
     np.testing.assert_equal(twin.state_dict(), model.state_dict())
     assert twin.config() == model.config()
@@ -92,21 +76,21 @@ def test_round_trip(model, path):
 def test_a_loaded_model_works(path):
     model = small_model()
     ids = np.random.default_rng(0).integers(0, 7, (5, 2))
-    rnnfast.save(model, path)
-    twin = rnnfast.load(path)
+    rf.save(model, path)
+    twin = rf.load(path)
     np.testing.assert_array_equal(twin.predict(ids), model.predict(ids))
-    optimizer = rnnfast.Adam(twin)
-    data = rnnfast.datasets.text_batches(ids.ravel(), 2, 3)
-    loss = rnnfast.losses.softmax_cross_entropy
-    rnnfast.fit(twin, data, loss=loss, optimizer=optimizer)
+    optimizer = rf.Adam(twin)
+    data = rf.datasets.text_batches(ids.ravel(), 2, 3)
+    loss = rf.losses.softmax_cross_entropy
+    rf.fit(twin, data, loss=loss, optimizer=optimizer)
     assert not np.array_equal(twin.predict(ids), model.predict(ids))
 
 
 def test_files_open_in_pytorch(tmp_path):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     files = pytest.importorskip("safetensors.torch", reason="safetensors is not installed")
-    ours = LSTM(3, 4, 2, seed=1)
-    rnnfast.save(ours, tmp_path / "model.safetensors")
+    ours = rf.LSTM(3, 4, 2, seed=1)
+    rf.save(ours, tmp_path / "model.safetensors")
     theirs = torch.nn.LSTM(3, 4, 2)
     theirs.load_state_dict(files.load_file(tmp_path / "model.safetensors"))
     x = np.ones((5, 2, 3), np.float32)
@@ -115,61 +99,61 @@ def test_files_open_in_pytorch(tmp_path):
 
 
 def test_a_failed_save_leaves_the_older_file(path, monkeypatch):
-    old, new = Linear(2, 2, seed=1), Linear(2, 2, seed=2)
-    rnnfast.save(old, path)
+    old, new = rf.Linear(2, 2, seed=1), rf.Linear(2, 2, seed=2)
+    rf.save(old, path)
 
     def fail(*args):
         raise OSError("disk full")
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="disk full"):
-        rnnfast.save(new, path)
+        rf.save(new, path)
     assert os.listdir(path.parent) == [path.name]
-    np.testing.assert_equal(dict(rnnfast.load(path).params), dict(old.params))
+    np.testing.assert_equal(dict(rf.load(path).params), dict(old.params))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions and links")
 def test_permissions_and_links_are_the_usual_ones(path):
     mask = os.umask(0o022)
     try:
-        rnnfast.save(Linear(2, 2), path)
+        rf.save(rf.Linear(2, 2), path)
     finally:
         os.umask(mask)
     assert path.stat().st_mode & 0o777 == 0o644
     path.chmod(0o640)
-    rnnfast.save(Linear(2, 2), path)
+    rf.save(rf.Linear(2, 2), path)
     assert path.stat().st_mode & 0o777 == 0o640
     link = path.with_stem("link")
     link.symlink_to(path)
-    rnnfast.save(Linear(3, 3), link)
+    rf.save(rf.Linear(3, 3), link)
     assert link.is_symlink()
-    assert rnnfast.load(path).in_features == 3
+    assert rf.load(path).in_features == 3
 
 
 def test_refuses_to_save(path):
-    class Mine(rnnfast.layers.base.Layer):
+    class Mine(rf.layers.base.Layer):
         def __init__(self):
             self._create({})
 
     with pytest.raises(ValueError, match="no layer type 'Mine', only GRU, LSTM"):
-        rnnfast.save(Mine(), path)
+        rf.save(Mine(), path)
     with pytest.raises(ValueError, match=r"path expected to end in .safetensors or .npz, got"):
-        rnnfast.save(Linear(2, 2), path.with_suffix(".pt"))
+        rf.save(rf.Linear(2, 2), path.with_suffix(".pt"))
     with pytest.raises(TypeError, match="save expected model as a layer, got NoneType"):
-        rnnfast.save(None, path)
+        rf.save(None, path)
     nowhere = path.parent / "nowhere" / path.name
     with pytest.raises(FileNotFoundError, match=re.escape(f"'{nowhere}'")):
-        rnnfast.save(Linear(2, 2), nowhere)
+        rf.save(rf.Linear(2, 2), nowhere)
     assert os.listdir(path.parent) == []
 
 
 def test_an_array_twice_is_refused(tmp_path):
     path = tmp_path / "model.npz"
-    rnnfast.save(Linear(2, 2), path)
+    rf.save(rf.Linear(2, 2), path)
     with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
         archive.writestr("bias.npy", archive.read("bias.npy"))
     with refused(path) as caught:
-        rnnfast.load(path)
+        rf.load(path)
     assert "two arrays of one name" in str(caught.value)
 
 
@@ -179,17 +163,17 @@ def test_a_key_twice_is_refused(path):
     config = '{"in_features": 9, "in_features": 3, "out_features": 2}'
     write(path, f'{{"format": 1, "type": "Linear", "config": {config}}}', arrays)
     with refused(path) as caught:
-        rnnfast.load(path)
+        rf.load(path)
     assert "the key 'in_features' is there twice" in str(caught.value)
     if path.suffix == ".safetensors":
-        rnnfast.save(Linear(3, 2), path)
+        rf.save(rf.Linear(3, 2), path)
         whole = path.read_bytes()
         end = 8 + int.from_bytes(whole[:8], "little")
         entry = json.dumps(json.loads(whole[8:end])["bias"])
         for again in '"bias"', r'"b\u0069as"':
             header = whole[8:end].rstrip()[:-1] + f",{again}:{entry}}}".encode()
             path.write_bytes(len(header).to_bytes(8, "little") + header + whole[end:])
-            for read in rnnfast.load, rnnfast.load_arrays:
+            for read in rf.load, rf.load_arrays:
                 with pytest.raises(ValueError, match="the key 'bias' is there twice"):
                     read(path)
 
@@ -198,12 +182,12 @@ def test_without_safetensors(tmp_path, monkeypatch):
     (tmp_path / "model.safetensors").touch()
     monkeypatch.setitem(sys.modules, "safetensors", None)
     for call in (
-        lambda: rnnfast.save(Linear(2, 2), tmp_path / "model.safetensors"),
-        lambda: rnnfast.load(tmp_path / "model.safetensors"),
+        lambda: rf.save(rf.Linear(2, 2), tmp_path / "model.safetensors"),
+        lambda: rf.load(tmp_path / "model.safetensors"),
     ):
         with pytest.raises(ImportError, match=re.escape("pip install rnnfast[io]")):
             call()
-    rnnfast.save(Linear(2, 2), tmp_path / "model.npz")
+    rf.save(rf.Linear(2, 2), tmp_path / "model.npz")
 
 
 def refused(path):
@@ -212,7 +196,7 @@ def refused(path):
 
 
 def write(path, text, arrays):
-    kind = {".npz": rnnfast.io._write_npz, ".safetensors": rnnfast.io._write_safetensors}
+    kind = {".npz": rf.io._write_npz, ".safetensors": rf.io._write_safetensors}
     with open(path, "wb") as file:
         kind[path.suffix](file, arrays, text)
 
@@ -256,12 +240,12 @@ def test_states(path):
 
 
 def test_every_truncation_is_refused(path):
-    rnnfast.save(Linear(3, 2), path)
+    rf.save(rf.Linear(3, 2), path)
     whole = path.read_bytes()
     for size in range(0, len(whole), 7):
         path.write_bytes(whole[:size])
         with refused(path):
-            rnnfast.load(path)
+            rf.load(path)
 
 
 def test_wrong_contents_are_refused(path):
@@ -269,7 +253,7 @@ def test_wrong_contents_are_refused(path):
     config = {"in_features": 3, "out_features": 2, "bias": True, "seed": None, "dtype": "float32"}
     good = {"format": 1, "type": "Linear", "config": config}
     write(path, json.dumps(good), linear)
-    rnnfast.load(path)
+    rf.load(path)
     lstm = {"input_size": 1, "hidden_size": 1, "num_layers": 10**15}
     deep = '{"format": 1, "type": "Sequential", "config": {"config": ['
     for text, arrays, message in [
@@ -296,7 +280,7 @@ def test_wrong_contents_are_refused(path):
     ]:
         write(path, text, arrays)
         with refused(path) as caught:
-            rnnfast.load(path)
+            rf.load(path)
         assert message in str(caught.value)
 
 
@@ -309,15 +293,15 @@ def test_files_of_others_are_refused(path):
 
         save_file(arrays, path)
     with refused(path) as caught:
-        rnnfast.load(path)
+        rf.load(path)
     assert "model.load_state_dict(rnnfast.load_arrays(path))" in str(caught.value)
-    np.testing.assert_equal(rnnfast.load_arrays(path), arrays)
+    np.testing.assert_equal(rf.load_arrays(path), arrays)
 
 
 def test_arrays(path):
     model = small_model()
-    rnnfast.save(model, path)
-    np.testing.assert_equal(rnnfast.load_arrays(path), model.state_dict())
+    rf.save(model, path)
+    np.testing.assert_equal(rf.load_arrays(path), model.state_dict())
     others = {
         kind: np.arange(6).reshape(2, 3).astype(kind)
         for kind in ("f2", "?", "i1", "u1", "i2", "u2", "i4", "u4", "u8")
@@ -328,34 +312,34 @@ def test_arrays(path):
         from safetensors.numpy import save_file
 
         save_file(others, path)
-    got = rnnfast.load_arrays(path)
+    got = rf.load_arrays(path)
     np.testing.assert_equal(got, others)
     assert {name: array.dtype for name, array in got.items()} == {n: np.dtype(n) for n in others}
     whole = path.read_bytes()
     for size in range(0, len(whole), 97):
         path.write_bytes(whole[:size])
         with pytest.raises(ValueError, match="is not a file of arrays that rnnfast can load"):
-            rnnfast.load_arrays(path)
+            rf.load_arrays(path)
 
 
 def test_compressed_arrays(tmp_path):
     path = tmp_path / "arrays.npz"
     for array in np.random.default_rng(0).random((50, 7)), np.zeros((1000, 1000), np.float32):
         np.savez_compressed(path, a=array, b=array[:2])
-        np.testing.assert_equal(rnnfast.load_arrays(path), {"a": array, "b": array[:2]})
+        np.testing.assert_equal(rf.load_arrays(path), {"a": array, "b": array[:2]})
     header = io.BytesIO()
     entry = {"descr": "<f4", "fortran_order": False, "shape": (10**12,)}
     np.lib.format.write_array_header_1_0(header, entry)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.npy", header.getvalue())
     with pytest.raises(ValueError, match="it is shorter than its arrays"):
-        rnnfast.load_arrays(path)
+        rf.load_arrays(path)
 
 
 def test_a_state_of_training_is_no_model(path):
     save_state({"model": {"weight": np.zeros((100, 100))}, "numbers": list(range(1000))}, path)
     with refused(path) as caught:
-        rnnfast.load(path)
+        rf.load(path)
     message = str(caught.value).removeprefix(str(path))
     assert "rnnfast.fit(..., resume=path)" in message
     assert len(message) < 150
@@ -365,7 +349,7 @@ def test_a_pickle_is_refused(tmp_path):
     path = tmp_path / "model.npz"
     write(path, json.dumps({"format": 1, "type": "Linear", "config": {}}), {"a": np.array([{}])})
     with refused(path):
-        rnnfast.load(path)
+        rf.load(path)
 
 
 @pytest.mark.parametrize("array", [np.array([{}]), np.array(["a"]), np.zeros(1, "f4,i4")], ids=str)
@@ -373,12 +357,12 @@ def test_arrays_of_other_than_numbers_are_named(tmp_path, array):
     path = tmp_path / "arrays.npz"
     np.savez(path, x=np.zeros(2), y=array)
     with pytest.raises(ValueError, match=r"y is of .*, not of numbers"):
-        rnnfast.load_arrays(path)
+        rf.load_arrays(path)
 
 
 def test_no_file(path):
     with pytest.raises(FileNotFoundError):
-        rnnfast.load(path)
+        rf.load(path)
     path.mkdir()
     with pytest.raises(OSError):
-        rnnfast.load(path)
+        rf.load(path)

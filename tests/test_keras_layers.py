@@ -23,23 +23,7 @@ from keras_models import (
     same_predictions,
 )
 
-import rnnfast
-from rnnfast import (
-    GRU,
-    LSTM,
-    BatchNorm1d,
-    Conv1d,
-    Dropout,
-    Embedding,
-    Last,
-    Linear,
-    Pool,
-    Rearrange,
-    RepeatVector,
-    Sequential,
-    Softmax,
-    Tanh,
-)
+import rnnfast as rf
 from rnnfast.cells import CELLS
 from rnnfast.keras import from_keras, to_keras
 from rnnfast.keras.shared import ACTIVATIONS
@@ -188,7 +172,7 @@ def test_functions(name, dtype):
     want = as_numpy(theirs(x))
     np.testing.assert_allclose(ours.predict(x), want, rtol=eps, atol=eps)
     same = from_keras(
-        to_keras(ours if ours.in_size else Sequential(ours[0], Linear(F, 2, dtype=dtype)))
+        to_keras(ours if ours.in_size else rf.Sequential(ours[0], rf.Linear(F, 2, dtype=dtype)))
     )
     assert repr(same[0]) == repr(ours[0])
 
@@ -204,7 +188,7 @@ def test_scales(axis, invert):
     np.testing.assert_allclose(ours.predict(x), as_numpy(theirs(x)), rtol=1e-5, atol=1e-5)
     with pytest.raises(ValueError, match="has a scale outside of 0 to 1e6"):
         to_keras(ours)
-    again = to_keras(Sequential(ours[0]))
+    again = to_keras(rf.Sequential(ours[0]))
     got, want = again.predict(x[:, 0], verbose=0), as_numpy(norm(x))[:, 0]
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
     with pytest.raises(ValueError, match=r"\(Rescaling\) has scale=0; supported: numbers other"):
@@ -224,7 +208,7 @@ def test_means_of_uneven_windows():
 def test_dropout_is_the_same_at_all_steps():
     theirs = built(lambda: L.GRU(4, dropout=0.5), steps=T)
     first = from_keras(theirs)[0]
-    assert isinstance(first, Dropout) and first.all_steps
+    assert isinstance(first, rf.Dropout) and first.all_steps
 
 
 def test_vectors_have_no_steps():
@@ -248,10 +232,10 @@ def test_layers_alone_and_in_lists():
     x = inputs()
     for given in (lstm, [lstm], (lstm,)):
         ours = from_keras(given)
-        assert [type(layer) for layer in ours] == [LSTM]
+        assert [type(layer) for layer in ours] == [rf.LSTM]
         np.testing.assert_allclose(ours.predict(x), as_numpy(lstm(x)), atol=1e-6)
     ours = from_keras([[lstm], dense])
-    assert [type(layer) for layer in ours] == [LSTM, Linear, Tanh]
+    assert [type(layer) for layer in ours] == [rf.LSTM, rf.Linear, rf.Tanh]
     same_predictions(ours, theirs, x)
     before = theirs.predict(x, verbose=0)
     for name in ours.params:  # which are copies
@@ -273,7 +257,7 @@ def test_directions_merged(mode, sequences):
     both = L.Bidirectional(L.GRU(4, return_sequences=sequences), merge_mode=mode)
     theirs, x = built(lambda: both, lambda: L.Dense(2), steps=T), inputs()
     ours = from_keras(theirs)
-    assert isinstance(ours, Sequential)
+    assert isinstance(ours, rf.Sequential)
     same_gradients(ours, theirs, x)
     want = as_numpy(theirs(x, training=False))
     close("y", ours.predict(x), want, float32_bound(ours, want), ours.dtype)
@@ -297,9 +281,9 @@ def test_initial_states_are_those_of_the_network():
 @pytest.mark.parametrize("last", [False, True])
 def test_networks_become_a_layer_for_each_of_theirs(cell, bidirectional, last):
     options = dict(num_layers=2, dropout=0.5, recurrent_dropout=0.25, bidirectional=bidirectional)
-    recurrent = getattr(rnnfast, cell.layer)(F, 4, **options, **cell.options, seed=1)
-    layers = [recurrent, *([Last(bidirectional=bidirectional)] if last else [])]
-    ours = Sequential(*layers, Linear(recurrent.out_size, 2, seed=2))
+    recurrent = getattr(rf, cell.layer)(F, 4, **options, **cell.options, seed=1)
+    layers = [recurrent, *([rf.Last(bidirectional=bidirectional)] if last else [])]
+    ours = rf.Sequential(*layers, rf.Linear(recurrent.out_size, 2, seed=2))
     theirs = to_keras(ours)
     names = ["Bidirectional" if bidirectional else cell.keras.layer] * 2
     assert [type(x).__name__ for x in theirs.layers] == [names[0], "Dropout", names[1], "Dense"]
@@ -314,12 +298,20 @@ def test_networks_become_a_layer_for_each_of_theirs(cell, bidirectional, last):
 @pytest.mark.parametrize(
     ("model", "shape"),
     [
-        (Linear(F, 2, seed=1), (None, F)),
-        (Sequential(Linear(F, 2, dtype="f8"), RepeatVector(3), GRU(2, 2, dtype="f8")), (None, F)),
-        (Sequential(Dropout(0.5), Conv1d(F, 2, 3, padding=0)), (None, None, F)),
-        (LSTM(F, 2, checkpoint=3), (None, None, F)),
-        (Sequential(Embedding(IDS, 2, padding_idx=0), Pool("max")), (None, None)),
-        (Sequential(Linear(F, 4), BatchNorm1d(4), Rearrange("fold", (2, 2))), (None, F)),
+        (rf.Linear(F, 2, seed=1), (None, F)),
+        (
+            rf.Sequential(
+                rf.Linear(F, 2, dtype="f8"), rf.RepeatVector(3), rf.GRU(2, 2, dtype="f8")
+            ),
+            (None, F),
+        ),
+        (rf.Sequential(rf.Dropout(0.5), rf.Conv1d(F, 2, 3, padding=0)), (None, None, F)),
+        (rf.LSTM(F, 2, checkpoint=3), (None, None, F)),
+        (rf.Sequential(rf.Embedding(IDS, 2, padding_idx=0), rf.Pool("max")), (None, None)),
+        (
+            rf.Sequential(rf.Linear(F, 4), rf.BatchNorm1d(4), rf.Rearrange("fold", (2, 2))),
+            (None, F),
+        ),
     ],
     ids=["dense", "one to many", "convolution", "recurrent", "ids", "folded"],
 )
@@ -338,14 +330,14 @@ def test_a_converted_model_learns():
         lambda: L.Dense(2, activation="softmax"),
     )
     *layers, softmax = from_keras(theirs).layers
-    assert isinstance(softmax, Softmax)
-    ours = Sequential(*layers)  # the loss takes logits
+    assert isinstance(softmax, rf.Softmax)
+    ours = rf.Sequential(*layers)  # the loss takes logits
     x = inputs()
     y = np.arange(B) % 2
-    loss = rnnfast.losses.softmax_cross_entropy
-    before = rnnfast.evaluate(ours, (x, y), loss=loss)["loss"]  # without dropout, which has no seed
-    optimizer = rnnfast.Adam(ours, lr=0.01)
-    rnnfast.fit(ours, (x, y), loss=loss, optimizer=optimizer, epochs=30, seed=0)
-    assert rnnfast.evaluate(ours, (x, y), loss=loss)["loss"] < 0.8 * before
-    trained = Sequential(*layers, softmax)
+    loss = rf.losses.softmax_cross_entropy
+    before = rf.evaluate(ours, (x, y), loss=loss)["loss"]  # without dropout, which has no seed
+    optimizer = rf.Adam(ours, lr=0.01)
+    rf.fit(ours, (x, y), loss=loss, optimizer=optimizer, epochs=30, seed=0)
+    assert rf.evaluate(ours, (x, y), loss=loss)["loss"] < 0.8 * before
+    trained = rf.Sequential(*layers, softmax)
     same_predictions(trained, to_keras(trained), x)

@@ -8,21 +8,7 @@ import numpy as np
 import pytest
 from keras_models import L, T, bidirectional, built, keras, quiet
 
-from rnnfast import (
-    GRU,
-    LSTM,
-    RNN,
-    Activation,
-    Conv1d,
-    Graph,
-    Last,
-    Linear,
-    Merge,
-    Pool1d,
-    Rearrange,
-    Sequential,
-    WaveNet,
-)
+import rnnfast as rf
 from rnnfast.keras import from_keras, to_keras
 
 pytestmark = quiet
@@ -146,33 +132,39 @@ def test_options_that_an_older_keras_does_not_have():
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (LSTM(3, 4, proj_size=2), "has proj_size=2, which has no equal in Keras"),
-        (Sequential(GRU(3, 4), Pool1d("max", 2, padding="causal")), "has padding='causal', which"),
-        (Sequential(Linear(3, 4), Activation("gelu_tanh")), "has kind='gelu_tanh', which"),
-        (Sequential(GRU(3, 4), Rearrange("pad", (-1, 1))), "has sizes=(-1, 1), which"),
-        (Sequential(GRU(3, 4), Rearrange("reverse"), Linear(4, 4)), "has kind='reverse', which"),
-        (Sequential(Linear(3, 4), Merge("max", parts=2)), "has parts=2, which"),
-        (Rearrange("flatten"), "features of input 'x' is not known: no layer tells it in front"),
+        (rf.LSTM(3, 4, proj_size=2), "has proj_size=2, which has no equal in Keras"),
         (
-            Graph([("s", Merge("sum"), ["x", "x"])], outputs="s"),
+            rf.Sequential(rf.GRU(3, 4), rf.Pool1d("max", 2, padding="causal")),
+            "has padding='causal', which",
+        ),
+        (rf.Sequential(rf.Linear(3, 4), rf.Activation("gelu_tanh")), "has kind='gelu_tanh', which"),
+        (rf.Sequential(rf.GRU(3, 4), rf.Rearrange("pad", (-1, 1))), "has sizes=(-1, 1), which"),
+        (
+            rf.Sequential(rf.GRU(3, 4), rf.Rearrange("reverse"), rf.Linear(4, 4)),
+            "has kind='reverse', which",
+        ),
+        (rf.Sequential(rf.Linear(3, 4), rf.Merge("max", parts=2)), "has parts=2, which"),
+        (rf.Rearrange("flatten"), "features of input 'x' is not known: no layer tells it in front"),
+        (
+            rf.Graph([("s", rf.Merge("sum"), ["x", "x"])], outputs="s"),
             "features of input 'x' is not known",
         ),
-        (Sequential(GRU(3, 4), Last(), Last()), "behind GRU(3, 4) has no equal"),
-        (GRU(3, 4, layer_norm=True), "has layer_norm=True, which"),
-        (RNN(3, 4, zoneout=0.5), "has zoneout=0.5, which"),
-        (LSTM(3, 4, zoneout=(0.0, 0.5)), "has zoneout=(0.0, 0.5), which"),
-        (Conv1d(3, 4, 3, padding=1), "has padding=1, which"),
-        (WaveNet(3, 4, (1, 2)), "WaveNet has no equal in Keras"),
+        (rf.Sequential(rf.GRU(3, 4), rf.Last(), rf.Last()), "behind GRU(3, 4) has no equal"),
+        (rf.GRU(3, 4, layer_norm=True), "has layer_norm=True, which"),
+        (rf.RNN(3, 4, zoneout=0.5), "has zoneout=0.5, which"),
+        (rf.LSTM(3, 4, zoneout=(0.0, 0.5)), "has zoneout=(0.0, 0.5), which"),
+        (rf.Conv1d(3, 4, 3, padding=1), "has padding=1, which"),
+        (rf.WaveNet(3, 4, (1, 2)), "WaveNet has no equal in Keras"),
         (
-            Sequential(Linear(3, 4), Last()),
+            rf.Sequential(rf.Linear(3, 4), rf.Last()),
             "Last(batch_first=False, bidirectional=False) behind Li",
         ),
-        (Last(), "behind None has no equal in Keras"),
+        (rf.Last(), "behind None has no equal in Keras"),
         (
-            Sequential(GRU(3, 4, bidirectional=True), Last()),
+            rf.Sequential(rf.GRU(3, 4, bidirectional=True), rf.Last()),
             "with bidirectional as there",
         ),
-        (Sequential(GRU(3, 4), Last(bidirectional=True)), "with bidirectional as there"),
+        (rf.Sequential(rf.GRU(3, 4), rf.Last(bidirectional=True)), "with bidirectional as there"),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -184,9 +176,9 @@ def test_networks_without_an_equal(model, message):
 
 @pytest.mark.parametrize("steps", [None, 5])
 def test_weights_for_another_number_of_steps(steps):
-    flat = Rearrange("flatten", batch_first=True)
-    chain = Sequential(GRU(3, 4, batch_first=True), flat, Linear(24, 2))
-    graph = Graph([("h", chain[0], "x"), ("flat", flat, "h"), ("y", chain[2], "flat")])
+    flat = rf.Rearrange("flatten", batch_first=True)
+    chain = rf.Sequential(rf.GRU(3, 4, batch_first=True), flat, rf.Linear(24, 2))
+    graph = rf.Graph([("h", chain[0], "x"), ("flat", flat, "h"), ("y", chain[2], "flat")])
     for model in chain, graph:
         with pytest.raises(ValueError, match=rf"to_keras expected steps as .*'flatten'.*{steps}"):
             to_keras(model, steps=steps)

@@ -10,30 +10,7 @@ import pytest
 from comparisons import checked, same_slope, same_slopes
 from samples import laid_out
 
-from rnnfast import (
-    GRU,
-    Activation,
-    Add,
-    BatchNorm1d,
-    Conv1d,
-    Dot,
-    Dropout,
-    Embedding,
-    GaussianNoise,
-    Graph,
-    Last,
-    LayerNorm,
-    Linear,
-    Merge,
-    Pool1d,
-    Rearrange,
-    RepeatVector,
-    Scale,
-    Sequential,
-    fit,
-    losses,
-    optim,
-)
+import rnnfast as rf
 from rnnfast.layers.activation import CURVES, erf
 
 B, T, F = 3, 6, 4
@@ -65,9 +42,9 @@ TORCH = {
 
 @pytest.mark.parametrize("kind", CURVES)
 def test_functions(kind):
-    checked(Activation(kind), 3 * draw(2, 3, 5))
+    checked(rf.Activation(kind), 3 * draw(2, 3, 5))
     if CURVES[kind].alpha is not None:
-        checked(Activation(kind, 0.3), draw(7))
+        checked(rf.Activation(kind, 0.3), draw(7))
 
 
 @pytest.mark.parametrize("kind", CURVES)
@@ -81,7 +58,7 @@ def test_functions_equal_torch(kind, dtype):
     ty = function(tx, **options)
     dy = draw(*x.shape).astype(dtype)
     ty.backward(torch.tensor(dy))
-    layer = Activation(kind)
+    layer = rf.Activation(kind)
     y, tape = layer.forward(x)
     dx = layer.backward(tape, dy)
     assert y.dtype == dx.dtype == dtype
@@ -99,10 +76,13 @@ def test_erf():
 
 def test_functions_that_there_are_not():
     for call, message in [
-        (lambda: Activation("gelus"), "Activation expected kind as one of ('elu', "),
-        (lambda: Activation("gelu", 2.0), "Activation expected no alpha for 'gelu', got 2.0"),
-        (lambda: Activation("elu", -1), "Activation expected alpha > 0"),
-        (lambda: Activation("elu")(np.ones(2, int)), "Activation expected input as a NumPy array"),
+        (lambda: rf.Activation("gelus"), "Activation expected kind as one of ('elu', "),
+        (lambda: rf.Activation("gelu", 2.0), "Activation expected no alpha for 'gelu', got 2.0"),
+        (lambda: rf.Activation("elu", -1), "Activation expected alpha > 0"),
+        (
+            lambda: rf.Activation("elu")(np.ones(2, int)),
+            "Activation expected input as a NumPy array",
+        ),
     ]:
         with pytest.raises((TypeError, ValueError), match=re.escape(message)):
             call()
@@ -111,7 +91,7 @@ def test_functions_that_there_are_not():
 # ---- norms with one of weight and bias, scales ---------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", [LayerNorm, BatchNorm1d])
+@pytest.mark.parametrize("kind", [rf.LayerNorm, rf.BatchNorm1d])
 @pytest.mark.parametrize("affine", ["weight", "bias", False])
 def test_norms_with_one_parameter(kind, affine):
     layer, whole = kind(F, affine=affine, dtype="f8"), kind(F, dtype="f8")
@@ -134,7 +114,7 @@ def test_norms_with_one_parameter(kind, affine):
 
 
 def test_scale():
-    layer = Scale(F, dtype="f8")
+    layer = rf.Scale(F, dtype="f8")
     x = draw(B, T, F)
     np.testing.assert_array_equal(layer(x), x)
     layer.buffers["mean"], layer.buffers["scale"] = mean, scale = draw(2, F, seed=1)
@@ -150,7 +130,7 @@ def test_scale():
 
 @pytest.mark.parametrize("multiplied", [False, True])
 def test_noise(multiplied):
-    layer, twin = (GaussianNoise(0.5, multiplied, seed=1) for _ in range(2))
+    layer, twin = (rf.GaussianNoise(0.5, multiplied, seed=1) for _ in range(2))
     x = np.full((100, 100), 2.0)
     assert layer(x) is x
     y, tape = layer.forward(x)
@@ -172,7 +152,7 @@ def test_noise(multiplied):
 
 @pytest.mark.parametrize("batch_first", [False, True])
 def test_dropout_of_all_steps(batch_first):
-    layer = Dropout(0.5, seed=1, all_steps=True, batch_first=batch_first)
+    layer = rf.Dropout(0.5, seed=1, all_steps=True, batch_first=batch_first)
     x = np.ones((B, T, 40) if batch_first else (T, B, 40))
     assert layer(x) is x
     y, tape = layer.forward(x)
@@ -182,7 +162,7 @@ def test_dropout_of_all_steps(batch_first):
     assert (steps[0, 0] != steps[0, 1]).any()
     np.testing.assert_array_equal(layer.backward(tape, x), y)
     with pytest.raises(ValueError, match="Dropout expected batch_first only with all_steps"):
-        Dropout(0.5, batch_first=True)
+        rf.Dropout(0.5, batch_first=True)
     with pytest.raises(ValueError, match="3 axes, or 2 for one sequence"):
         layer.forward(x[0, 0])
 
@@ -205,7 +185,7 @@ each_place = pytest.mark.parametrize("place", PLACES, ids=str)
 @each_place
 @pytest.mark.parametrize("batch_first", [False, True])
 def test_places(place, batch_first):
-    layer = Rearrange(*place, batch_first=batch_first)
+    layer = rf.Rearrange(*place, batch_first=batch_first)
     samples = draw(B, T, F)
     x, want = laid_out(samples, batch_first), PLACES[place](samples)
     y = layer(x)
@@ -218,13 +198,13 @@ def test_places(place, batch_first):
     assert size in (None, want.shape[-1])
     steps = layer.out_steps(str(T), str(T))
     assert steps in ("features", str(want.shape[1]) if y.ndim == 3 else "")
-    assert Rearrange(**layer.config()).config() == layer.config()
+    assert rf.Rearrange(**layer.config()).config() == layer.config()
 
 
 @each_place
 @pytest.mark.parametrize("batch_first", [False, True])
 def test_places_of_ragged_batches(place, batch_first):
-    layer = Rearrange(*place, batch_first=batch_first)
+    layer = rf.Rearrange(*place, batch_first=batch_first)
     samples = draw(B, T, F)
     after = layer.out_lengths(LENGTHS)
     for b, n in enumerate(LENGTHS):
@@ -248,12 +228,14 @@ def test_places_of_ragged_batches(place, batch_first):
 @pytest.mark.parametrize("sizes", [(2, 6), (-1, 6), (2, -1)])
 @pytest.mark.parametrize("batch_first", [False, True])
 def test_folded_features(sizes, batch_first):
-    layer = Rearrange("fold", sizes, batch_first)
+    layer = rf.Rearrange("fold", sizes, batch_first)
     x = draw(B, 12)
     np.testing.assert_array_equal(layer(x), laid_out(x.reshape(B, 2, 6), batch_first))
     np.testing.assert_array_equal(layer(x[0]), x[0].reshape(2, 6))
     checked(layer, x)
-    model = Sequential(Linear(5, 12), layer, GRU(6, 2, batch_first=batch_first), Last(batch_first))
+    model = rf.Sequential(
+        rf.Linear(5, 12), layer, rf.GRU(6, 2, batch_first=batch_first), rf.Last(batch_first)
+    )
     assert model.predict(draw(B, 5).astype("f4")).shape == (B, 2)
     assert layer._size_behind([12]) == 6 and model.in_size == 5
 
@@ -261,35 +243,35 @@ def test_folded_features(sizes, batch_first):
 def test_places_that_there_are_not():
     x = draw(B, T, F)
     for call, message in [
-        (lambda: Rearrange("turn"), "kind as one of ('flatten', "),
-        (lambda: Rearrange("repeat"), "1 sizes for 'repeat', got ()"),
-        (lambda: Rearrange("repeat", 0), "sizes >= 1, got 0"),
-        (lambda: Rearrange("fold", (-1, -1)), "sizes above 0, or -1 once, got (-1, -1)"),
-        (lambda: Rearrange("part", (2, 2)), "sizes (i, n) with i < n, got (2, 2)"),
-        (lambda: Rearrange("part", (0, 3))(x), "features that 3 divides, got 4"),
-        (lambda: Rearrange("pad", (-4, -3), True)(x), "input of at least 7 steps, got 6"),
-        (lambda: Rearrange("pad", (9, -7), True)(x), "input of at least 7 steps, got 6"),
-        (lambda: Rearrange("fold", (3, 2))(x[0]), "that makes (3, 2) of them, got 4"),
-        (lambda: Rearrange("fold", (3, 2))(x), "2 axes, or 1 for one sample, got (3, 6, 4)"),
-        (lambda: Rearrange("swap")(x[0, 0]), "3 axes, or 2 for one sequence, got (4,)"),
-        (lambda: Rearrange("swap", batch_first=True)(x, [7, 1, 1]), "lengths from 0 to 6"),
+        (lambda: rf.Rearrange("turn"), "kind as one of ('flatten', "),
+        (lambda: rf.Rearrange("repeat"), "1 sizes for 'repeat', got ()"),
+        (lambda: rf.Rearrange("repeat", 0), "sizes >= 1, got 0"),
+        (lambda: rf.Rearrange("fold", (-1, -1)), "sizes above 0, or -1 once, got (-1, -1)"),
+        (lambda: rf.Rearrange("part", (2, 2)), "sizes (i, n) with i < n, got (2, 2)"),
+        (lambda: rf.Rearrange("part", (0, 3))(x), "features that 3 divides, got 4"),
+        (lambda: rf.Rearrange("pad", (-4, -3), True)(x), "input of at least 7 steps, got 6"),
+        (lambda: rf.Rearrange("pad", (9, -7), True)(x), "input of at least 7 steps, got 6"),
+        (lambda: rf.Rearrange("fold", (3, 2))(x[0]), "that makes (3, 2) of them, got 4"),
+        (lambda: rf.Rearrange("fold", (3, 2))(x), "2 axes, or 1 for one sample, got (3, 6, 4)"),
+        (lambda: rf.Rearrange("swap")(x[0, 0]), "3 axes, or 2 for one sequence, got (4,)"),
+        (lambda: rf.Rearrange("swap", batch_first=True)(x, [7, 1, 1]), "lengths from 0 to 6"),
     ]:
         with pytest.raises(ValueError, match=re.escape(message)) as caught:
             call()
         assert str(caught.value).startswith("Rearrange expected ")
     with pytest.raises(ValueError, match="cannot run step by step: Rearrange"):
-        Sequential(Rearrange("reverse")).step(x[0])
+        rf.Sequential(rf.Rearrange("reverse")).step(x[0])
 
 
 def test_buckets_keep_all_steps_where_these_make_features():
     x, y = draw(8, T, F).astype("f4"), draw(8, 2).astype("f4")
-    model = Sequential(Rearrange("flatten", batch_first=True), Linear(T * F, 2))
+    model = rf.Sequential(rf.Rearrange("flatten", batch_first=True), rf.Linear(T * F, 2))
     assert model.in_size is None and model.out_size == 2 and "(B, 2)" in model.summary()
-    fit(
+    rf.fit(
         model,
         (x, y, np.full(8, 3)),
-        loss=losses.squared_error,
-        optimizer=optim.SGD(model, lr=0.01),
+        loss=rf.losses.squared_error,
+        optimizer=rf.optim.SGD(model, lr=0.01),
         batch_size=4,
         bucket=True,
     )
@@ -305,7 +287,7 @@ WINDOWS = [(2, None, "valid"), (3, 1, "same"), (3, 2, "same"), (2, 3, "causal"),
 @pytest.mark.parametrize("windows", WINDOWS, ids=str)
 @pytest.mark.parametrize("batch_first", [False, True])
 def test_pool1d(kind, windows, batch_first):
-    layer = Pool1d(kind, *windows, batch_first=batch_first)
+    layer = rf.Pool1d(kind, *windows, batch_first=batch_first)
     of = np.mean if kind == "mean" else np.max
     for steps in (T, T + 1):
         samples = draw(B, steps, F)
@@ -322,7 +304,7 @@ def test_pool1d(kind, windows, batch_first):
 @pytest.mark.parametrize("kind", ["mean", "max"])
 @pytest.mark.parametrize("windows", [w for w in WINDOWS if w != (3, 2, "same")], ids=str)
 def test_pool1d_of_ragged_batches(kind, windows):
-    layer = Pool1d(kind, *windows, batch_first=True)
+    layer = rf.Pool1d(kind, *windows, batch_first=True)
     x, after = draw(B, T, F), layer.out_lengths(LENGTHS)
     for b, n in enumerate(LENGTHS):
         x[b, n:] = np.nan
@@ -342,7 +324,7 @@ def test_pool1d_equals_torch(kind):
     theirs = torch.nn.AvgPool1d(2) if kind == "mean" else torch.nn.MaxPool1d(2)
     ty = theirs(tx)
     ty.backward(torch.tensor(dy.swapaxes(1, 2).copy()))
-    layer = Pool1d(kind, 2, batch_first=True)
+    layer = rf.Pool1d(kind, 2, batch_first=True)
     y, tape = layer.forward(x)
     np.testing.assert_allclose(y, ty.detach().numpy().swapaxes(1, 2), rtol=1e-12)
     np.testing.assert_allclose(layer.backward(tape, dy), tx.grad.numpy().swapaxes(1, 2))
@@ -352,10 +334,10 @@ def test_pool1d_equals_torch(kind):
 @pytest.mark.parametrize("windows", [(3, 2, 1), (2, 3, 1), (1, 2, 1), (4, 3, 2)], ids=str)
 def test_same_padding_with_a_stride(steps, windows):
     taps, stride, dilation = windows
-    layer = Conv1d(F, 2, taps, stride, "same", dilation, batch_first=True, dtype="f8", seed=1)
+    layer = rf.Conv1d(F, 2, taps, stride, "same", dilation, batch_first=True, dtype="f8", seed=1)
     left, right = layer._pads(steps)
     assert 0 <= right - left <= 1
-    plain = Conv1d(F, 2, taps, stride, 0, dilation, batch_first=True, dtype="f8", seed=1)
+    plain = rf.Conv1d(F, 2, taps, stride, 0, dilation, batch_first=True, dtype="f8", seed=1)
     x = draw(B, steps, F)
     y = layer(x)
     assert y.shape[1] == math.ceil(steps / stride) == layer.out_lengths(steps)
@@ -367,20 +349,23 @@ def test_same_padding_with_a_stride(steps, windows):
 def test_windows_that_there_are_not():
     x = draw(B, T, F)
     for call, message in [
-        (lambda: Pool1d("min", 2), "Pool1d expected kind 'mean' or 'max', got 'min'"),
-        (lambda: Pool1d("max", 0), "Pool1d expected kernel_size >= 1"),
-        (lambda: Pool1d("max", 2, padding="full"), "Pool1d expected padding 'valid', 'same', "),
-        (lambda: Pool1d("max", 2, padding=2), "Pool1d expected padding of at most half a window"),
+        (lambda: rf.Pool1d("min", 2), "Pool1d expected kind 'mean' or 'max', got 'min'"),
+        (lambda: rf.Pool1d("max", 0), "Pool1d expected kernel_size >= 1"),
+        (lambda: rf.Pool1d("max", 2, padding="full"), "Pool1d expected padding 'valid', 'same', "),
         (
-            lambda: Pool1d("max", 7, batch_first=True)(x),
+            lambda: rf.Pool1d("max", 2, padding=2),
+            "Pool1d expected padding of at most half a window",
+        ),
+        (
+            lambda: rf.Pool1d("max", 7, batch_first=True)(x),
             "Pool1d expected input of at least 7 s",
         ),
         (
-            lambda: Pool1d("max", 3, 2, "same", True)(x, LENGTHS),
+            lambda: rf.Pool1d("max", 3, 2, "same", True)(x, LENGTHS),
             "Pool1d expected no lengths with padding 'same' and stride 2",
         ),
         (
-            lambda: Conv1d(F, 2, 3, 2, "same", batch_first=True, dtype="f8")(x, LENGTHS),
+            lambda: rf.Conv1d(F, 2, 3, 2, "same", batch_first=True, dtype="f8")(x, LENGTHS),
             "Conv1d expected no lengths with padding 'same' and stride 2",
         ),
     ]:
@@ -402,7 +387,7 @@ PRODUCTS = {
 
 @pytest.mark.parametrize("options", PRODUCTS, ids=str)
 def test_dot(options):
-    layer, rule = Dot(*options), PRODUCTS[options]
+    layer, rule = rf.Dot(*options), PRODUCTS[options]
     sizes = {"b": B, "t": T, "s": 5, "f": F, "g": 2}
     shapes = [[sizes[n] for n in part] for part in rule.partition("->")[0].split(",")]
     a, c = (draw(*shape, seed=i) for i, shape in enumerate(shapes))
@@ -424,13 +409,13 @@ def test_dot(options):
 
 def test_dot_in_a_graph():
     time = {"batch_first": True, "dtype": "f8"}
-    model = Graph(
+    model = rf.Graph(
         [
-            ("h", GRU(F, 5, seed=1, **time), "x"),
-            ("scores", Dot((2, 2)), ["h", "h"]),
-            ("weights", Activation("softplus"), "scores"),
-            ("context", Dot((2, 1)), ["weights", "h"]),
-            ("y", Linear(5, 2, dtype="f8", seed=2), "context"),
+            ("h", rf.GRU(F, 5, seed=1, **time), "x"),
+            ("scores", rf.Dot((2, 2)), ["h", "h"]),
+            ("weights", rf.Activation("softplus"), "scores"),
+            ("context", rf.Dot((2, 1)), ["weights", "h"]),
+            ("y", rf.Linear(5, 2, dtype="f8", seed=2), "context"),
         ]
     )
     x = draw(B, T, F)
@@ -440,9 +425,9 @@ def test_dot_in_a_graph():
     with pytest.raises(ValueError, match="Dot expected no lengths: all steps of its inputs count"):
         model.predict(x, LENGTHS)
     for call, message in [
-        (lambda: Dot(2), "Dot expected axes as a pair, got 2"),
-        (lambda: Dot((2, 3)), "Dot expected axes <= 2, got 3"),
-        (lambda: Dot((2, 1), (True, False)), "Dot expected axes <= 1, got 2"),
+        (lambda: rf.Dot(2), "Dot expected axes as a pair, got 2"),
+        (lambda: rf.Dot((2, 3)), "Dot expected axes <= 2, got 3"),
+        (lambda: rf.Dot((2, 1), (True, False)), "Dot expected axes <= 1, got 2"),
     ]:
         with pytest.raises(ValueError, match=re.escape(message)):
             call()
@@ -452,61 +437,61 @@ def test_dot_in_a_graph():
 
 
 def test_sizes_of_chains_that_change_them():
-    assert Sequential(Merge("sum", parts=2), Linear(3, 2)).in_size is None
-    assert Sequential(Rearrange("part", (0, 2)), Linear(3, 2)).in_size is None
-    assert Sequential(Dropout(), Linear(3, 2)).in_size == 3
-    assert Sequential(Embedding(5, 3), Linear(3, 2)).in_size is None
-    both = Graph([("both", Merge("concat"), ["x", "x"]), ("y", Linear(6, 2), "both")])
-    assert Sequential(both, Linear(2, 1)).in_size is None
+    assert rf.Sequential(rf.Merge("sum", parts=2), rf.Linear(3, 2)).in_size is None
+    assert rf.Sequential(rf.Rearrange("part", (0, 2)), rf.Linear(3, 2)).in_size is None
+    assert rf.Sequential(rf.Dropout(), rf.Linear(3, 2)).in_size == 3
+    assert rf.Sequential(rf.Embedding(5, 3), rf.Linear(3, 2)).in_size is None
+    both = rf.Graph([("both", rf.Merge("concat"), ["x", "x"]), ("y", rf.Linear(6, 2), "both")])
+    assert rf.Sequential(both, rf.Linear(2, 1)).in_size is None
 
 
 def test_several_inputs_and_outputs_within_chains():
-    two = Graph([("y", Linear(3, 3), "x")], outputs=["y", "x"])
-    pair = Graph([("y", Merge("sum"), ["x", "z"])], inputs=["x", "z"])
+    two = rf.Graph([("y", rf.Linear(3, 3), "x")], outputs=["y", "x"])
+    pair = rf.Graph([("y", rf.Merge("sum"), ["x", "z"])], inputs=["x", "z"])
     x = draw(B, 3).astype("f4")
-    y, same = Sequential(Linear(3, 3), two).predict(x)
+    y, same = rf.Sequential(rf.Linear(3, 3), two).predict(x)
     assert y.shape == same.shape == (B, 3)
-    np.testing.assert_array_equal(Sequential(pair, Dropout()).predict((x, x)), 2 * x)
+    np.testing.assert_array_equal(rf.Sequential(pair, rf.Dropout()).predict((x, x)), 2 * x)
     for call in (
-        lambda: Sequential(two, Linear(3, 2)),
-        lambda: Sequential(Sequential(two), Linear(3, 2)),
-        lambda: Sequential(Linear(3, 3), pair),
+        lambda: rf.Sequential(two, rf.Linear(3, 2)),
+        lambda: rf.Sequential(rf.Sequential(two), rf.Linear(3, 2)),
+        lambda: rf.Sequential(rf.Linear(3, 3), pair),
     ):
         with pytest.raises(ValueError, match="inputs of its first layer alone"):
             call()
     with pytest.raises(ValueError, match="Add expected layers of one input and one output"):
-        Add(two, Linear(3, 3))
+        rf.Add(two, rf.Linear(3, 3))
     with pytest.raises(ValueError, match="a layer of one input and one output at 'a"):
-        Graph([("a", Sequential(two), "x")], outputs="a")
+        rf.Graph([("a", rf.Sequential(two), "x")], outputs="a")
     with pytest.raises(ValueError, match="Add expected layers of the same makes_time"):
-        Add(Linear(3, 3), Sequential(Linear(3, 3), RepeatVector(2)))
+        rf.Add(rf.Linear(3, 3), rf.Sequential(rf.Linear(3, 3), rf.RepeatVector(2)))
 
 
-@pytest.mark.parametrize("kind", [Graph, Sequential])
+@pytest.mark.parametrize("kind", [rf.Graph, rf.Sequential])
 def test_layers_or_a_configuration(kind):
-    given = [("y", Linear(3, 2), "x")] if kind is Graph else Linear(3, 2)
+    given = [("y", rf.Linear(3, 2), "x")] if kind is rf.Graph else rf.Linear(3, 2)
     config = (kind(given)).config()["config"]
     with pytest.raises(ValueError, match=f"{kind.__name__} expected .* or config, got both"):
         kind(given, config=config)
 
 
 def test_such_networks_learn():
-    model = Sequential(
-        Scale(F, dtype="f8"),
-        Conv1d(F, 8, 3, 2, "same", batch_first=True, dtype="f8", seed=1),
-        Activation("gelu"),
-        Pool1d("max", 3, batch_first=True),
-        Dropout(0.1, seed=2, all_steps=True, batch_first=True),
-        Rearrange("flatten", batch_first=True),
-        Linear(8, 1, dtype="f8", seed=3),
+    model = rf.Sequential(
+        rf.Scale(F, dtype="f8"),
+        rf.Conv1d(F, 8, 3, 2, "same", batch_first=True, dtype="f8", seed=1),
+        rf.Activation("gelu"),
+        rf.Pool1d("max", 3, batch_first=True),
+        rf.Dropout(0.1, seed=2, all_steps=True, batch_first=True),
+        rf.Rearrange("flatten", batch_first=True),
+        rf.Linear(8, 1, dtype="f8", seed=3),
     )
     x = draw(16, T, F)
     y = x[:, :, :1].mean(axis=1)
-    optimizer, first, loss = optim.Adam(model, lr=0.01), None, None
+    optimizer, first, loss = rf.optim.Adam(model, lr=0.01), None, None
     for _ in range(60):
         model.zero_grad()
         out, _, tape = model.forward(x)
-        loss, dy = losses.squared_error(out, y)
+        loss, dy = rf.losses.squared_error(out, y)
         first = loss if first is None else first
         model.backward(tape, dy, input_grad=False)
         optimizer.step()

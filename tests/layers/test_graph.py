@@ -10,24 +10,6 @@ from comparisons import same_slope, same_slopes
 from samples import copies
 
 import rnnfast as rf
-from rnnfast import (
-    GRU,
-    LSTM,
-    Add,
-    BahdanauAttention,
-    Conv1d,
-    Dropout,
-    Embedding,
-    Graph,
-    Last,
-    Linear,
-    Merge,
-    Pool,
-    ReLU,
-    RepeatVector,
-    Sequential,
-    losses,
-)
 
 F8 = {"dtype": np.float64}
 BATCH_FIRST = {"batch_first": True, **F8}
@@ -40,18 +22,18 @@ def rng(seed=0):
 
 def encoder_decoder():
     """Of two inputs and outputs, whose states and a shared layer join them."""
-    shared = Linear(F, F, seed=1, **F8)
-    return Graph(
+    shared = rf.Linear(F, F, seed=1, **F8)
+    return rf.Graph(
         [
             ("seen", shared, "source"),
-            ("encoder", LSTM(F, 2, bidirectional=True, seed=2, **BATCH_FIRST), "seen"),
-            ("h", Merge("concat"), ["encoder.h0", "encoder.h1"]),
-            ("c", Merge("sum"), ["encoder.c0", "encoder.c1"]),
-            ("wide", Linear(2, 4, seed=3, **F8), "c"),
+            ("encoder", rf.LSTM(F, 2, bidirectional=True, seed=2, **BATCH_FIRST), "seen"),
+            ("h", rf.Merge("concat"), ["encoder.h0", "encoder.h1"]),
+            ("c", rf.Merge("sum"), ["encoder.c0", "encoder.c1"]),
+            ("wide", rf.Linear(2, 4, seed=3, **F8), "c"),
             ("read", shared, "target"),
-            ("decoder", LSTM(F, 4, seed=4, **BATCH_FIRST), "read", ["h", "wide"]),
-            ("skip", Merge("concat"), ["decoder", "target"]),
-            ("scores", Linear(7, 2, seed=5, **F8), "skip"),
+            ("decoder", rf.LSTM(F, 4, seed=4, **BATCH_FIRST), "read", ["h", "wide"]),
+            ("skip", rf.Merge("concat"), ["decoder", "target"]),
+            ("scores", rf.Linear(7, 2, seed=5, **F8), "skip"),
         ],
         inputs=["source", "target"],
         outputs=["scores", "decoder.c0"],
@@ -59,15 +41,15 @@ def encoder_decoder():
 
 
 def residual():
-    return Graph(
+    return rf.Graph(
         [
-            ("h", GRU(F, F, seed=1, **BATCH_FIRST), "x"),
-            ("sum", Merge("sum"), ["x", "h"]),
-            ("a", Sequential(Linear(F, 4, seed=2, **F8), ReLU()), "sum"),
-            ("b", GRU(F, 4, seed=3, **BATCH_FIRST), "sum"),
-            ("product", Merge("product"), ["a", "b"]),
-            ("last", Last(batch_first=True), "product"),
-            ("y", Linear(4, 2, seed=4, **F8), "last"),
+            ("h", rf.GRU(F, F, seed=1, **BATCH_FIRST), "x"),
+            ("sum", rf.Merge("sum"), ["x", "h"]),
+            ("a", rf.Sequential(rf.Linear(F, 4, seed=2, **F8), rf.ReLU()), "sum"),
+            ("b", rf.GRU(F, 4, seed=3, **BATCH_FIRST), "sum"),
+            ("product", rf.Merge("product"), ["a", "b"]),
+            ("last", rf.Last(batch_first=True), "product"),
+            ("y", rf.Linear(4, 2, seed=4, **F8), "last"),
         ]
     )
 
@@ -161,7 +143,7 @@ def test_trains():
     history = rf.fit(
         model,
         (x, y, lengths),
-        loss=losses.squared_error,
+        loss=rf.losses.squared_error,
         optimizer=rf.Adam(model, lr=0.02),
         epochs=25,
         seed=0,
@@ -179,7 +161,7 @@ def test_trains_with_several_inputs_and_outputs():
     def loss(predictions, y, **keywords):
         pairs = zip(predictions, y, ({}, {}), strict=True)
         values, gradients = zip(
-            *(losses.squared_error(p, t, **k) for p, t, k in pairs), strict=True
+            *(rf.losses.squared_error(p, t, **k) for p, t, k in pairs), strict=True
         )
         return sum(values), gradients
 
@@ -220,11 +202,11 @@ def test_lengths_of_each_input():
 
 
 def test_step_by_step():
-    model = Graph(
+    model = rf.Graph(
         [
-            ("h", GRU(F, F, seed=1, **F8), "x"),
-            ("y", Merge("sum"), ["x", "h"]),
-            ("z", LSTM(F, 2, seed=2, **F8), "y"),
+            ("h", rf.GRU(F, F, seed=1, **F8), "x"),
+            ("y", rf.Merge("sum"), ["x", "h"]),
+            ("z", rf.LSTM(F, 2, seed=2, **F8), "y"),
         ],
         outputs=["z", "y"],
     )
@@ -244,18 +226,18 @@ def test_step_by_step():
 
 
 def test_within_other_layers():
-    inner = Graph(
+    inner = rf.Graph(
         [
-            ("end", Last(batch_first=True), "x"),
-            ("again", RepeatVector(None, batch_first=True), "end"),
-            ("h", Merge("concat"), ["again", "x"]),
+            ("end", rf.Last(batch_first=True), "x"),
+            ("again", rf.RepeatVector(None, batch_first=True), "end"),
+            ("h", rf.Merge("concat"), ["again", "x"]),
         ],
         outputs="h",
     )
-    model = Sequential(
-        Embedding(7, F, seed=1, **F8),
+    model = rf.Sequential(
+        rf.Embedding(7, F, seed=1, **F8),
         inner,
-        Graph([("y", GRU(2 * F, 2, seed=2, **BATCH_FIRST), "x")]),
+        rf.Graph([("y", rf.GRU(2 * F, 2, seed=2, **BATCH_FIRST), "x")]),
     )
     assert inner.keeps_time and model.keeps_time and model.out_size == 2
     ids, lengths = rng(0).integers(0, 7, (B, T)), [T, 3, 1, 2]
@@ -267,15 +249,15 @@ def test_within_other_layers():
     history = rf.fit(
         model,
         (ids, y, lengths),
-        loss=losses.squared_error,
+        loss=rf.losses.squared_error,
         optimizer=rf.SGD(model, lr=0.1),
     )
     assert history["loss"][0] < 1e-20  # at the truth already, padding left out
 
 
 def test_unused_calls_and_inputs_as_outputs():
-    model = Graph(
-        [("unused", Linear(F, 2, seed=1, **F8), "x"), ("y", Linear(F, 2, seed=2, **F8), "x")],
+    model = rf.Graph(
+        [("unused", rf.Linear(F, 2, seed=1, **F8), "x"), ("y", rf.Linear(F, 2, seed=2, **F8), "x")],
         outputs=["y", "x"],
     )
     x = rng(0).standard_normal((B, F))
@@ -290,28 +272,34 @@ def test_unused_calls_and_inputs_as_outputs():
 
 REFUSED = [
     (dict(nodes=()), "nodes as a sequence of at least one"),
-    (dict(nodes=[("y", Linear(2, 3))]), "nodes of (name, layer, reads)"),
+    (dict(nodes=[("y", rf.Linear(2, 3))]), "nodes of (name, layer, reads)"),
     (dict(nodes=[("y", 3, "x")]), "layers, got int at 'y'"),
-    (dict(nodes=[("a.b", ReLU(), "x")]), "node names without '.', each once, got 'a.b'"),
-    (dict(nodes=[("x", ReLU(), "x")]), "node names without '.', each once, got 'x'"),
-    (dict(nodes=[("y", ReLU(), "z")]), "'y' to read inputs or what stands before it, x, got 'z'"),
-    (dict(nodes=[("y", ReLU(), ["x", "x"])]), "one value to read for 'y', ReLU, got 2"),
-    (dict(nodes=[("y", BahdanauAttention(2, 2, 2), ["x", "x"])]), "one value to read for 'y'"),
-    (dict(nodes=[("y", ReLU(), 3)]), "reads as a name or a sequence of names, got 3"),
-    (dict(nodes=[("z", ReLU(), "x")]), "outputs among its values, got 'y'"),
-    (dict(nodes=[("y", LSTM(2, 3), "x", ["x"])]), "states of 'y', LSTM, for each of h0, c0, got 1"),
-    (dict(nodes=[("y", ReLU(), "x", ["x"])]), "states of 'y', ReLU, for each of , got 1"),
-    (dict(nodes=[("y", ReLU(), "x")], inputs=["x", "x"]), "inputs of different names"),
+    (dict(nodes=[("a.b", rf.ReLU(), "x")]), "node names without '.', each once, got 'a.b'"),
+    (dict(nodes=[("x", rf.ReLU(), "x")]), "node names without '.', each once, got 'x'"),
     (
-        dict(nodes=[("z", Linear(2, 3), "x"), ("y", Linear(2, 3), "z")]),
+        dict(nodes=[("y", rf.ReLU(), "z")]),
+        "'y' to read inputs or what stands before it, x, got 'z'",
+    ),
+    (dict(nodes=[("y", rf.ReLU(), ["x", "x"])]), "one value to read for 'y', ReLU, got 2"),
+    (dict(nodes=[("y", rf.BahdanauAttention(2, 2, 2), ["x", "x"])]), "one value to read for 'y'"),
+    (dict(nodes=[("y", rf.ReLU(), 3)]), "reads as a name or a sequence of names, got 3"),
+    (dict(nodes=[("z", rf.ReLU(), "x")]), "outputs among its values, got 'y'"),
+    (
+        dict(nodes=[("y", rf.LSTM(2, 3), "x", ["x"])]),
+        "states of 'y', LSTM, for each of h0, c0, got 1",
+    ),
+    (dict(nodes=[("y", rf.ReLU(), "x", ["x"])]), "states of 'y', ReLU, for each of , got 1"),
+    (dict(nodes=[("y", rf.ReLU(), "x")], inputs=["x", "x"]), "inputs of different names"),
+    (
+        dict(nodes=[("z", rf.Linear(2, 3), "x"), ("y", rf.Linear(2, 3), "z")]),
         "an input of size 2 for 'y', got 'z' of size 3",
     ),
     (
-        dict(nodes=[("z", GRU(2, 3), "x"), ("y", Linear(3, 3, **F8), "z.h0")]),
+        dict(nodes=[("z", rf.GRU(2, 3), "x"), ("y", rf.Linear(3, 3, **F8), "z.h0")]),
         "dtype float32 at 'y', as the layers before have it, got float64",
     ),
     (
-        dict(nodes=[("z", GRU(2, 3), "x"), ("y", Last(batch_first=True), "z")]),
+        dict(nodes=[("z", rf.GRU(2, 3), "x"), ("y", rf.Last(batch_first=True), "z")]),
         "batch_first False at 'y', as the layers before have it, got True",
     ),
     (dict(config=3), "config as a list of calls, got int"),
@@ -323,14 +311,14 @@ REFUSED = [
 @pytest.mark.parametrize(("options", "message"), REFUSED, ids=[m for _, m in REFUSED])
 def test_refuses(options, message):
     with pytest.raises((TypeError, ValueError)) as caught:
-        Graph(**options)
+        rf.Graph(**options)
     assert f"Graph expected {message}" in str(caught.value)
 
 
 def test_refuses_parts_of_others():
-    inner = ReLU()
+    inner = rf.ReLU()
     with pytest.raises(ValueError, match="as a layer of its own, got it in y"):
-        Graph([("z", inner, "x"), ("y", Sequential(inner), "z")])
+        rf.Graph([("z", inner, "x"), ("y", rf.Sequential(inner), "z")])
 
 
 def test_refuses_calls():
@@ -368,7 +356,7 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("shapes", [(5, 5), (1, 5)], ids=["alike", "repeated"])
 def test_merge(kind, shapes):
-    merge = Merge(kind)
+    merge = rf.Merge(kind)
     xs = [
         rng(i).standard_normal((B, n if kind != "concat" else 5, F)) for i, n in enumerate(shapes)
     ]
@@ -383,7 +371,7 @@ def test_merge(kind, shapes):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_merge_of_parts(kind):
-    merge = Merge(kind, parts=2)
+    merge = rf.Merge(kind, parts=2)
     x = rng(0).standard_normal((B, 6))
     y, tape = merge.forward(x)
     np.testing.assert_array_equal(y, KINDS[kind](x[:, :3], x[:, 3:]))
@@ -394,7 +382,7 @@ def test_merge_of_parts(kind):
 
 def test_the_first_of_equal_ones_gets_the_gradient():
     for kind in "max", "min":
-        merge = Merge(kind)
+        merge = rf.Merge(kind)
         x = np.ones((1, 2))
         _, tape = merge.forward(x, x, x)
         a, b, c = merge.backward(tape, np.full((1, 2), 3.0))
@@ -415,26 +403,30 @@ def test_the_first_of_equal_ones_gets_the_gradient():
 )
 def test_merge_refuses(kind, parts, inputs, message):
     with pytest.raises(ValueError, match=f"Merge expected {message}"):
-        Merge(kind, parts)(*map(np.zeros, inputs))
+        rf.Merge(kind, parts)(*map(np.zeros, inputs))
 
 
 def test_merge_refuses_kinds_and_dtypes():
     with pytest.raises(ValueError, match=r"kind as one of .*, got 'dot'"):
-        Merge("dot")
+        rf.Merge("dot")
     with pytest.raises(TypeError, match="inputs of one dtype"):
-        Merge("sum")(np.zeros(2), np.zeros(2, np.float32))
+        rf.Merge("sum")(np.zeros(2), np.zeros(2, np.float32))
     with pytest.raises(TypeError, match="NumPy array of floats"):
-        Merge("sum")([1.0], [2.0])
+        rf.Merge("sum")([1.0], [2.0])
 
 
 def test_sizes_and_steps():
-    model = Graph(
+    model = rf.Graph(
         [
-            ("a", Conv1d(F, 4, 3, **BATCH_FIRST), "x"),
-            ("b", Add(Conv1d(F, 2, 3, **BATCH_FIRST), Conv1d(F, 2, 3, **BATCH_FIRST)), "x"),
-            ("y", Merge("concat"), ["a", "b"]),
-            ("mean", Pool(batch_first=True), "y"),
-            ("dropped", Dropout(0.5), "mean"),
+            ("a", rf.Conv1d(F, 4, 3, **BATCH_FIRST), "x"),
+            (
+                "b",
+                rf.Add(rf.Conv1d(F, 2, 3, **BATCH_FIRST), rf.Conv1d(F, 2, 3, **BATCH_FIRST)),
+                "x",
+            ),
+            ("y", rf.Merge("concat"), ["a", "b"]),
+            ("mean", rf.Pool(batch_first=True), "y"),
+            ("dropped", rf.Dropout(0.5), "mean"),
         ],
         outputs=["y", "dropped"],
     )
@@ -447,8 +439,8 @@ def test_sizes_and_steps():
 
 
 def test_dy_is_checked_before_anything_is_written():
-    graph = Graph(
-        [("a", Linear(F, 4, seed=1), "x"), ("b", Linear(F, 2, seed=2), "x")], "x", ["a", "b"]
+    graph = rf.Graph(
+        [("a", rf.Linear(F, 4, seed=1), "x"), ("b", rf.Linear(F, 2, seed=2), "x")], "x", ["a", "b"]
     )
     x = rng().standard_normal((B, F)).astype(np.float32)
     (a, b), _, tape = graph.forward(x)
@@ -460,17 +452,19 @@ def test_dy_is_checked_before_anything_is_written():
     assert all(gradient.any() for gradient in graph.grads.values())
 
 
-@pytest.mark.parametrize("loose", [lambda: Linear(F, 2, seed=1), lambda: Sequential(linear())])
+@pytest.mark.parametrize(
+    "loose", [lambda: rf.Linear(F, 2, seed=1), lambda: rf.Sequential(linear())]
+)
 def test_fit_leaves_padding_out_where_no_layer_knows_time(loose):
     x = rng().standard_normal((B, T, F)).astype(np.float32)
     y, lengths = np.zeros((B, T, 2), np.float32), np.array([6, 1, 4, 2])
     padded = np.where(np.arange(T)[:, None] < lengths[:, None, None], x, np.nan)
     found = []
-    for model in (loose(), Graph([("y", linear(), "x")])):
+    for model in (loose(), rf.Graph([("y", linear(), "x")])):
         history = rf.fit(
             model,
             (padded.astype(np.float32), y, lengths),
-            loss=losses.squared_error,
+            loss=rf.losses.squared_error,
             optimizer=rf.SGD(model, 0.1),
             epochs=2,
             seed=0,
@@ -481,29 +475,29 @@ def test_fit_leaves_padding_out_where_no_layer_knows_time(loose):
 
 
 def linear():
-    return Linear(F, 2, seed=1)
+    return rf.Linear(F, 2, seed=1)
 
 
 def test_an_estimator_s_network_may_be_a_graph_that_ends_time():
     x = [rng(i).standard_normal((n, F)) for i, n in enumerate([6, 3, 5, 4] * 3)]
 
     def network(n, outputs):
-        gru = GRU(n, 4, batch_first=True, seed=0)
-        return Graph([("r", gru, "x"), ("y", Linear(4, outputs, seed=0), "r.h0")])
+        gru = rf.GRU(n, 4, batch_first=True, seed=0)
+        return rf.Graph([("r", gru, "x"), ("y", rf.Linear(4, outputs, seed=0), "r.h0")])
 
     model = rf.SequenceClassifier(network=network, max_iter=2, random_state=0)
     assert model.fit(x, [0, 1] * 6).predict(x).shape == (12,)
 
 
 REFUSED_PARTS = {
-    "names without '.', got 'a.b'": lambda: Graph([("y", linear(), "a.b")], "a.b", "y"),
-    "a state of size 5 for 'r', got 'e.h0' of size 4": lambda: Graph(
-        [("e", GRU(F, 4), "x"), ("r", GRU(F, 5), "x", "e.h0")], "x", "r"
+    "names without '.', got 'a.b'": lambda: rf.Graph([("y", linear(), "a.b")], "a.b", "y"),
+    "a state of size 5 for 'r', got 'e.h0' of size 4": lambda: rf.Graph(
+        [("e", rf.GRU(F, 4), "x"), ("r", rf.GRU(F, 5), "x", "e.h0")], "x", "r"
     ),
-    "a layer of one input and one output at 'inner'": lambda: Graph(
-        [("inner", Graph([("y", linear(), "x")], "x", ["y", "x"]), "x")], "x", "inner"
+    "a layer of one input and one output at 'inner'": lambda: rf.Graph(
+        [("inner", rf.Graph([("y", linear(), "x")], "x", ["y", "x"]), "x")], "x", "inner"
     ),
-    "parts of at most 2 for 'difference', got 3": lambda: Merge("difference", parts=3),
+    "parts of at most 2 for 'difference', got 3": lambda: rf.Merge("difference", parts=3),
 }
 
 

@@ -323,7 +323,9 @@ def test_encoder_decoder(attention, bf):
         n, m = LENGTHS[b], ends[b]
         parts = (laid_out(a[b : b + 1, :k], bf) for a, k in ((source, n), (target, m)))
         scores, tape = one.forward(*parts)
-        value, gradient = losses.softmax_cross_entropy(scores, laid_out(following[b : b + 1, :m], bf))
+        value, gradient = losses.softmax_cross_entropy(
+            scores, laid_out(following[b : b + 1, :m], bf)
+        )
         total += value * m
         tapes.append((tape, gradient * m / ends.sum()))
     for tape, gradient in tapes:

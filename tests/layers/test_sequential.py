@@ -12,34 +12,21 @@ from comparisons import same_slope, same_slopes
 from engines import each_engine as each_engine
 from samples import copies, small_model
 
-from rnnfast import (
-    GRU,
-    LSTM,
-    RNN,
-    BatchNorm1d,
-    Conv1d,
-    Dropout,
-    Embedding,
-    Last,
-    LayerNorm,
-    Linear,
-    ReLU,
-    RepeatVector,
-    Sequential,
-    WaveNet,
-)
+import rnnfast as rf
 
 F8 = {"dtype": np.float64}
 
 
 def mixed(batch_first=False):
-    return Sequential(
-        Linear(2, 3, seed=1, **F8),
-        LSTM(3, 4, bidirectional=True, batch_first=batch_first, seed=2, **F8),
-        LayerNorm(8, **F8),
-        Sequential(GRU(8, 3, batch_first=batch_first, seed=3, **F8), Linear(3, 3, seed=4, **F8)),
-        Last(batch_first),
-        Linear(3, 2, seed=5, **F8),
+    return rf.Sequential(
+        rf.Linear(2, 3, seed=1, **F8),
+        rf.LSTM(3, 4, bidirectional=True, batch_first=batch_first, seed=2, **F8),
+        rf.LayerNorm(8, **F8),
+        rf.Sequential(
+            rf.GRU(8, 3, batch_first=batch_first, seed=3, **F8), rf.Linear(3, 3, seed=4, **F8)
+        ),
+        rf.Last(batch_first),
+        rf.Linear(3, 2, seed=5, **F8),
     )
 
 
@@ -73,7 +60,7 @@ def test_names_are_pytorch_names():
     theirs = torch.nn.Sequential(
         torch.nn.Embedding(7, 3), torch.nn.Sequential(torch.nn.Linear(3, 4)), torch.nn.LayerNorm(4)
     )
-    ours = Sequential(Embedding(7, 3), Sequential(Linear(3, 4)), LayerNorm(4))
+    ours = rf.Sequential(rf.Embedding(7, 3), rf.Sequential(rf.Linear(3, 4)), rf.LayerNorm(4))
     ours.load_state_dict(theirs.state_dict())
     assert list(ours.params) == list(ours.grads) == list(theirs.state_dict())
     assert repr(ours).replace("))", ")") == repr(theirs).replace(
@@ -95,7 +82,7 @@ def test_steps_equal_the_sequence():
     np.testing.assert_allclose(state[1], n[1], rtol=1e-12)
     one, _ = model.step(ids[0, 0, ...])
     np.testing.assert_allclose(one, y[0, 0], rtol=1e-12)
-    many = Sequential(RNN(2, 3, seed=1), Last(), Linear(3, 1, seed=1))
+    many = rf.Sequential(rf.RNN(2, 3, seed=1), rf.Last(), rf.Linear(3, 1, seed=1))
     x = np.ones((4, 1, 2), np.float32)
     state = None
     for x_t in x:
@@ -104,7 +91,9 @@ def test_steps_equal_the_sequence():
 
 
 def test_input_gradients_stop_at_the_first_parameters():
-    model = Sequential(Dropout(0.5, seed=1), Linear(2, 3, seed=1), Dropout(0.5, seed=2), RNN(3, 2))
+    model = rf.Sequential(
+        rf.Dropout(0.5, seed=1), rf.Linear(2, 3, seed=1), rf.Dropout(0.5, seed=2), rf.RNN(3, 2)
+    )
     x = np.ones((4, 3, 2), np.float32)
     y, _, tape = model.forward(x)
     dx, _ = model.backward(tape, y, input_grad=False)
@@ -154,17 +143,17 @@ def test_summary():
         "   total                        208",
     ]
     assert "4  Last        (B, 3)" in mixed(True).summary()
-    assert "0  Dropout  (..., ...)" in Sequential(Dropout()).summary()
-    model = Sequential(
-        BatchNorm1d(1),
-        Conv1d(1, 20, 4, stride=2, batch_first=True),
-        ReLU(),
-        Sequential(Conv1d(20, 5, 3, dilation=2, batch_first=True)),
-        Conv1d(5, 5, 3, padding="same", batch_first=True),
-        Conv1d(5, 5, 2, padding=1, batch_first=True),
-        Last(batch_first=True),
-        RepeatVector(7, batch_first=True),
-        WaveNet(5, 6, (1, 2), batch_first=True),
+    assert "0  Dropout  (..., ...)" in rf.Sequential(rf.Dropout()).summary()
+    model = rf.Sequential(
+        rf.BatchNorm1d(1),
+        rf.Conv1d(1, 20, 4, stride=2, batch_first=True),
+        rf.ReLU(),
+        rf.Sequential(rf.Conv1d(20, 5, 3, dilation=2, batch_first=True)),
+        rf.Conv1d(5, 5, 3, padding="same", batch_first=True),
+        rf.Conv1d(5, 5, 2, padding=1, batch_first=True),
+        rf.Last(batch_first=True),
+        rf.RepeatVector(7, batch_first=True),
+        rf.WaveNet(5, 6, (1, 2), batch_first=True),
     )
     shapes = [
         line.split("(", 1)[1].rsplit(")", 1)[0] for line in model.summary().splitlines()[1:-1]
@@ -180,29 +169,33 @@ def test_summary():
         "B, 7, 5",
         "B, 7, 6",
     ]
-    decoder = Sequential(Linear(2, 3), RepeatVector(4), Linear(3, 1)).summary()
+    decoder = rf.Sequential(rf.Linear(2, 3), rf.RepeatVector(4), rf.Linear(3, 1)).summary()
     assert [w in decoder for w in ("  (B, 3) ", "(4, B, 3)", "(4, B, 1)")] == [True] * 3
 
 
 def test_refuses_layers_that_do_not_fit():
-    shared = Linear(2, 2)
+    shared = rf.Linear(2, 2)
     for layers, error, message in [
         ((), ValueError, "at least one layer"),
         ((3,), TypeError, "layers, got int at 0"),
         ((shared, shared), ValueError, "each layer once, got Linear(in_features=2"),
-        ((Linear(2, 3), Linear(2, 3)), ValueError, "input size 3 at layer 1, as layer 0 has it"),
         (
-            (Embedding(9, 4), Dropout(), Last(), LSTM(3, 2)),
+            (rf.Linear(2, 3), rf.Linear(2, 3)),
+            ValueError,
+            "input size 3 at layer 1, as layer 0 has it",
+        ),
+        (
+            (rf.Embedding(9, 4), rf.Dropout(), rf.Last(), rf.LSTM(3, 2)),
             ValueError,
             "input size 4 at layer 3, as layer 0 has it, got 3",
         ),
-        ((Linear(2, 3), RNN(3, 2, **F8)), ValueError, "dtype float32 at layer 1"),
-        ((RNN(3, 2), Last(batch_first=True)), ValueError, "batch_first False at layer 1"),
+        ((rf.Linear(2, 3), rf.RNN(3, 2, **F8)), ValueError, "dtype float32 at layer 1"),
+        ((rf.RNN(3, 2), rf.Last(batch_first=True)), ValueError, "batch_first False at layer 1"),
     ]:
         with pytest.raises(error, match=re.escape(f"Sequential expected {message}")):
-            Sequential(*layers)
+            rf.Sequential(*layers)
     with pytest.raises(ValueError, match="no layer type 'os', only GRU"):
-        Sequential(config=[{"type": "os", "config": {}}])
+        rf.Sequential(config=[{"type": "os", "config": {}}])
 
 
 def test_refuses_states_and_writes_nothing():
@@ -234,9 +227,9 @@ def test_backward_writes_all_or_nothing():
     def spoil_gradient(model):
         model[0].grads["bias"] = np.zeros(2)
 
-    for layers in (Linear(3, 3), LSTM(3, 4)), (Sequential(Linear(3, 3)), LSTM(3, 4)):
-        model = Sequential(*layers)
-        linear = layers[0] if isinstance(layers[0], Linear) else layers[0][0]
+    for layers in (rf.Linear(3, 3), rf.LSTM(3, 4)), (rf.Sequential(rf.Linear(3, 3)), rf.LSTM(3, 4)):
+        model = rf.Sequential(*layers)
+        linear = layers[0] if isinstance(layers[0], rf.Linear) else layers[0][0]
         for harm, error in (change_parameters, RuntimeError), (spoil_gradient, ValueError):
             y, _, tape = model.forward(x)
             harm([linear])
@@ -248,23 +241,23 @@ def test_backward_writes_all_or_nothing():
 
 
 def test_refuses_a_layer_used_twice_at_any_depth():
-    shared = Linear(2, 2)
+    shared = rf.Linear(2, 2)
     for layers in (
-        (shared, Sequential(shared)),
-        (Sequential(Sequential(shared)), Sequential(shared)),
+        (shared, rf.Sequential(shared)),
+        (rf.Sequential(rf.Sequential(shared)), rf.Sequential(shared)),
     ):
         with pytest.raises(ValueError, match=r"each layer once, got Linear.* again at 1"):
-            Sequential(*layers)
+            rf.Sequential(*layers)
 
 
 def test_refuses_a_state_for_a_stateless_layer_and_odd_configurations():
-    model = Sequential(Linear(2, 2), RNN(2, 2))
+    model = rf.Sequential(rf.Linear(2, 2), rf.RNN(2, 2))
     for call in (model, model.forward):
         with pytest.raises(ValueError, match="Linear has no state, got a state for it"):
             call(np.ones((1, 1, 2), np.float32), [1, None])
     for config, error in (3, TypeError), ([{}], ValueError), ([3], ValueError):
         with pytest.raises(error, match="config"):
-            Sequential(config=config)
+            rf.Sequential(config=config)
 
 
 @pytest.mark.parametrize(
@@ -272,10 +265,10 @@ def test_refuses_a_state_for_a_stateless_layer_and_odd_configurations():
 )
 def test_arguments_are_fixed_at_construction(duplicate):
     for layer, name in [
-        (LSTM(2, 3, 2, dropout=0.5), "dropout"),
-        (GRU(2, 3), "hidden_size"),
-        (Dropout(), "p"),
-        (Linear(2, 3), "dtype"),
+        (rf.LSTM(2, 3, 2, dropout=0.5), "dropout"),
+        (rf.GRU(2, 3), "hidden_size"),
+        (rf.Dropout(), "p"),
+        (rf.Linear(2, 3), "dtype"),
     ]:
         before = repr(layer)
         with pytest.raises(AttributeError, match=rf"{name} of .* is fixed at construction"):
