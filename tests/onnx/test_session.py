@@ -448,7 +448,7 @@ def test_any_choice_of_outputs_and_states(host, kind, direction, samples):
 
 @pytest.mark.parametrize("samples", [1, 5])
 @pytest.mark.parametrize("direction", ["forward", "bidirectional"])
-def test_members_of_a_call_run_on_the_threads_of_the_session(direction, samples, path):
+def test_members_of_a_call_run_on_the_threads_of_the_session(direction, samples):
     # beside nodes that keep these spinning; results do not depend on how many there are
     rng = np.random.default_rng(6)
     D, H, n = 1 + (direction == "bidirectional"), 40, 20
@@ -461,9 +461,9 @@ def test_members_of_a_call_run_on_the_threads_of_the_session(direction, samples,
     feed = {"x": rng.standard_normal((60, samples, n)).astype(F)}
     made = graph(nodes, feed, {"y": F}, tensors)
     with rnnfast.num_threads(1):
-        [alone] = same_as_ort(path, made, feed, served=1).run(None, feed)
+        [alone] = same_as_ort(made, feed, served=1).run(None, feed)
     with rnnfast.num_threads(3):
-        model = same_as_ort(path, made, feed, served=1)
+        model = same_as_ort(made, feed, served=1)
         results = [model.run(None, feed)[0] for _ in range(50)]
         with ThreadPoolExecutor(4) as pool:
             results += pool.map(lambda _: model.run(None, feed)[0], range(50))
