@@ -403,3 +403,12 @@ cdef void give(void* block) noexcept:
         free(kept.blocks[place])
     kept.blocks[place] = block
     kept.sizes[place] = (<size_t*>block)[0]
+
+
+def release():
+    """Return the blocks that are kept to the C library. For tests."""
+    cdef int large, i
+    for large in range(2):
+        for i in range(FREE_LIST):
+            free(_kept[large].blocks[i])
+            _kept[large].blocks[i] = NULL
