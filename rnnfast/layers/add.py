@@ -131,7 +131,20 @@ class Add(Composite):
         return total, calls
 
     def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> Array | None:
-        """Add into the gradients of all layers, and return that of x, None without `input_grad`."""
+        """Add into the gradients of all layers, and return the gradient of x.
+
+        Parameters
+        ----------
+        tape : Tape
+            From `forward`; used up.
+        dy : array of the shape of y
+        input_grad : bool, default True
+            Whether the gradient of x is wanted.
+
+        Returns
+        -------
+        dx : array of the shape of x, or None
+        """
         calls, weights, y = self._open(tape)
         check_array("Add", "dy", dy, y.dtype, y.shape)
         self._check_backward(tape, None)

@@ -94,9 +94,8 @@ class Layer(Checked):
     Public attributes are fixed at construction; the few that may be set later say so.
 
     ``layer(x)`` is inference and stores nothing, ``layer.forward(x)`` also returns a tape, and
-    ``layer.backward(tape, dy)`` uses the tape up, adds into `grads` and returns the gradient of x,
-    or None with ``input_grad=False``. Arrays given to `forward` must not change before `backward`
-    has run.
+    ``layer.backward(tape, dy)`` adds into `grads` and returns the gradient of x. Arrays given to
+    `forward` must not change before `backward` has run.
 
     Attributes
     ----------

@@ -139,9 +139,21 @@ class Conv1d(Windows):
         return self._as_given(y.swapaxes(0, 1), x), padded, given
 
     def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> Array | None:
-        """Add into `grads` and return the gradient of x, or None where `input_grad` is False.
+        """Add into `grads` and return the gradient of x.
 
-        Past each sample's end dy is ignored, and the gradient is zero.
+        Parameters
+        ----------
+        tape : Tape
+            From `forward`; used up.
+        dy : array of the shape of y
+            Ignored past each sample's end.
+        input_grad : bool, default True
+            Whether the gradient of x is wanted.
+
+        Returns
+        -------
+        dx : array of the shape of x, or None
+            Zero past each sample's end.
         """
         y_shape, padded, T, lengths = self._open(tape)
         check_array("Conv1d", "dy", dy, self.dtype, y_shape)
@@ -360,9 +372,21 @@ class WaveNet(Composite):
         return y, (calls, y.shape)
 
     def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> Array | None:
-        """Add into `grads` and return the gradient of x, or None where `input_grad` is False.
+        """Add into `grads` and return the gradient of x.
 
-        Past each sample's end dy is ignored, and the gradient is zero.
+        Parameters
+        ----------
+        tape : Tape
+            From `forward`; used up.
+        dy : array of the shape of y
+            Ignored past each sample's end.
+        input_grad : bool, default True
+            Whether the gradient of x is wanted.
+
+        Returns
+        -------
+        dx : array of the shape of x, or None
+            Zero past each sample's end.
         """
         calls, shape = self._open(tape)
         check_array("WaveNet", "dy", dy, self.dtype, shape)

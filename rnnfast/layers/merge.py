@@ -106,9 +106,20 @@ class Merge(Layer):
         return y
 
     def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> Any:
-        """Return the gradients of the inputs, or None where `input_grad` is False.
+        """Return the gradients of the inputs.
 
-        A tuple; the array itself for an only input.
+        Parameters
+        ----------
+        tape : Tape
+            From `forward`; used up.
+        dy : array of the shape of y
+        input_grad : bool, default True
+            Whether the gradients are wanted.
+
+        Returns
+        -------
+        dinputs : tuple of arrays of the shapes of the inputs, or None
+            The array itself for an only input.
         """
         arrays, y, given = self._open(tape)
         check_array("Merge", "dy", dy, y.dtype, y.shape)
@@ -231,7 +242,20 @@ class Dot(Layer):
         return rows, columns, shape if len(shape) > 1 else (*shape, 1)
 
     def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> Any:
-        """Return the gradients of both inputs, or None where `input_grad` is False."""
+        """Return the gradients of the inputs.
+
+        Parameters
+        ----------
+        tape : Tape
+            From `forward`; used up.
+        dy : array of the shape of y
+        input_grad : bool, default True
+            Whether the gradients are wanted.
+
+        Returns
+        -------
+        da, dc : arrays of the shapes of the inputs, or None
+        """
         rows, columns, dtype, shape = self._open(tape)
         check_array("Dot", "dy", dy, dtype, shape)
         tape.close()

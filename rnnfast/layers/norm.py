@@ -124,7 +124,20 @@ class LayerNorm(Layer):
         ]
 
     def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> Array | None:
-        """Add into `grads` and return the gradient of x, or None where `input_grad` is False."""
+        """Add into `grads` and return the gradient of x.
+
+        Parameters
+        ----------
+        tape : Tape
+            From `forward`; used up.
+        dy : (..., normalized_shape) array
+        input_grad : bool, default True
+            Whether the gradient of x is wanted.
+
+        Returns
+        -------
+        dx : (..., normalized_shape) array or None
+        """
         shape, rows, mean, rstd = self._open(tape)
         check_array("LayerNorm", "dy", dy, self.dtype, shape)
         grads = self._checked_grads()
@@ -256,9 +269,21 @@ class BatchNorm1d(Layer):
         return y, Tape(self, (normal, rstd, real, n, x.shape), version)
 
     def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> Array | None:
-        """Add into `grads` and return the gradient of x, or None where `input_grad` is False.
+        """Add into `grads` and return the gradient of x.
 
-        Past each sample's end dy is ignored, and the gradient is zero.
+        Parameters
+        ----------
+        tape : Tape
+            From `forward`; used up.
+        dy : array of the shape of y
+            Ignored past each sample's end.
+        input_grad : bool, default True
+            Whether the gradient of x is wanted.
+
+        Returns
+        -------
+        dx : array of the shape of x, or None
+            Zero past each sample's end.
         """
         normal, rstd, real, n, shape = self._open(tape)
         check_array("BatchNorm1d", "dy", dy, self.dtype, shape)

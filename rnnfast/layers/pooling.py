@@ -91,7 +91,20 @@ class Pool(Layer):
         return y, (counts, where)
 
     def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> Array | None:
-        """Return the gradient of x, or None where `input_grad` is False."""
+        """Return the gradient of x.
+
+        Parameters
+        ----------
+        tape : Tape
+            From `forward`; used up.
+        dy : array of the shape of y
+        input_grad : bool, default True
+            Whether the gradient of x is wanted.
+
+        Returns
+        -------
+        dx : array of the shape of x, or None
+        """
         shape, dtype, (counts, where) = self._open(tape)
         batched = len(shape) == 3
         wanted = (len(counts), shape[2]) if batched else (shape[1],)
@@ -204,9 +217,20 @@ class Pool1d(Windows):
         return self._as_given(y.swapaxes(0, 1), x), saved
 
     def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> Array | None:
-        """Return the gradient of x, or None where `input_grad` is False.
+        """Return the gradient of x.
 
-        What dy holds past each sample's end is ignored.
+        Parameters
+        ----------
+        tape : Tape
+            From `forward`; used up.
+        dy : array of the shape of y
+            Ignored past each sample's end.
+        input_grad : bool, default True
+            Whether the gradient of x is wanted.
+
+        Returns
+        -------
+        dx : array of the shape of x, or None
         """
         dtype, shape, T, padded, past, past_y, which = self._open(tape)
         check_array("Pool1d", "dy", dy, dtype, shape)

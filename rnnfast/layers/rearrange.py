@@ -204,9 +204,21 @@ class Rearrange(Layer):
         return self._in_layout(y, single), (samples.shape, single, given)
 
     def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> Array | None:
-        """Return the gradient of x, or None where `input_grad` is False.
+        """Return the gradient of x.
 
-        Past each sample's end dy is ignored, and the gradient is zero.
+        Parameters
+        ----------
+        tape : Tape
+            From `forward`; used up.
+        dy : array of the shape of y
+            Ignored past each sample's end.
+        input_grad : bool, default True
+            Whether the gradient of x is wanted.
+
+        Returns
+        -------
+        dx : array of the shape of x, or None
+            Zero past each sample's end.
         """
         dtype, y_shape, shape, single, given = self._open(tape)
         check_array("Rearrange", "dy", dy, dtype, y_shape)

@@ -226,7 +226,15 @@ class MiniRocket(Layer):
         return y, Tape(self, (x.shape, y.shape))
 
     def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> Array | None:
-        """Return the gradient of x, zeros, or None where `input_grad` is False."""
+        """Return the gradient of x, zeros, or None where `input_grad` is False.
+
+        Parameters
+        ----------
+        tape : Tape
+            From `forward`; used up.
+        dy : array of the shape of y
+        input_grad : bool, default True
+        """
         x_shape, y_shape = self._open(tape)
         check_array("MiniRocket", "dy", dy, self.dtype, y_shape)
         tape.close()

@@ -90,7 +90,20 @@ class Last(Layer):
         return (x_t, state) if self.stepwise else super()._step(x_t, state)
 
     def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> Array | None:
-        """Return the gradient of x, zero but at the steps taken, or None without `input_grad`."""
+        """Return the gradient of x, zero but at the steps taken.
+
+        Parameters
+        ----------
+        tape : Tape
+            From `forward`; used up.
+        dy : array of the shape of y
+        input_grad : bool, default True
+            Whether the gradient of x is wanted.
+
+        Returns
+        -------
+        dx : array of the shape of x, or None
+        """
         shape, dtype, last = self._open(tape)
         batched = len(shape) == 3
         wanted = (len(last), shape[2]) if batched else (shape[1],)
@@ -173,7 +186,20 @@ class RepeatVector(Layer):
         return y, Tape(self, (y.shape, y.dtype))
 
     def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> Array | None:
-        """Return the gradient of x, the sum of dy over the steps, or None without `input_grad`."""
+        """Return the gradient of x, the sum of dy over the steps.
+
+        Parameters
+        ----------
+        tape : Tape
+            From `forward`; used up.
+        dy : array of the shape of y
+        input_grad : bool, default True
+            Whether the gradient of x is wanted.
+
+        Returns
+        -------
+        dx : array of the shape of x, or None
+        """
         shape, dtype = self._open(tape)
         check_array("RepeatVector", "dy", dy, dtype, shape)
         tape.close()
