@@ -209,8 +209,9 @@ def test_large_lstms_train_in_torch_where_that_is_quicker(monkeypatch):
     assert runs("avx2", "lstm", 1024, large, True)
 
 
-def test_few_rows_of_a_frozen_rnn_are_no_training(monkeypatch):
-    layer, x, served = ours.RNN(I, H), torch.randn(1, 1, I), []
+@pytest.mark.parametrize("name", ["RNN", "GRU"])
+def test_few_rows_of_a_frozen_layer_are_no_training(monkeypatch, name):
+    layer, x, served = getattr(ours, name)(I, H), torch.randn(1, 1, I), []
 
     def spy(*args: Any) -> Any:
         served.append(args)

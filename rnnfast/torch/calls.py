@@ -28,7 +28,7 @@ _DTYPES: dict[Any, np.dtype[Any]] = {
     torch.float64: np.dtype(np.float64),
 }
 # With fewer rows (samples times steps) than this the engine gains less than its calls cost: of
-# cells, of training an RNN, and of a GRU or RNN with more weights a gate, which are compared.
+# cells, of training a GRU or RNN, and of one with more weights a gate, which are compared.
 FEW_ROWS, _LARGE = 4, 1 << 16
 # With AVX2 alone, training an LSTM of more weights a gate, on as many rows, takes oneDNN 0.83 to
 # 0.96 of the engine's time, at 32 samples and more of one processor (docs/switching.md).
@@ -105,7 +105,7 @@ def gains(
     facts = CELLS[cell]
     if facts.has_cell_state:
         return rows > 0
-    return rows > 0 and size <= _LARGE and not (facts.gates == 1 and needs_grad(inputs + weights))
+    return rows > 0 and size <= _LARGE and not needs_grad(inputs + weights)
 
 
 # ---- threads
