@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import backend
 from ..arrays import contiguous
-from ..checks import check_array, check_floats, check_positive
+from ..checks import check_floats, check_positive
 from .base import Layer, Tape
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ class Function(Layer):
     """A function without parameters; its derivative is told by its value, or by its input."""
 
     _by_input = False
+    _apply: Callable[[Array, Array], None]  # x, y, which is written
+    _chain: Callable[[Array, Array, Array], None]  # y or x, dy, dx, which is written
 
     def __init__(self) -> None:
         self._create({})
@@ -58,20 +60,13 @@ class Function(Layer):
     def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> Array | None:
         """Return the gradient of x, or None where `input_grad` is False."""
         y = self._open(tape)
-        check_array(type(self).__name__, "dy", dy, y.dtype, y.shape)
-        tape.close()
+        self._use_up(tape, dy, y.dtype, y.shape)
         if not input_grad:
             return None
         dx = np.empty_like(y)
         with np.errstate(all="ignore"):  # NaN and Inf pass silently, as through the engine
             self._chain(y, dy, dx)
         return dx
-
-    def _apply(self, x: Array, y: Array) -> None:
-        raise NotImplementedError
-
-    def _chain(self, y: Array, dy: Array, dx: Array) -> None:
-        raise NotImplementedError
 
 
 class ReLU(Function):

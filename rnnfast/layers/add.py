@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..checks import check_array
 from .base import Layer, Tape
 from .composite import Calls, Composite
 from .sequential import build
@@ -110,13 +109,12 @@ class Add(Composite):
 
     def forward(self, x: Array, lengths: Any = None) -> tuple[Array, Tape]:
         """Return the sum and the tape; as a call otherwise."""
-        y, calls = self._run(x, lengths, True)
-        return y, Tape(self, (calls, self.weights, y))
+        return self._run(x, lengths, True)
 
-    def _run(self, x: Array, lengths: Any, training: bool) -> tuple[Array, Calls]:
-        calls = Calls(self.parts, training)
+    def _run(self, x: Array, lengths: Any, training: bool) -> tuple[Array, Tape]:
+        calls, weights = Calls(self.parts, training), self.weights
         total: Any = None
-        for (name, layer), weight in zip(self.parts.items(), self.weights, strict=True):
+        for (name, layer), weight in zip(self.parts.items(), weights, strict=True):
             if not weight:
                 continue
             y, _, tape = layer._call(x, None, lengths, training)
@@ -128,7 +126,7 @@ class Add(Composite):
                 )
             y = y * y.dtype.type(weight)
             total = y if total is None else total + y
-        return total, calls
+        return total, Tape(self, (calls, weights, total))
 
     def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> Array | None:
         """Add into the gradients of all layers, and return the gradient of x.
@@ -146,9 +144,7 @@ class Add(Composite):
         dx : array of the shape of x, or None
         """
         calls, weights, y = self._open(tape)
-        check_array("Add", "dy", dy, y.dtype, y.shape)
-        self._check_backward(tape, None)
-        tape.close()
+        self._use_up(tape, dy, y.dtype, y.shape)
         dx: Array | None = None
         for (name, layer), weight in zip(self.parts.items(), weights, strict=True):
             if weight:

@@ -8,7 +8,6 @@ import numpy as np
 
 from ..arrays import contiguous, past_end
 from ..checks import (
-    check_array,
     check_dtype,
     check_flag,
     check_float_dtype,
@@ -143,9 +142,9 @@ class Attention(Composite):
         scores -= scores.max(axis=2, keepdims=True, initial=np.finfo(self.dtype).min)
         weights = np.exp(scores, out=scores)
         weights /= np.maximum(weights.sum(axis=2, keepdims=True), 1)  # at least exp(0)
-        context = np.matmul(weights, m)
-        tape = Tape(self, (calls, q, m, weights))
-        return self._laid_out(context), self._laid_out(weights), tape
+        context = self._laid_out(np.matmul(weights, m))
+        tape = Tape(self, (calls, q, m, weights, context.shape))
+        return context, self._laid_out(weights), tape
 
     @np.errstate(all="ignore")
     def backward(
@@ -167,12 +166,8 @@ class Attention(Composite):
         dmemory : array of the shape of the memory, or None
             Zero past each sample's end.
         """
-        calls, q, m, weights = self._open(tape)
-        (B, Tq, _), M = weights.shape, self.memory_size
-        shape = (B, Tq, M) if self.batch_first else (Tq, B, M)
-        check_array(type(self).__name__, "dcontext", dcontext, self.dtype, shape)
-        self._check_backward(tape, None)
-        tape.close()
+        calls, q, m, weights, shape = self._open(tape)
+        self._use_up(tape, dcontext, self.dtype, shape, "dcontext")
         dc = self._batch_major(contiguous(dcontext, self.dtype))
         dm = np.matmul(weights.swapaxes(1, 2), dc)
         dscores = np.matmul(dc, m.swapaxes(1, 2))

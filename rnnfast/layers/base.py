@@ -12,7 +12,15 @@ from weakref import WeakSet
 
 import numpy as np
 
-from ..checks import Checked
+from ..checks import (
+    Checked,
+    check_array,
+    check_dtype,
+    check_features,
+    check_floats,
+    check_lengths,
+    check_sequence,
+)
 from .parameters import Parameters
 
 if TYPE_CHECKING:
@@ -406,6 +414,19 @@ class Layer(Checked):
             return array[:, 0]
         return array.swapaxes(0, 1) if self.batch_first else array
 
+    def _check_sequences(self, x: Any, lengths: Any) -> Array | None:
+        # raises unless x is sequences that the layer can take; `lengths` as an array, or None
+        name = type(self).__name__
+        if self.dtype is None:
+            check_floats(name, "input", x)
+        else:
+            check_dtype(name, "input", x, self.dtype)
+        check_sequence(name, x)
+        if self.in_size is not None:
+            check_features(name, x, self.in_size)
+        T, B, _ = self._time_major(x).shape
+        return check_lengths(name, lengths, T, B)
+
     # ---- backward passes
 
     def _open(self, tape: Any) -> Any:
@@ -415,6 +436,12 @@ class Layer(Checked):
                 f"got {type(tape).__name__}"
             )
         return tape.open(self)
+
+    def _use_up(self, tape: Tape, dy: Any, dtype: Any, shape: Any, name: str = "dy") -> None:
+        # what a backward pass checks before it writes anything; then the open tape is used up
+        check_array(type(self).__name__, name, dy, dtype, shape)
+        self._check_backward(tape, None)
+        tape.close()
 
     def _check_backward(self, tape: Any, dstate: Any) -> None:
         # raises before a chain of layers has written anything

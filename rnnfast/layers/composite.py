@@ -111,6 +111,9 @@ class Assembly(Composite):
 
     stateful = True
     layers: tuple[Any, ...]
+    # of x, state, lengths, training and the origin of a network that this one is in, or None:
+    # y, the state and, in training, the tapes
+    _run: Callable[..., tuple[Any, list[Any], list[Any]]]
 
     def __call__(
         self, x: Any, state: list[Any] | None = None, lengths: Any = None
@@ -145,12 +148,6 @@ class Assembly(Composite):
         """Run all layers for training; as a call, but also returns the tape."""
         y, out, tapes = self._run(x, state, lengths, True)
         return y, out, Tape(self, tapes)
-
-    def _run(
-        self, x: Any, state: Any, lengths: Any, training: bool, origin: Origin | None = None
-    ) -> tuple[Any, list[Any], list[Any]]:
-        # y, the state and, in training, the tapes; origin: of a network that this one is in
-        raise NotImplementedError
 
     def _call(
         self, x: Any, state: Any, lengths: Any, training: bool, origin: Origin | None = None

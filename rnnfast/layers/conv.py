@@ -10,17 +10,7 @@ import numpy as np
 
 from .. import backend
 from ..arrays import contiguous, past_end
-from ..checks import (
-    check_array,
-    check_dtype,
-    check_features,
-    check_flag,
-    check_float_dtype,
-    check_lengths,
-    check_seed,
-    check_sequence,
-    check_size,
-)
+from ..checks import check_flag, check_float_dtype, check_seed, check_size
 from .activation import Sigmoid, Tanh
 from .base import Layer, Tape
 from .composite import Calls, Composite
@@ -117,13 +107,11 @@ class Conv1d(Windows):
 
     def forward(self, x: Array, lengths: Any = None) -> tuple[Array, Tape]:
         """Return y and the tape; as a call otherwise."""
-        version = self.params.version
-        y, padded, given = self._run(x, lengths)
-        T = self._time_major(x).shape[0]
-        return y, Tape(self, (y.shape, padded, T, given), version)
+        return self._run(x, lengths)
 
-    def _run(self, x: Array, lengths: Any) -> tuple[Array, Array, Array | None]:
-        given = check_sequences(self, x, lengths)
+    def _run(self, x: Array, lengths: Any) -> tuple[Array, Tape]:
+        version = self.params.version
+        given = self._check_sequences(x, lengths)
         samples = self._sample_major(x)
         B, T, _ = samples.shape
         steps = self._check_steps(T, given)
@@ -136,7 +124,8 @@ class Conv1d(Windows):
         past = past_end(self.out_lengths(given), steps)
         if past is not None:
             y[past] = 0
-        return self._as_given(y.swapaxes(0, 1), x), padded, given
+        y = self._as_given(y.swapaxes(0, 1), x)
+        return y, Tape(self, (y.shape, padded, T, given), version)
 
     def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> Array | None:
         """Add into `grads` and return the gradient of x.
@@ -156,25 +145,17 @@ class Conv1d(Windows):
             Zero past each sample's end.
         """
         y_shape, padded, T, lengths = self._open(tape)
-        check_array("Conv1d", "dy", dy, self.dtype, y_shape)
-        grads = self._checked_grads()
-        tape.close()
+        self._use_up(tape, dy, self.dtype, y_shape)
         rows = contiguous(self._sample_major(dy), self.dtype)
         past = past_end(self.out_lengths(lengths), rows.shape[1])
         if past is not None:
             rows = np.where(past[:, :, None], self.dtype.type(0), rows)
         dpadded = np.empty_like(padded) if input_grad else None
         weight = self.params._arrays["weight"]
+        own = self.grads["weight"], self.grads.get("bias")
         with self._lock:
             backend.active().dense.conv1d_backward(
-                padded,
-                weight,
-                rows,
-                self.stride,
-                self.dilation,
-                dpadded,
-                grads["weight"],
-                grads.get("bias"),
+                padded, weight, rows, self.stride, self.dilation, dpadded, *own
             )
         if dpadded is None:
             return None
@@ -236,25 +217,22 @@ class GatedConv1d(Composite):
 
     def forward(self, x: Array, lengths: Any = None) -> tuple[Array, Tape]:
         """Return y and the tape; as a call otherwise."""
-        y, saved = self._run(x, lengths, True)
-        return y, Tape(self, saved)
+        return self._run(x, lengths, True)
 
-    def _run(self, x: Array, lengths: Any, training: bool) -> tuple[Array, Any]:
-        given = check_sequences(self, x, lengths)
+    def _run(self, x: Array, lengths: Any, training: bool) -> tuple[Array, Tape]:
+        given = self._check_sequences(x, lengths)
         calls = Calls(self.parts, training)
         ab = calls("conv", x, given)
         a = calls("tanh", ab[..., : self.channels])
         b = calls("sigmoid", ab[..., self.channels :])
         y = calls("mix", a * b)
         self._clear(y, given)
-        return y, (calls, a, b, given)
+        return y, Tape(self, (calls, a, b, given))
 
     def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> Array | None:
         """Add into `grads` and return the gradient of x, None where `input_grad` is False."""
         calls, a, b, lengths = self._open(tape)
-        check_array("GatedConv1d", "dy", dy, self.dtype, a.shape)
-        self._check_backward(tape, None)
-        tape.close()
+        self._use_up(tape, dy, self.dtype, a.shape)
         if lengths is not None:
             dy = np.array(dy, self.dtype)
             self._clear(dy, lengths)
@@ -357,11 +335,10 @@ class WaveNet(Composite):
 
     def forward(self, x: Array, lengths: Any = None) -> tuple[Array, Tape]:
         """Return y and the tape; as a call otherwise."""
-        y, saved = self._run(x, lengths, True)
-        return y, Tape(self, saved)
+        return self._run(x, lengths, True)
 
-    def _run(self, x: Array, lengths: Any, training: bool) -> tuple[Array, Any]:
-        given = check_sequences(self, x, lengths)
+    def _run(self, x: Array, lengths: Any, training: bool) -> tuple[Array, Tape]:
+        given = self._check_sequences(x, lengths)
         calls = Calls(self.parts, training)
         x = calls("input", x, given)
         y = np.zeros(x.shape, self.dtype)
@@ -369,7 +346,7 @@ class WaveNet(Composite):
             z = calls(block, x, given)
             x = x + z
             y += z
-        return y, (calls, y.shape)
+        return y, Tape(self, (calls, y.shape))
 
     def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> Array | None:
         """Add into `grads` and return the gradient of x.
@@ -389,21 +366,9 @@ class WaveNet(Composite):
             Zero past each sample's end.
         """
         calls, shape = self._open(tape)
-        check_array("WaveNet", "dy", dy, self.dtype, shape)
-        self._check_backward(tape, None)
-        tape.close()
+        self._use_up(tape, dy, self.dtype, shape)
         dx = np.zeros(shape, self.dtype)  # of what the last block hands on: nobody reads it
         for block in reversed(self._blocks):
             dx += calls.backward(block, dx + dy)
         result: Array | None = calls.backward("input", dx, input_grad=input_grad)
         return result
-
-
-def check_sequences(layer: Any, x: Any, lengths: Any) -> Array | None:
-    """Raise unless `layer` can take these sequences; return `lengths` as an array, or None."""
-    name = type(layer).__name__
-    check_dtype(name, "input", x, layer.dtype)
-    check_sequence(name, x)
-    check_features(name, x, layer.in_size)
-    T, B, _ = layer._time_major(x).shape
-    return check_lengths(name, lengths, T, B)

@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import backend
 from ..arrays import contiguous
-from ..checks import check_array, check_features, check_float_dtype, check_seed, check_size
+from ..checks import check_features, check_float_dtype, check_seed, check_size
 from .base import Layer, Tape
 
 if TYPE_CHECKING:
@@ -115,15 +115,13 @@ class Embedding(Layer):
             Ignored.
         """
         ids, shape = self._open(tape)
-        check_array(type(self).__name__, "dy", dy, self.dtype, shape)
-        dweight = self._checked_grads()["weight"]
-        tape.close()
+        self._use_up(tape, dy, self.dtype, shape)
         drows = contiguous(dy, self.dtype).reshape(len(ids), self.embedding_dim)
         if self.padding_idx is not None:
             real = ids != self.padding_idx
             ids, drows = ids[real], drows[real]
         with self._lock:
-            backend.active().dense.embedding_backward(ids, drows, dweight)
+            backend.active().dense.embedding_backward(ids, drows, self.grads["weight"])
 
     def _describe(self) -> str:
         padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"

@@ -10,7 +10,6 @@ import numpy as np
 from .. import backend
 from ..arrays import contiguous
 from ..checks import (
-    check_array,
     check_dtype,
     check_features,
     check_flag,
@@ -109,16 +108,13 @@ class Linear(Layer):
         dx : (..., in_features) array or None
         """
         rows, shape = self._open(tape)
-        check_array("Linear", "dy", dy, self.dtype, (*shape[:-1], self.out_features))
-        grads = self._checked_grads()
-        tape.close()
+        self._use_up(tape, dy, self.dtype, (*shape[:-1], self.out_features))
         drows = contiguous(dy, self.dtype).reshape(len(rows), self.out_features)
         dx = np.empty(rows.shape, self.dtype) if input_grad else None
         weight = self.params._arrays["weight"]
+        own = self.grads["weight"], self.grads.get("bias")
         with self._lock:
-            backend.active().dense.linear_backward(
-                rows, weight, drows, dx, grads["weight"], grads.get("bias")
-            )
+            backend.active().dense.linear_backward(rows, weight, drows, dx, *own)
         return None if dx is None else dx.reshape(shape)
 
     def _describe(self) -> str:

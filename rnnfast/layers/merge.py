@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..checks import check_array, check_flag, check_floats, check_size
+from ..checks import check_flag, check_floats, check_size
 from .base import Layer, Tape
 
 if TYPE_CHECKING:
@@ -122,8 +122,7 @@ class Merge(Layer):
             The array itself for an only input.
         """
         arrays, y, given = self._open(tape)
-        check_array("Merge", "dy", dy, y.dtype, y.shape)
-        tape.close()
+        self._use_up(tape, dy, y.dtype, y.shape)
         if not input_grad:
             return None
         parts = self._gradients(arrays, y, dy)
@@ -212,17 +211,13 @@ class Dot(Layer):
         TypeError, ValueError
             For wrong dtypes or shapes.
         """
-        rows, columns, shape = self._matrices(a, c)
-        return (rows @ columns).reshape(shape)
+        return self._run(a, c)[0]
 
     def forward(self, a: Array, c: Array) -> tuple[Array, Tape]:
         """Return the sums of products, and the tape; as a call otherwise."""
-        rows, columns, shape = self._matrices(a, c)
-        y = (rows @ columns).reshape(shape)
-        return y, Tape(self, (rows, columns, y.dtype, shape))
+        return self._run(a, c)
 
-    def _matrices(self, a: Array, c: Array) -> tuple[Array, Array, tuple[int, ...]]:
-        # (B, M, K), (B, K, N) and the shape of y
+    def _run(self, a: Array, c: Array) -> tuple[Array, Tape]:
         for name, x in ("a", a), ("c", c):
             check_floats("Dot", name, x)
         dtype = a.dtype.newbyteorder("=")
@@ -239,7 +234,8 @@ class Dot(Layer):
         shape = rows.shape[:-1] + columns.shape[2:]
         rows = rows[:, None] if self.vectors[0] else rows
         columns = columns[..., None] if self.vectors[1] else columns
-        return rows, columns, shape if len(shape) > 1 else (*shape, 1)
+        y = (rows @ columns).reshape(shape if len(shape) > 1 else (*shape, 1))
+        return y, Tape(self, (rows, columns, dtype, y.shape))
 
     def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> Any:
         """Return the gradients of the inputs.
@@ -257,8 +253,7 @@ class Dot(Layer):
         da, dc : arrays of the shapes of the inputs, or None
         """
         rows, columns, dtype, shape = self._open(tape)
-        check_array("Dot", "dy", dy, dtype, shape)
-        tape.close()
+        self._use_up(tape, dy, dtype, shape)
         if not input_grad:
             return None
         dy = dy.reshape(len(rows), rows.shape[1], columns.shape[2])

@@ -11,7 +11,6 @@ import numpy as np
 from .. import backend
 from ..arrays import contiguous, past_end
 from ..checks import (
-    check_array,
     check_dtype,
     check_features,
     check_flag,
@@ -139,13 +138,11 @@ class LayerNorm(Layer):
         dx : (..., normalized_shape) array or None
         """
         shape, rows, mean, rstd = self._open(tape)
-        check_array("LayerNorm", "dy", dy, self.dtype, shape)
-        grads = self._checked_grads()
-        tape.close()
+        self._use_up(tape, dy, self.dtype, shape)
         drows = contiguous(dy, self.dtype).reshape(rows.shape)
         dx = np.empty(rows.shape, self.dtype) if input_grad else None
         weight, bias = self._weights()
-        own = [grads.get(n, np.zeros_like(bias)) for n in ("weight", "bias")]
+        own = [self.grads.get(n, np.zeros_like(bias)) for n in ("weight", "bias")]
         with self._lock:
             backend.active().dense.layer_norm_backward(rows, weight, mean, rstd, drows, dx, *own)
         return None if dx is None else dx.reshape(shape)
@@ -207,16 +204,10 @@ class BatchNorm1d(Layer):
         self.batch_first = batch_first
         self.dtype = check_float_dtype("BatchNorm1d", dtype)
         shape = (self.num_features,)
-        zeros = np.broadcast_to(np.zeros((), self.dtype), shape)
-        self._create(
-            dict.fromkeys(AFFINE[self.affine], shape),
-            _ones_and_zeros,
-            {
-                "running_mean": zeros,
-                "running_var": np.broadcast_to(np.ones((), self.dtype), shape),
-                "num_batches_tracked": np.zeros((), np.int64),
-            },
-        )
+        zeros, ones = (np.broadcast_to(np.array(value, self.dtype), shape) for value in (0, 1))
+        count = np.zeros((), np.int64)
+        buffers = {"running_mean": zeros, "running_var": ones, "num_batches_tracked": count}
+        self._create(dict.fromkeys(AFFINE[self.affine], shape), _ones_and_zeros, buffers)
 
     def __call__(self, x: Array, lengths: Any = None) -> Array:
         """Return y, by the running mean and variance.
@@ -286,9 +277,7 @@ class BatchNorm1d(Layer):
             Zero past each sample's end.
         """
         normal, rstd, real, n, shape = self._open(tape)
-        check_array("BatchNorm1d", "dy", dy, self.dtype, shape)
-        grads = self._checked_grads()
-        tape.close()
+        self._use_up(tape, dy, self.dtype, shape)
         rows = (dy if real is None else dy[real]).reshape(normal.shape)
         with np.errstate(all="ignore"):
             products = (rows * normal).sum(axis=0, dtype=np.float64)
@@ -296,8 +285,8 @@ class BatchNorm1d(Layer):
             dweight, dbias = sums.astype(self.dtype)
             with self._lock:
                 for name, gradient in ("weight", dweight), ("bias", dbias):
-                    if name in grads:
-                        grads[name] += gradient
+                    if name in self.grads:
+                        self.grads[name] += gradient
             if not input_grad:
                 return None
             # mean and variance depend on every row: their share is taken off
@@ -368,10 +357,9 @@ class Scale(Layer):
         self.num_features = check_size("Scale", "num_features", num_features, 1)
         self.in_size = self.out_size = self.num_features
         self.dtype = check_float_dtype("Scale", dtype)
-        zero, one = (np.array(value, self.dtype) for value in (0, 1))
         shape = (self.num_features,)
-        buffers = {"mean": np.broadcast_to(zero, shape), "scale": np.broadcast_to(one, shape)}
-        self._create({}, None, buffers)
+        zeros, ones = (np.broadcast_to(np.array(value, self.dtype), shape) for value in (0, 1))
+        self._create({}, None, {"mean": zeros, "scale": ones})
 
     def __call__(self, x: Array) -> Array:
         """Return y.
@@ -403,6 +391,5 @@ class Scale(Layer):
     def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> Array | None:
         """Return the gradient of x, or None where `input_grad` is False."""
         shape, scale = self._open(tape)
-        check_array("Scale", "dy", dy, self.dtype, shape)
-        tape.close()
+        self._use_up(tape, dy, self.dtype, shape)
         return contiguous(dy, self.dtype) * scale if input_grad else None

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from ..arrays import past_end
-from ..checks import check_array, check_flag, check_floats, check_lengths, check_sequence
+from ..checks import check_flag
 from .base import Layer, Tape
 from .windows import Windows
 
@@ -59,22 +59,18 @@ class Pool(Layer):
         TypeError, ValueError
             For wrong shapes or lengths.
         """
-        y, _ = self._run(x, lengths)
-        return y if x.ndim == 3 else y[0]
+        return self._run(x, lengths)[0]
 
     def forward(self, x: Array, lengths: Any = None) -> tuple[Array, Tape]:
         """Return the mean or the maximum, and the tape; as a call otherwise."""
-        y, saved = self._run(x, lengths)
-        return (y if x.ndim == 3 else y[0]), Tape(self, (x.shape, y.dtype, saved))
+        return self._run(x, lengths)
 
-    def _run(self, x: Array, lengths: Any) -> tuple[Array, Any]:
-        # y (B, F) and what backward needs: the number of steps, and of a maximum its step
-        check_floats("Pool", "input", x)
-        check_sequence("Pool", x)
+    def _run(self, x: Array, lengths: Any) -> tuple[Array, Tape]:
+        given = self._check_sequences(x, lengths)
         steps = self._time_major(x)
         T, B, F = steps.shape
         dtype = x.dtype.newbyteorder("=")
-        given = check_lengths("Pool", lengths, T, B)
+        where: Array | None = None  # of a maximum, its step
         counts = np.full(B, T) if given is None else given
         if given is not None:
             past = np.arange(T)[:, None] >= counts
@@ -82,13 +78,14 @@ class Pool(Layer):
         if self.kind == "mean":
             y = steps.sum(axis=0, dtype=dtype)
             y /= np.maximum(counts, 1)[:, None].astype(dtype)
-            return y, (counts, None)
-        if T == 0:
-            return np.zeros((B, F), dtype), (counts, np.zeros((B, F), np.int64))
-        where = steps.argmax(axis=0)
-        y = np.take_along_axis(steps, where[None], axis=0)[0].astype(dtype)
-        y[counts == 0] = 0
-        return y, (counts, where)
+        elif T == 0:
+            y, where = np.zeros((B, F), dtype), np.zeros((B, F), np.int64)
+        else:
+            where = steps.argmax(axis=0)
+            y = np.take_along_axis(steps, where[None], axis=0)[0].astype(dtype)
+            y[counts == 0] = 0
+        y = y if x.ndim == 3 else y[0]
+        return y, Tape(self, (x.shape, dtype, y.shape, counts, where))
 
     def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> Array | None:
         """Return the gradient of x.
@@ -105,15 +102,12 @@ class Pool(Layer):
         -------
         dx : array of the shape of x, or None
         """
-        shape, dtype, (counts, where) = self._open(tape)
-        batched = len(shape) == 3
-        wanted = (len(counts), shape[2]) if batched else (shape[1],)
-        check_array("Pool", "dy", dy, dtype, wanted)
-        tape.close()
+        shape, dtype, y_shape, counts, where = self._open(tape)
+        self._use_up(tape, dy, dtype, y_shape)
         if not input_grad:
             return None
         dx = np.zeros(shape, dtype)
-        steps, rows = self._time_major(dx), dy if batched else dy[None]
+        steps, rows = self._time_major(dx), np.atleast_2d(dy)
         if where is None:
             real = np.arange(len(steps))[:, None] < counts
             steps += real[..., None] * (rows / np.maximum(counts, 1)[:, None]).astype(dtype)
@@ -184,23 +178,19 @@ class Pool1d(Windows):
 
     def forward(self, x: Array, lengths: Any = None) -> tuple[Array, Tape]:
         """Return the means or the maxima, and the tape; as a call otherwise."""
-        y, saved = self._run(x, lengths)
-        return y, Tape(self, (y.dtype, y.shape, *saved))
+        return self._run(x, lengths)
 
-    def _run(self, x: Array, lengths: Any) -> tuple[Array, Any]:
-        # y; T, the number of padded steps, what is past the ends of x and y, and of each window
-        # how many steps count, or which one has the maximum
-        check_floats("Pool1d", "input", x)
-        check_sequence("Pool1d", x)
+    def _run(self, x: Array, lengths: Any) -> tuple[Array, Tape]:
+        given = self._check_sequences(x, lengths)
         samples = self._sample_major(x)
         B, T, F = samples.shape
-        given = check_lengths("Pool1d", lengths, T, B)
         steps = self._check_steps(T, given)
         past, past_y = past_end(given, T), past_end(self.out_lengths(given), steps)
         fill = 0.0 if self.kind == "mean" else -np.inf
         padded = self._pad(samples, past, fill)
         shape = B, steps, F, self.kernel_size
         windows = sliding_window_view(padded, self.kernel_size, 1)[:, :: self.stride][:, :steps]
+        # which: of each window how many steps count, or which one has the maximum
         if not steps:
             y = which = np.zeros(shape[:3], padded.dtype)
         elif self.kind == "mean":
@@ -213,8 +203,8 @@ class Pool1d(Windows):
             y = np.take_along_axis(windows, which[..., None], -1)[..., 0]
         if past_y is not None:
             y[past_y] = 0
-        saved = T, padded.shape[1], past, past_y, which
-        return self._as_given(y.swapaxes(0, 1), x), saved
+        y = self._as_given(y.swapaxes(0, 1), x)
+        return y, Tape(self, (y.dtype, y.shape, T, padded.shape[1], past, past_y, which))
 
     def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> Array | None:
         """Return the gradient of x.
@@ -233,8 +223,7 @@ class Pool1d(Windows):
         dx : array of the shape of x, or None
         """
         dtype, shape, T, padded, past, past_y, which = self._open(tape)
-        check_array("Pool1d", "dy", dy, dtype, shape)
-        tape.close()
+        self._use_up(tape, dy, dtype, shape)
         if not input_grad:
             return None
         rows = self._sample_major(dy)

@@ -9,14 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..arrays import past_end
-from ..checks import (
-    check_array,
-    check_flag,
-    check_floats,
-    check_lengths,
-    check_sequence,
-    check_size,
-)
+from ..checks import check_flag, check_floats, check_size
 from .base import Layer, Tape
 
 if TYPE_CHECKING:
@@ -186,17 +179,15 @@ class Rearrange(Layer):
         return y, Tape(self, (y.dtype, y.shape, *saved))
 
     def _run(self, x: Array, lengths: Any) -> tuple[Array, Any]:
-        check_floats("Rearrange", "input", x)
-        if not self.makes_time:
-            check_sequence("Rearrange", x)
-        elif x.ndim not in (1, 2):
-            raise ValueError(
-                f"Rearrange expected input with 2 axes, or 1 for one sample, got {x.shape}"
-            )
+        if self.makes_time:
+            check_floats("Rearrange", "input", x)
+            if x.ndim not in (1, 2):
+                raise ValueError(
+                    f"Rearrange expected input with 2 axes, or 1 for one sample, got {x.shape}"
+                )
+        given = None if self.makes_time else self._check_sequences(x, lengths)
         single = x.ndim == (1 if self.makes_time else 2)
         samples = self._by_sample(x.astype(x.dtype.newbyteorder("="), copy=False), single)
-        B, T = samples.shape[:2]
-        given = None if self.makes_time else check_lengths("Rearrange", lengths, T, B)
         own = self._ends_last(self._own(samples, given), given)
         y = self._facts.forward(own, *self.sizes)
         if given is not None and self.keeps_time:
@@ -221,8 +212,7 @@ class Rearrange(Layer):
             Zero past each sample's end.
         """
         dtype, y_shape, shape, single, given = self._open(tape)
-        check_array("Rearrange", "dy", dy, dtype, y_shape)
-        tape.close()
+        self._use_up(tape, dy, dtype, y_shape)
         if not input_grad:
             return None
         rows = self._by_sample(dy, single)

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..arrays import past_end
-from ..checks import check_array, check_flag, check_float_dtype, check_seed, check_size, is_number
+from ..checks import check_flag, check_float_dtype, check_seed, check_size, is_number
 from .base import Layer, Tape, blank
-from .conv import check_sequences
 
 if TYPE_CHECKING:
     from ..arrays import Array
@@ -95,16 +94,13 @@ class MiniRocket(Layer):
         each = max(self.num_features // int(np.prod(kernels)), 1)
         self.out_size = int(np.prod(kernels)) * each
         zero, one = np.zeros((), self.dtype), np.ones((), self.dtype)
-        self._create(
-            {},
-            None,
-            {
-                "channels": self._draw_channels(kernels),
-                "thresholds": np.broadcast_to(zero, (*kernels, each)),
-                "mean": np.broadcast_to(zero, self.out_size),
-                "scale": np.broadcast_to(one, self.out_size),
-            },
-        )
+        buffers = {
+            "channels": self._draw_channels(kernels),
+            "thresholds": np.broadcast_to(zero, (*kernels, each)),
+            "mean": np.broadcast_to(zero, self.out_size),
+            "scale": np.broadcast_to(one, self.out_size),
+        }
+        self._create({}, None, buffers)
 
     def _draw_channels(self, kernels: tuple[int, ...]) -> Array:
         # 1 for the channels that a kernel reads: one, two, ... up to nine with falling chance
@@ -132,7 +128,7 @@ class MiniRocket(Layer):
         -------
         y : (B, out_size) array
         """
-        n = check_sequences(self, x, lengths)
+        n = self._check_sequences(x, lengths)
 
         def take(samples: Array) -> tuple[Array, Array | None]:
             own = x[samples] if self.batch_first else x[:, samples]
@@ -236,15 +232,14 @@ class MiniRocket(Layer):
         input_grad : bool, default True
         """
         x_shape, y_shape = self._open(tape)
-        check_array("MiniRocket", "dy", dy, self.dtype, y_shape)
-        tape.close()
+        self._use_up(tape, dy, self.dtype, y_shape)
         return np.zeros(x_shape, self.dtype) if input_grad else None
 
     # ---- features
 
     def _samples(self, x: Array, lengths: Any) -> tuple[Array, Array]:
         # (B, T, F) with what follows short samples, zero past their ends, and these ends
-        given = check_sequences(self, x, lengths)
+        given = self._check_sequences(x, lengths)
         samples = self._time_major(x).swapaxes(0, 1)
         B, T, F = samples.shape
         n = np.full(B, T) if given is None else given

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..checks import (
-    check_array,
     check_flag,
     check_float_dtype,
     check_lengths,
@@ -212,9 +211,7 @@ class EncoderDecoder(Composite):
         dsource : (B, features) array or None
         """
         calls, shape = self._open(tape)
-        check_array(type(self).__name__, "dscores", dscores, self.dtype, shape)
-        self._check_backward(tape, None)
-        tape.close()
+        self._use_up(tape, dscores, self.dtype, shape, "dscores")
         dh = calls.backward("output", self._swapped(dscores))
         dh = calls.backward("dropout", dh)
         dmemory = None

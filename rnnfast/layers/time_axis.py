@@ -6,14 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..checks import (
-    check_array,
-    check_flag,
-    check_floats,
-    check_lengths,
-    check_sequence,
-    check_size,
-)
+from ..checks import check_flag, check_floats, check_size
 from .base import Layer, Origin, Tape
 
 if TYPE_CHECKING:
@@ -66,24 +59,22 @@ class Last(Layer):
 
     def forward(self, x: Array, lengths: Any = None) -> tuple[Array, Tape]:
         """Return the last steps and the tape; as a call otherwise."""
-        y, last = self._run(x, lengths)
-        return y, Tape(self, (x.shape, y.dtype, last))
+        return self._run(x, lengths)
 
-    def _run(self, x: Array, lengths: Any) -> tuple[Array, Array]:
-        check_floats("Last", "input", x)
-        check_sequence("Last", x)
+    def _run(self, x: Array, lengths: Any) -> tuple[Array, Tape]:
+        given = self._check_sequences(x, lengths)
         steps = self._time_major(x)
         T, B, F = steps.shape
         if self.bidirectional and F % 2:
             raise ValueError(f"Last expected an even number of features, got {x.shape}")
-        given = check_lengths("Last", lengths, T, B)
         last = np.full(B, T - 1) if given is None else given - 1
         y = np.zeros((B, F), x.dtype.newbyteorder("="))
         real = np.flatnonzero(last >= 0)
         y[real] = steps[last[real], real]
         if self.bidirectional and len(real):
             y[real, F // 2 :] = steps[0, real, F // 2 :]
-        return (y if x.ndim == 3 else y[0]), last
+        y = y if x.ndim == 3 else y[0]
+        return y, Tape(self, (x.shape, y.dtype, y.shape, last))
 
     def _step(self, x_t: Any, state: Any) -> tuple[Any, Any]:
         # every step is the last one so far
@@ -104,15 +95,12 @@ class Last(Layer):
         -------
         dx : array of the shape of x, or None
         """
-        shape, dtype, last = self._open(tape)
-        batched = len(shape) == 3
-        wanted = (len(last), shape[2]) if batched else (shape[1],)
-        check_array("Last", "dy", dy, dtype, wanted)
-        tape.close()
+        shape, dtype, y_shape, last = self._open(tape)
+        self._use_up(tape, dy, dtype, y_shape)
         if not input_grad:
             return None
         dx = np.zeros(shape, dtype)
-        steps, rows = self._time_major(dx), dy if batched else dy[None]
+        steps, rows = self._time_major(dx), np.atleast_2d(dy)
         real = np.flatnonzero(last >= 0)
         steps[last[real], real] = rows[real]
         if self.bidirectional and len(real):
@@ -201,8 +189,7 @@ class RepeatVector(Layer):
         dx : array of the shape of x, or None
         """
         shape, dtype = self._open(tape)
-        check_array("RepeatVector", "dy", dy, dtype, shape)
-        tape.close()
+        self._use_up(tape, dy, dtype, shape)
         return dy.sum(axis=self._axis(len(shape) - 1), dtype=dtype) if input_grad else None
 
     def _inputs(self, x: Any, state: Any, lengths: Any, origin: Origin | None) -> tuple[Any, ...]:
