@@ -9,7 +9,6 @@ import numpy as np
 
 from .. import backend
 from ..checks import (
-    check_array,
     check_flag,
     check_floats,
     check_positive,
@@ -24,7 +23,21 @@ if TYPE_CHECKING:
     from ..arrays import Array
 
 
-class Dropout(Layer):
+class Random(Layer):
+    """Base of layers that draw from a source in `forward`, and do nothing at inference."""
+
+    _source: MaskSource
+
+    def _mask_sources(self) -> Iterator[MaskSource]:
+        yield self._source
+
+    def __call__(self, x: Array) -> Array:
+        """Return x itself."""
+        check_floats(type(self).__name__, "input", x)
+        return x
+
+
+class Dropout(Random):
     """Set elements to zero with probability `p` in `forward`, scaling the others by 1 / (1 - p).
 
     A plain call, which is inference, returns its input.
@@ -54,19 +67,10 @@ class Dropout(Layer):
         self.all_steps = check_flag("Dropout", "all_steps", all_steps)
         if batch_first is not None and not all_steps:
             raise ValueError("Dropout expected batch_first only with all_steps, got it without")
-        self.batch_first = (
-            check_flag("Dropout", "batch_first", batch_first or False) if all_steps else None
-        )
+        if self.all_steps:
+            self.batch_first = check_flag("Dropout", "batch_first", batch_first or False)
         self._source = MaskSource(self.seed, self.p)
         self._create({})
-
-    def _mask_sources(self) -> Iterator[MaskSource]:
-        yield self._source
-
-    def __call__(self, x: Array) -> Array:
-        """Return x itself."""
-        check_floats("Dropout", "input", x)
-        return x
 
     def forward(self, x: Array) -> tuple[Array, Tape]:
         """Return x with elements dropped, and the tape.
@@ -114,7 +118,7 @@ class Dropout(Layer):
         return f"p={self.p}{', all_steps=True' * self.all_steps}"
 
 
-class GaussianNoise(Layer):
+class GaussianNoise(Random):
     """Add normal noise in `forward`; a plain call, which is inference, returns its input.
 
     Parameters
@@ -133,14 +137,6 @@ class GaussianNoise(Layer):
         self.seed = check_seed("GaussianNoise", seed)
         self._source = MaskSource(self.seed, 0.0)
         self._create({})
-
-    def _mask_sources(self) -> Iterator[MaskSource]:
-        yield self._source
-
-    def __call__(self, x: Array) -> Array:
-        """Return x itself."""
-        check_floats("GaussianNoise", "input", x)
-        return x
 
     def forward(self, x: Array) -> tuple[Array, Tape]:
         """Return x with noise, and the tape.
@@ -174,6 +170,5 @@ class GaussianNoise(Layer):
     def backward(self, tape: Tape, dy: Array, input_grad: bool = True) -> Array | None:
         """Return the gradient of x, or None where `input_grad` is False."""
         noise, dtype, shape = self._open(tape)
-        check_array("GaussianNoise", "dy", dy, dtype, shape)
-        tape.close()
+        self._use_up(tape, dy, dtype, shape)
         return (dy if noise is None else np.asarray(dy * noise)) if input_grad else None
