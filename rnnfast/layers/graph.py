@@ -208,14 +208,10 @@ class Graph(Assembly):
     def _begin(self, values: dict[str, Any], ends: dict[str, Any]) -> Origin:
         origin = None
         for name in self.inputs:
+            end, axes = ends[name], self._reader(name)._step_axes
+            timed = name in self._timed or (self.batch_first is not None and end is not None)
             values[name], found = begin(
-                "Graph",
-                values[name],
-                ends[name],
-                self._reader(name)._step_axes,
-                self.batch_first,
-                name in self._timed or (self.batch_first is not None and ends[name] is not None),
-                True,
+                "Graph", values[name], end, axes, self.batch_first, timed, True
             )
             if origin is None and found.steps is not None:
                 origin = found
@@ -274,12 +270,11 @@ class Graph(Assembly):
                 before = grads.get(name)
                 grads[name] = gradient if before is None else before + gradient
 
-        pairs = [*self._pairs("dy", self.outputs, dy)]
+        pairs = self._pairs("dy", self.outputs, dy)
         for (name, gradient), (dtype, shape) in zip(pairs, tapes.like, strict=True):
             if gradient is not None:
                 check_array("Graph", f"dy of {name!r}", gradient, dtype, shape)
-        for name, gradient in pairs:
-            add(name, gradient)
+                add(name, gradient)
         tape.close()
         learning = self._learning(input_grad)
         for i, node in reversed([*enumerate(self.nodes)]):
