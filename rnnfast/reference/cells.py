@@ -7,8 +7,7 @@ projection), G gates; a leading d is a gradient. Gate order: LSTM i, f, g, o; GR
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -181,8 +180,7 @@ def min_lstm_backward(dh: Array, dc: Any, saved: Saved) -> tuple[Array, Array, A
     return dgates, dgates, dh * (1.0 - u), None
 
 
-@dataclass(frozen=True)
-class Cell:
+class Cell(NamedTuple):
     """What the drivers know of a cell."""
 
     facts: Facts

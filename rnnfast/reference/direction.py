@@ -8,8 +8,7 @@ one by one: the gates, but for a GRU r, z, n_x, n_h: its n keeps the products of
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -84,8 +83,7 @@ def norm_backward(cell: Cell, w_ln: Array, dslots: Array, saved: Saved) -> tuple
 # ---- one layer in one direction ----------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Factors:
+class Factors(NamedTuple):
     """What changes a direction's recurrence: dropout of h, and zoneout of h and of c."""
 
     recurrent: Array | None  # (B, K)
@@ -93,8 +91,7 @@ class Factors:
     zone_c: Array | None  # (T, B, H) or (T, 1, 1)
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(NamedTuple):
     """What one direction of one layer leaves for its backward pass."""
 
     h: Array  # (T, B, K) what w_hh, or the gate before it, multiplied at each step

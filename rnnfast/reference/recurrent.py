@@ -7,8 +7,7 @@ without), K size of h (P or H), L layers, D directions; a leading d is a gradien
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,8 +26,7 @@ def pad(rows: Array, places: Array) -> Array:
     return out
 
 
-@dataclass(frozen=True)
-class Packed:
+class Packed(NamedTuple):
     """A snapshot of the weights with the sizes of the network."""
 
     cell: str
@@ -40,14 +38,13 @@ class Packed:
     zoneout: tuple[float, float]
 
 
-@dataclass(frozen=True)
-class Tape:
+class Tape(NamedTuple):
     """What forward leaves for backward."""
 
     inputs: list[Array]  # of each layer, (T, B, F)
     records: list[Record]  # entry layer * D + direction
     active: Array | None
-    masks: Masks | None
+    masks: Masks
     cuts: Array | None
 
 
@@ -113,10 +110,8 @@ def pack(
     return Packed(cell, snapshot, num_layers, num_directions, H, K, zoneout)
 
 
-def factors_of(packed: Packed, masks: Masks | None, k: int, T: int, dtype: Any) -> Factors:
+def factors_of(packed: Packed, masks: Masks, k: int, T: int, dtype: Any) -> Factors:
     # of layer and direction k; zoneout without masks is its expectation
-    masks = masks or Masks()
-
     def zone(given: Array | None, share: float) -> Array | None:
         if given is not None:
             return given[k]
@@ -205,7 +200,7 @@ def forward(
     # the tape owns its input; and padding may be NaN, which zero gradients would not silence
     layer_input = np.array(x, order="C") if active is None else np.where(active, x, 0.0)
 
-    between = None if masks is None else masks.between
+    masks = masks or Masks()
     cuts = cuts_of(resets, active)
     inputs, records = [], []
     for layer in range(L):
@@ -235,7 +230,7 @@ def forward(
                 c_n[k] = c
             if record is not None:
                 records.append(record)
-        layer_input = out if last or between is None else out * between[layer]
+        layer_input = out if last or masks.between is None else out * masks.between[layer]
     if places is not None:
         y[...] = layer_input[places]
 
@@ -352,9 +347,8 @@ def backward(
                 dc0[k] = dc
         if layer > 0:
             dy = dinput
-            between = None if tape.masks is None else tape.masks.between
-            if dy is not None and between is not None:
-                dy = dy * between[layer - 1]
+            if dy is not None and tape.masks.between is not None:
+                dy = dy * tape.masks.between[layer - 1]
         elif dx is not None and dinput is not None:
             if tape.active is None or dx.ndim == 3:
                 dx[...] = dinput
