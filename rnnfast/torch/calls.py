@@ -338,15 +338,10 @@ class _Call:
         """Return outputs and final states, and the tape."""
         layout, array = self.layout, self.layout.load(x)
         y = layout.blank(self.module.network.out_size, array.dtype)
+        h0, c0 = (None if state is None else layout.load_state(state) for state in (h0, c0))
+        masks = self._masks(x) if self.module.dropout else None
         h_n, c_n, tape = self.packed.forward(
-            array,
-            None if h0 is None else layout.load_state(h0),
-            None if c0 is None else layout.load_state(c0),
-            layout.lengths,
-            self._masks(x) if self.module.dropout else None,
-            y,
-            training,
-            self.resets,
+            array, h0, c0, layout.lengths, masks, y, training, self.resets
         )
         states = (h_n,) if c_n is None else (h_n, c_n)
         return (layout.give(y), *map(layout.give_state, states)), tape
@@ -365,21 +360,14 @@ class _Call:
         layout = self.layout
         dtype = _DTYPES[weights[0].dtype]
         dy, *dstates = grads
+        dy = None if dy is None else layout.load(dy)
         dh_n, dc_n, *_ = (*(None if d is None else layout.load_state(d) for d in dstates), None)
         dx = layout.blank(weights[0].shape[1], dtype) if wanted[0] else None
         states = self.module.network.states(layout.batch, dtype)
         dh0, dc0 = (s if want else None for s, want in zip(states, wanted[1:3], strict=True))
         dweights = [np.zeros(w.shape, dtype) for w in weights] if any(wanted[3:]) else None
-        self.packed.backward(
-            tape,
-            None if dy is None else layout.load(dy),
-            dh_n,
-            dc_n,
-            dx,
-            dh0,
-            dc0,
-            None if dweights is None else self.module.entries(dweights),
-        )
+        entries = None if dweights is None else self.module.entries(dweights)
+        self.packed.backward(tape, dy, dh_n, dc_n, dx, dh0, dc0, entries)
         return (
             None if dx is None else layout.give(dx),
             None if dh0 is None else layout.give_state(dh0),
@@ -496,10 +484,9 @@ def run(
     if packed is None:
         return None
     if not (training or module.dropout or resets is not None) and isinstance(layout, Padded):
-        array = layout.load(x)
         h, c = (None if t is None else layout.load_state(t) for t in (h0, c0))
         flip, pair = layout.batch_first, module.network.cell.has_cell_state
-        x_read = array.swapaxes(0, 1) if flip else array
+        x_read = _rows(x) if flip else layout.load(x)
         done = packed.quick(x_read, (h, c) if pair else h, 3, flip, False)
         if done is not None:
             y, final = done
