@@ -118,29 +118,27 @@ def steps_behind(g: Graph, layer: Any, lengths: str) -> str:
 # ---- windows
 
 
-def padding(layer: Any) -> dict[str, Any]:
-    # attributes of the nodes of windows
+def windowed(g: Graph, layer: Any, kind: str, x: str, *weights: str, **attributes: Any) -> str:
+    # a node that reads windows of steps, which for ONNX are the last axis
+    there, back = ([0, 2, 1], [0, 2, 1]) if layer.batch_first else ([1, 2, 0], [2, 0, 1])
+    attributes |= {"kernel_shape": [layer.kernel_size], "strides": [layer.stride]}
     if layer.shifts:
-        return {"auto_pad": "SAME_UPPER"}
-    return {"pads": [layer.left, layer.right]}
+        attributes["auto_pad"] = "SAME_UPPER"
+    else:
+        attributes["pads"] = [layer.left, layer.right]
+    y = g.add(kind, g.add("Transpose", x, perm=there), *weights, **attributes)
+    return g.add("Transpose", y, perm=back)
 
 
 def pool1d(g: Graph, layer: Any, at: str, x: str, lengths: str) -> str:
     first = layer.batch_first
-    there, back = ([0, 2, 1], [0, 2, 1]) if first else ([1, 2, 0], [2, 0, 1])
-    windows = {"kernel_shape": [layer.kernel_size], "strides": [layer.stride], **padding(layer)}
-
-    def pooled(kind: str, values: str) -> str:
-        y = g.add(kind, g.add("Transpose", values, perm=there), **windows)
-        return g.add("Transpose", y, perm=back)
-
     if layer.kind == "max":
-        y = pooled("MaxPool", cleared(g, x, first, lengths, -np.inf))
+        y = windowed(g, layer, "MaxPool", cleared(g, x, first, lengths, -np.inf))
     else:
-        y = pooled("AveragePool", cleared(g, x, first, lengths))
+        y = windowed(g, layer, "AveragePool", cleared(g, x, first, lengths))
         if lengths:  # of the steps that count
             real = g.cast(real_steps(g, x, first, lengths), g.dtype)
-            y = g.add("Div", y, pooled("AveragePool", real))
+            y = g.add("Div", y, windowed(g, layer, "AveragePool", real))
     return cleared(g, y, first, steps_behind(g, layer, lengths))
 
 

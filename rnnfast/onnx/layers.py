@@ -42,7 +42,7 @@ from ..layers.graph import Graph as NetworkGraph
 from ..layers.recurrent import RECURRENT_LAYERS
 from ..layers.rocket import KERNELS, TAPS
 from ..layers.windows import Windows
-from .elements import activation, dot, padding, pool1d, rearrange, scale, steps_behind
+from .elements import activation, dot, pool1d, rearrange, scale, steps_behind, windowed
 from .graph import Graph, cleared, not_empty, real_steps, swapped
 
 if TYPE_CHECKING:
@@ -152,11 +152,7 @@ def recurrence(
     for option, used, why in (
         ("input_size", not layer.input_size, "ONNX Runtime aborts without features"),
         ("layer_norm", layer.layer_norm, "its operators have no normalisation within a step"),
-        (
-            "zoneout",
-            any(network.zoneout),
-            "its operators do not mix a state with the one before",
-        ),
+        ("zoneout", any(network.zoneout), "its operators do not mix a state with the one before"),
         ("proj_size", layer.proj_size and initial, "its LSTM has none, so h_0 cannot be an input"),
     ):
         if used:
@@ -262,18 +258,9 @@ def batch_norm(g: Graph, layer: Any, at: str, x: str, lengths: str) -> str:
 
 
 def conv1d(g: Graph, layer: Any, at: str, x: str, lengths: str) -> str:
-    there, back = ([0, 2, 1], [0, 2, 1]) if layer.batch_first else ([1, 2, 0], [2, 0, 1])
-    inputs = [g.add("Transpose", cleared(g, x, layer.batch_first, lengths), perm=there)]
-    inputs += [g.constant(value, name=at + name) for name, value in layer.params.items()]
-    y = g.add(
-        "Conv",
-        *inputs,
-        kernel_shape=[layer.kernel_size],
-        strides=[layer.stride],
-        dilations=[layer.dilation],
-        **padding(layer),
-    )
-    y = g.add("Transpose", y, perm=back)
+    x = cleared(g, x, layer.batch_first, lengths)
+    weights = [g.constant(value, name=at + name) for name, value in layer.params.items()]
+    y = windowed(g, layer, "Conv", x, *weights, dilations=[layer.dilation])
     return cleared(g, y, layer.batch_first, lengths_behind(g, layer, lengths))
 
 
@@ -319,15 +306,9 @@ def mini_rocket(g: Graph, layer: Any, at: str, x: str, lengths: str) -> str:
                 x = g.add("Where", real, x, g.constant(0.0))
         for d, dilation in enumerate(layer.dilations):
             weight = layer.buffers["channels"][v, d][:, :, np.newaxis] * taps[:, np.newaxis]
-            around = TAPS // 2 * dilation
-            y = g.add(
-                "Conv",
-                x,
-                g.constant(weight),
-                kernel_shape=[TAPS],
-                dilations=[dilation],
-                pads=[around, around],
-            )
+            around = [TAPS // 2 * dilation] * 2
+            taken = {"kernel_shape": [TAPS], "dilations": [dilation], "pads": around}
+            y = g.add("Conv", x, g.constant(weight), **taken)
             limits = layer.buffers["thresholds"][v, d][:, :, np.newaxis]
             above = g.add("Greater", g.add("Unsqueeze", y, g.shape(2)), g.constant(limits))
             if lengths:

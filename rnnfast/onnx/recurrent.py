@@ -138,23 +138,14 @@ class RecurrentNode:
         cell = self._covered(P)
         if cell is not None:
             return [self._layer(cell, W, R, B, P)]
-        return [
-            _Steps(
-                self,
-                self.functions[d],
-                W[d],
-                R[d],
-                np.zeros(2 * gates * H, W.dtype) if B is None else B[d],
-                None if P is None else P[d],
-            )
-            for d in range(D)
-        ]
+        B = np.zeros((D, 2 * gates * H), W.dtype) if B is None else B
+        P = np.zeros((D, 3 * H), R.dtype) if P is None else P
+        parts = zip(self.functions, W, R, B, P, strict=True)
+        return [_Steps(self, *part) for part in parts]
 
     def _covered(self, P: Array | None) -> Cell | None:
         # the cell that computes this, if one does
-        if self.clip is not None or self.input_forget:
-            return None
-        if self.names[0] != self.names[-1]:
+        if self.clip is not None or self.input_forget or self.names[0] != self.names[-1]:
             return None
         given = {"linear_before_reset": int(bool(self.linear_before_reset))}
         for cell in CELLS.values():
@@ -295,15 +286,14 @@ class _Steps:
         W: Array,
         R: Array,
         B: Array,
-        P: Array | None,
+        P: Array,
     ) -> None:
         self.cell = {"RNN": self._rnn, "LSTM": self._lstm, "GRU": self._gru}[node.kind]
         self.node = node
         self.functions = functions
         self.input_size, self.hidden_size = W.shape[-1], R.shape[-1]
-        self.W, self.R = W, R
+        self.W, self.R, self.P = W, R, P
         self.b_x, self.b_h = np.split(B, 2)
-        self.P = np.zeros(3 * R.shape[-1], R.dtype) if P is None else P
 
     def __call__(self, x: Array, state: Any, lengths: Array | None) -> tuple[Array, Any]:
         T, N, _ = x.shape
