@@ -38,13 +38,11 @@ class Cell(NamedTuple):
 
     name: str  # in the engine, in the reference, and of PyTorch's kernel
     layer: str  # its class in rnnfast.layers
-    gates: int  # that have weights, G
-    slots: int  # what layer normalisation takes one by one, S
-    gate_names: tuple[str, ...] = ()  # as `gates` of a layer calls them
+    gate_names: tuple[str, ...] = ()  # as `gates` of a layer calls them; none where one is all
+    apart: int = 0  # how many, the last ones, do not just add x @ w_ih.T and h @ w_hh.T
     options: Mapping[str, Any] = NOTHING  # arguments of the class that choose it; none: the default
-    has_cell_state: bool = False  # whether there is a c beside h
+    has_cell_state: bool = False  # whether there is a c beside h; its class then projects h
     has_norm: bool = True  # whether it takes layer normalisation
-    has_projection: bool = False  # whether its class takes a projection
     input_only: bool = False  # whether its gates are of x alone: there is no w_hh
     unbounded: bool = False  # whether its candidate is positive without bound, not -1 to 1
     own_rows: int = 0  # vectors of its own, R: numbers for each unit
@@ -53,6 +51,16 @@ class Cell(NamedTuple):
     in_torch: bool = False  # whether torch.nn has it, in a class of the same name
     onnx: Onnx | None = None
     keras: Keras | None = None
+
+    @property
+    def gates(self) -> int:
+        """How many gates have weights, G."""
+        return len(self.gate_names) or 1
+
+    @property
+    def slots(self) -> int:
+        """What layer normalisation takes one by one, S: the gates, those apart for x and for h."""
+        return self.gates + self.apart
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _named, (self.name,)  # a copy of a layer has the row itself
@@ -70,8 +78,6 @@ CELLS = {
         Cell(
             name="rnn_tanh",
             layer="RNN",
-            gates=1,
-            slots=1,
             in_torch=True,
             onnx=Onnx("RNN", (0,), {"activations": ("Tanh",)}),
             keras=Keras("SimpleRNN", (0,), {"activation": "tanh"}),
@@ -79,8 +85,6 @@ CELLS = {
         Cell(
             name="rnn_relu",
             layer="RNN",
-            gates=1,
-            slots=1,
             options={"nonlinearity": "relu"},
             in_torch=True,
             onnx=Onnx("RNN", (0,), {"activations": ("Relu",)}),
@@ -89,11 +93,8 @@ CELLS = {
         Cell(
             name="lstm",
             layer="LSTM",
-            gates=4,
-            slots=4,
             gate_names=("input", "forget", "cell", "output"),
             has_cell_state=True,
-            has_projection=True,
             in_torch=True,
             onnx=Onnx("LSTM", (0, 3, 1, 2)),  # i o f c
             keras=Keras("LSTM", (0, 1, 2, 3), SIGMOID_TANH),
@@ -101,12 +102,9 @@ CELLS = {
         Cell(
             name="lstm_peephole",
             layer="LSTM",
-            gates=4,
-            slots=4,
             gate_names=("input", "forget", "cell", "output"),
             options={"peepholes": True},
             has_cell_state=True,
-            has_projection=True,
             own_rows=3,  # of c into i, f and o
             own_name="ch",
             onnx=Onnx("LSTM", (0, 3, 1, 2), peepholes=(0, 2, 1)),  # i o f
@@ -114,9 +112,8 @@ CELLS = {
         Cell(
             name="gru",
             layer="GRU",
-            gates=3,
-            slots=4,
             gate_names=("reset", "update", "new"),
+            apart=1,
             in_torch=True,
             onnx=Onnx("GRU", (1, 0, 2), {"linear_before_reset": 1}),  # z r h
             keras=Keras("GRU", (1, 0, 2), {**SIGMOID_TANH, "reset_after": True}, biases=2),
@@ -124,8 +121,6 @@ CELLS = {
         Cell(
             name="gru_reset_before",
             layer="GRU",
-            gates=3,
-            slots=3,
             gate_names=("reset", "update", "new"),
             options={"reset_after": False},
             has_norm=False,
@@ -136,8 +131,6 @@ CELLS = {
         Cell(
             name="min_gru",
             layer="MinGRU",
-            gates=2,
-            slots=2,
             gate_names=("update", "new"),
             has_norm=False,
             input_only=True,
@@ -146,8 +139,6 @@ CELLS = {
         Cell(
             name="min_lstm",
             layer="MinLSTM",
-            gates=3,
-            slots=3,
             gate_names=("forget", "input", "new"),
             has_norm=False,
             input_only=True,

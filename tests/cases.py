@@ -77,7 +77,7 @@ class Case:
     def possible(self) -> Case:
         """Return the case without what its cell does not take."""
         recurrent = 0.0 if self.row.input_only else self.recurrent
-        P = self.P if self.row.has_projection else 0
+        P = self.P if self.row.has_cell_state else 0
         return replace(self, P=P, norm=self.norm and self.row.has_norm, recurrent=recurrent)
 
     def F(self, layer: int) -> int:
@@ -211,7 +211,7 @@ def grid(*rows: dict[str, Any]) -> list[Case]:
         Case(cell=cell, **row).possible()
         for cell in CELLS
         for row in rows
-        if CELLS[cell].has_projection or not row.get("P")
+        if CELLS[cell].has_cell_state or not row.get("P")
     ]
 
 

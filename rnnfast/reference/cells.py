@@ -188,11 +188,6 @@ class Cell(NamedTuple):
     backward: Callable[..., tuple[Array, Array, Any, Any]]
     own: Callable[[Array, Saved], Array] | None = None
 
-    @property
-    def apart(self) -> int:
-        """How many gates, the last ones, do not just add x @ w_ih.T and h @ w_hh.T."""
-        return self.facts.slots - self.facts.gates
-
 
 CELLS = {
     cell.facts.name: cell

@@ -44,7 +44,7 @@ NORM_EPS = 1e-5
 
 def to_slots(cell: Cell, xw: Array, hw: Array, join: Callable[[Array, Array], Array]) -> Array:
     # products of x and h, (..., G*H) -> slots (..., S*H); `join` makes one of two that share a slot
-    joint = xw.shape[-1] // cell.facts.gates * (cell.facts.gates - cell.apart)
+    joint = xw.shape[-1] // cell.facts.gates * (cell.facts.gates - cell.facts.apart)
     shared = join(xw[..., :joint], hw[..., :joint])
     return np.concatenate([shared, xw[..., joint:], hw[..., joint:]], axis=-1)
 
@@ -52,7 +52,7 @@ def to_slots(cell: Cell, xw: Array, hw: Array, join: Callable[[Array, Array], Ar
 def from_slots(cell: Cell, slots: Array) -> tuple[Array, Array]:
     # (..., S*H) -> what reaches the products of x and of h, (..., G*H) each
     GH = slots.shape[-1] // cell.facts.slots * cell.facts.gates
-    joint = GH // cell.facts.gates * (cell.facts.gates - cell.apart)
+    joint = GH // cell.facts.gates * (cell.facts.gates - cell.facts.apart)
     return slots[..., :GH], np.concatenate([slots[..., :joint], slots[..., GH:]], axis=-1)
 
 
@@ -67,7 +67,7 @@ def norm_forward(cell: Cell, weights: Weights, xw: Array, hw: Array) -> tuple[Ar
     normal = centred * rstd
     slots = w_ln * normal.reshape(len(xw), len(w_ln))
     xw, hw = from_slots(cell, slots if b_ln is None else slots + b_ln)
-    hw[:, : (cell.facts.gates - cell.apart) * H] = 0.0  # these xw has
+    hw[:, : (cell.facts.gates - cell.facts.apart) * H] = 0.0  # these xw has
     return xw, hw, (normal, rstd)
 
 

@@ -42,7 +42,7 @@ def small(cell, **changes):
     """A case with every option at once, and with each of its sizes different."""
     sizes = dict(B=7, T=6, I=5, H=19, L=2, D=2, lengths="ragged", dropout=0.4)
     sizes |= dict(norm=True, recurrent=0.3, zone=0.3)
-    sizes["P"] = 11 if CELLS[cell].has_projection else 0
+    sizes["P"] = 11 if CELLS[cell].has_cell_state else 0
     return Case(cell, **{**sizes, **changes}).possible()
 
 

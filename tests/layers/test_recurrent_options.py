@@ -50,7 +50,7 @@ def twins(layer):
 def test_options_finite_differences(cls, extra, options, each_engine):
     if options != EVERYTHING:
         leave_to_the_engine(each_engine)
-    size = {"proj_size": 2} if cell_of(cls, extra).has_projection else {}
+    size = {"proj_size": 2} if cell_of(cls, extra).has_cell_state else {}
     options = {**extra, **possible(cls, extra, options), **size}
     layer = cls(2, 3, 2, bidirectional=True, dtype=np.float64, seed=5, **options)
     rng = np.random.default_rng(1)
