@@ -149,10 +149,10 @@ def make_batches(
     model: Layer,
     data: Any,
     batch_size: int,
-    lengths: Any,
-    sample_weight: Any,
     carry_state: bool,
-    rng: np.random.Generator | None,
+    rng: np.random.Generator | None = None,
+    lengths: Any = None,
+    sample_weight: Any = None,
 ) -> Any:
     """Return the batches of arrays, or what is an iterable of batches or returns one.
 
@@ -192,9 +192,8 @@ def make_batches(
             raise ValueError(f"{owner} got {what} twice, in {name} and as an argument")
     lengths = given.lengths if lengths is None else lengths
     weight = given.weight if sample_weight is None else sample_weight
-    return _cut_arrays(
-        owner, name, model, Batch(data[0], data[1], lengths, weight), batch_size, rng
-    )
+    given = Batch(data[0], data[1], lengths, weight)
+    return ArrayBatches(*_check_arrays(owner, name, model, given), batch_size, rng, model)
 
 
 def _checked_source(owner: str, name: str, data: Any, lengths: Any, sample_weight: Any) -> Any:
@@ -217,14 +216,10 @@ def _checked_source(owner: str, name: str, data: Any, lengths: Any, sample_weigh
     return data
 
 
-def _cut_arrays(
-    owner: str,
-    name: str,
-    model: Layer,
-    data: Batch,
-    batch_size: int,
-    rng: np.random.Generator | None,
-) -> ArrayBatches:
+def _check_arrays(
+    owner: str, name: str, model: Layer, data: Batch
+) -> tuple[Batch, tuple[Axes | None, ...]]:
+    # the arrays, and where each has its samples and its steps
     expected, x, y = f"{owner} expected {name}", data.x, data.y
     time_first = model.batch_first is False  # None: no layer knows of time
     in_time = gives_time(model)
@@ -261,7 +256,7 @@ def _cut_arrays(
                 f"{whose} expected sample_weight of shape ({samples},), or as y or its first axes, "
                 f"{y.shape}, got {weight.shape}"
             )
-    return ArrayBatches(Batch(x, y, lengths, weight), tuple(axes), batch_size, rng, model)
+    return Batch(x, y, lengths, weight), tuple(axes)
 
 
 def _check_batch(owner: str, name: str, batch: Any) -> None:

@@ -28,8 +28,10 @@ class Position:
         optimizer: Optimizer,
         callbacks: Sequence[Callback],
         rng: np.random.Generator | None,
+        most: int,
     ) -> None:
         self.model, self.optimizer, self.callbacks, self.rng = model, optimizer, callbacks, rng
+        self.most = most  # epochs, in all
         self.epochs = 0  # complete
         self.stopped = False  # by a callback
         self.history = History()
@@ -51,13 +53,13 @@ class Position:
             "shuffle": self.rng and self.rng.bit_generator.state,
         }
 
-    def load_state_dict(self, state: dict[str, Any], most: int | None = None) -> None:
-        """Continue from what `state_dict` returned, with no more than `most` epochs behind it.
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from what `state_dict` returned, with no more epochs behind it than `most`.
 
         It raises for anything wrong there; nothing has changed then.
         """
         check_keys("fit", "resume with", state, self.state_dict())
-        epochs = _check_history(state, most)
+        epochs = _check_history(state, self.most)
         stopped = check_flag("fit", "stopped", state["stopped"])
         callbacks, masks = self._by_name(), mask_sources(self.model)
         check_keys("fit", "callbacks to resume", callbacks, state["callbacks"])
@@ -93,7 +95,7 @@ class Position:
         self.epochs, self.stopped = epochs, stopped
 
 
-def _check_history(state: dict[str, Any], most: int | None) -> int:
+def _check_history(state: dict[str, Any], most: int) -> int:
     # the number of epochs, which the history must bear out
     epochs, history, losses = (state[name] for name in ("epochs", "history", "batch_losses"))
     if not isinstance(history, Mapping) or not all(
@@ -107,7 +109,7 @@ def _check_history(state: dict[str, Any], most: int | None) -> int:
     recorded = len(history.get("loss", ()))  # of every epoch; a callback may log others less often
     if epochs != recorded or any(len(values) > epochs for values in history.values()):
         raise ValueError(f"fit expected a history of {epochs} epochs, got one of {recorded}")
-    if most is not None and epochs > most:
+    if epochs > most:
         raise ValueError(
             f"fit expected epochs >= {epochs}, those behind it and those to come, got {most}"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -152,19 +152,17 @@ def fit(
         update may leave some parameters a step ahead of the others.
     """
     with _guarded("fit", comm) as comm:
-        batch_size, carry_state = _check("fit", model, loss, batch_size, carry_state, metrics)
+        run = _make_run("fit", comm, model, loss, metrics, carry_state)
+        batch_size = check_size("fit", "batch_size", batch_size, 1)
         epochs = check_size("fit", "epochs", epochs, 0)
         _check_learning(model, optimizer, callbacks, on_nonfinite)
         seed = check_seed("fit", seed)
         rng = np.random.default_rng(seed) if check_flag("fit", "shuffle", shuffle) else None
-        run = _make_run(comm, model, loss, metrics, carry_state)
         display = Displays(progress, unit, epochs, run.leads)
         batches = make_batches(
-            "fit", "data", model, data, batch_size, lengths, sample_weight, carry_state, rng
+            "fit", "data", model, data, batch_size, carry_state, rng, lengths, sample_weight
         )
-        held_out = _held_out(
-            model, batches, validation, validation_split, batch_size, carry_state, epochs
-        )
+        held_out = _held_out(run, batches, validation, validation_split, batch_size, epochs)
         _arrange(batches, bucket, drop_last)
         updates = Updates(run, optimizer, clip_norm, clip_value, on_nonfinite == "stop")
         run.compare(
@@ -184,15 +182,15 @@ def fit(
             drop_last=drop_last,
             on_nonfinite=on_nonfinite,
         )
-        position = Position(model, optimizer, callbacks, rng)
+        position = Position(model, optimizer, callbacks, rng, epochs)
         saved = load_state(resume) if resume is not None and run.leads else None
         for callback in callbacks:
             callback.on_train_begin(model, optimizer)
         if resume is not None and saved is not None:
             with errors_of(resume, "a checkpoint that this training can resume from"):
-                position.load_state_dict(saved, epochs)
+                position.load_state_dict(saved)
         with run.together(position):
-            _train(position, updates, batches, held_out, display, epochs)
+            _train(position, updates, batches, held_out, display)
         return position.history
 
 
@@ -221,11 +219,11 @@ def evaluate(
         "loss" and the metrics; empty without data.
     """
     with _guarded("evaluate", comm) as comm:
-        batch_size, carry_state = _check("evaluate", model, loss, batch_size, carry_state, metrics)
+        run = _make_run("evaluate", comm, model, loss, metrics, carry_state)
+        batch_size = check_size("evaluate", "batch_size", batch_size, 1)
         batches = make_batches(
-            "evaluate", "data", model, data, batch_size, lengths, sample_weight, carry_state, None
+            "evaluate", "data", model, data, batch_size, carry_state, None, lengths, sample_weight
         )
-        run = _make_run(comm, model, loss, metrics, carry_state)
         run.compare("evaluate", loss=loss, data=batches, metrics=metrics, carry_state=carry_state)
         return run.evaluate("evaluate", "data", batches)
 
@@ -252,9 +250,7 @@ def agreed(value: Any) -> Any:
 # ---- arguments ---------------------------------------------------------------------------------
 
 
-def _check(
-    owner: str, model: Any, loss: Any, batch_size: Any, carry_state: Any, metrics: Any
-) -> tuple[int, bool]:
+def _make_run(owner: str, comm: Any, model: Any, loss: Any, metrics: Any, carry_state: Any) -> Run:
     if not isinstance(model, Layer):
         raise TypeError(f"{owner} expected model as a layer, got {model!r}")
     if not callable(loss):
@@ -266,10 +262,8 @@ def _check(
         raise TypeError(f"{owner} expected metrics as a mapping of str to function, got {metrics}")
     if metrics is not None and "loss" in metrics:
         raise ValueError(f"{owner} expected metrics of other names than 'loss', the loss's own")
-    return (
-        check_size(owner, "batch_size", batch_size, 1),
-        check_flag(owner, "carry_state", carry_state),
-    )
+    make: Callable[..., Run] = Run if comm is None else comm.run
+    return make(model, loss, metrics, check_flag(owner, "carry_state", carry_state))
 
 
 @contextmanager
@@ -278,15 +272,6 @@ def _guarded(owner: str, comm: Any) -> Iterator[Any]:
     comm = _shared.get() if comm is None else _check_comm(owner, comm)
     with nullcontext() if comm is None else comm.guarded():
         yield comm
-
-
-def _make_run(
-    comm: Any, model: Layer, loss: Loss, metrics: Metrics | None, carry_state: bool
-) -> Run:
-    if comm is None:
-        return Run(model, loss, metrics, carry_state)
-    run: Run = comm.run(model, loss, metrics, carry_state)
-    return run
 
 
 def _check_comm(owner: str, comm: Any) -> Any:
@@ -317,25 +302,17 @@ def _arrange(batches: Any, bucket: Any, drop_last: Any) -> None:
         raise ValueError("fit expected data as arrays and their lengths with bucket")
     if check_flag("fit", "drop_last", drop_last) and not arrays:
         raise ValueError("fit expected data as arrays with drop_last")
-    if bucket:
-        batches.bucket = True
-    if drop_last:
-        batches.drop_last = True
-        if not len(batches):
-            raise ValueError(
-                f"fit expected data of at least one batch of {batches.batch_size} samples with "
-                f"drop_last, got {len(batches.samples)}"
-            )
+    if arrays:
+        batches.bucket, batches.drop_last = bucket, drop_last
+    if drop_last and not len(batches):
+        raise ValueError(
+            f"fit expected data of at least one batch of {batches.batch_size} samples with "
+            f"drop_last, got {len(batches.samples)}"
+        )
 
 
 def _held_out(
-    model: Layer,
-    batches: Any,
-    validation: Data,
-    share: Any,
-    batch_size: int,
-    carry_state: bool,
-    epochs: int,
+    run: Run, batches: Any, validation: Data, share: Any, batch_size: int, epochs: int
 ) -> Any:
     # the batches for validation, None for none
     if not is_number(share):
@@ -348,9 +325,7 @@ def _held_out(
         return batches.split(share)
     if validation is None:
         return None
-    held_out = make_batches(
-        "fit", "validation", model, validation, batch_size, None, None, carry_state, None
-    )
+    held_out = make_batches("fit", "validation", run.model, validation, batch_size, run.carry_state)
     if isinstance(held_out, Iterator) and epochs > 1:
         raise ValueError(
             "fit expected validation as a list, or a function that returns an iterator, "
@@ -378,16 +353,11 @@ def _warn_of_no_rate(optimizer: Optimizer, callbacks: Sequence[Callback]) -> boo
 
 
 def _train(
-    position: Position,
-    updates: Updates,
-    batches: Any,
-    held_out: Any,
-    display: Displays,
-    epochs: int,
+    position: Position, updates: Updates, batches: Any, held_out: Any, display: Displays
 ) -> None:
     warned = False
     try:
-        while position.epochs < epochs and not position.stopped:
+        while position.epochs < position.most and not position.stopped:
             warned = warned or _warn_of_no_rate(position.optimizer, position.callbacks)
             _epoch(position, updates, batches, held_out, display)
     except NotFiniteError as reason:

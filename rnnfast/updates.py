@@ -141,16 +141,13 @@ class Run:
         first = prediction[0] if isinstance(prediction, tuple) else prediction
         return total_weight(first.shape, lengths, weight, batch_first, in_time)
 
-    def _call(self, batch: Batch, state: Any, training: bool) -> tuple[Array, Any, Any]:
+    def _call(self, batch: Batch, state: Any, training: bool) -> Any:
         model, x, lengths = self.model, batch.x, batch.lengths
         served = model._leaves_padding_out and takes_time(model)
         ignored = lengths is not None and not served
         if ignored and not isinstance(x, tuple) and x.ndim > 1:
             x = without_padding("fit", x, lengths, model.batch_first is not False)
-        result: tuple[Array, Any, Any] = model._call(
-            x, state if self.carry_state else None, lengths, training
-        )
-        return result
+        return model._call(x, state if self.carry_state else None, lengths, training)
 
 
 class NotFiniteError(Exception):
