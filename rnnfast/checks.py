@@ -222,13 +222,7 @@ def check_lengths(
     """Return `lengths` as a fresh (B,) int64 array with entries in [0, T], or None."""
     if lengths is None:
         return None
-    try:
-        given = np.asarray(lengths)
-    except ValueError:  # ragged
-        raise TypeError(f"{owner} expected {name} as integers, got {lengths!r}") from None
-    refuse_masked(owner, name, lengths)
-    if given.dtype.kind not in "iu" and given.size:
-        raise TypeError(f"{owner} expected {name} as integers, got {given.dtype}")
+    given = _array_of(owner, name, lengths, "iu", "integers")
     if given.shape != (batch,):
         raise ValueError(
             f"{owner} expected {name} of shape ({batch},), one for each sample, got {given.shape}"
@@ -241,17 +235,22 @@ def check_lengths(
     return given.astype(np.int64)
 
 
+def _array_of(owner: str, name: str, value: Any, kinds: str, wanted: str) -> Array:
+    try:
+        given = np.asarray(value)
+    except ValueError:  # ragged
+        raise TypeError(f"{owner} expected {name} as {wanted}, got {value!r}") from None
+    refuse_masked(owner, name, value)
+    if given.dtype.kind not in kinds and given.size:
+        raise TypeError(f"{owner} expected {name} as {wanted}, got {given.dtype}")
+    return given
+
+
 def check_resets(owner: str, resets: Any, shape: tuple[int, ...]) -> Array | None:
     """Return `resets` as a fresh bool array of this shape; None where there are none."""
     if resets is None:
         return None
-    try:
-        given = np.asarray(resets)
-    except ValueError:  # ragged
-        raise TypeError(f"{owner} expected resets as booleans, got {resets!r}") from None
-    refuse_masked(owner, "resets", resets)
-    if given.dtype.kind not in "biu" and given.size:
-        raise TypeError(f"{owner} expected resets as booleans, got {given.dtype}")
+    given = _array_of(owner, "resets", resets, "biu", "booleans")
     if given.shape != shape:
         raise ValueError(
             f"{owner} expected resets of shape {shape}, one for each step of the input, "

@@ -81,7 +81,6 @@ def softmax_cross_entropy(
     rows, scores, labels = _classified(
         name, prediction, target, lengths, weight, steps, batch_first
     )
-    indexed = labels.ndim == 1
     even = spread / prediction.shape[-1]  # of each class
 
     scores -= scores.max(axis=1, keepdims=True)
@@ -89,7 +88,7 @@ def softmax_cross_entropy(
     total = p.sum(axis=1, keepdims=True)
     p /= total
     log_total = np.log(total[:, 0])
-    if indexed:
+    if labels.ndim == 1:
         here = np.arange(len(labels)), labels
         losses = log_total - (1.0 - spread) * scores[here]
         p[here] -= 1.0 - spread
@@ -377,15 +376,10 @@ def top_k_accuracy(
 
 
 def _classified(
-    name: str,
-    prediction: Array,
-    target: Any,
-    lengths: Any,
-    weight: Any,
-    steps: str,
-    batch_first: bool,
+    name: str, prediction: Array, target: Any, *counted: Any
 ) -> tuple[Rows, Array, Array]:
-    # the rows that count, their scores, and their class indices (rows,) or probabilities (rows, C)
+    # the rows that count, their scores, and their class indices (rows,) or probabilities (rows, C);
+    # counted: the arguments of `Rows` that say which these are
     _check_prediction(name, prediction)
     if prediction.ndim == 0 or prediction.shape[-1] == 0:
         raise ValueError(
@@ -399,7 +393,7 @@ def _classified(
             f"{name} expected target of shape {prediction.shape[:-1]} (class indices) or "
             f"{prediction.shape}, got {given.shape}"
         )
-    rows = Rows(name, prediction, True, lengths, weight, steps, batch_first)
+    rows = Rows(name, prediction, True, *counted)
     scores = rows.select(prediction)
     if given.ndim == prediction.ndim:
         probabilities = rows.select(given)
@@ -422,17 +416,11 @@ def _indices(labels: Array) -> Array:
 
 
 def _errors(
-    name: str,
-    prediction: Array,
-    target: Any,
-    lengths: Any,
-    weight: Any,
-    steps: str,
-    batch_first: bool,
+    name: str, prediction: Array, target: Any, *counted: Any
 ) -> tuple[Rows, Array, int]:
     # the rows that count, prediction - target of these, and the number of features
     target = _same_shape(name, prediction, target)
-    rows = Rows(name, prediction, False, lengths, weight, steps, batch_first)
+    rows = Rows(name, prediction, False, *counted)
     error = rows.select(prediction)
     error -= rows.select(target, error.dtype)
     return rows, error, max(error.shape[1], 1)
