@@ -7,13 +7,13 @@ overrides that for a process, `use` for a block of code in one thread.
 
 from __future__ import annotations
 
-import importlib
 import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
+from importlib import import_module
 from types import ModuleType
 from typing import NamedTuple
 
@@ -111,8 +111,5 @@ def _load(name: str) -> Backend:
         raise ValueError(f"name expected one of {NAMES}, got {name!r}")
     if name == "core" and runtime.failure is not None:
         raise runtime.failure.with_traceback(None)
-    recurrent, dense = (
-        importlib.import_module(f".{name}.{module}", __package__)
-        for module in ("recurrent", "dense")
-    )
-    return Backend(name, recurrent, dense)
+    recurrent = import_module(f".{name}.recurrent", __package__)
+    return Backend(name, recurrent, import_module(f".{name}.dense", __package__))

@@ -122,6 +122,8 @@ class Packed:
             network.zoneout,
         )
         self.quick: Callable[..., Any] = partial(engine.quick, self.handle)
+        self.gates: Callable[..., Array] = partial(engine.gates, self.handle)
+        self.backward: Callable[..., None] = partial(engine.backward, self.handle)
 
     def forward(
         self,
@@ -141,12 +143,3 @@ class Packed:
             self.handle, x, h0, c0, lengths, masks, y, h_n, c_n, training, resets
         )
         return h_n, c_n, tape
-
-    def gates(self, tape: Any) -> Array:
-        """As the backend's."""
-        values: Array = self._engine.gates(self.handle, tape)
-        return values
-
-    def backward(self, *arguments: Any) -> None:
-        """As the backend's."""
-        self._engine.backward(self.handle, *arguments)
