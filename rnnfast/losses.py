@@ -415,9 +415,7 @@ def _indices(labels: Array) -> Array:
     return labels.argmax(axis=1) if labels.ndim == 2 else labels
 
 
-def _errors(
-    name: str, prediction: Array, target: Any, *counted: Any
-) -> tuple[Rows, Array, int]:
+def _errors(name: str, prediction: Array, target: Any, *counted: Any) -> tuple[Rows, Array, int]:
     # the rows that count, prediction - target of these, and the number of features
     target = _same_shape(name, prediction, target)
     rows = Rows(name, prediction, False, *counted)
