@@ -4,7 +4,7 @@
 cimport numpy as cnp
 
 from rnnfast.core cimport kernels as k
-from rnnfast.core.kernels cimport rnnfast_kernels
+from rnnfast.core.kernels cimport omp_get_num_threads, omp_get_thread_num, rnnfast_kernels
 
 cdef enum:
     SERIAL_WORK = 1_000_000  # operations below which one thread does it all
@@ -45,6 +45,15 @@ cdef inline int team_for(double work) noexcept nogil:
 
 cdef inline Py_ssize_t share_of(Py_ssize_t n, int i, int parts) noexcept nogil:
     return n * i // parts
+
+
+cdef inline Py_ssize_t own_start(Py_ssize_t n) noexcept nogil:
+    # Where the share of n things of the calling member of a team starts, and where it ends.
+    return share_of(n, omp_get_thread_num(), omp_get_num_threads())
+
+
+cdef inline Py_ssize_t own_end(Py_ssize_t n) noexcept nogil:
+    return share_of(n, omp_get_thread_num() + 1, omp_get_num_threads())
 
 
 cdef inline const rnnfast_kernels* table_of(int typenum) noexcept nogil:

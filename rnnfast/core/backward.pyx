@@ -9,8 +9,8 @@ from rnnfast.core.arrays cimport share_of
 from rnnfast.core.barrier cimport barrier_wait
 from rnnfast.core.gradient cimport Rows, sum_narrow, sum_tiles, tiles_end, tiles_of
 from rnnfast.core.job cimport (
-    Job, Member, State, copy_row, member_of, narrow, products, row_at,
-    sample_of, stopped, thresholds, wait,
+    Job, Member, State, copy_row, entry_of, member_of, narrow, products, row_at, stopped,
+    thresholds, wait,
 )
 from rnnfast.core.kernels cimport (
     RNNFAST_VECTORS, at_once, flag_raised, rnnfast_cell, rnnfast_kernels, rnnfast_matmul,
@@ -32,24 +32,23 @@ cdef void _start_gradients(Walk* w, Packed net) noexcept nogil:
     cdef Job* job = w.job
     cdef State* state = w.state
     cdef int v
-    cdef Py_ssize_t r, at, H = net.hidden, K = net.recurrent, size = net.itemsize
+    cdef Py_ssize_t r, H = net.hidden, K = net.recurrent, size = net.itemsize
     for r in range(w.me.o0, w.me.o1):
-        at = w.index * job.B + sample_of(job, r)
         if job.kept_h != NULL:
             copy_row(job.kept_h + r * job.ldh * size, NULL, K * size)
         for v in range(VECTORS):
             if state.dvectors[v] != NULL:
                 copy_row(state.dvectors[v] + r * job.ldg * size, NULL, job.ldg * size)
-        copy_row(job.carry + r * job.ldc * size,
-                 NULL if job.dcn == NULL else job.dcn + at * H * size, H * size)
+        copy_row(job.carry + r * job.ldc * size, entry_of(job, net, job.dcn, w.index, r, H),
+                 H * size)
         if job.length[r] == 0 and job.dh0 != NULL:  # no steps: the state passes through
-            copy_row(job.dh0 + at * K * size,
-                     NULL if job.dhn == NULL else job.dhn + at * K * size, K * size)
+            copy_row(entry_of(job, net, job.dh0, w.index, r, K),
+                     entry_of(job, net, job.dhn, w.index, r, K), K * size)
 
 
 cdef void _backward_layer(Job* job, Packed net, Member* me, int layer, int direction) noexcept nogil:
     cdef Walk w
-    cdef Py_ssize_t T = job.T, H = net.hidden, size = net.itemsize, i, t, n, r
+    cdef Py_ssize_t T = job.T, H = net.hidden, size = net.itemsize, i, t, n, r, first, last
     cdef double work = <double>net.info.gates * H * net.recurrent  # of a row
     begin(&w, job, net, me, layer, direction)
     plan_backward(&w, net)
@@ -64,17 +63,14 @@ cdef void _backward_layer(Job* job, Packed net, Member* me, int layer, int direc
         w.t = w.clock[STEP] = t
         w.clock[BEFORE], w.clock[AFTER] = t + direction, t + 1 - direction
         w.clock[NEXT] = t - 1 if direction else t + 1
-        if direction:
-            w.starting = me.b0 if t == 0 else n
-            w.ending = max(me.b0, min(n, job.active[t + 1]))
-        else:
-            w.starting = max(me.b0, min(n, job.active[t + 1]))
-            w.ending = me.b0 if t == 0 else n
+        first = me.b0 if t == 0 else n  # from this row on no step is before t,
+        last = max(me.b0, min(n, job.active[t + 1]))  # from this one on none is after it
+        w.starting, w.ending = (first, last) if direction else (last, first)
         take_rows(&w, net, n, False)
     wait(job, me)
     if job.dc0 != NULL:
         for r in range(me.o0, me.o1):
-            copy_row(job.dc0 + (w.index * job.B + sample_of(job, r)) * H * size,
+            copy_row(entry_of(job, net, job.dc0, w.index, r, H),
                      job.carry + r * job.ldc * size, H * size)
     wait(job, me)
 

@@ -137,16 +137,12 @@ cdef const char* _provider(const Operator* op) noexcept nogil:
     return NULL  # the CPU
 
 
-cdef int _element(const Operator* op) noexcept nogil:
+cdef int _output_type(const Operator* op, size_t place) noexcept nogil:
     return FLOAT if op == &single else DOUBLE
 
 
 cdef int _input_type(const Operator* op, size_t place) noexcept nogil:
-    return INT32 if place == 1 else _element(op)
-
-
-cdef int _output_type(const Operator* op, size_t place) noexcept nogil:
-    return _element(op)
+    return INT32 if place == 1 else _output_type(op, place)
 
 
 cdef size_t _inputs(const Operator* op) noexcept nogil:

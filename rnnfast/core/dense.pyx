@@ -14,13 +14,13 @@ from cython.parallel cimport parallel, prange
 from libc.string cimport memcpy, memset
 
 from rnnfast.core cimport kernels as k
-from rnnfast.core.arrays cimport data_of, real_type, share_of, table_of, team_for
+from rnnfast.core.arrays cimport data_of, own_end, own_start, real_type, table_of, team_for
 from rnnfast.core.gradient cimport Rows, SUMS_BYTES, sum_tiles, tiles_end, tiles_of
 from rnnfast.core.job cimport thresholds
 from rnnfast.core.kernels cimport (
     RNNFAST_BLOCK_ROWS, RNNFAST_MASK_GROUP, RNNFAST_VECTORS, Watch, at_once, interrupted,
-    omp_get_num_threads, omp_get_thread_num, raise_pending, rnnfast_kernels, rnnfast_layer_norm,
-    rnnfast_mask, rnnfast_mask_groups, rnnfast_matmul, rnnfast_outer, rnnfast_panels, rnnfast_run,
+    omp_get_thread_num, raise_pending, rnnfast_kernels, rnnfast_layer_norm, rnnfast_mask,
+    rnnfast_mask_groups, rnnfast_matmul, rnnfast_outer, rnnfast_panels, rnnfast_run,
 )
 
 from rnnfast.core.optim import adam, nadam, rmsprop, sgd, sum_squares
@@ -32,8 +32,7 @@ cnp.import_array()
 
 cdef void _matmul_share(const rnnfast_kernels* kn, const rnnfast_matmul* m, Py_ssize_t rows,
                         Py_ssize_t panels, int* stop) noexcept nogil:
-    cdef int i = omp_get_thread_num(), n = omp_get_num_threads()
-    cdef Py_ssize_t row = share_of(rows, i, n), last = share_of(rows, i + 1, n), end
+    cdef Py_ssize_t row = own_start(rows), last = own_end(rows), end
     cdef double work = <double>m.run_length * m.n_out
     cdef Watch w = k.enter(stop)
     while row < last:
@@ -81,14 +80,12 @@ cdef enum:
 
 cdef void _outer_share(const rnnfast_kernels* kn, const rnnfast_outer* whole, const Rows* rows,
                        char* sums, int act, int* stop) noexcept nogil:
-    cdef int i = omp_get_thread_num(), n = omp_get_num_threads()
     cdef rnnfast_outer o = whole[0]
-    cdef Py_ssize_t tiles = tiles_of(kn, &o), q = share_of(tiles, i, n)
-    cdef Py_ssize_t last = share_of(tiles, i + 1, n), end
+    cdef Py_ssize_t tiles = tiles_of(kn, &o), q = own_start(tiles), last = own_end(tiles), end
     cdef Watch w = k.enter(stop)
     while q < last:
         end = tiles_end(kn, q, last)
-        o.sums = sums + (i * SUMS_BYTES if act == AT_ONCE else q * kn.tile_bytes)
+        o.sums = sums + (omp_get_thread_num() * SUMS_BYTES if act == AT_ONCE else q * kn.tile_bytes)
         if act != ADD:
             sum_tiles(kn, &o, rows, q, end, &w if act == FORM else NULL)
         if act != FORM:
@@ -146,22 +143,21 @@ def linear_backward(x, weight, dy, dx, dweight, dbias):
     cdef rnnfast_outer o
     cdef Rows rows
     cdef char* sums
-    cdef char* x_data = data_of(x, typenum, N * K, "x")
     cdef char* dy_data = data_of(dy, typenum, N * M, "dy")
     cdef char* dx_data = data_of(dx, typenum, N * K, "dx")
-    cdef char* dweight_data = data_of(dweight, typenum, M * K, "dweight")
     cdef char* dbias_data = data_of(dbias, typenum, M, "dbias")
     rows.T, rows.B, rows.active = 1, N, &N
     memset(&o, 0, sizeof(o))
-    o.a, o.lda, o.n_a = x_data, K, K
-    o.g, o.ldg, o.n_runs, o.run_length, o.out = dy_data, M, 1, M, dweight_data
+    o.a, o.lda, o.n_a = data_of(x, typenum, N * K, "x"), K, K
+    o.g, o.ldg, o.n_runs, o.run_length = dy_data, M, 1, M
+    o.out = data_of(dweight, typenum, M * K, "dweight")
     # All or nothing: where this takes so long that signals are checked, sums are added after the last.
     sums = <char*>k.take(max(team * SUMS_BYTES, tiles_of(kn, &o) * kn.tile_bytes if keep else 0))
     try:
         if dx_data != NULL:
             _matmul(kn, dy_data, data_of(weight, typenum, M * K, "weight"), 1, K, NULL, dx_data,
                     N, M, K)
-        if dweight_data != NULL:
+        if o.out != NULL:
             if keep:
                 _outer(kn, &o, &rows, sums, team, FORM)
             _outer(kn, &o, &rows, sums, team, ADD if keep else AT_ONCE)
@@ -201,8 +197,7 @@ cdef Conv _conv(object x, object weight, object y, Py_ssize_t stride, Py_ssize_t
 cdef void _conv_share(const rnnfast_kernels* kn, const Conv* c, const rnnfast_matmul* whole,
                       Py_ssize_t panels, int* stop) noexcept nogil:
     # Threads share the outputs.
-    cdef int i = omp_get_thread_num(), n = omp_get_num_threads()
-    cdef Py_ssize_t row = share_of(c.B * c.N, i, n), last = share_of(c.B * c.N, i + 1, n)
+    cdef Py_ssize_t row = own_start(c.B * c.N), last = own_end(c.B * c.N)
     cdef Py_ssize_t b, t, j, rows, size = kn.itemsize
     cdef double work = <double>c.taps * c.K * c.M
     cdef rnnfast_matmul m = whole[0]
@@ -272,8 +267,7 @@ cdef inline Py_ssize_t _outputs_before(const Conv* c, Py_ssize_t step,
 cdef void _conv_dx_share(const rnnfast_kernels* kn, const Conv* c, const rnnfast_matmul* whole,
                          Py_ssize_t panels, int* stop) noexcept nogil:
     # Threads share the steps of x. Each tap adds the rows of dy that reach these steps, times W_j.
-    cdef int i = omp_get_thread_num(), n = omp_get_num_threads()
-    cdef Py_ssize_t row = share_of(c.B * c.T, i, n), last = share_of(c.B * c.T, i + 1, n)
+    cdef Py_ssize_t row = own_start(c.B * c.T), last = own_end(c.B * c.T)
     cdef Py_ssize_t b, t, j, rows, size = kn.itemsize
     cdef double work = <double>c.taps * c.K * c.M
     cdef rnnfast_matmul m = whole[0]
@@ -315,17 +309,17 @@ cdef int _conv_dx(const rnnfast_kernels* kn, const Conv* c, char* weight, char* 
 cdef void _conv_dweight_share(const rnnfast_kernels* kn, const Conv* c, const rnnfast_outer* whole,
                               char* sums, int* stop) noexcept nogil:
     # Threads share the tiles. Sums grow sample by sample, in blocks of rows as in `sum_tiles`.
-    cdef int i = omp_get_thread_num(), n = omp_get_num_threads(), fresh
-    cdef Py_ssize_t tiles = tiles_of(kn, whole), last = share_of(tiles, i + 1, n)
+    cdef int fresh
+    cdef Py_ssize_t tiles = tiles_of(kn, whole), last = own_end(tiles)
     cdef Py_ssize_t window, q, end, b, size = kn.itemsize
     cdef rnnfast_outer o = whole[0]
     cdef rnnfast_run run
     cdef Watch w = k.enter(stop)
     cdef double work = <double>kn.rows * kn.lanes * RNNFAST_VECTORS  # of a tile and row
-    o.sums = sums + i * SUMS_BYTES
+    o.sums = sums + omp_get_thread_num() * SUMS_BYTES
     for window in range(c.windows):
         o.out = <char*>whole.out + window * c.M * c.width * size
-        q = share_of(tiles, i, n)
+        q = own_start(tiles)
         while q < last:
             end = tiles_end(kn, q, last)
             fresh = 1
@@ -400,18 +394,12 @@ def activate(str name, x, y):
     """y (n,) = the sigmoid or tanh of x (n,); y is written."""
     cdef int typenum = real_type(x, "x"), f = {"sigmoid": 0, "tanh": 1}[name]
     cdef const rnnfast_kernels* kn = table_of(typenum)
-    cdef Py_ssize_t n = x.size
+    cdef Py_ssize_t n = x.size, at
     cdef char* xd = data_of(x, typenum, n, "x")
     cdef char* yd = data_of(y, typenum, n, "y")
     with nogil, parallel(num_threads=team_for(8.0 * n)):
-        _activate_share(kn, f, xd, yd, n)
-
-
-cdef void _activate_share(const rnnfast_kernels* kn, int f, const char* x, char* y,
-                          Py_ssize_t n) noexcept nogil:
-    cdef int i = omp_get_thread_num(), parts = omp_get_num_threads()
-    cdef Py_ssize_t at = share_of(n, i, parts), size = kn.itemsize
-    kn.activate(f, x + at * size, y + at * size, share_of(n, i + 1, parts) - at)
+        at = own_start(n)
+        kn.activate(f, xd + at * kn.itemsize, yd + at * kn.itemsize, own_end(n) - at)
 
 
 # ---- large arrays
@@ -461,8 +449,7 @@ def fill_mask(key, call, index, first, Py_ssize_t kept, double value, out):
     groups = entries * m.rows * rnnfast_mask_groups(m.size)
     if groups:
         with nogil, parallel(num_threads=team_for(4.0 * groups * RNNFAST_MASK_GROUP)):
-            kn.fill_mask(&m, share_of(groups, omp_get_thread_num(), omp_get_num_threads()),
-                         share_of(groups, omp_get_thread_num() + 1, omp_get_num_threads()))
+            kn.fill_mask(&m, own_start(groups), own_end(groups))
 
 
 # ---- embedding
@@ -491,8 +478,7 @@ def embedding_backward(ids, dy, dweight):
 cdef void _scatter(const cnp.int64_t* index, const cython.floating* dy, cython.floating* out,
                    Py_ssize_t N, Py_ssize_t E) noexcept nogil:
     # Threads own columns.
-    cdef int i = omp_get_thread_num(), parts = omp_get_num_threads()
-    cdef Py_ssize_t n, e, e0 = share_of(E, i, parts), e1 = share_of(E, i + 1, parts)
+    cdef Py_ssize_t n, e, e0 = own_start(E), e1 = own_end(E)
     cdef unsigned long long fp = k.fp_enter()
     for n in range(N):
         for e in range(e0, e1):
@@ -502,14 +488,6 @@ cdef void _scatter(const cnp.int64_t* index, const cython.floating* dy, cython.f
 
 # ---- layer normalisation
 
-cdef void _layer_norm_share(const rnnfast_kernels* kn, const rnnfast_layer_norm* m,
-                            Py_ssize_t N) noexcept nogil:
-    cdef int i = omp_get_thread_num(), parts = omp_get_num_threads()
-    cdef unsigned long long fp = k.fp_enter()
-    kn.layer_norm(m, share_of(N, i, parts), share_of(N, i + 1, parts))
-    k.fp_leave(fp)
-
-
 def layer_norm(x, gamma, beta, double eps, y, mean, rstd):
     """y = (x - mean) rstd gamma + beta over the last axis of x (N, K).
 
@@ -517,6 +495,7 @@ def layer_norm(x, gamma, beta, double eps, y, mean, rstd):
     """
     cdef int typenum = real_type(x, "x")
     cdef Py_ssize_t N = x.shape[0], K = x.shape[1]
+    cdef unsigned long long fp
     cdef rnnfast_layer_norm m
     m.columns, m.eps = K, eps
     m.x = data_of(x, typenum, N * K, "x")
@@ -526,19 +505,20 @@ def layer_norm(x, gamma, beta, double eps, y, mean, rstd):
     m.mean = data_of(mean, typenum, N, "mean")
     m.rstd = data_of(rstd, typenum, N, "rstd")
     with nogil, parallel(num_threads=team_for(8.0 * N * K)):
-        _layer_norm_share(table_of(typenum), &m, N)
+        fp = k.fp_enter()
+        table_of(typenum).layer_norm(&m, own_start(N), own_end(N))
+        k.fp_leave(fp)
 
 
 cdef void _layer_norm_backward_share(const rnnfast_kernels* kn, const rnnfast_layer_norm* m,
                                      Py_ssize_t N) noexcept nogil:
     # Rows of dx, then vectors of columns of dgamma and dbeta.
-    cdef int i = omp_get_thread_num(), parts = omp_get_num_threads()
     cdef Py_ssize_t vectors = (m.columns + kn.lanes - 1) // kn.lanes
     cdef unsigned long long fp = k.fp_enter()
     if m.dx != NULL:
-        kn.layer_norm_backward(m, share_of(N, i, parts), share_of(N, i + 1, parts))
-    kn.layer_norm_columns(m, N, share_of(vectors, i, parts) * kn.lanes,
-                          min(m.columns, share_of(vectors, i + 1, parts) * kn.lanes))
+        kn.layer_norm_backward(m, own_start(N), own_end(N))
+    kn.layer_norm_columns(m, N, own_start(vectors) * kn.lanes,
+                          min(m.columns, own_end(vectors) * kn.lanes))
     k.fp_leave(fp)
 
 

@@ -6,7 +6,7 @@ from libc.string cimport memset
 
 from rnnfast.core cimport kernels as k
 from rnnfast.core.job cimport (
-    Job, Member, copy_row, member_of, place_of, product_of, row_at, sample_of, stopped, wait,
+    Job, Member, copy_row, entry_of, member_of, place_of, product_of, row_at, stopped, wait,
 )
 from rnnfast.core.kernels cimport rnnfast_step
 from rnnfast.core.packed cimport Packed
@@ -24,8 +24,7 @@ cdef void _start_state(Walk* w, Packed net) noexcept nogil:
         place = place_of(job, job.length[r]) if w.direction else 0
         anew = job.cuts != NULL and not w.direction and job.cuts[r] != 0
         copy_row(w.state.h + (place * job.B + r) * job.ldh * size,
-                 NULL if job.h0 == NULL or anew
-                 else job.h0 + (w.index * job.B + sample_of(job, r)) * K * size, K * size)
+                 NULL if anew else entry_of(job, net, job.h0, w.index, r, K), K * size)
         if job.drops != NULL:
             w.drop.to = w.state.dropped + place * job.B * job.ldh * size
             w.drop.fresh = w.state.h + place * job.B * job.ldh * size
@@ -33,8 +32,7 @@ cdef void _start_state(Walk* w, Packed net) noexcept nogil:
         if w.state.c != NULL:
             place = place if job.training else 0
             copy_row(w.state.c + (place * job.B + r) * job.ldc * size,
-                     NULL if job.c0 == NULL or anew
-                     else job.c0 + (w.index * job.B + sample_of(job, r)) * H * size, H * size)
+                     NULL if anew else entry_of(job, net, job.c0, w.index, r, H), H * size)
 
 
 cdef void _final_state(Walk* w, Packed net) noexcept nogil:
@@ -42,11 +40,11 @@ cdef void _final_state(Walk* w, Packed net) noexcept nogil:
     cdef Py_ssize_t r, place, K = net.recurrent, H = net.hidden, size = net.itemsize
     for r in range(w.me.o0, w.me.o1):
         place = 0 if w.direction else place_of(job, job.length[r])
-        copy_row(job.hn + (w.index * job.B + sample_of(job, r)) * K * size,
+        copy_row(entry_of(job, net, job.hn, w.index, r, K),
                  w.state.h + (place * job.B + r) * job.ldh * size, K * size)
         if w.state.c != NULL:
             place = place if job.training else 0
-            copy_row(job.cn + (w.index * job.B + sample_of(job, r)) * H * size,
+            copy_row(entry_of(job, net, job.cn, w.index, r, H),
                      w.state.c + (place * job.B + r) * job.ldc * size, H * size)
 
 

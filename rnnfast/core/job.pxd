@@ -66,7 +66,7 @@ cdef struct State:
 
 
 cdef struct Job:
-    Py_ssize_t T, B
+    Py_ssize_t T, B, steps  # steps: of all samples together
     Py_ssize_t ldh, ldc, ldg, slot  # slot: from one slot of a gate row to the next
     Py_ssize_t places
     int training, shared, gather_x, want_dx, want_grads, used
@@ -156,6 +156,14 @@ cdef inline Py_ssize_t row_at(const Job* job, Py_ssize_t t, Py_ssize_t row, Py_s
                               Py_ssize_t stride) noexcept nogil:
     # The offset, in a caller's array, of step t of a row.
     return t * time + (job.start[t] + sample_of(job, row)) * stride
+
+
+cdef inline char* entry_of(const Job* job, Packed net, char* states, int index, Py_ssize_t row,
+                           Py_ssize_t n) noexcept nogil:
+    # A row's entry in the caller's states (L * D, B, n) of a layer and direction. NULL gives NULL.
+    if states == NULL:
+        return NULL
+    return states + (index * job.B + sample_of(job, row)) * n * net.itemsize
 
 
 cdef inline void copy_row(char* to, const char* source, Py_ssize_t bytes) noexcept nogil:

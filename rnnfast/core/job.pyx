@@ -60,7 +60,7 @@ cdef Member member_of(Job* job, int index, int count) noexcept nogil:
     # Slices of the batch with about the same number of active steps. The state of the floating-point unit
     # is the engine's from here to fp_leave.
     cdef Member me
-    cdef Py_ssize_t r, bound, total = 0, seen = 0
+    cdef Py_ssize_t r, seen = 0
     me.index, me.count, me.watch = index, count, k.enter(&job.stop)
     me.watch.index = index
     me.i, me.n = index if job.shared else 0, count if job.shared else 1
@@ -68,18 +68,14 @@ cdef Member member_of(Job* job, int index, int count) noexcept nogil:
     if job.apart:
         me.o0, me.o1 = 0, job.B
     if job.sample != NULL and not job.shared:
-        for r in range(job.B):
-            total += job.length[r]
         me.o0, me.o1 = job.B, job.B
         for r in range(job.B):
-            if seen >= share_of(total, index, count) and me.o0 == job.B:
+            if seen >= share_of(job.steps, index, count) and me.o0 == job.B:
                 me.o0 = r
-            if seen >= share_of(total, index + 1, count) and index + 1 < count:
+            if seen >= share_of(job.steps, index + 1, count) and index + 1 < count:
                 me.o1 = r
                 break
             seen += job.length[r]
-        if me.o0 > me.o1:
-            me.o0 = me.o1
     me.b0, me.b1 = 0 if job.shared else me.o0, job.B if job.shared else me.o1
     return me
 
@@ -224,15 +220,12 @@ cdef int order_rows(Job* job, const cnp.int64_t* lengths) except -1:
             job.active[lengths[b]] += 1
         memmove(job.active, job.active + 1, job.T * sizeof(Py_ssize_t))
     active[T] = 0
-    n = 0
-    if not job.packed:
-        memset(job.start, 0, T * sizeof(Py_ssize_t))
-    else:
-        for t in range(T):
-            job.start[t] = n
-            n += active[t]
-    if n != job.rows:
-        raise ValueError(f"x must have {n} rows, the sum of lengths, got {job.rows}")
+    job.steps = 0
+    for t in range(T):
+        job.start[t] = job.steps if job.packed else 0
+        job.steps += active[t]
+    if job.packed and job.steps != job.rows:
+        raise ValueError(f"x must have {job.steps} rows, the sum of lengths, got {job.rows}")
     if job.cuts != NULL:
         _find_cuts(job)
     return 0
@@ -262,17 +255,15 @@ cdef int team_for(Job* job, Packed net) noexcept nogil:
     # processors. Sets job.shared where they share the units of each step, not the batch, and
     # job.apart where each takes a direction, which never meet.
     cdef int n = k.team_size(), index
-    cdef Py_ssize_t r
-    cdef double step = 0, steps = 0  # multiply-adds of a sample's step in all layers; steps
+    cdef double step = 0  # multiply-adds of a sample's step in all layers
     cdef double weights  # bytes of a layer's and direction's
     cdef bint few
     for index in range(net.layers * net.directions):
         step += net.info.gates * net.hidden * <double>step_inputs(net, index)
-    for r in range(job.B):
-        steps += job.length[r]
     job.meet.patience = PATIENCE if n <= k.processors() else 0
     job.shared = job.apart = 0
-    if n < 2 or step * steps < thresholds.serial_work or k.had_better_be_alone(step * steps):
+    if (n < 2 or step * job.steps < thresholds.serial_work
+            or k.had_better_be_alone(step * job.steps)):
         return 1
     if job.B >= n:
         weights = step * net.itemsize / (net.layers * net.directions)

@@ -144,7 +144,6 @@ cdef extern from "rnnfast.h" nogil:
         void (*update)(void*, const void*, void**, const double*, Py_ssize_t, Py_ssize_t) noexcept nogil
 
     ctypedef struct rnnfast_kernels:
-        const char* isa
         int itemsize, lanes, rows
         Py_ssize_t tile_bytes
         const cell_kernels* cell

@@ -385,7 +385,7 @@ cdef size_t size_of(void* block) noexcept:
 cdef void give(void* block) noexcept:
     # Fills an empty place, or else replaces blocks in turn.
     cdef Kept* kept
-    cdef int i, place = -1
+    cdef int place
     if block == NULL:
         return
     kept = &_kept[size_of(block) >= LARGE]
@@ -393,11 +393,10 @@ cdef void give(void* block) noexcept:
     if not KEEPS:
         free(block)
         return
-    for i in range(FREE_LIST):
-        if kept.blocks[i] == NULL:
-            place = i
+    for place in range(FREE_LIST):
+        if kept.blocks[place] == NULL:
             break
-    if place < 0:
+    else:
         place = kept.oldest
         kept.oldest = (place + 1) % FREE_LIST
         free(kept.blocks[place])

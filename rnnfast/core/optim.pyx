@@ -11,8 +11,8 @@ from cython.parallel cimport parallel
 from libc.string cimport strcmp
 
 from rnnfast.core cimport kernels as k
-from rnnfast.core.arrays cimport data_of, real_type, share_of, table_of, team_for
-from rnnfast.core.kernels cimport omp_get_num_threads, omp_get_thread_num, rnnfast_optimiser
+from rnnfast.core.arrays cimport data_of, own_end, own_start, real_type, table_of, team_for
+from rnnfast.core.kernels cimport rnnfast_optimiser
 
 cnp.import_array()
 
@@ -34,9 +34,7 @@ cdef int _update(const char* name, param, grad, a, str a_name, b, str b_name,
         optimiser += 1
     with nogil, parallel(num_threads=team_for(work * n)):
         fp = k.fp_enter()
-        optimiser.update(p, g, running, settings,
-                         share_of(n, omp_get_thread_num(), omp_get_num_threads()),
-                         share_of(n, omp_get_thread_num() + 1, omp_get_num_threads()))
+        optimiser.update(p, g, running, settings, own_start(n), own_end(n))
         k.fp_leave(fp)
     return 0
 

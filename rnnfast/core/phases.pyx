@@ -9,7 +9,7 @@ from libc.string cimport memset
 
 from rnnfast.core.arrays cimport share_of
 from rnnfast.core.job cimport (
-    Job, State, Zone, copy_row, drops_of, in_place, mask_of, product_of, row_at, sample_of,
+    Job, State, Zone, copy_row, drops_of, entry_of, in_place, mask_of, product_of, row_at,
     thresholds,
 )
 from rnnfast.core.kernels cimport flag_raised, rnnfast_backstep, rnnfast_masked
@@ -226,8 +226,7 @@ cdef void _take_outside(Walk* w, Packed net) noexcept nogil:
             net.kernels.multiply(
                 row, mask_of(job, net, w.layer, w.t, r, w.direction) + u0 * size, n)
         if r >= w.starting and job.dhn != NULL:
-            net.kernels.add(row, 1, job.dhn + ((w.index * job.B + sample_of(job, r)) * K + u0) * size,
-                            n)
+            net.kernels.add(row, 1, entry_of(job, net, job.dhn, w.index, r, K) + u0 * size, n)
 
 
 cdef void _plan_initial_backward(Walk* w, Packed net) noexcept nogil:
@@ -253,7 +252,7 @@ cdef void _initial_backward(Walk* w, Packed net) noexcept nogil:
         return
     net.kernels.recurrent_gradient(&w.initial, ending, w.b1, w.of_state.p0, w.of_state.p1)
     for r in range(ending, w.b1):
-        dh0 = job.dh0 + ((w.index * job.B + sample_of(job, r)) * net.recurrent + u0) * size
+        dh0 = entry_of(job, net, job.dh0, w.index, r, net.recurrent) + u0 * size
         copy_row(dh0, job.outside + (r * job.ldh + u0) * size, n * size)
         if job.kept_h != NULL:
             net.kernels.add(dh0, 1, job.kept_h + (r * job.ldh + u0) * size, n)
