@@ -77,7 +77,9 @@ cdef int _run(Packed net, Tape tape, const cnp.int64_t* lengths) except -1:
     at = <char*>k.take(<size_t>at)
     place_lists(job, net, &at)
     order_rows(job, lengths)
-    team = k.granted(team_for(job, net))
+    team = team_for(job, net)
+    if job.host.run == NULL:
+        team = k.granted(team)
     job.gather_x = job.training or lengths != NULL
     panels = rnnfast_panels(H, net.info.panel_gates, net.kernels.lanes)
     job.ldp = panels * RNNFAST_VECTORS * net.kernels.lanes
@@ -194,6 +196,8 @@ def quick(Packed packed, x, state, int axes, bint batch_first, bint training, re
     cdef cnp.npy_intp* shape
     cdef Py_ssize_t parts = net.layers * net.directions, width = net.directions * net.recurrent
     cdef Py_ssize_t I = net.parts[0].input, T = 1, B
+    if training and not net.training:
+        raise ValueError("these weights were packed for inference only")
     h0 = c0 = c_n = None
     if (not cnp.PyArray_CheckExact(x) or cnp.PyArray_NDIM(x) != axes or cnp.PyArray_SIZE(x) == 0
             or cnp.PyArray_TYPE(x) != net.typenum or not cnp.PyArray_ISCARRAY_RO(x)
@@ -333,9 +337,6 @@ def backward(Packed packed, Tape tape, dy, dh_n, dc_n, dx, dh0, dc0, grads):
     if grads is not None:
         for i in range(parts):
             read_weights(net, i, grads[i], job.grads + WEIGHTS * i)
-            for array in <tuple>grads[i]:
-                if array is not None and not cnp.PyArray_ISCARRAY(array):
-                    raise ValueError("gradients must be writable, aligned and in native byte order")
     job.ldy = rnnfast_stride(net.directions * K, size)
     team = k.granted(team_for(job, net))
     job.sums_bytes = 0

@@ -159,9 +159,10 @@ class Recurrent(Layer):
         return [Weights._make(map(get, names)) for names in self._names]  # "": None
 
     def _grads_by_part(self) -> list[Weights]:
-        # checked only where `grads` holds other arrays than at the last call
+        # checked whole only where `grads` holds other arrays than at the last call
         grads, (known, parts) = self.grads, self._known_grads
-        if not known or not all(map(is_, known, map(grads.get, self.params._arrays))):
+        same = known and all(map(is_, known, map(grads.get, self.params._arrays)))
+        if not same or not all(grad.flags.carray for grad in known):
             grads = self._checked_grads()
             parts = self.by_part(grads)
             self._known_grads = tuple(map(grads.get, self.params._arrays)), parts

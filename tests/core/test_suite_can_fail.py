@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from cases import DENSE, Case, make
@@ -28,7 +26,7 @@ def swap_the_first_and_last_gate(cell):
 
         return cell.forward(swap(xw), swap(hw), h, c, *own)
 
-    return replace(cell, forward=forward)
+    return cell._replace(forward=forward)
 
 
 def shift_the_output_slightly(cell):
@@ -36,7 +34,7 @@ def shift_the_output_slightly(cell):
         h, c, saved = cell.forward(xw, hw, h, c, *own)
         return h * (1 + 1e-4), c, saved
 
-    return replace(cell, forward=forward)
+    return cell._replace(forward=forward)
 
 
 def drop_a_gate_from_the_derivative(cell):
@@ -47,7 +45,7 @@ def drop_a_gate_from_the_derivative(cell):
         dxw[:, -H:] = dhw[:, -H:] = 0
         return dxw, dhw, dh_past, dc_past
 
-    return replace(cell, backward=backward)
+    return cell._replace(backward=backward)
 
 
 def scale_one_unit_of_the_derivative_slightly(cell):
@@ -57,7 +55,7 @@ def scale_one_unit_of_the_derivative_slightly(cell):
         factor[-1] += 1e-3
         return dxw * factor, dhw * factor, dh_past, dc_past
 
-    return replace(cell, backward=backward)
+    return cell._replace(backward=backward)
 
 
 def halve_what_goes_back_in_time(cell):
@@ -65,7 +63,7 @@ def halve_what_goes_back_in_time(cell):
         dxw, dhw, dh_past, dc_past = cell.backward(dh, dc, saved, *own)
         return dxw, 0.5 * dhw, 0.5 * dh_past, None if dc_past is None else 0.5 * dc_past
 
-    return replace(cell, backward=backward)
+    return cell._replace(backward=backward)
 
 
 DEFECTS = [
@@ -131,7 +129,7 @@ def change_factors(change):
 
     def factors_of(packed, masks, k, T, dtype):
         factors = sound(packed, masks, k, T, dtype)
-        return replace(factors, **change(factors))
+        return factors._replace(**change(factors))
 
     return reference, dict(factors_of=factors_of)
 
