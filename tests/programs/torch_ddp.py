@@ -38,6 +38,8 @@ def train(rank, size, folder):
         optimizer.step()
     if size > 1:
         torch.save([p.detach() for p in model.parameters()], f"{folder}/{rank}.pt")
+        del learner
+        distributed.barrier()  # else one may leave while the other's threads still talk to it
         distributed.destroy_process_group()
     return [p.detach() for p in model.parameters()]
 
