@@ -60,7 +60,7 @@ typedef struct {
     ptrdiff_t ldx;
     const void *h;      /* (B, K) the operand of W_h: h_prev, its masked copy, or r h; not read
                            without weight_h */
-    const void *h_prev; /* (B, K) the state before the step */
+    const void *h_prev; /* (B, K) the state before the step; only cells that carry dh read it */
     ptrdiff_t ldh;
     const void *weight_x, *weight_h, *bias; /* weight_h NULL: no recurrent product */
     const void *product; /* (B, panels, 4, LANES) x W_x + bias computed earlier, or NULL */

@@ -45,23 +45,6 @@ INLINE int gate_operands(const rnnfast_step *s, const int gates, int recurrent, 
     return wanted + recurrent;
 }
 
-/* For one row and two panels the sums never leave the registers. */
-INLINE void one_row(const rnnfast_step *s, const int gates, int recurrent, ptrdiff_t b, ptrdiff_t p,
-                    finish_fn finish)
-{
-    const int V = gates == 1 ? RNNFAST_VECTORS : gates;
-    vec acc[2 * RNNFAST_VECTORS];
-    operand op[2];
-    const int n = gate_operands(s, gates, recurrent, b, p, V, op);
-    tile(1, 2, V, RNNFAST_VECTORS, acc, RNNFAST_VECTORS, op, n, sums_start(s, b, p), 1, NULL);
-    if (gates == 1) {
-        for (int j = 0; j < 2; j++)
-            finish(s, GROUP, &(group){b, (p + j) * V * LANES, 0, LANES}, acc + j * V, 1);
-    } else {
-        finish(s, 2, &(group){b, p * LANES, 0, LANES}, acc, RNNFAST_VECTORS);
-    }
-}
-
 /* For each panel and block of rows forms the sums, bias + x W_x + h W_h, and calls `finish`. There
  * are four patterns of slots. gates 1: a panel is V vectors of units. gates 2: both feed two slots.
  * gates 3 (GRU; MinLSTM, without h): x feeds the first three of four slots, h the last three.
@@ -73,10 +56,6 @@ INLINE void gate_sums(const rnnfast_step *s, const int gates, int recurrent, ptr
         const int V = gates == 1 ? panel_vectors(s->hidden, p) : gates;
         P = panels_together(b1 - b0, gates == 1 ? whole_panels(s->hidden, p, p1) : p1 - p);
         if (gates == 2 && b1 - b0 > 1) P = 1; /* no tile has two such panels */
-        if (P == 2 && b1 - b0 == 1) {
-            one_row(s, gates, recurrent, b0, p, finish);
-            continue;
-        }
         for (ptrdiff_t b = b0, rows; b < b1; b += rows) {
             rows = b1 - b < ROW_BLOCK ? b1 - b : ROW_BLOCK;
             vec acc[ROW_BLOCK * RNNFAST_VECTORS];
@@ -90,6 +69,44 @@ INLINE void gate_sums(const rnnfast_step *s, const int gates, int recurrent, ptr
                     finish_rows(s, b, rows, u, sums + v, finish);
             }
         }
+    }
+}
+
+/* P panels of V vectors of one row: the sums never leave the registers. */
+INLINE void row_panels(const rnnfast_step *s, const int gates, int recurrent, ptrdiff_t b,
+                       ptrdiff_t p, const int P, const int V, finish_fn finish)
+{
+    const int W = gates == 3 ? 4 : V, next = RNNFAST_VECTORS;
+    vec acc[2 * RNNFAST_VECTORS];
+    operand op[2];
+    const int n = gate_operands(s, gates, recurrent, b, p, V, op);
+    tile(1, P, V, W, acc, next, op, n, sums_start(s, b, p), 1, NULL);
+    if (gates != 1)
+        finish(s, P, &(group){b, p * LANES, 0, LANES}, acc, next);
+    else
+        for (int j = 0; j < P; j++)
+            finish(s, V, &(group){b, (p + j) * next * LANES, 0, LANES}, acc + j * next, 1);
+}
+
+/* gate_sums for one row. */
+INLINE void row_sums(const rnnfast_step *s, const int gates, int recurrent, ptrdiff_t b,
+                     ptrdiff_t p0, ptrdiff_t p1, finish_fn finish)
+{
+    for (ptrdiff_t p = p0, P; p < p1; p += P) {
+        const int V = gates == 1 ? panel_vectors(s->hidden, p) : gates;
+        P = panels_together(1, gates == 1 ? whole_panels(s->hidden, p, p1) : p1 - p);
+        if (P == 2)
+            row_panels(s, gates, recurrent, b, p, 2, gates == 1 ? 4 : gates, finish);
+        else if (gates != 1)
+            row_panels(s, gates, recurrent, b, p, 1, gates, finish);
+        else if (V == 4)
+            row_panels(s, 1, recurrent, b, p, 1, 4, finish);
+        else if (V == 3)
+            row_panels(s, 1, recurrent, b, p, 1, 3, finish);
+        else if (V == 2)
+            row_panels(s, 1, recurrent, b, p, 1, 2, finish);
+        else
+            row_panels(s, 1, recurrent, b, p, 1, 1, finish);
     }
 }
 

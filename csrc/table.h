@@ -19,7 +19,10 @@
     static void cell##_forward_step(const rnnfast_step *s, ptrdiff_t b0, ptrdiff_t b1,             \
                                     ptrdiff_t p0, ptrdiff_t p1)                                    \
     {                                                                                              \
-        gate_sums(s, panel, s->weight_h != NULL, b0, b1, p0, p1, cell##_forward);                  \
+        if (b1 - b0 == 1)                                                                          \
+            row_sums(s, panel, s->weight_h != NULL, b0, p0, p1, cell##_forward);                   \
+        else                                                                                       \
+            gate_sums(s, panel, s->weight_h != NULL, b0, b1, p0, p1, cell##_forward);              \
     }                                                                                              \
     static void cell##_backward_step(const rnnfast_backstep *s, ptrdiff_t b0, ptrdiff_t b1,        \
                                      ptrdiff_t p0, ptrdiff_t p1)                                   \

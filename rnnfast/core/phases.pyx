@@ -110,7 +110,8 @@ cdef void _arrays_forward(Walk* w, Packed net) noexcept nogil:
     if job.product != NULL:
         follow(w, <void**>&w.step.product, product_of(job, net, w.direction), CHUNK,
                _pitch(w, net, job.ldp))
-    follow(w, <void**>&w.step.h_prev, state.h, BEFORE, h)
+    if net.info.carries_dh:
+        follow(w, <void**>&w.step.h_prev, state.h, BEFORE, h)
     if net.info.reset_before:
         follow(w, <void**>&w.step.h, state.reset, STEP, _kept(w, net, job.ldh))
     else:
@@ -151,8 +152,10 @@ cdef void _arrays_backward(Walk* w, Packed net) noexcept nogil:
         back.drop, back.ld_drop = drops_of(job, net, w.index), K
     follow(w, &back.gates, state.gates, STEP, gates)
     follow(w, <void**>&w.next, _dgates(w, net), NEXT, gates)
-    follow(w, <void**>&back.h_prev, state.h, BEFORE, h)
-    _follow_made(w, net, <void**>&back.h, state.fresh_h, state.h, job.ldh, h)
+    if net.info.carries_dh:
+        follow(w, <void**>&back.h_prev, state.h, BEFORE, h)
+    else:
+        _follow_made(w, net, <void**>&back.h, state.fresh_h, state.h, job.ldh, h)
     back.own, back.d_own = w.part.vectors[OWN], state.dvectors[OWN]
     if net.info.has_cell_state:
         follow(w, <void**>&back.c_prev, state.c, BEFORE, c)
