@@ -9,7 +9,7 @@
 INLINE void gru_forward(const rnnfast_step *s, const int n, const group *g, const vec *acc,
                         ptrdiff_t next)
 {
-    vec r[GROUP], z[GROUP], a[GROUP];
+    vec r[GROUP], z[GROUP], a[GROUP], next_h[GROUP];
     EACH(e) {
         r[e] = acc[e * next + 1];
         z[e] = acc[e * next + 2];
@@ -20,8 +20,9 @@ INLINE void gru_forward(const rnnfast_step *s, const int n, const group *g, cons
     vtanh(n, a);
     EACH(e) {
         const vec h = load(where(s->h_prev, s->ldh, g, e));
-        store(where(s->h_out, s->ldh_out, g, e), z[e] * (h - a[e]) + a[e]);
+        next_h[e] = z[e] * (h - a[e]) + a[e];
     }
+    store_h(s, n, g, next_h);
     if (s->gates) {
         const ptrdiff_t H = rnnfast_padded(s->hidden, sizeof(real));
         EACH(e) {
@@ -81,9 +82,10 @@ INLINE void gru_reset_before_forward(const rnnfast_step *s, const int n, const g
     EACH(e) {
         real *gates = where(s->gates, s->ldg, g, e);
         const vec z = load(gates + 2 * H), h = load(where(s->h_prev, s->ldh, g, e));
-        store(where(s->h_out, s->ldh_out, g, e), z * (h - a[e]) + a[e]);
         store(gates, a[e]);
+        a[e] = z * (h - a[e]) + a[e];
     }
+    store_h(s, n, g, a);
 }
 
 INLINE void gru_reset_before_backward(const rnnfast_backstep *s, const int n, const group *g,

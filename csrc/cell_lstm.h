@@ -33,7 +33,8 @@ INLINE void lstm_step(const rnnfast_step *s, const int n, const group *g, const 
     }
     sigmoid(n, o);
     vtanh(n, y);
-    EACH(e) store(where(s->h_out, s->ldh_out, g, e), o[e] * y[e]);
+    EACH(e) y[e] *= o[e];
+    store_h(s, n, g, y);
     if (s->gates) {
         const ptrdiff_t H = rnnfast_padded(s->hidden, sizeof(real));
         EACH(e) {

@@ -23,7 +23,7 @@ INLINE vec candidate_slope(vec g) { return choose(g < (real)0.5, g * (1 - g), sp
 INLINE void min_gru_forward(const rnnfast_step *s, const int n, const group *g, const vec *acc,
                             ptrdiff_t next)
 {
-    vec z[GROUP], a[GROUP];
+    vec z[GROUP], a[GROUP], next_h[GROUP];
     EACH(e) {
         z[e] = acc[e * next];
         a[e] = acc[e * next + 1];
@@ -32,8 +32,9 @@ INLINE void min_gru_forward(const rnnfast_step *s, const int n, const group *g, 
     candidate(n, a);
     EACH(e) {
         const vec h = load(where(s->h_prev, s->ldh, g, e));
-        store(where(s->h_out, s->ldh_out, g, e), z[e] * (a[e] - h) + h);
+        next_h[e] = z[e] * (a[e] - h) + h;
     }
+    store_h(s, n, g, next_h);
     if (s->gates) {
         const ptrdiff_t H = rnnfast_padded(s->hidden, sizeof(real));
         EACH(e) {
@@ -60,7 +61,7 @@ INLINE void min_gru_backward(const rnnfast_backstep *s, const int n, const group
 INLINE void min_lstm_forward(const rnnfast_step *s, const int n, const group *g, const vec *acc,
                              ptrdiff_t next)
 {
-    vec f[GROUP], i[GROUP], a[GROUP];
+    vec f[GROUP], i[GROUP], a[GROUP], next_h[GROUP];
     EACH(e) {
         f[e] = acc[e * next];
         i[e] = acc[e * next + 1];
@@ -71,8 +72,9 @@ INLINE void min_lstm_forward(const rnnfast_step *s, const int n, const group *g,
     candidate(n, a);
     EACH(e) {
         const vec h = load(where(s->h_prev, s->ldh, g, e));
-        store(where(s->h_out, s->ldh_out, g, e), i[e] / (f[e] + i[e]) * (a[e] - h) + h);
+        next_h[e] = i[e] / (f[e] + i[e]) * (a[e] - h) + h;
     }
+    store_h(s, n, g, next_h);
     if (s->gates) {
         const ptrdiff_t H = rnnfast_padded(s->hidden, sizeof(real));
         EACH(e) {

@@ -12,7 +12,7 @@ INLINE void rnn_tanh_forward(const rnnfast_step *s, const int n, const group *g,
     vec h[GROUP];
     EACH(e) h[e] = acc[e * next];
     vtanh(n, h);
-    EACH(e) store(where(s->h_out, s->ldh_out, g, e), h[e]);
+    store_h(s, n, g, h);
 }
 
 /* dh f', where f' follows from h = f. */
@@ -27,7 +27,9 @@ INLINE void rnn_tanh_backward(const rnnfast_backstep *s, const int n, const grou
 INLINE void rnn_relu_forward(const rnnfast_step *s, const int n, const group *g, const vec *acc,
                              ptrdiff_t next)
 {
-    EACH(e) store(where(s->h_out, s->ldh_out, g, e), vmax(acc[e * next], 0));
+    vec h[GROUP];
+    EACH(e) h[e] = vmax(acc[e * next], 0);
+    store_h(s, n, g, h);
 }
 
 INLINE void rnn_relu_backward(const rnnfast_backstep *s, const int n, const group *g, const vec *dh)

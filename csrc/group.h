@@ -25,6 +25,14 @@ INLINE real *where(const void *p, ptrdiff_t ld, const group *g, int e)
     return (real *)p + (g->b + e * g->rows) * ld + g->u + e * g->units;
 }
 
+/* h of a group: to h_out and, if it is given, to y, whose rows have no room for more than H. */
+INLINE void store_h(const rnnfast_step *s, const int n, const group *g, const vec *h)
+{
+    EACH(e) store(where(s->h_out, s->ldh_out, g, e), h[e]);
+    if (s->y)
+        EACH(e) store_n(where(s->y, s->ldy, g, e), h[e], s->hidden - g->u - e * g->units);
+}
+
 /* Of the vectors of a cell's own that of slot s, for the units of vector e. */
 INLINE vec own_vector(const void *own, ptrdiff_t hidden, const group *g, int e, int s)
 {

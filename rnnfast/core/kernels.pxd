@@ -34,6 +34,8 @@ cdef extern from "rnnfast.h" nogil:
         const void* own
         void* h_out
         Py_ssize_t ldh_out
+        void* y
+        Py_ssize_t ldy
         void* gates
         void* sums
         Py_ssize_t ldg

@@ -35,8 +35,7 @@ cdef void plan_forward(Walk* w, Packed net) noexcept nogil:
     if w.job.drops != NULL:
         _plan_dropout_forward(w, net)
     if w.layer == net.layers - 1 or not in_place(w.job, net):
-        follow(w, <void**>&w.h, w.state.h, AFTER, _pitch(w, net, w.job.ldh))
-        then(w, _hand_on, 0)
+        _plan_hand_on(w, net)
     if w.job.cuts != NULL:
         _plan_cut_forward(w, net)
     meet(w)
@@ -188,8 +187,23 @@ cdef void _cell_backward(Walk* w, Packed net) noexcept nogil:
 
 # ---- what stands around a layer: the layer above and the caller
 
+cdef void _plan_hand_on(Walk* w, Packed net) noexcept nogil:
+    # Where the layer above, or the caller, reads h. The cell writes it there, unless something else
+    # makes h, or masks it, or rows are in another order there.
+    cdef Job* job = w.job
+    cdef int top = w.layer == net.layers - 1
+    cdef char* to = job.y if top else job.inputs[w.layer + 1]
+    cdef Py_ssize_t time = job.y_time if top else job.input_time[w.layer + 1]
+    if (net.projection or job.zone_h.share != NULL
+            or (job.sample != NULL if top else job.masks != NULL)):
+        follow(w, <void**>&w.h, w.state.h, AFTER, _pitch(w, net, job.ldh))
+        then(w, _hand_on, 0)
+        return
+    w.step.ldy = job.y_row if top else job.input_row[w.layer + 1]
+    follow(w, &w.step.y, to + w.direction * net.recurrent * net.itemsize, STEP, time * net.itemsize)
+
+
 cdef void _hand_on(Walk* w, Packed net) noexcept nogil:
-    # Copies h to where the next layer, or the caller, reads it.
     cdef Job* job = w.job
     cdef Py_ssize_t r, K = net.recurrent, size = net.itemsize
     cdef Py_ssize_t u0 = w.wrote.u0, bytes = (w.wrote.u1 - w.wrote.u0) * size
@@ -482,6 +496,7 @@ cdef inline void _move(char* to, Py_ssize_t r, const char* source, Py_ssize_t at
 
 
 cdef void _plan_cut_forward(Walk* w, Packed net) noexcept nogil:
+    follow(w, <void**>&w.h, w.state.h, AFTER, _pitch(w, net, w.job.ldh))
     if net.info.has_cell_state:
         follow(w, <void**>&w.c, w.state.c, AFTER, _kept(w, net, w.job.ldc))
     then(w, _cut_forward, 0)

@@ -74,6 +74,7 @@ CHECKS = [
     (check_forward, ("rnn_relu", 3, 19), "forward", "h_out"),
     (check_forward, ("lstm", 3, 19), "forward", "h_out"),
     (check_forward, ("lstm", 3, 19), "forward", "c_out"),
+    (check_forward, ("gru", 3, 19), "forward", "y"),
     (check_forward, ("gru_reset_before", 3, 19), "reset_forward", "gates"),
     (check_backward, ("lstm", 3, 19, MASKED), "forward", "gates"),
     (check_backward, ("lstm", 3, 19, MASKED), "backward", "gates"),

@@ -116,14 +116,14 @@ def run_forward(kernels, memory, name, step, rows, H, training):
     write, B = slice(B0, B0 + rows), rows + 2
     gates = memory.rows("gates", (B, info.slots, H), write)
     h, h_prev = memory.rows("h", step.h), memory.rows("h_prev", step.h_prev)
-    h_out = memory.rows("h_out", (B, H), write)
+    h_out, y = memory.rows("h_out", (B, H), write), memory.dense("y", (B, H), write)
     c = c_out = None
     if info.has_cell_state:
         c = memory.rows("c", step.c, None if training else write)
         c_out = memory.rows("c_out", (B, H), write) if training else c  # else in place
     fields = dict(input=step.x.shape[1], recurrent=H, hidden=H, ldx=step.x.shape[1])
     fields |= dict(x=memory.dense("x", step.x), h=h, h_prev=h_prev, ldh=pitch(h))
-    fields |= dict(h_out=h_out, ldh_out=pitch(h_out), ldg=pitch(gates))
+    fields |= dict(h_out=h_out, ldh_out=pitch(h_out), y=y, ldy=pitch(y), ldg=pitch(gates))
     if c is not None:
         fields |= dict(c=c, c_out=c_out, ldc=pitch(c))
     if step.own:
@@ -154,6 +154,7 @@ def run_forward(kernels, memory, name, step, rows, H, training):
     struct = memory.struct("rnnfast_step", **fields)
     for p0, p1 in ((0, panels // 2), (panels // 2, panels)):
         kernels.run("forward", struct, B0, B0 + rows, p0, p1, cell=index)
+    memory.close("y", y[write], h_out[write], 0)
     return h_out, c_out, gates
 
 
