@@ -7,12 +7,13 @@ import numpy as np
 cimport cython
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
+from cython.parallel cimport parallel
 from libc.string cimport memset
 
 from rnnfast.core cimport kernels as k
-from rnnfast.core.arrays cimport data_of
+from rnnfast.core.arrays cimport data_of, own_end, own_start
 from rnnfast.core.kernels cimport (
-    RNNFAST_VECTORS, rnnfast_cell, rnnfast_padded, rnnfast_panels,
+    RNNFAST_VECTORS, omp_get_thread_num, rnnfast_cell, rnnfast_padded, rnnfast_panels,
 )
 
 cnp.import_array()
@@ -55,6 +56,10 @@ cdef void _pack_vector(char* to, int vector, char* values, Packed net) noexcept 
         row = row_of(net.info, vector, s)
         if row >= 0:
             net.kernels.add(to + s * rnnfast_padded(H, size) * size, 1, values + row * H * size, H)
+
+
+cdef enum:
+    SHARED_BYTES = 1 << 20  # threads share the packing of so many, which takes one of them 50 microseconds
 
 
 cdef char* contiguous(object array, Packed net, Py_ssize_t size, str name) except? NULL:
@@ -125,23 +130,27 @@ cdef int _place(Packed net, list weights, char** at) except -1:
 
 
 cdef void _pack_rows(Packed net, Panels* to, const char* weight, const int* order) noexcept nogil:
-    # A weight (gates outputs, inputs).
+    # A weight (gates outputs, inputs): the calling thread's share of it, here and below.
+    cdef Py_ssize_t panels = rnnfast_panels(to.outputs, to.gates, net.kernels.lanes)
     net.kernels.pack(to.data, weight, to.inputs, 1, to.outputs, to.inputs, 0, to.inputs, to.gates,
-                     order, 0, rnnfast_panels(to.outputs, to.gates, net.kernels.lanes))
+                     order, own_start(panels), own_end(panels))
 
 
 cdef void _pack_columns(Packed net, Panels* to, const char* weight, Py_ssize_t rows,
                         Py_ssize_t first) noexcept nogil:
     # The transpose of a weight (rows, outputs), as the inputs from `first` on.
+    cdef Py_ssize_t panels = rnnfast_panels(to.outputs, 1, net.kernels.lanes)
     net.kernels.pack(to.data, weight, 1, to.outputs, to.outputs, rows, first, to.inputs, 1, NULL,
-                     0, rnnfast_panels(to.outputs, 1, net.kernels.lanes))
+                     own_start(panels), own_end(panels))
 
 
-cdef int _pack_reset(Packed net, Panels* to, object weight) except -1:
+cdef int _pack_reset(Packed net, Panels* to, object weight, int team) except -1:
     # The rows of r and of z, each padded to a slot, so that no vector holds units of both.
     rows = np.zeros((2, to.outputs // 2, to.inputs), weight.dtype)
     rows[:, :net.hidden] = weight[:2 * net.hidden].reshape(2, net.hidden, to.inputs)
-    _pack_rows(net, to, <char*>cnp.PyArray_DATA(rows), NULL)
+    cdef const char* data = <char*>cnp.PyArray_DATA(rows)
+    with nogil, parallel(num_threads=team):
+        _pack_rows(net, to, data, NULL)
     return 0
 
 
@@ -154,13 +163,15 @@ cdef void _pack_forward(Packed net, Part* part, char** data) noexcept nogil:
     if data[W_HH] != NULL:
         _pack_rows(net, &part.weight_h, data[W_HH] + alone * net.recurrent,
                    cell.order + cell.h_slot)
+    if net.projection:
+        _pack_rows(net, &part.weight_r, data[W_HR], NULL)
+    if omp_get_thread_num() > 0:
+        return
     memset(part.bias.data, 0, part.bias.bytes)
     _pack_bias(part.bias.data, data[B_IH], data[B_HH], net)
     for v in range(VECTORS):
         if part.vectors[v] != NULL:
             _pack_vector(part.vectors[v], v, data[FIRST_VECTOR + v], net)
-    if net.projection:
-        _pack_rows(net, &part.weight_r, data[W_HR], NULL)
 
 
 cdef void _pack_backward(Packed net, Part* part, char** data) noexcept nogil:
@@ -219,7 +230,7 @@ def pack(str cell, list weights, int num_layers, int num_directions, bint traini
     cdef char* data[WEIGHTS]
     cdef char* at = NULL
     cdef Part* part
-    cdef int index
+    cdef int index, team = 1
     net.zones = [np.full(n, share, weights[0].w_ih.dtype) if share else None
                  for share, n in zip(zoneout, (net.recurrent, net.hidden))]
     net.zone_h = contiguous(net.zones[0], net, net.recurrent, "zoneout of h")
@@ -227,16 +238,19 @@ def pack(str cell, list weights, int num_layers, int num_directions, bint traini
     net.parts = <Part*>k.take(bytes)
     memset(net.parts, 0, bytes)
     _place(net, weights, &at)
+    if <size_t>at >= SHARED_BYTES and not k.had_better_be_alone(0):
+        team = k.granted(k.team_size())
     net.block = at = <char*>k.take(<size_t>at)
     _place(net, weights, &at)
     for index in range(num_layers * num_directions):
         PyErr_CheckSignals()
         part = net.parts + index
         read_weights(net, index, weights[index], data)
-        _pack_forward(net, part, data)
+        with nogil, parallel(num_threads=team):
+            _pack_forward(net, part, data)
+            if training:
+                _pack_backward(net, part, data)
         if net.info.reset_before:
-            _pack_reset(net, &part.reset_x, weights[index].w_ih)
-            _pack_reset(net, &part.reset_h, weights[index].w_hh)
-        if training:
-            _pack_backward(net, part, data)
+            _pack_reset(net, &part.reset_x, weights[index].w_ih, team)
+            _pack_reset(net, &part.reset_h, weights[index].w_hh, team)
     return net

@@ -34,5 +34,5 @@ def check_pack(kernels, H, n, gates, order):
 )
 def test_pack(kernels, gates, order):
     for H in kernels.widths():
-        for n in (1, 7):
+        for n in (1, 7, 2 * kernels.lanes + 3):
             check_pack(kernels, H, n, gates, order)
