@@ -33,8 +33,10 @@ typedef struct {
 #define PARTS(R, V)   ((R) * (V) > TILE_SUMS ? 2 : 1)
 #define MOST_ROWS(V)  ((V) == 3 && PARTS(TILE_ROWS, 3) > 1 ? TILE_SUMS / 3 : TILE_ROWS)
 #define FETCHES(R, V) ((R) > 2 * MOST_ROWS(V) / 3) /* smaller tiles have no time to prefetch */
-/* Whether the loop over k takes two at a time: tiles of whole halves, four rows or more. */
-#define IN_PAIRS(R, V) (K_IN_PAIRS && (V) == TILE_VECTORS && (R) * (V) >= 2 * TILE_SUMS / 3)
+/* Whether the loop over k takes two at a time: one row, where the loop's own instructions are many
+ * beside its few multiply-adds; and tiles of whole halves, four rows or more. */
+#define IN_PAIRS(R, V)                                                                             \
+    ((R) == 1 || (K_IN_PAIRS && (V) == TILE_VECTORS && (R) * (V) >= 2 * TILE_SUMS / 3))
 #define PAIR           _Pragma("GCC unroll 2")
 
 /* Adds one k, a column of rows at a times the vectors at w; with `fetches` prefetches `line`. */
