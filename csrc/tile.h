@@ -37,7 +37,7 @@ typedef struct {
  * beside its few multiply-adds; and tiles of whole halves, four rows or more. */
 #define IN_PAIRS(R, V)                                                                             \
     ((R) == 1 || (K_IN_PAIRS && (V) == TILE_VECTORS && (R) * (V) >= 2 * TILE_SUMS / 3))
-#define PAIR           _Pragma("GCC unroll 2")
+#define PAIR _Pragma("GCC unroll 2")
 
 /* Adds one k, a column of rows at a times the vectors at w; with `fetches` prefetches `line`. */
 INLINE void add_k(const int R, const int P, const int V, const int W, const int first,
