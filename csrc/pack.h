@@ -3,8 +3,7 @@
 
 #include "tile.h"
 
-/* A square of LANES vectors to its transpose: each round rotates the bits of (vector, lane) by one.
- */
+/* LANES vectors to their transpose: each round rotates the bits of (vector, lane) by one. */
 INLINE void transpose(vec *a)
 {
     UNROLL

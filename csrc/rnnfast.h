@@ -71,7 +71,7 @@ typedef struct {
     const void *own; /* (S, padded H) of a cell with vectors of its own, such as peepholes */
     void *h_out;     /* (B, H) written; must be neither h nor h_prev */
     ptrdiff_t ldh_out;
-    void *y; /* (B, H) written, not beyond: h_out once more, for who reads it next; or NULL */
+    void *y; /* (B, H) written, not beyond: h_out once more, for whoever reads it next; or NULL */
     ptrdiff_t ldy;
     void *gates; /* (B, S, padded H) written: activated gates. NULL at inference, except with
                     `reset_before`, whose reset_forward leaves z here for `forward` */

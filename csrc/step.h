@@ -55,7 +55,7 @@ INLINE void gate_sums(const rnnfast_step *s, const int gates, int recurrent, ptr
     for (ptrdiff_t p = p0, P; p < p1; p += P) {
         const int V = gates == 1 ? panel_vectors(s->hidden, p) : gates;
         P = panels_together(b1 - b0, gates == 1 ? whole_panels(s->hidden, p, p1) : p1 - p);
-        if (gates == 2 && b1 - b0 > 1) P = 1; /* no tile has two such panels */
+        if (gates == 2) P = 1; /* no tile has two such panels */
         for (ptrdiff_t b = b0, rows; b < b1; b += rows) {
             rows = b1 - b < ROW_BLOCK ? b1 - b : ROW_BLOCK;
             vec acc[ROW_BLOCK * RNNFAST_VECTORS];
@@ -84,7 +84,7 @@ INLINE void row_panels(const rnnfast_step *s, const int gates, int recurrent, pt
     if (gates != 1)
         finish(s, P, &(group){b, p * LANES, 0, LANES}, acc, next);
     else
-        for (int j = 0; j < P; j++)
+        UNROLL for (int j = 0; j < P; j++)
             finish(s, V, &(group){b, (p + j) * next * LANES, 0, LANES}, acc + j * next, 1);
 }
 
@@ -96,7 +96,7 @@ INLINE void row_sums(const rnnfast_step *s, const int gates, int recurrent, ptrd
         const int V = gates == 1 ? panel_vectors(s->hidden, p) : gates;
         P = panels_together(1, gates == 1 ? whole_panels(s->hidden, p, p1) : p1 - p);
         if (P == 2)
-            row_panels(s, gates, recurrent, b, p, 2, gates == 1 ? 4 : gates, finish);
+            row_panels(s, gates, recurrent, b, p, 2, gates == 1 ? RNNFAST_VECTORS : gates, finish);
         else if (gates != 1)
             row_panels(s, gates, recurrent, b, p, 1, gates, finish);
         else if (V == 4)

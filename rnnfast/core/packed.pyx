@@ -59,7 +59,7 @@ cdef void _pack_vector(char* to, int vector, char* values, Packed net) noexcept 
 
 
 cdef enum:
-    SHARED_BYTES = 1 << 20  # threads share the packing of so many, which takes one of them 50 microseconds
+    SHARED_BYTES = 1 << 20  # threads share the packing of so many, which takes one of them 80 microseconds
 
 
 cdef char* contiguous(object array, Packed net, Py_ssize_t size, str name) except? NULL:

@@ -21,7 +21,7 @@ cdef enum:
     CLOCKS  # how many there are
 
 cdef enum:
-    # More than all options at once need: 8 and 26.
+    # More than all options at once need: 8 and 25.
     MAX_PHASES = 9
     MAX_MOVING = 32
 

@@ -74,8 +74,8 @@ def test_matmul_adds_and_scatters(kernels):
 
 
 # Of each layout of gates: how many, in how many slots, which of them x and h feed.
-LAYOUTS = {1: (1, 0, 0), 3: (4, 0, 1), 4: (4, 0, 0)}
-ORDER = {1: (0,), 3: (2, 0, 1), 4: (0, 1, 2, 3)}
+LAYOUTS = {1: (1, 0, 0), 2: (2, 0, 0), 3: (4, 0, 1), 4: (4, 0, 0)}
+ORDER = {1: (0,), 2: (1, 0), 3: (2, 0, 1), 4: (0, 1, 2, 3)}
 
 
 def sums_of_slots(gates, H, x, h, w_x, w_h, bias):
@@ -92,10 +92,16 @@ def sums_of_slots(gates, H, x, h, w_x, w_h, bias):
 def packed_bias(kernels, bias):
     """Lay (S, H) out as a packed bias is: panel by panel, or of a single gate at one go."""
     slots, H = bias.shape
-    width = kernels.panels(H, slots) * kernels.lanes * (CONSTANTS["RNNFAST_VECTORS"] // slots)
-    out = np.zeros((slots, width))
-    out[:, :H] = bias
-    return out.reshape(slots, -1, kernels.lanes).transpose(1, 0, 2).ravel()
+    places = places_of(slots)
+    width = kernels.panels(H, slots) * kernels.lanes * (CONSTANTS["RNNFAST_VECTORS"] // places)
+    out = np.zeros((places, width))
+    out[:slots, :H] = bias
+    return out.reshape(places, -1, kernels.lanes).transpose(1, 0, 2).ravel()
+
+
+def places_of(slots):
+    """How many slots a panel has room for."""
+    return 1 if slots == 1 else CONSTANTS["RNNFAST_VECTORS"]
 
 
 def step_of(kernels, memory, gates, rows, H, inputs, recurrent):
@@ -130,8 +136,8 @@ def check_input_product(kernels, gates, rows, H, inputs):
         struct = memory.struct("rnnfast_step", **fields, product_out=out, ldp=pitch(out))
         for p0, p1 in ((0, panels // 2), (panels // 2, panels)):
             kernels.run("input_product", struct, gates, b0, b1, p0, p1)
-        vectors = out[b0:b1].reshape(rows, -1, slots, kernels.lanes)
-        got = vectors.transpose(0, 2, 1, 3).reshape(rows, slots, -1)[:, :, :H]
+        vectors = out[b0:b1].reshape(rows, -1, places_of(slots), kernels.lanes)
+        got = vectors.transpose(0, 2, 1, 3)[:, :slots].reshape(rows, slots, -1)[:, :, :H]
         given = gates, H, x[b0:b1], None, w_x, None, bias
         magnitudes = [abs(a) if isinstance(a, np.ndarray) else a for a in given]
         bound = tolerances.sums(inputs, kernels.dtype, sums_of_slots(*magnitudes))
@@ -172,7 +178,7 @@ def test_input_product(kernels, gates):
 
 
 @pytest.mark.parametrize("product", [False, True], ids=["x", "product"])
-@pytest.mark.parametrize("gates", LAYOUTS)
+@pytest.mark.parametrize("gates", [1, 3, 4])  # it writes one slot or four
 def test_slot_sums(kernels, gates, product):
     for H in kernels.widths():
         for rows in ROWS:
