@@ -13,7 +13,7 @@ from .version import __version__
 
 
 def processor() -> str:
-    """Return the processor's name, as exactly as the system has it."""
+    """Return the processor's name, as exactly as the system has it, without trademarks."""
     try:
         with open("/proc/cpuinfo") as file:
             text = file.read()
@@ -22,6 +22,7 @@ def processor() -> str:
     fields = dict(re.findall(r"^(model name|cpu family|model)\s*: (.*)$", text, re.MULTILINE))
     if len(fields) < 3:
         return platform.processor() or platform.machine()
+    fields["model name"] = re.sub(r"\((R|TM)\)| Processor| CPU", "", fields["model name"])
     return "{model name} family {cpu family} model {model}".format(**fields)
 
 
