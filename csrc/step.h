@@ -72,7 +72,7 @@ INLINE void gate_sums(const rnnfast_step *s, const int gates, int recurrent, ptr
     }
 }
 
-/* P panels of V vectors of one row: the sums never leave the registers. */
+/* P panels of V vectors of one row: the tile and the cell are one function. */
 INLINE void row_panels(const rnnfast_step *s, const int gates, int recurrent, ptrdiff_t b,
                        ptrdiff_t p, const int P, const int V, finish_fn finish)
 {
@@ -84,8 +84,20 @@ INLINE void row_panels(const rnnfast_step *s, const int gates, int recurrent, pt
     if (gates != 1)
         finish(s, P, &(group){b, p * LANES, 0, LANES}, acc, next);
     else
-        UNROLL for (int j = 0; j < P; j++)
+        for (int j = 0; j < P; j++)
             finish(s, V, &(group){b, (p + j) * next * LANES, 0, LANES}, acc + j * next, 1);
+}
+
+/* A panel of V vectors of one row, which go through memory. */
+INLINE void row_panel(const rnnfast_step *s, int recurrent, ptrdiff_t b, ptrdiff_t p, int V,
+                      finish_fn finish)
+{
+    vec acc[RNNFAST_VECTORS];
+    operand op[2];
+    const int n = gate_operands(s, 1, recurrent, b, p, V, op);
+    tiles[0][V - 1](acc, 0, op, n, sums_start(s, b, p), 1, NULL);
+    for (int v = 0; v < V; v++)
+        finish(s, 1, &(group){b, (p * RNNFAST_VECTORS + v) * LANES, 0, 0}, acc + v, 1);
 }
 
 /* gate_sums for one row. */
@@ -101,12 +113,10 @@ INLINE void row_sums(const rnnfast_step *s, const int gates, int recurrent, ptrd
             row_panels(s, gates, recurrent, b, p, 1, gates, finish);
         else if (V == 4)
             row_panels(s, 1, recurrent, b, p, 1, 4, finish);
-        else if (V == 3)
-            row_panels(s, 1, recurrent, b, p, 1, 3, finish);
         else if (V == 2)
             row_panels(s, 1, recurrent, b, p, 1, 2, finish);
         else
-            row_panels(s, 1, recurrent, b, p, 1, 1, finish);
+            row_panel(s, recurrent, b, p, V, finish);
     }
 }
 
@@ -204,11 +214,29 @@ INLINE void before_cell(const rnnfast_backstep *s, const int n, const group *g, 
 
 INLINE void after_cell(const rnnfast_backstep *s, const int n, const group *g)
 {
-    if (s->zone_c)
-        EACH(e) {
-            real *carry = where(s->carry, s->ldk, g, e);
-            store(carry, load(carry) + load(where(s->kept_c, s->ldk, g, e)));
-        }
+    EACH(e) {
+        real *carry = where(s->carry, s->ldk, g, e);
+        store(carry, load(carry) + load(where(s->kept_c, s->ldk, g, e)));
+    }
+}
+
+/* Both for GROUP vectors or one: functions of their own, because every cell has them and few calls
+ * have masks. */
+static __attribute__((noinline)) void masks_before(const rnnfast_backstep *s, int n, const group *g,
+                                                   vec *dh)
+{
+    if (n == GROUP)
+        before_cell(s, GROUP, g, dh);
+    else
+        before_cell(s, 1, g, dh);
+}
+
+static __attribute__((noinline)) void masks_after(const rnnfast_backstep *s, int n, const group *g)
+{
+    if (n == GROUP)
+        after_cell(s, GROUP, g);
+    else
+        after_cell(s, 1, g);
 }
 
 /* The sums of row r and panel j without the product. */
@@ -224,6 +252,7 @@ INLINE void
 cell_backward(const rnnfast_backstep *s, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t p0, ptrdiff_t p1,
               void (*finish)(const rnnfast_backstep *, int n, const group *, const vec *dh))
 {
+    const int masked = s->drop || s->zone_h || s->zone_c;
     for (ptrdiff_t p = p0, P; p < p1; p += P) {
         const int V = panel_vectors(s->hidden, p);
         P = panels_together(b1 - b0, whole_panels(s->hidden, p, p1));
@@ -245,16 +274,16 @@ cell_backward(const rnnfast_backstep *s, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t p
                     if (s->cut && s->cut[b + r]) restart(dh, V, start, r, j);
                     if (V == GROUP) {
                         const group g = {b + r, u, 0, LANES};
-                        before_cell(s, GROUP, &g, dh);
+                        if (masked) masks_before(s, GROUP, &g, dh);
                         finish(s, GROUP, &g, dh);
-                        after_cell(s, GROUP, &g);
+                        if (s->zone_c) masks_after(s, GROUP, &g);
                         continue;
                     }
                     for (int v = 0; v < V; v++) {
                         const group g = {b + r, u + v * LANES, 0, 0};
-                        before_cell(s, 1, &g, dh + v);
+                        if (masked) masks_before(s, 1, &g, dh + v);
                         finish(s, 1, &g, dh + v);
-                        after_cell(s, 1, &g);
+                        if (s->zone_c) masks_after(s, 1, &g);
                     }
                 }
         }
