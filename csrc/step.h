@@ -54,8 +54,8 @@ INLINE void gate_sums(const rnnfast_step *s, const int gates, int recurrent, ptr
 {
     for (ptrdiff_t p = p0, P; p < p1; p += P) {
         const int V = gates == 1 ? panel_vectors(s->hidden, p) : gates;
-        P = panels_together(b1 - b0, gates == 1 ? whole_panels(s->hidden, p, p1) : p1 - p);
-        if (gates == 2) P = 1; /* no tile has two such panels */
+        const ptrdiff_t whole = gates == 1 ? whole_panels(s->hidden, p, p1) : p1 - p;
+        P = panels_together(gates, b1 - b0, whole, s->fetch);
         for (ptrdiff_t b = b0, rows; b < b1; b += rows) {
             rows = b1 - b < ROW_BLOCK ? b1 - b : ROW_BLOCK;
             vec acc[ROW_BLOCK * RNNFAST_VECTORS];
@@ -106,7 +106,8 @@ INLINE void row_sums(const rnnfast_step *s, const int gates, int recurrent, ptrd
 {
     for (ptrdiff_t p = p0, P; p < p1; p += P) {
         const int V = gates == 1 ? panel_vectors(s->hidden, p) : gates;
-        P = panels_together(1, gates == 1 ? whole_panels(s->hidden, p, p1) : p1 - p);
+        const ptrdiff_t whole = gates == 1 ? whole_panels(s->hidden, p, p1) : p1 - p;
+        P = panels_together(gates, 1, whole, 0);
         if (P == 2)
             row_panels(s, gates, recurrent, b, p, 2, gates == 1 ? RNNFAST_VECTORS : gates, finish);
         else if (gates != 1)
@@ -255,7 +256,7 @@ cell_backward(const rnnfast_backstep *s, ptrdiff_t b0, ptrdiff_t b1, ptrdiff_t p
     const int masked = s->drop || s->zone_h || s->zone_c;
     for (ptrdiff_t p = p0, P; p < p1; p += P) {
         const int V = panel_vectors(s->hidden, p);
-        P = panels_together(b1 - b0, whole_panels(s->hidden, p, p1));
+        P = panels_together(1, b1 - b0, whole_panels(s->hidden, p, p1), s->fetch);
         for (ptrdiff_t b = b0, rows; b < b1; b += rows) {
             rows = b1 - b < ROW_BLOCK ? b1 - b : ROW_BLOCK;
             vec acc[ROW_BLOCK * RNNFAST_VECTORS];

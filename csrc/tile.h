@@ -25,19 +25,26 @@ typedef struct {
     ptrdiff_t row;
 } origin;
 
+/* What tiles prefetch into the second-level cache meanwhile: for each k what is at `at`, which then
+ * moves by `step`. */
+typedef struct {
+    const real *at;
+    ptrdiff_t step;
+} prefetch;
+
 #define LINE (RNNFAST_LINE / (ptrdiff_t)sizeof(real))
 /* TILE_ROWS x TILE_VECTORS is the shape of isa/ whose sums, weights and splat fill the registers. A
  * tile of more sums is formed in two parts, of half its vectors each. Three vectors do not halve:
  * they take fewer rows. */
-#define TILE_SUMS     (TILE_ROWS * TILE_VECTORS)
-#define PARTS(R, V)   ((R) * (V) > TILE_SUMS ? 2 : 1)
-#define MOST_ROWS(V)  ((V) == 3 && PARTS(TILE_ROWS, 3) > 1 ? TILE_SUMS / 3 : TILE_ROWS)
-#define FETCHES(R, V) ((R) > 2 * MOST_ROWS(V) / 3) /* smaller tiles have no time to prefetch */
+#define TILE_SUMS    (TILE_ROWS * TILE_VECTORS)
+#define PARTS(R, V)  ((R) * (V) > TILE_SUMS ? 2 : 1)
+#define MOST_ROWS(V) ((V) == 3 && PARTS(TILE_ROWS, 3) > 1 ? TILE_SUMS / 3 : TILE_ROWS)
+/* Smaller tiles have no time to prefetch weights that the third-level cache holds. */
+#define FETCHES(R, V) ((R) > 2 * MOST_ROWS(V) / 3)
 /* Whether the loop over k takes two at a time: one row, where the loop's own instructions are many
- * beside its few multiply-adds; and tiles of whole halves, four rows or more. */
-#define IN_PAIRS(R, V)                                                                             \
-    ((R) == 1 || (K_IN_PAIRS && (V) == TILE_VECTORS && (R) * (V) >= 2 * TILE_SUMS / 3))
-#define PAIR _Pragma("GCC unroll 2")
+ * beside its few multiply-adds; and tiles whose sums, weights and splat fit 16 registers. */
+#define IN_PAIRS(R, V) ((R) == 1 || (K_IN_PAIRS && (R) * (V) + (V) < 16))
+#define PAIR           _Pragma("GCC unroll 2")
 
 /* Adds one k, a column of rows at a times the vectors at w; with `fetches` prefetches `line`. */
 INLINE void add_k(const int R, const int P, const int V, const int W, const int first,
@@ -77,19 +84,20 @@ INLINE void add_operand(const int R, const int P, const int V, const int W, cons
  * the time. Even odds, or GCC aligns only the loop that it takes to be the usual one. */
 INLINE void products(const int R, const int P, const int V, const int W, const int first,
                      vec s[TILE_ROWS][2 * RNNFAST_VECTORS], const operand *op, const real *w,
-                     const real *line, ptrdiff_t line_step)
+                     prefetch *ahead)
 {
-    if (FETCHES(R, V) && __builtin_expect_with_probability(line != NULL, 1, 0.5))
-        add_operand(R, P, V, W, first, s, op, w, 1, line, line_step);
-    else
+    if (R > 1 && __builtin_expect_with_probability(ahead != NULL, 1, 0.5)) {
+        add_operand(R, P, V, W, first, s, op, w, 1, ahead->at, ahead->step);
+        ahead->at += op->n * ahead->step;
+    } else {
         add_operand(R, P, V, W, first, s, op, w, 0, w, 0);
+    }
 }
 
-/* The part of a tile from vector `from` on, whose sums stay in registers. Returns where a next part
- * goes on to prefetch, NULL where nothing is left to. */
-INLINE const real *part(const int R, const int P, const int V, const int W, const int from,
-                        vec *acc, ptrdiff_t acc_next, const operand *op, int n_op, origin start,
-                        int fresh, const real *fetch)
+/* The part of a tile from vector `from` on, whose sums stay in registers. */
+INLINE void part(const int R, const int P, const int V, const int W, const int from, vec *acc,
+                 ptrdiff_t acc_next, const operand *op, int n_op, origin start, int fresh,
+                 prefetch *ahead)
 {
     vec s[TILE_ROWS][2 * RNNFAST_VECTORS];
     acc += from;
@@ -102,14 +110,12 @@ INLINE const real *part(const int R, const int P, const int V, const int W, cons
                                : (vec){0};
     }
     for (; n_op > 0; n_op--, op++) {
-        const real *line = fetch && !start.at ? op->a + R - 1 + LINE : fetch;
-        const ptrdiff_t line_step = start.at ? LINE : op->step;
+        if (ahead && !start.at) ahead->at = op->a + R - 1 + LINE;
         const real *w = op->w + from * LANES;
         if (W > V && op->first)
-            products(R, P, V, W, W - V, s, op, w, line, line_step);
+            products(R, P, V, W, W - V, s, op, w, ahead);
         else
-            products(R, P, V, W, 0, s, op, w, line, line_step);
-        if (fetch && start.at) fetch += op->n * LINE;
+            products(R, P, V, W, 0, s, op, w, ahead);
     }
     UNROLL
     for (int r = 0; r < R; r++) {
@@ -119,13 +125,12 @@ INLINE const real *part(const int R, const int P, const int V, const int W, cons
             *sum = fresh ? s[r][v] : *sum + s[r][v];
         }
     }
-    return start.at ? fetch : NULL;
 }
 
 /* A GRU's tile whose four sums a row exceed the registers: only the three that an operand feeds are
  * there. */
 INLINE void gru_tile(const int R, vec *acc, const operand *op, int n_op, origin start,
-                     const real *fetch)
+                     prefetch *ahead)
 {
     for (int r = 0; r < R; r++)
         for (int v = 0; v < RNNFAST_VECTORS; v++)
@@ -133,7 +138,7 @@ INLINE void gru_tile(const int R, vec *acc, const operand *op, int n_op, origin 
     for (; n_op > 0; n_op--, op++) {
         vec *sums = acc + op->first;
         start = (origin){(const real *)sums, RNNFAST_VECTORS * LANES};
-        fetch = part(R, 1, 3, 3, 0, sums, 0, op, 1, start, 1, fetch);
+        part(R, 1, 3, 3, 0, sums, 0, op, 1, start, 1, ahead);
     }
 }
 
@@ -141,31 +146,67 @@ INLINE void gru_tile(const int R, vec *acc, const operand *op, int n_op, origin 
  * the first W have a sum, V of which each operand feeds; the two differ only for a GRU (4 and 3).
  * The origin may be acc itself.
  *
- * Unless `fetch` is NULL, the tile prefetches meanwhile what a later tile will read: lines from
- * `fetch` on. A weight gradient, whose sums start from zero and whose k are rows of a wide array,
- * prefetches the next line of each row instead. */
+ * Unless `ahead` is NULL, the tile prefetches meanwhile what a later one will read. A weight
+ * gradient, whose sums start from zero and whose k are rows of a wide array, prefetches the next
+ * line of each row. */
 INLINE void tile(const int R, const int P, const int V, const int W, vec *acc, ptrdiff_t acc_next,
-                 const operand *op, int n_op, origin start, int fresh, const real *fetch)
+                 const operand *op, int n_op, origin start, int fresh, prefetch *ahead)
 {
     const int half = (V + 1) / 2;
     if (PARTS(R, P * W) == 1) {
-        part(R, P, V, W, 0, acc, acc_next, op, n_op, start, fresh, fetch);
+        part(R, P, V, W, 0, acc, acc_next, op, n_op, start, fresh, ahead);
     } else if (W > V) {
-        gru_tile(R, acc, op, n_op, start, fetch);
+        gru_tile(R, acc, op, n_op, start, ahead);
     } else {
-        fetch = part(R, P, half, half, 0, acc, acc_next, op, n_op, start, fresh, fetch);
-        part(R, P, V - half, V - half, half, acc, acc_next, op, n_op, start, fresh, fetch);
+        part(R, P, half, half, 0, acc, acc_next, op, n_op, start, fresh, ahead);
+        if (!start.at) ahead = NULL;
+        part(R, P, V - half, V - half, half, acc, acc_next, op, n_op, start, fresh, ahead);
     }
 }
 
+/* Three of the twelve vectors of three panels, `from` and those behind: acc [3][acc_next / 4][4] =
+ * origin + operands. For three or four rows: half a panel of these has too few sums to hide the
+ * latency of an FMA, and more instructions for each. */
+INLINE void tile_of_three(const int R, const int from, vec *acc, ptrdiff_t acc_next,
+                          const operand *op, int n_op, origin start)
+{
+    const int panel = from / 4, at = from % 4;
+    vec s[4][3];
+    UNROLL
+    for (int r = 0; r < R; r++)
+        for (int v = 0; v < 3; v++)
+            s[r][v] = start.at ? load(start.at + r * start.row + (from + v) * LANES) : (vec){0};
+    for (; n_op > 0; n_op--, op++) {
+        const ptrdiff_t row = op->row, step = op->step, pitch = op->pitch, next = op->next;
+        const real *a = op->a, *w = op->w + panel * next + at * LANES;
+        PAIR for (ptrdiff_t n = op->n; n > 0; n--, a += step, w += pitch)
+        {
+            vec weight[3];
+            UNROLL
+            for (int v = 0; v < 3; v++)
+                weight[v] = load(w + v * LANES + (at + v < 4 ? 0 : next - 4 * LANES));
+            UNROLL
+            for (int r = 0; r < R; r++) {
+                const vec x = splat(a[r * row]);
+                UNROLL
+                for (int v = 0; v < 3; v++) s[r][v] += x * weight[v];
+            }
+        }
+    }
+    UNROLL
+    for (int r = 0; r < R; r++)
+        for (int v = 0; v < 3; v++)
+            acc[(from + v) / 4 * acc_next + r * RNNFAST_VECTORS + (from + v) % 4] = s[r][v];
+}
+
 typedef void (*tile_fn)(vec *acc, ptrdiff_t acc_next, const operand *op, int n_op, origin start,
-                        int fresh, const real *fetch);
+                        int fresh, prefetch *ahead);
 
 #define TILE(R, P, V, W)                                                                           \
     static void tile_##R##x##P##x##V##x##W(vec *acc, ptrdiff_t acc_next, const operand *op,        \
-                                           int n_op, origin start, int fresh, const real *fetch)   \
+                                           int n_op, origin start, int fresh, prefetch *ahead)     \
     {                                                                                              \
-        tile(R, P, V, W, acc, acc_next, op, n_op, start, fresh, fetch);                            \
+        tile(R, P, V, W, acc, acc_next, op, n_op, start, fresh, ahead);                            \
     }
 #define TILES(R)            TILE(R, 1, 1, 1) TILE(R, 1, 2, 2) TILE(R, 1, 3, 3) TILE(R, 1, 4, 4)
 #define TILE_NAMES(R)       {tile_##R##x1x1x1, tile_##R##x1x2x2, tile_##R##x1x3x3, tile_##R##x1x4x4},
@@ -173,10 +214,16 @@ typedef void (*tile_fn)(vec *acc, ptrdiff_t acc_next, const operand *op, int n_o
 #define GRU_TILE_NAME(R)    tile_##R##x1x3x4,
 #define TWO_PANELS(R)       TILE(R, 2, 4, 4) TILE(R, 2, 3, 4)
 #define TWO_PANELS_NAMES(R) {tile_##R##x2x4x4, tile_##R##x2x3x4},
-#define UP_TO_1(X)          X(1)
-#define UP_TO_3(X)          X(1) X(2) X(3)
-#define UP_TO_4(X)          UP_TO_3(X) X(4)
-#define UP_TO_6(X)          UP_TO_4(X) X(5) X(6)
+#define THREE_PANELS(R, from)                                                                      \
+    static void tile_##R##x3x3_##from(vec *acc, ptrdiff_t acc_next, const operand *op, int n_op,   \
+                                      origin start)                                                \
+    {                                                                                              \
+        tile_of_three(R, from, acc, acc_next, op, n_op, start);                                    \
+    }
+#define UP_TO_1(X) X(1)
+#define UP_TO_3(X) X(1) X(2) X(3)
+#define UP_TO_4(X) UP_TO_3(X) X(4)
+#define UP_TO_6(X) UP_TO_4(X) X(5) X(6)
 #if TILE_ROWS == 6
 #define EACH_ROWS UP_TO_6
 #else
@@ -198,6 +245,18 @@ EACH_FEW_ROWS(TWO_PANELS)
 static const tile_fn tiles[][RNNFAST_VECTORS] = {EACH_ROWS(TILE_NAMES)}; /* by rows and vectors */
 static const tile_fn gru_tiles[] = {EACH_GRU_ROWS(GRU_TILE_NAME)};
 static const tile_fn two_panels[][2] = {EACH_FEW_ROWS(TWO_PANELS_NAMES)};
+
+#if TILE_VECTORS == 2
+THREE_PANELS(3, 0)
+THREE_PANELS(3, 3) THREE_PANELS(3, 6) THREE_PANELS(3, 9) THREE_PANELS(4, 0) THREE_PANELS(4, 3)
+    THREE_PANELS(4, 6)
+        THREE_PANELS(4, 9) static void (*const three_panels[][4])(vec *acc, ptrdiff_t acc_next,
+                                                                  const operand *op, int n_op,
+                                                                  origin start) = {
+            {tile_3x3x3_0, tile_3x3x3_3, tile_3x3x3_6, tile_3x3x3_9},
+            {tile_4x3x3_0, tile_4x3x3_3, tile_4x3x3_6, tile_4x3x3_9},
+};
+#endif
 
 /* Rows of the next tile of V vectors when `left` rows remain. They are dealt evenly: 16 is 6, 5
  * and 5. */
@@ -221,32 +280,59 @@ INLINE ptrdiff_t whole_panels(ptrdiff_t n, ptrdiff_t p, ptrdiff_t p1)
     return (p1 < end ? p1 : end) - p;
 }
 
-/* How many whole panels a tile takes at once for `rows` rows. */
-INLINE int panels_together(ptrdiff_t rows, ptrdiff_t whole)
+/* How many whole panels `rows` rows take at once, where none needs to be prefetched from memory. */
+INLINE int panels_together(int gates, ptrdiff_t rows, ptrdiff_t whole, int fetch)
 {
-    return PARTS(rows, 2 * RNNFAST_VECTORS) == 1 && whole >= 2 ? 2 : 1;
+    if (gates == 2) return 1;
+    if (PARTS(rows, 2 * RNNFAST_VECTORS) == 1) return whole >= 2 ? 2 : 1;
+    const int R = deal(rows, RNNFAST_VECTORS);
+    return TILE_VECTORS == 2 && gates != 3 && (R == 3 || R == 4) && whole >= 3 && fetch < 2 ? 3 : 1;
+}
+
+/* acc (3, rows, 4 vectors) = origin + operands. Restores the operands. */
+INLINE void add_three_panels(vec *acc, ptrdiff_t rows, operand *op, int n_op, origin start)
+{
+#if TILE_VECTORS == 2
+    for (int i = 0; i < 4; i++) {
+        origin at = start;
+        for (ptrdiff_t b = 0, R; b < rows; b += R) {
+            R = deal(rows - b, 3);
+            three_panels[R - 3][i](acc + b * RNNFAST_VECTORS, rows * RNNFAST_VECTORS, op, n_op, at);
+            if (at.at) at.at += R * at.row;
+            for (int j = 0; j < n_op; j++) op[j].a += R * op[j].row;
+        }
+        for (int j = 0; j < n_op; j++) op[j].a -= rows * op[j].row;
+    }
+#endif
 }
 
 /* acc (rows, 4 vectors) = origin + operands, tile by tile. Where a tile would be formed in parts,
  * all rows go through the one part of the weights, which the first-level cache holds, then through
  * the other. Moves the `a` of the operands past the last row, and their `w` past the vectors.
- * Prefetches up to `lines` lines from `fetch` on, as far as the products leave time. */
+ *
+ * With `fetch` the tiles prefetch up to `lines` lines from `next` on, at most one for each k:
+ * evenly, because more at once than the processor keeps in flight hold up its loads. So with many
+ * rows several k prefetch the same line, which costs less than a loop that counts them. */
 INLINE void add_pass(vec *acc, ptrdiff_t rows, int V, int gates, operand *op, int n_op,
-                     origin start, const real *fetch, ptrdiff_t lines)
+                     origin start, const real *next, ptrdiff_t lines, int fetch)
 {
     const int width = gates == 3 ? V : V / PARTS(deal(rows, V), V);
+    prefetch ahead = {next, LINE};
+    if (fetch) {
+        ptrdiff_t n = 0;
+        for (int i = 0; i < n_op; i++) n += op[i].n;
+        n *= (rows + MOST_ROWS(V) - 1) / MOST_ROWS(V) * (V / width);
+        if (lines < n) ahead.step = (lines * LINE + n - 1) / n;
+    }
     for (int from = 0; from < V; from += width) {
         origin at = {start.at ? start.at + from * LANES : NULL, start.row};
         for (ptrdiff_t b = 0, R; b < rows; b += R) {
             R = deal(rows - b, V);
             const tile_fn form = gates == 3 ? gru_tiles[R - 1] : tiles[R - 1][width - 1];
-            form(acc + b * RNNFAST_VECTORS + from, 0, op, n_op, at, 1, lines > 0 ? fetch : NULL);
+            form(acc + b * RNNFAST_VECTORS + from, 0, op, n_op, at, 1,
+                 fetch > 1 || (fetch && FETCHES(R, V)) ? &ahead : NULL);
             at.at += R * at.row;
-            for (int i = 0; i < n_op; i++) {
-                op[i].a += R * op[i].row;
-                fetch += op[i].n * LINE;
-                lines -= op[i].n;
-            }
+            for (int i = 0; i < n_op; i++) op[i].a += R * op[i].row;
         }
         for (int i = 0; i < n_op; i++) {
             if (from + width < V) op[i].a -= rows * op[i].row;
@@ -266,12 +352,15 @@ INLINE void add_products(vec *acc, ptrdiff_t rows, int P, int V, int gates, oper
         two_panels[rows - 1][gates == 3](acc, rows * RNNFAST_VECTORS, op, n_op, start, 1, NULL);
         return;
     }
+    if (P == 3) {
+        add_three_panels(acc, rows, op, n_op, start);
+        return;
+    }
     const real *next_panel = n_op ? op->w + op->next : NULL;
     ptrdiff_t total = 0, done = 0; /* of *op: how much of it earlier passes took */
     for (int i = 0; i < n_op; i++) total += op[i].n;
     if (total <= DEPTH) {
-        add_pass(acc, rows, V, gates, op, n_op, start, next_panel,
-                 fetch ? total * op->pitch / LINE : 0);
+        add_pass(acc, rows, V, gates, op, n_op, start, next_panel, total * op->pitch / LINE, fetch);
         return;
     }
     while (n_op > 0) {
@@ -290,7 +379,7 @@ INLINE void add_products(vec *acc, ptrdiff_t rows, int P, int V, int gates, oper
             if (done == op->n) op++, n_op--, done = 0;
         }
         add_pass(acc, rows, V, gates, pass, n, start,
-                 n_op > 0 ? op->w + done * op->pitch : next_panel, fetch ? lines : 0);
+                 n_op > 0 ? op->w + done * op->pitch : next_panel, lines, fetch);
         start = (origin){(const real *)acc, RNNFAST_VECTORS * LANES};
     }
 }

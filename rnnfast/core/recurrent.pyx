@@ -88,7 +88,7 @@ cdef int _run(Packed net, Tape tape, const cnp.int64_t* lengths) except -1:
     rows = B if job.shared or job.apart else B // team
     if T > 1 and (
             rows <= thresholds.few_rows and (
-                net.info.input_only or net.info.gates * H * (I + K) * size >= thresholds.cached_weights)
+                net.info.input_only or net.info.gates * H * I * size >= thresholds.cached_weights)
             or rows <= thresholds.product_rows and I >= thresholds.product_inputs):
         job.chunk = max(1, thresholds.product_bytes // (B * job.ldp * size + 1))
     else:

@@ -16,7 +16,7 @@ from rnnfast.reference import cells as reference
 from rnnfast.reference import direction
 from rnnfast.weights import Weights
 
-ROWS = (1, 2, 3, 7)
+ROWS = (1, 2, 3, 4, 7, 8)
 MANY_ROWS = 101
 B0 = 1  # the row that calls start at; there is one more behind the last, too
 each_cell = pytest.mark.parametrize("name", CELLS)
