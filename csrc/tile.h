@@ -248,13 +248,15 @@ static const tile_fn two_panels[][2] = {EACH_FEW_ROWS(TWO_PANELS_NAMES)};
 
 #if TILE_VECTORS == 2
 THREE_PANELS(3, 0)
-THREE_PANELS(3, 3) THREE_PANELS(3, 6) THREE_PANELS(3, 9) THREE_PANELS(4, 0) THREE_PANELS(4, 3)
-    THREE_PANELS(4, 6)
-        THREE_PANELS(4, 9) static void (*const three_panels[][4])(vec *acc, ptrdiff_t acc_next,
-                                                                  const operand *op, int n_op,
-                                                                  origin start) = {
-            {tile_3x3x3_0, tile_3x3x3_3, tile_3x3x3_6, tile_3x3x3_9},
-            {tile_4x3x3_0, tile_4x3x3_3, tile_4x3x3_6, tile_4x3x3_9},
+THREE_PANELS(3, 3)
+THREE_PANELS(3, 6)
+THREE_PANELS(3, 9)
+THREE_PANELS(4, 0) THREE_PANELS(4, 3) THREE_PANELS(4, 6)
+    THREE_PANELS(4, 9) static void (*const three_panels[][4])(vec *acc, ptrdiff_t acc_next,
+                                                              const operand *op, int n_op,
+                                                              origin start) = {
+        {tile_3x3x3_0, tile_3x3x3_3, tile_3x3x3_6, tile_3x3x3_9},
+        {tile_4x3x3_0, tile_4x3x3_3, tile_4x3x3_6, tile_4x3x3_9},
 };
 #endif
 
@@ -290,7 +292,8 @@ INLINE int panels_together(int gates, ptrdiff_t rows, ptrdiff_t whole, int fetch
 }
 
 /* acc (3, rows, 4 vectors) = origin + operands. Restores the operands. */
-INLINE void add_three_panels(vec *acc, ptrdiff_t rows, operand *op, int n_op, origin start)
+static __attribute__((noinline)) void add_three_panels(vec *acc, ptrdiff_t rows, operand *op,
+                                                       int n_op, origin start)
 {
 #if TILE_VECTORS == 2
     for (int i = 0; i < 4; i++) {
@@ -310,19 +313,20 @@ INLINE void add_three_panels(vec *acc, ptrdiff_t rows, operand *op, int n_op, or
  * all rows go through the one part of the weights, which the first-level cache holds, then through
  * the other. Moves the `a` of the operands past the last row, and their `w` past the vectors.
  *
- * With `fetch` the tiles prefetch up to `lines` lines from `next` on, at most one for each k:
- * evenly, because more at once than the processor keeps in flight hold up its loads. So with many
- * rows several k prefetch the same line, which costs less than a loop that counts them. */
+ * With `fetch` the tiles prefetch up to `lines` lines from `next` on, from one for each k to one
+ * for four, the fewer the more rows there are: more at once than the processor keeps in flight hold
+ * up its loads. Then several k prefetch the same line, which costs less than a loop that counts. */
 INLINE void add_pass(vec *acc, ptrdiff_t rows, int V, int gates, operand *op, int n_op,
                      origin start, const real *next, ptrdiff_t lines, int fetch)
 {
     const int width = gates == 3 ? V : V / PARTS(deal(rows, V), V);
     prefetch ahead = {next, LINE};
+    const real *end = fetch ? next + lines * LINE : next;
     if (fetch) {
         ptrdiff_t n = 0;
         for (int i = 0; i < n_op; i++) n += op[i].n;
         n *= (rows + MOST_ROWS(V) - 1) / MOST_ROWS(V) * (V / width);
-        if (lines < n) ahead.step = (lines * LINE + n - 1) / n;
+        if (lines < n) ahead.step = 4 * lines < n ? LINE / 4 : (lines * LINE + n - 1) / n;
     }
     for (int from = 0; from < V; from += width) {
         origin at = {start.at ? start.at + from * LANES : NULL, start.row};
@@ -330,7 +334,7 @@ INLINE void add_pass(vec *acc, ptrdiff_t rows, int V, int gates, operand *op, in
             R = deal(rows - b, V);
             const tile_fn form = gates == 3 ? gru_tiles[R - 1] : tiles[R - 1][width - 1];
             form(acc + b * RNNFAST_VECTORS + from, 0, op, n_op, at, 1,
-                 fetch > 1 || (fetch && FETCHES(R, V)) ? &ahead : NULL);
+                 ahead.at < end && (fetch > 1 || FETCHES(R, V)) ? &ahead : NULL);
             at.at += R * at.row;
             for (int i = 0; i < n_op; i++) op[i].a += R * op[i].row;
         }
@@ -341,28 +345,14 @@ INLINE void add_pass(vec *acc, ptrdiff_t rows, int V, int gates, operand *op, in
     }
 }
 
-/* acc (P, rows, 4 vectors) = origin + operands, whose `a` points at row 0. Each operand feeds V
- * vectors, for a GRU (`gates` 3) three of four. Long sums are split into passes of DEPTH, so that
- * the weights of a pass stay in a cache while all rows use them; the order of a sum does not
- * change. With `fetch` each pass prefetches the weights of the next. Overwrites `op`. */
-INLINE void add_products(vec *acc, ptrdiff_t rows, int P, int V, int gates, operand *op, int n_op,
-                         origin start, int fetch)
+/* acc (rows, 4 vectors) = origin + operands in passes of DEPTH, so that the weights of a pass stay
+ * in a cache while all rows use them; the order of a sum does not change. With `fetch` each pass
+ * prefetches the weights of the next, the last those of `next_panel`. */
+static __attribute__((noinline)) void add_passes(vec *acc, ptrdiff_t rows, int V, int gates,
+                                                 const operand *op, int n_op, origin start,
+                                                 const real *next_panel, int fetch)
 {
-    if (P == 2) {
-        two_panels[rows - 1][gates == 3](acc, rows * RNNFAST_VECTORS, op, n_op, start, 1, NULL);
-        return;
-    }
-    if (P == 3) {
-        add_three_panels(acc, rows, op, n_op, start);
-        return;
-    }
-    const real *next_panel = n_op ? op->w + op->next : NULL;
-    ptrdiff_t total = 0, done = 0; /* of *op: how much of it earlier passes took */
-    for (int i = 0; i < n_op; i++) total += op[i].n;
-    if (total <= DEPTH) {
-        add_pass(acc, rows, V, gates, op, n_op, start, next_panel, total * op->pitch / LINE, fetch);
-        return;
-    }
+    ptrdiff_t done = 0; /* of *op: how much of it earlier passes took */
     while (n_op > 0) {
         operand pass[RNNFAST_VECTORS];
         int n = 0;
@@ -382,6 +372,24 @@ INLINE void add_products(vec *acc, ptrdiff_t rows, int P, int V, int gates, oper
                  n_op > 0 ? op->w + done * op->pitch : next_panel, lines, fetch);
         start = (origin){(const real *)acc, RNNFAST_VECTORS * LANES};
     }
+}
+
+/* acc (P, rows, 4 vectors) = origin + operands, whose `a` points at row 0. Each operand feeds V
+ * vectors, for a GRU (`gates` 3) three of four. Overwrites `op`. */
+INLINE void add_products(vec *acc, ptrdiff_t rows, int P, int V, int gates, operand *op, int n_op,
+                         origin start, int fetch)
+{
+    const real *next_panel = n_op ? op->w + op->next : NULL;
+    ptrdiff_t total = 0;
+    for (int i = 0; i < n_op; i++) total += op[i].n;
+    if (P == 2)
+        two_panels[rows - 1][gates == 3](acc, rows * RNNFAST_VECTORS, op, n_op, start, 1, NULL);
+    else if (P == 3)
+        add_three_panels(acc, rows, op, n_op, start);
+    else if (total <= DEPTH)
+        add_pass(acc, rows, V, gates, op, n_op, start, next_panel, total * op->pitch / LINE, fetch);
+    else
+        add_passes(acc, rows, V, gates, op, n_op, start, next_panel, fetch);
 }
 
 /* Rows whose sums are kept between passes. */
