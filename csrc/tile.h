@@ -251,7 +251,8 @@ THREE_PANELS(3, 0)
 THREE_PANELS(3, 3)
 THREE_PANELS(3, 6)
 THREE_PANELS(3, 9)
-THREE_PANELS(4, 0) THREE_PANELS(4, 3) THREE_PANELS(4, 6)
+THREE_PANELS(4, 0)
+THREE_PANELS(4, 3) THREE_PANELS(4, 6)
     THREE_PANELS(4, 9) static void (*const three_panels[][4])(vec *acc, ptrdiff_t acc_next,
                                                               const operand *op, int n_op,
                                                               origin start) = {
@@ -313,16 +314,17 @@ static __attribute__((noinline)) void add_three_panels(vec *acc, ptrdiff_t rows,
  * all rows go through the one part of the weights, which the first-level cache holds, then through
  * the other. Moves the `a` of the operands past the last row, and their `w` past the vectors.
  *
- * With `fetch` the tiles prefetch up to `lines` lines from `next` on, from one for each k to one
- * for four, the fewer the more rows there are: more at once than the processor keeps in flight hold
- * up its loads. Then several k prefetch the same line, which costs less than a loop that counts. */
+ * With `fetch` the tiles prefetch up to `lines` lines from `next` on, a line for each k; from
+ * memory down to one for four k, the fewer the more rows there are, because more at once than the
+ * processor keeps in flight hold up its loads. Then several k prefetch the same line, which costs
+ * less than a loop that counts. */
 INLINE void add_pass(vec *acc, ptrdiff_t rows, int V, int gates, operand *op, int n_op,
                      origin start, const real *next, ptrdiff_t lines, int fetch)
 {
     const int width = gates == 3 ? V : V / PARTS(deal(rows, V), V);
     prefetch ahead = {next, LINE};
     const real *end = fetch ? next + lines * LINE : next;
-    if (fetch) {
+    if (fetch > 1) {
         ptrdiff_t n = 0;
         for (int i = 0; i < n_op; i++) n += op[i].n;
         n *= (rows + MOST_ROWS(V) - 1) / MOST_ROWS(V) * (V / width);

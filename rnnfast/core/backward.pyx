@@ -9,8 +9,8 @@ from rnnfast.core.arrays cimport share_of
 from rnnfast.core.barrier cimport barrier_wait
 from rnnfast.core.gradient cimport Rows, sum_narrow, sum_tiles, tiles_end, tiles_of
 from rnnfast.core.job cimport (
-    Job, Member, State, copy_row, entry_of, member_of, narrow, products, row_at, stopped,
-    thresholds, wait,
+    Job, Member, State, copy_row, entry_of, member_of, narrow, prefetch_from, products, row_at,
+    stopped, wait,
 )
 from rnnfast.core.kernels cimport (
     RNNFAST_VECTORS, at_once, flag_raised, rnnfast_cell, rnnfast_kernels, rnnfast_matmul,
@@ -90,7 +90,7 @@ cdef void _input_gradient(Job* job, Packed net, Member* me, int layer, int direc
     memset(&m, 0, sizeof(m))
     m.lda, m.n_runs, m.run_length, m.run_pitch = job.ldg, net.info.gates, net.hidden, job.slot
     m.weight, m.n_out, m.accumulate = part.weight_xt.data, part.input, direction
-    m.fetch = net.info.gates * net.hidden * part.input * size >= thresholds.cached_weights
+    m.fetch = prefetch_from(net.info.gates * net.hidden * part.input * size, 1)
     if layer:
         out, out_time, m.ldo = job.between[layer & 1], job.B * job.ldy, job.ldy
     else:

@@ -15,8 +15,9 @@ cdef struct Thresholds:
     Py_ssize_t shared_weights  # bytes: in a larger layer
     Py_ssize_t shared_rows  #   threads with up to so many rows each share units instead; with any
     Py_ssize_t large_weights  # bytes: in a larger one yet, which each thread would read from memory
-    Py_ssize_t cached_weights  # bytes: the weights of a larger layer leave the cache. Then
-    Py_ssize_t few_rows  #   (or if gates are of x alone) so few rows share an input product of many steps;
+    Py_ssize_t far_weights  # bytes: of a larger layer they are taken to come from memory
+    Py_ssize_t cached_weights  # bytes: more weights leave the cache. If those of the inputs do,
+    Py_ssize_t few_rows  #   or gates are of x alone, so few rows share an input product of many steps;
     Py_ssize_t product_rows  # else with up to so many rows
     Py_ssize_t product_inputs  #   of at least so many inputs
     Py_ssize_t product_bytes  # bytes: the largest input product
@@ -24,6 +25,12 @@ cdef struct Thresholds:
     # larger call are complete before any is added, so that a signal can stop it
 
 cdef Thresholds thresholds
+
+
+cdef inline int prefetch_from(Py_ssize_t weights, Py_ssize_t members) noexcept nogil:
+    # What a step prefetches of so many bytes of weights, which members share: 0 nothing, 1 what the
+    # third-level cache holds, 2 what comes from memory.
+    return (weights // members >= thresholds.cached_weights) + (weights >= thresholds.far_weights)
 
 
 cdef struct Host:

@@ -15,12 +15,14 @@ from rnnfast.core.packed cimport GAMMA, VECTORS, WEIGHTS, Packed, bump, step_inp
 cnp.import_array()
 
 # Measured with benchmarks/thresholds.py, except cached_weights and large_weights, half of a second-
-# and of a third-level cache, and kept_sums_work, which bounds how long a call ignores signals.
+# and of a third-level cache, far_weights, what others may leave of the latter, and kept_sums_work,
+# which bounds how long a call ignores signals.
 thresholds.serial_work = 250_000
 thresholds.shared_step_work = 24_000
 thresholds.shared_rows = 16
 thresholds.shared_weights = 1 << 20
 thresholds.large_weights = runtime.caches.get("L3", 32 << 20) // 2
+thresholds.far_weights = runtime.caches.get("L3", 32 << 20) // 8
 thresholds.few_rows = 8
 thresholds.product_rows = 2
 thresholds.product_inputs = 32

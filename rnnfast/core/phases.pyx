@@ -9,8 +9,8 @@ from libc.string cimport memset
 
 from rnnfast.core.arrays cimport share_of
 from rnnfast.core.job cimport (
-    Job, State, Zone, copy_row, drops_of, entry_of, in_place, mask_of, product_of, row_at,
-    thresholds,
+    Job, State, Zone, copy_row, drops_of, entry_of, in_place, mask_of, prefetch_from, product_of,
+    row_at,
 )
 from rnnfast.core.kernels cimport flag_raised, rnnfast_backstep, rnnfast_masked
 from rnnfast.core.packed cimport BETA, GAMMA, OWN, Packed, step_inputs
@@ -92,18 +92,13 @@ cdef inline void _wrote(Walk* w, Py_ssize_t r0, Py_ssize_t r1, Columns columns) 
 
 # ---- the cell
 
-cdef inline int _fetch(const Walk* w, Py_ssize_t weights) noexcept nogil:
-    # Whether a member prefetches a step's weights: 1 from the third-level cache, 2 from memory.
-    return (weights // w.me.n >= thresholds.cached_weights) + (weights >= thresholds.large_weights)
-
-
 cdef void _arrays_forward(Walk* w, Packed net) noexcept nogil:
     cdef Job* job = w.job
     cdef State* state = w.state
     cdef Py_ssize_t h = _pitch(w, net, job.ldh), H = net.hidden, K = net.recurrent
     memset(&w.step, 0, sizeof(w.step))
     w.step.input, w.step.recurrent, w.step.hidden = w.part.input, K, H
-    w.step.fetch = _fetch(w, net.info.gates * H * step_inputs(net, w.index) * net.itemsize)
+    w.step.fetch = prefetch_from(net.info.gates * H * step_inputs(net, w.index) * net.itemsize, w.me.n)
     w.step.ldx, w.step.ldh, w.step.ldc = job.input_row[w.layer], job.ldh, job.ldc
     w.step.ldg, w.step.ldp = job.ldg, job.ldp
     w.step.weight_x, w.step.weight_h = w.part.weight_x.data, w.part.weight_h.data
@@ -145,7 +140,7 @@ cdef void _arrays_backward(Walk* w, Packed net) noexcept nogil:
     cdef Py_ssize_t gates = _pitch(w, net, job.ldg), H = net.hidden, K = net.recurrent
     memset(back, 0, sizeof(back[0]))
     back.hidden, back.carries_dh = K, net.info.carries_dh
-    back.fetch = _fetch(w, net.info.gates * H * K * net.itemsize)
+    back.fetch = prefetch_from(net.info.gates * H * K * net.itemsize, w.me.n)
     back.ldh, back.ldc, back.ldg, back.ldk = job.ldh, job.ldc, job.ldg, job.ldc
     back.dh_in, back.ldd, back.carry = job.outside, job.ldh, job.carry
     back.n_runs, back.run_length = net.info.gates - net.info.reset_before, H
