@@ -3,8 +3,8 @@
     python benchmarks/loads.py [--isa avx2] [--bits 64] [--all]
 
 Compiles the kernels of each instruction set of x86 with the flags of setup.py and reads the
-assembly of the tiles. A line for each loop of tile_ROWSxPANELSxVECTORSxSUMS, of one k or, for
-AVX2's larger tiles, two: multiply-adds, loads (memory operands of arithmetic and broadcasts among
+assembly of the tiles. A line for each loop of tile_ROWSxPANELSxVECTORSxSUMS, or for three panels
+tile_ROWSx3x3_FIRST, of one k or, for most of AVX2's, two: multiply-adds, loads (memory operands of arithmetic and broadcasts among
 them), those that are broadcasts, prefetches, loads and prefetches a multiply-add, and accesses to
 the stack, which are spills.
 

@@ -92,7 +92,7 @@ static void outer_panel(const rnnfast_outer *o, const rnnfast_run *runs, int n_r
         /* The first tile that reads a line of each row of g prefetches the next line. */
         const int enters = first == 0 || (first - 1) / LINE != (first + R - 1) / LINE;
         tiles[R - 1][V - 1](sums, 0, op, n_runs, (origin){0}, fresh,
-                            fetch && enters ? &(prefetch){NULL, o->ldg} : NULL);
+                            fetch && enters && FETCHES(R, V) ? &(prefetch){NULL, o->ldg, 1} : NULL);
         next_tile(&at);
     }
 }

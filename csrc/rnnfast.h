@@ -55,7 +55,7 @@ extern const rnnfast_cell rnnfast_cells[]; /* the rows of cells.h, then one with
 /* One forward step: h_out = cell(x W_x + h W_h + bias). */
 typedef struct {
     ptrdiff_t input, recurrent, hidden; /* I, K, H */
-    int fetch;     /* prefetches weights: 1 from the third-level cache, 2 from memory */
+    int fetch;     /* of weights: 0 none, 1 from the third-level cache, 2 from memory */
     const void *x; /* (B, I); not read where `product` is given */
     ptrdiff_t ldx;
     const void *h;      /* (B, K) the operand of W_h: h_prev, its masked copy, or r h; not read

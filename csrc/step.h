@@ -107,7 +107,7 @@ INLINE void row_sums(const rnnfast_step *s, const int gates, int recurrent, ptrd
     for (ptrdiff_t p = p0, P; p < p1; p += P) {
         const int V = gates == 1 ? panel_vectors(s->hidden, p) : gates;
         const ptrdiff_t whole = gates == 1 ? whole_panels(s->hidden, p, p1) : p1 - p;
-        P = panels_together(gates, 1, whole, 0);
+        P = whole >= 2 ? 2 : 1;
         if (P == 2)
             row_panels(s, gates, recurrent, b, p, 2, gates == 1 ? RNNFAST_VECTORS : gates, finish);
         else if (gates != 1)

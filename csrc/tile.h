@@ -1,7 +1,7 @@
 /* The register tile: the sums of R rows x P panels x V vectors, which stay in registers for the
  * whole loop over k. Every matrix product runs here: gates, matmul and weight gradients, whose k
- * are the rows of the batch. P is 2 where so few rows are left that the sums of one panel would not
- * hide the latency of an FMA, else 1.
+ * are the rows of the batch. P is 2 or 3 where so few rows are left that the sums of one panel
+ * would not hide the latency of an FMA, else 1.
  *
  * Each sum is one chain of multiply-adds, fused where the instruction set has FMA, in the order of
  * the operands and of k. The order does not depend on the size of the tile. So results depend
@@ -26,10 +26,11 @@ typedef struct {
 } origin;
 
 /* What tiles prefetch into the second-level cache meanwhile: for each k what is at `at`, which then
- * moves by `step`. */
+ * moves by `step`. With `beside` a tile starts at the line beside its rows of a. */
 typedef struct {
     const real *at;
     ptrdiff_t step;
+    int beside;
 } prefetch;
 
 #define LINE (RNNFAST_LINE / (ptrdiff_t)sizeof(real))
@@ -110,7 +111,7 @@ INLINE void part(const int R, const int P, const int V, const int W, const int f
                                : (vec){0};
     }
     for (; n_op > 0; n_op--, op++) {
-        if (ahead && !start.at) ahead->at = op->a + R - 1 + LINE;
+        if (ahead && ahead->beside) ahead->at = op->a + R - 1 + LINE;
         const real *w = op->w + from * LANES;
         if (W > V && op->first)
             products(R, P, V, W, W - V, s, op, w, ahead);
@@ -159,14 +160,14 @@ INLINE void tile(const int R, const int P, const int V, const int W, vec *acc, p
         gru_tile(R, acc, op, n_op, start, ahead);
     } else {
         part(R, P, half, half, 0, acc, acc_next, op, n_op, start, fresh, ahead);
-        if (!start.at) ahead = NULL;
+        if (ahead && ahead->beside) ahead = NULL;
         part(R, P, V - half, V - half, half, acc, acc_next, op, n_op, start, fresh, ahead);
     }
 }
 
 /* Three of the twelve vectors of three panels, `from` and those behind: acc [3][acc_next / 4][4] =
- * origin + operands. For three or four rows: half a panel of these has too few sums to hide the
- * latency of an FMA, and more instructions for each. */
+ * origin + operands. For three or four rows: a panel of three leaves no register for weights, and
+ * half a panel has too few sums to hide the latency of an FMA. */
 INLINE void tile_of_three(const int R, const int from, vec *acc, ptrdiff_t acc_next,
                           const operand *op, int n_op, origin start)
 {
@@ -201,6 +202,7 @@ INLINE void tile_of_three(const int R, const int from, vec *acc, ptrdiff_t acc_n
 
 typedef void (*tile_fn)(vec *acc, ptrdiff_t acc_next, const operand *op, int n_op, origin start,
                         int fresh, prefetch *ahead);
+typedef void (*three_fn)(vec *acc, ptrdiff_t acc_next, const operand *op, int n_op, origin start);
 
 #define TILE(R, P, V, W)                                                                           \
     static void tile_##R##x##P##x##V##x##W(vec *acc, ptrdiff_t acc_next, const operand *op,        \
@@ -214,12 +216,15 @@ typedef void (*tile_fn)(vec *acc, ptrdiff_t acc_next, const operand *op, int n_o
 #define GRU_TILE_NAME(R)    tile_##R##x1x3x4,
 #define TWO_PANELS(R)       TILE(R, 2, 4, 4) TILE(R, 2, 3, 4)
 #define TWO_PANELS_NAMES(R) {tile_##R##x2x4x4, tile_##R##x2x3x4},
-#define THREE_PANELS(R, from)                                                                      \
+#define OF_THREE(R, from)                                                                          \
     static void tile_##R##x3x3_##from(vec *acc, ptrdiff_t acc_next, const operand *op, int n_op,   \
                                       origin start)                                                \
     {                                                                                              \
         tile_of_three(R, from, acc, acc_next, op, n_op, start);                                    \
     }
+#define THREE_PANELS(R) OF_THREE(R, 0) OF_THREE(R, 3) OF_THREE(R, 6) OF_THREE(R, 9)
+#define THREE_PANELS_NAMES(R)                                                                      \
+    {tile_##R##x3x3_0, tile_##R##x3x3_3, tile_##R##x3x3_6, tile_##R##x3x3_9},
 #define UP_TO_1(X) X(1)
 #define UP_TO_3(X) X(1) X(2) X(3)
 #define UP_TO_4(X) UP_TO_3(X) X(4)
@@ -247,18 +252,9 @@ static const tile_fn gru_tiles[] = {EACH_GRU_ROWS(GRU_TILE_NAME)};
 static const tile_fn two_panels[][2] = {EACH_FEW_ROWS(TWO_PANELS_NAMES)};
 
 #if TILE_VECTORS == 2
-THREE_PANELS(3, 0)
-THREE_PANELS(3, 3)
-THREE_PANELS(3, 6)
-THREE_PANELS(3, 9)
-THREE_PANELS(4, 0)
-THREE_PANELS(4, 3) THREE_PANELS(4, 6)
-    THREE_PANELS(4, 9) static void (*const three_panels[][4])(vec *acc, ptrdiff_t acc_next,
-                                                              const operand *op, int n_op,
-                                                              origin start) = {
-        {tile_3x3x3_0, tile_3x3x3_3, tile_3x3x3_6, tile_3x3x3_9},
-        {tile_4x3x3_0, tile_4x3x3_3, tile_4x3x3_6, tile_4x3x3_9},
-};
+THREE_PANELS(3)
+THREE_PANELS(4)
+static const three_fn three_panels[][4] = {THREE_PANELS_NAMES(3) THREE_PANELS_NAMES(4)};
 #endif
 
 /* Rows of the next tile of V vectors when `left` rows remain. They are dealt evenly: 16 is 6, 5
@@ -283,7 +279,7 @@ INLINE ptrdiff_t whole_panels(ptrdiff_t n, ptrdiff_t p, ptrdiff_t p1)
     return (p1 < end ? p1 : end) - p;
 }
 
-/* How many whole panels `rows` rows take at once, where none needs to be prefetched from memory. */
+/* How many whole panels `rows` rows take at once. Three prefetch nothing. */
 INLINE int panels_together(int gates, ptrdiff_t rows, ptrdiff_t whole, int fetch)
 {
     if (gates == 2) return 1;
@@ -322,7 +318,7 @@ INLINE void add_pass(vec *acc, ptrdiff_t rows, int V, int gates, operand *op, in
                      origin start, const real *next, ptrdiff_t lines, int fetch)
 {
     const int width = gates == 3 ? V : V / PARTS(deal(rows, V), V);
-    prefetch ahead = {next, LINE};
+    prefetch ahead = {next, LINE, 0};
     const real *end = fetch ? next + lines * LINE : next;
     if (fetch > 1) {
         ptrdiff_t n = 0;

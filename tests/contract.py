@@ -155,9 +155,9 @@ class Kernels:
         return -(-hidden // units)
 
     def widths(self) -> list[int]:
-        """Return widths around those of a vector, a panel and three panels."""
+        """Return widths around those of a vector, a panel and twice three panels."""
         L = self.lanes
-        return sorted({1, 2, L - 1, L, L + 1, 3 * L, 4 * L - 1, 4 * L, 4 * L + 1, 13 * L + 3})
+        return sorted({1, 2, L - 1, L, L + 1, 3 * L, 4 * L - 1, 4 * L, 4 * L + 1, 25 * L + 3})
 
     @contextmanager
     def call(self, kernel: str, **size: Any) -> Iterator[Memory]:

@@ -15,8 +15,8 @@ from rnnfast.core.packed cimport GAMMA, VECTORS, WEIGHTS, Packed, bump, step_inp
 cnp.import_array()
 
 # Measured with benchmarks/thresholds.py, except cached_weights and large_weights, half of a second-
-# and of a third-level cache, far_weights, what others may leave of the latter, and kept_sums_work,
-# which bounds how long a call ignores signals.
+# and of a third-level cache; far_weights, an eighth of the latter, which others use as well; and
+# kept_sums_work, which bounds how long a call ignores signals.
 thresholds.serial_work = 250_000
 thresholds.shared_step_work = 24_000
 thresholds.shared_rows = 16

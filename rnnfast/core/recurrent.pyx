@@ -57,7 +57,7 @@ cdef int _run(Packed net, Tape tape, const cnp.int64_t* lengths) except -1:
     cdef Job* job = &tape.job
     cdef Py_ssize_t T = job.T, B = job.B, size = net.itemsize, H = net.hidden, K = net.recurrent
     cdef Py_ssize_t parts = net.layers * net.directions, panels
-    cdef Py_ssize_t rows, I = net.parts[0].input
+    cdef Py_ssize_t rows, widest, I = net.parts[0].input
     cdef int team
     cdef char* at
     cdef Hosted hosted
@@ -86,9 +86,10 @@ cdef int _run(Packed net, Tape tape, const cnp.int64_t* lengths) except -1:
     if net.info.reset_before:
         job.ldp = net.info.slots * job.slot
     rows = B if job.shared or job.apart else B // team
+    widest = max(I, net.directions * K) if net.layers > 1 else I
     if T > 1 and (
             rows <= thresholds.few_rows and (
-                net.info.input_only or net.info.gates * H * I * size >= thresholds.cached_weights)
+                net.info.input_only or net.info.gates * H * widest * size >= thresholds.cached_weights)
             or rows <= thresholds.product_rows and I >= thresholds.product_inputs):
         job.chunk = max(1, thresholds.product_bytes // (B * job.ldp * size + 1))
     else:

@@ -70,6 +70,7 @@ def test_where_the_engine_changes_its_ways_changes_no_bit(core, runtime, cell, o
                     product_rows=rows,
                     shared_weights=0,
                     cached_weights=0,
+                    far_weights=kept,
                     product_bytes=size,
                     kept_sums_work=kept,
                 )

@@ -122,6 +122,7 @@ def run_forward(kernels, memory, name, step, rows, H, training):
         c = memory.rows("c", step.c, None if training else write)
         c_out = memory.rows("c_out", (B, H), write) if training else c  # else in place
     fields = dict(input=step.x.shape[1], recurrent=H, hidden=H, ldx=step.x.shape[1])
+    fields |= dict(fetch=rows % 3)
     fields |= dict(x=memory.dense("x", step.x), h=h, h_prev=h_prev, ldh=pitch(h))
     fields |= dict(h_out=h_out, ldh_out=pitch(h_out), y=y, ldy=pitch(y), ldg=pitch(gates))
     if c is not None:
@@ -274,7 +275,7 @@ def backstep(kernels, memory, rows, H, back, options, weights, write):
     carry = memory.rows("carry", back.carry, write)
     kept_h = memory.rows("kept_h", back.kept_h, write)
     transposed = np.concatenate([weight.T for weight in weights], axis=1)
-    fields = dict(hidden=H, fetch=kernels.lanes < H, dh_in=dh_in, ldd=pitch(dh_in))
+    fields = dict(hidden=H, fetch=rows % 3, dh_in=dh_in, ldd=pitch(dh_in))
     fields |= dict(next=None if options.last else following, ldn=pitch(following))
     fields |= dict(n_runs=len(weights), run_length=H, run_pitch=kernels.padded(H))
     fields |= dict(weight_h=memory.flat("weight_h", packed(kernels, transposed, 1, (0,))))

@@ -40,7 +40,7 @@ def check_matmul(kernels, rows, N, runs, length, bias=True, accumulate=False, sc
             n_out=N,
             out_row=places.astype(np.intp) if scatter else None,
             accumulate=accumulate,
-            fetch=kernels.lanes < N,
+            fetch=rows % 3,
         )
         panels = kernels.panels(N)
         for p0, p1 in ((0, panels // 2), (panels // 2, panels)):
@@ -114,7 +114,7 @@ def step_of(kernels, memory, gates, rows, H, inputs, recurrent):
         input=inputs,
         recurrent=recurrent,
         hidden=H,
-        fetch=kernels.lanes < H,
+        fetch=rows % 3,
         x=memory.dense("x", x),
         ldx=inputs,
         h=memory.rows("h", h),
