@@ -4,9 +4,9 @@
 
 Compiles the kernels of each instruction set of x86 with the flags of setup.py and reads the
 assembly of the tiles. A line for each loop of tile_ROWSxPANELSxVECTORSxSUMS, or for three panels
-tile_ROWSx3x3_FIRST, of one k or, for most of AVX2's, two: multiply-adds, loads (memory operands of arithmetic and broadcasts among
-them), those that are broadcasts, prefetches, loads and prefetches a multiply-add, and accesses to
-the stack, which are spills.
+tile_ROWSx3x3_FIRST, of one k or, for most of AVX2's, two: multiply-adds, loads (memory operands of
+arithmetic and broadcasts among them), those that are broadcasts, prefetches, loads and prefetches a
+multiply-add, and accesses to the stack, which are spills.
 
 Where llvm-mca is installed it adds, for some processors, the percentage of two multiply-adds a
 cycle that the loop reaches with all data in the first-level cache. LLVM 14 takes znver3 to do one

@@ -396,7 +396,7 @@ def test_forward(kernels, name):
 @each_cell
 def test_backward(kernels, name, options):
     for H in kernels.widths():
-        for rows in (1, 5):
+        for rows in (1, 5, 7):
             check_backward(kernels, name, rows, H, options)
     check_backward(kernels, name, MANY_ROWS, kernels.lanes + 1, options)
 
@@ -406,4 +406,5 @@ def test_recurrent_gradient(kernels, options):
     for H in kernels.widths():
         for runs in (1, 3, 4):
             for in_place in (False, True):
-                check_recurrent_gradient(kernels, 5, H, runs, options, in_place, runs == 3)
+                rows = 5 if in_place else 7
+                check_recurrent_gradient(kernels, rows, H, runs, options, in_place, runs == 3)
