@@ -15,7 +15,7 @@ cdef struct Thresholds:
     Py_ssize_t shared_weights  # bytes: in a larger layer
     Py_ssize_t shared_rows  #   threads with up to so many rows each share units instead; with any
     Py_ssize_t large_weights  # bytes: in a larger one yet, which each thread would read from memory
-    Py_ssize_t far_weights  # bytes: more weights are taken to come from memory
+    Py_ssize_t far_weights  # bytes: prefetches of more weights are spread out, as from memory
     Py_ssize_t cached_weights  # bytes: more weights leave the cache. If those of the inputs do,
     Py_ssize_t few_rows  #   or gates are of x alone, so few rows share an input product of many steps;
     Py_ssize_t product_rows  # else with up to so many rows
