@@ -255,6 +255,8 @@ static const tile_fn two_panels[][2] = {EACH_FEW_ROWS(TWO_PANELS_NAMES)};
 THREE_PANELS(3)
 THREE_PANELS(4)
 static const three_fn three_panels[][4] = {THREE_PANELS_NAMES(3) THREE_PANELS_NAMES(4)};
+#else
+static const three_fn three_panels[2][4] = {{NULL}}; /* panels_together takes none */
 #endif
 
 /* Rows of the next tile of V vectors when `left` rows remain. They are dealt evenly: 16 is 6, 5
@@ -292,7 +294,6 @@ INLINE int panels_together(int gates, ptrdiff_t rows, ptrdiff_t whole, int fetch
 static __attribute__((noinline)) void add_three_panels(vec *acc, ptrdiff_t rows, operand *op,
                                                        int n_op, origin start)
 {
-#if TILE_VECTORS == 2
     for (int i = 0; i < 4; i++) {
         origin at = start;
         for (ptrdiff_t b = 0, R; b < rows; b += R) {
@@ -303,7 +304,6 @@ static __attribute__((noinline)) void add_three_panels(vec *acc, ptrdiff_t rows,
         }
         for (int j = 0; j < n_op; j++) op[j].a -= rows * op[j].row;
     }
-#endif
 }
 
 /* acc (rows, 4 vectors) = origin + operands, tile by tile. Where a tile would be formed in parts,
