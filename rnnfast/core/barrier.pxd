@@ -80,7 +80,33 @@ cdef extern from *:
                 end = barrier_clock() + b->patience;
         }
     }
+
+    /* Where another runtime runs members, perhaps one after the other, only those that are there at
+       the same time may meet: who comes before somebody has waited for `patience` nanoseconds is of
+       the team. Returns the member's number, -1 if it came too late. *team starts at 0; *count is
+       written unless it came too late. */
+    enum { CLOSED = 1 << 30 };
+
+    static inline int barrier_gather(int *team, int members, long patience, int *count)
+    {
+        int came = __atomic_load_n(team, __ATOMIC_ACQUIRE), index;
+        long long end;
+        do {
+            if (came & CLOSED)
+                return -1;
+            index = came;
+        } while (!__atomic_compare_exchange_n(
+            team, &came, index + 1 == members ? members | CLOSED : index + 1, 0,
+            __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE));
+        end = barrier_clock() + patience;
+        while (!((came = __atomic_load_n(team, __ATOMIC_ACQUIRE)) & CLOSED))
+            if (barrier_clock() >= end)
+                __atomic_fetch_or(team, CLOSED, __ATOMIC_ACQ_REL);
+        *count = came & ~CLOSED;
+        return index;
+    }
     """
     ctypedef struct barrier:
         long patience
     void barrier_wait(barrier* b, int members) noexcept nogil
+    int barrier_gather(int* team, int members, long patience, int* count) noexcept nogil

@@ -79,7 +79,7 @@ cdef struct Job:
     Py_ssize_t ldh, ldc, ldg, slot  # slot: from one slot of a gate row to the next
     Py_ssize_t places
     int training, shared, gather_x, want_dx, want_grads, used
-    Host host  # where it has one, no member waits for another
+    Host host
     int apart  # each of two members takes a direction
     Py_ssize_t chunk
     Py_ssize_t* sample  # (B,) the sample in each row; NULL: the row itself

@@ -276,14 +276,13 @@ cdef int team_for(Job* job, Packed net) noexcept nogil:
         if (job.B == 1 and net.directions == 2 and net.layers == 1 and not job.training
                 and job.sample == NULL):
             # of large weights each reads half, if they share units, for which they meet
-            job.apart = (few or job.host.run != NULL
-                         or (n == 2 and step * net.itemsize / 2 < thresholds.shared_weights))
+            job.apart = few or (n == 2 and step * net.itemsize / 2 < thresholds.shared_weights)
         if job.apart:
             return 2
         if few:
             return <int>max(1, job.B)
         job.shared = 1
-    if job.shared and (job.host.run != NULL or k.had_better_be_alone(0)):  # they would meet in every step
+    if job.shared and k.had_better_be_alone(0):  # they would meet in every step
         job.shared = 0
         return n if job.B >= n else 1
     return n

@@ -22,6 +22,7 @@ from libc.string cimport memset
 
 from rnnfast.core cimport kernels as k
 from rnnfast.core.backward cimport backward_member, weight_gradient
+from rnnfast.core.barrier cimport barrier_gather
 from rnnfast.core.forward cimport forward_member
 from rnnfast.core.gradient cimport SUMS_BYTES, tiles_of
 from rnnfast.core.job cimport (
@@ -39,17 +40,25 @@ from rnnfast.core.packed import pack  # noqa: F401
 cnp.import_array()
 
 
+cdef enum:
+    HOST_PATIENCE = 50_000  # nanoseconds: some times what a thread that spins needs to come
+
 cdef struct Hosted:
     Job* job
     void* net
     int team
+    int gathered
 
 
-cdef void _hosted_member(void* argument, size_t index) noexcept nogil:
+cdef void _hosted_member(void* argument, size_t place) noexcept nogil:
     # The network as a pointer: with its type, its references would be counted, which needs the GIL.
     cdef Hosted* hosted = <Hosted*>argument
-    (<void (*)(Job*, void*, int, int) noexcept nogil>forward_member)(
-        hosted.job, hosted.net, <int>index, hosted.team)
+    cdef int index = <int>place, count = hosted.team
+    if hosted.job.shared:
+        index = barrier_gather(&hosted.gathered, hosted.team, HOST_PATIENCE, &count)
+    if index >= 0:
+        (<void (*)(Job*, void*, int, int) noexcept nogil>forward_member)(
+            hosted.job, hosted.net, index, count)
 
 
 cdef int _run(Packed net, Tape tape, const cnp.int64_t* lengths) except -1:
@@ -105,7 +114,7 @@ cdef int _run(Packed net, Tape tape, const cnp.int64_t* lengths) except -1:
         with nogil:
             forward_member(job, net, 0, 1)
     elif job.host.run != NULL:
-        hosted.job, hosted.net, hosted.team = job, <void*>net, team
+        hosted.job, hosted.net, hosted.team, hosted.gathered = job, <void*>net, team, 0
         with nogil:
             job.host.run(job.host.context, _hosted_member, team, &hosted)
     else:
