@@ -11,7 +11,8 @@ from rnnfast.core.packed cimport VECTORS, Packed
 cdef struct Thresholds:
     # Thresholds at which the engine switches strategy.
     Py_ssize_t serial_work  # multiply-adds: a smaller call runs on one thread
-    Py_ssize_t shared_step_work  # multiply-adds: the units of a smaller step are not shared
+    Py_ssize_t shared_step_work  # multiply-adds: the units of a smaller step, without an input
+                                 #   product that is formed first, are not shared
     Py_ssize_t shared_weights  # bytes: in a larger layer
     Py_ssize_t shared_rows  #   threads with up to so many rows each share units instead; with any
     Py_ssize_t large_weights  # bytes: in a larger one yet, which each thread would read from memory

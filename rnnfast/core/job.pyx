@@ -18,7 +18,7 @@ cnp.import_array()
 # and of a third-level cache; far_weights, an eighth of the latter, which others use as well; and
 # kept_sums_work, which bounds how long a call ignores signals.
 thresholds.serial_work = 250_000
-thresholds.shared_step_work = 24_000
+thresholds.shared_step_work = 28_000
 thresholds.shared_rows = 16
 thresholds.shared_weights = 1 << 20
 thresholds.large_weights = runtime.caches.get("L3", 32 << 20) // 2
@@ -258,10 +258,13 @@ cdef int team_for(Job* job, Packed net) noexcept nogil:
     # job.apart where each takes a direction, which never meet.
     cdef int n = k.team_size(), index
     cdef double step = 0  # multiply-adds of a sample's step in all layers
+    cdef double alone = 0  # of these, what is left where the input product is formed first
     cdef double weights  # bytes of a layer's and direction's
     cdef bint few
     for index in range(net.layers * net.directions):
         step += net.info.gates * net.hidden * <double>step_inputs(net, index)
+        alone += net.info.gates * net.hidden * <double>(
+            net.recurrent if job.T > 1 and not net.info.input_only else step_inputs(net, index))
     job.meet.patience = PATIENCE if n <= k.processors() else 0
     job.shared = job.apart = 0
     if (n < 2 or step * job.steps < thresholds.serial_work
@@ -272,7 +275,7 @@ cdef int team_for(Job* job, Packed net) noexcept nogil:
         few = job.B <= n * thresholds.shared_rows
         job.shared = weights >= (thresholds.shared_weights if few else thresholds.large_weights)
     else:
-        few = step * job.B / (net.layers * net.directions) < thresholds.shared_step_work
+        few = alone * job.B / (net.layers * net.directions) < thresholds.shared_step_work
         if (job.B == 1 and net.directions == 2 and net.layers == 1 and not job.training
                 and job.sample == NULL):
             # of large weights each reads half, if they share units, for which they meet
