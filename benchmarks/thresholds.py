@@ -85,11 +85,13 @@ def serial_work(seconds: float) -> None:
 def shared_step_work(seconds: float) -> None:
     columns = ("step's work", "1 thread", "team", "1/team")
     title("shared_step_work", "from which work does a team pay for a single sample?", *columns)
-    for I, H in [(64, H) for H in (32, 48, 64, 80, 96, 112, 128, 192, 256)] + [(314, 25), (1000, 16)]:
-        shape = (1, 50, I, H)
+    squares = [(64, H) for H in (32, 48, 64, 80, 96, 112, 128, 192, 256)]
+    for inputs, H in [*squares, (314, 25), (1000, 16)]:
+        shape = (1, 50, inputs, H)
         for task, call in lstm_tasks(shape).items():
             one, team = times(call, [ALONE, TOGETHER], seconds)
-            line(task, shape, work((1, 1, 0, H)), one, team, one / team)  # the inputs' is done first
+            # without the input product, which is formed first
+            line(task, shape, work((1, 1, 0, H)), one, team, one / team)
 
 
 def shared_rows(seconds: float) -> None:
