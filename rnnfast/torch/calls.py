@@ -261,8 +261,8 @@ class Padded(Layout):
         # in this order with batch_first, too, as torch's: dropout on it draws in memory's order
         return np.empty((self.steps, self.batch, n), dtype)
 
-    def load_mask(self, tensor: Any) -> Array:
-        """Return (T, B, n) of factors for outputs between layers."""
+    def load_masks(self, tensor: Any) -> Array:
+        """Return (L - 1, T, B, n) of factors for outputs between layers."""
         return tensor.numpy()
 
     def give(self, array: Array) -> Any:
@@ -307,11 +307,12 @@ class Ragged(Layout):
         """Return (N, n) as the engine reads it."""
         return _rows(tensor)
 
-    def load_mask(self, tensor: Any) -> Array:
-        """Return (T, B, n), zero past each sample's end."""
-        mask = np.zeros((self.steps, self.batch, tensor.shape[1]), tensor.numpy().dtype)
-        mask[np.arange(self.steps)[:, None] < self.lengths] = tensor.numpy()
-        return mask
+    def load_masks(self, tensor: Any) -> Array:
+        """Return (L - 1, T, B, n), zero past each sample's end."""
+        array = tensor.numpy()
+        masks = np.zeros((len(array), self.steps, self.batch, array.shape[-1]), array.dtype)
+        masks[:, np.arange(self.steps)[:, None] < self.lengths] = array
+        return masks
 
     def give(self, array: Array) -> Any:
         """Return (N, n) as a tensor."""
@@ -349,9 +350,10 @@ class _Call:
     def _masks(self, x: Any) -> Masks:
         # of dropout between layers, drawn as torch's kernels draw them
         net, layout = self.module.network, self.layout
-        ones = x.new_ones((*layout.rows, net.out_size))
-        masks = [torch.dropout(ones, self.module.dropout, True) for _ in range(net.num_layers - 1)]
-        return Masks(between=np.stack([layout.load_mask(mask) for mask in masks]))
+        masks = x.new_ones((net.num_layers - 1, *layout.rows, net.out_size))
+        for i in range(len(masks)):
+            torch.dropout_(masks[i], self.module.dropout, True)
+        return Masks(between=layout.load_masks(masks))
 
     def backward(
         self, tape: Any, weights: Sequence[Any], wanted: Sequence[bool], grads: Sequence[Any]
