@@ -258,12 +258,12 @@ cdef int team_for(Job* job, Packed net) noexcept nogil:
     # job.apart where each takes a direction, which never meet.
     cdef int n = k.team_size(), index
     cdef double step = 0  # multiply-adds of a sample's step in all layers
-    cdef double alone = 0  # of these, what is left where the input product is formed first
+    cdef double between = 0  # of these, those between two meetings: an input product is formed first
     cdef double weights  # bytes of a layer's and direction's
     cdef bint few
     for index in range(net.layers * net.directions):
         step += net.info.gates * net.hidden * <double>step_inputs(net, index)
-        alone += net.info.gates * net.hidden * <double>(
+        between += net.info.gates * net.hidden * <double>(
             net.recurrent if job.T > 1 and not net.info.input_only else step_inputs(net, index))
     job.meet.patience = PATIENCE if n <= k.processors() else 0
     job.shared = job.apart = 0
@@ -275,7 +275,7 @@ cdef int team_for(Job* job, Packed net) noexcept nogil:
         few = job.B <= n * thresholds.shared_rows
         job.shared = weights >= (thresholds.shared_weights if few else thresholds.large_weights)
     else:
-        few = alone * job.B / (net.layers * net.directions) < thresholds.shared_step_work
+        few = between * job.B / (net.layers * net.directions) < thresholds.shared_step_work
         if (job.B == 1 and net.directions == 2 and net.layers == 1 and not job.training
                 and job.sample == NULL):
             # of large weights each reads half, if they share units, for which they meet

@@ -446,7 +446,7 @@ def test_any_choice_of_outputs_and_states(host, kind, direction, samples):
             agree(model.run(None, given), run_ort(made, given))
 
 
-@pytest.mark.parametrize("H", [40, 300])  # of 300 members share the units and meet in every step
+@pytest.mark.parametrize("H", [40, 300])  # if 300, members share the units and meet in every step
 @pytest.mark.parametrize("samples", [1, 5])
 @pytest.mark.parametrize("direction", ["forward", "bidirectional"])
 def test_members_of_a_call_run_on_the_threads_of_the_session(direction, samples, H):
