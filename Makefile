@@ -5,7 +5,8 @@
 #   make test-scaling  the tests of MPI and Dask, beside installs of these
 #   make coverage  the lines of Python, Cython and C that the tests run; PYTEST_ARGS=core: some tests
 #   make faults    small faults planted in the kernels, which the tests of these must catch
-#   make lint      ruff, mypy, pyright, clang-format; forms, workflows and citation against their schemas
+#   make lint      ruff, mypy, pyright, clang-format, warnings of the C compiler; forms, workflows and citation
+#                  against their schemas
 #   make examples  run every example, write docs/results.md and the record of this processor's
 #                  figures; CHORALES=PATH: with that music, too
 #   make docs      the site, in build/site: guides, tutorials that run, the API reference
@@ -89,7 +90,7 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/clang-format --dry-run -Werror csrc/*.[ch] csrc/*/*.h
-	for file in csrc/*.c; do $(CC) -Wall -Wextra -Werror -fsyntax-only $$file || exit 1; done
+	for file in csrc/*.c; do $(CC) -O0 -Wall -Wextra -Werror -S -o /dev/null $$file || exit 1; done
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/*.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff

@@ -270,17 +270,21 @@ def main() -> None:
     parser.add_argument("--cells", type=names(cells), default=cells, metavar="A,B")
     parser.add_argument("--rounds", type=at_least_one, default=7)
     parser.add_argument("--seconds", type=float, default=0.1, help="of a round of each side")
-    parser.add_argument("--threads", type=at_least_one, default=rnnfast.get_num_threads())
+    parser.add_argument(
+        "--threads", type=at_least_one, help="of both sides; default: what each takes by itself"
+    )
     parser.add_argument("--calls", action="store_true", help="time single calls of layers as well")
     parser.add_argument(
         "--large", nargs="*", metavar="B,T,I,H", help="time calls of large layers instead"
     )
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    rnnfast.set_num_threads(options.threads)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+        rnnfast.set_num_threads(options.threads)
+    threads = f"{rnnfast.get_num_threads()}, torch's {torch.get_num_threads()}"
     settings = options.cells, options.rounds, options.seconds
     print(
-        f"{processor()}, {runtime.isa()}, float32, threads: {options.threads}; "
+        f"{processor()}, {runtime.isa()}, float32, threads: {threads}; "
         f"rnnfast {rnnfast.__version__}, torch {torch.__version__}"
     )
     if options.large is not None:

@@ -245,13 +245,17 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="parts of programs' names")
     parser.add_argument("--rounds", type=at_least_one, default=7)
     parser.add_argument("--seconds", type=float, default=0.2, help="of a round of each side")
-    parser.add_argument("--threads", type=at_least_one, default=rnnfast.get_num_threads())
+    parser.add_argument(
+        "--threads", type=at_least_one, help="of both sides; default: what each takes by itself"
+    )
     parser.add_argument("--busy", action="store_true", help="beside a process that computes")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    rnnfast.set_num_threads(options.threads)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+        rnnfast.set_num_threads(options.threads)
+    threads = f"{rnnfast.get_num_threads()}, torch's {torch.get_num_threads()}"
     print(
-        f"{processor()}, {runtime.isa()}, threads: {options.threads}, "
+        f"{processor()}, {runtime.isa()}, threads: {threads}, "
         f"{'beside a busy process' if options.busy else 'quiet'}; "
         f"rnnfast {rnnfast.__version__}, torch {torch.__version__}"
     )

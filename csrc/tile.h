@@ -255,8 +255,6 @@ static const tile_fn two_panels[][2] = {EACH_FEW_ROWS(TWO_PANELS_NAMES)};
 THREE_PANELS(3)
 THREE_PANELS(4)
 static const three_fn three_panels[][4] = {THREE_PANELS_NAMES(3) THREE_PANELS_NAMES(4)};
-#else
-static const three_fn three_panels[2][4] = {{NULL}}; /* panels_together takes none */
 #endif
 
 /* Rows of the next tile of V vectors when `left` rows remain. They are dealt evenly: 16 is 6, 5
@@ -290,6 +288,7 @@ INLINE int panels_together(int gates, ptrdiff_t rows, ptrdiff_t whole, int fetch
     return TILE_VECTORS == 2 && gates != 3 && (R == 3 || R == 4) && whole >= 3 && fetch < 2 ? 3 : 1;
 }
 
+#if TILE_VECTORS == 2
 /* acc (3, rows, 4 vectors) = origin + operands. Restores the operands. */
 static __attribute__((noinline)) void add_three_panels(vec *acc, ptrdiff_t rows, operand *op,
                                                        int n_op, origin start)
@@ -305,6 +304,7 @@ static __attribute__((noinline)) void add_three_panels(vec *acc, ptrdiff_t rows,
         for (int j = 0; j < n_op; j++) op[j].a -= rows * op[j].row;
     }
 }
+#endif
 
 /* acc (rows, 4 vectors) = origin + operands, tile by tile. Where a tile would be formed in parts,
  * all rows go through the one part of the weights, which the first-level cache holds, then through
@@ -382,8 +382,10 @@ INLINE void add_products(vec *acc, ptrdiff_t rows, int P, int V, int gates, oper
     for (int i = 0; i < n_op; i++) total += op[i].n;
     if (P == 2)
         two_panels[rows - 1][gates == 3](acc, rows * RNNFAST_VECTORS, op, n_op, start, 1, NULL);
+#if TILE_VECTORS == 2
     else if (P == 3)
         add_three_panels(acc, rows, op, n_op, start);
+#endif
     else if (total <= DEPTH)
         add_pass(acc, rows, V, gates, op, n_op, start, next_panel, total * op->pitch / LINE, fetch);
     else

@@ -82,8 +82,8 @@ cdef extern from *:
     }
 
     /* Where another runtime runs members, perhaps one after the other, only those that are there at
-       the same time may meet: who comes before somebody has waited for `patience` nanoseconds is of
-       the team. Returns the member's number, -1 if it came too late. *team starts at 0; *count is
+       the same time may meet: the team are those that come before the first has waited for `patience`
+       nanoseconds. Returns the member's number, -1 if it came too late. *team starts at 0; *count is
        written unless it came too late. */
     enum { CLOSED = 1 << 30 };
 

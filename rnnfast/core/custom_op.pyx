@@ -19,7 +19,7 @@ from libc.stdlib cimport free, malloc, strtol
 from libc.string cimport memcpy, memset
 
 from rnnfast.core cimport kernels as k
-from rnnfast.core.job cimport Host
+from rnnfast.core.job cimport Host, PyThread_get_thread_ident
 from rnnfast.core.packed cimport Packed
 from rnnfast.core.recurrent cimport infer_into
 
@@ -30,7 +30,7 @@ OPERATORS = {np.dtype(np.float32): "Recurrent", np.dtype(np.float64): "Recurrent
 
 # What computes a node, by the number in its attribute "node": called with what ONNX's operator
 # takes but P, and None for weights. Beside it: the `Packed` that are all a usual call needs, or None,
-# and whether other nodes keep ONNX Runtime's threads spinning.
+# and how many of ONNX Runtime's threads compute it, which other nodes keep spinning; 0: the engine's do.
 nodes = {}
 _failed = threading.local()
 
@@ -300,14 +300,12 @@ cdef int _read_lengths(void* value, Py_ssize_t T, Py_ssize_t B, int64_t* lengths
 
 cdef void _on_host(void* context, void (*call)(void*, size_t) noexcept nogil, size_t n,
                    void* argument) noexcept nogil:
-    # On the threads of the session, where ONNX Runtime lends them, else one after the other.
-    cdef void* status
+    # On the threads of the session; where ONNX Runtime refuses, one after the other.
+    cdef void* status = (<ParallelFor>table[PARALLEL_FOR])(context, call, n, n, argument)
     cdef size_t i
-    if has_parallel_for:
-        status = (<ParallelFor>table[PARALLEL_FOR])(context, call, n, n, argument)
-        if status == NULL:
-            return
-        (<Release>table[RELEASE_STATUS])(status)
+    if status == NULL:
+        return
+    (<Release>table[RELEASE_STATUS])(status)
     for i in range(n):
         call(argument, i)
 
@@ -382,9 +380,11 @@ cdef void* _compute(void* kernel, void* context) noexcept with gil:
         for place in range(inputs):
             _check((<GetInput>table[GET_INPUT])(context, place, &values[place]))
         _check((<Count>table[COUNT_OUTPUTS])(context, &outputs))
-        node, packed, hosted = nodes[own.node]
+        node, packed, threads = nodes[own.node]
         host.run, host.context = NULL, context
-        if hosted:
+        host.caller = PyThread_get_thread_ident()
+        host.team = threads if has_parallel_for else 1
+        if threads:
             host.run = _on_host
         if isinstance(packed, Packed) and _run_direct(packed, context, values, outputs, own.dropped,
                                                       host):

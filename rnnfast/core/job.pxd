@@ -11,8 +11,8 @@ from rnnfast.core.packed cimport VECTORS, Packed
 cdef struct Thresholds:
     # Thresholds at which the engine switches strategy.
     Py_ssize_t serial_work  # multiply-adds: a smaller call runs on one thread
-    Py_ssize_t shared_step_work  # multiply-adds: the units of a smaller step, without an input
-                                 #   product that is formed first, are not shared
+    Py_ssize_t shared_step_work  # multiply-adds: the units of a smaller step are not shared. What an
+                                 #   input product takes that is formed first counts a quarter
     Py_ssize_t shared_weights  # bytes: in a larger layer
     Py_ssize_t shared_rows  #   threads with up to so many rows each share units instead; with any
     Py_ssize_t large_weights  # bytes: in a larger one yet, which each thread would read from memory
@@ -36,12 +36,17 @@ cdef inline int prefetch_from(Py_ssize_t weights, Py_ssize_t members) noexcept n
     return 2 if weights >= thresholds.far_weights else 1
 
 
+cdef extern from "pythread.h":
+    unsigned long PyThread_get_thread_ident() noexcept nogil
+
 cdef struct Host:
     # Another runtime, whose threads hold the processors: `run` calls a function with 0, ..., n - 1 on them,
     # in any order and some after others. NULL: none.
     void (*run)(void* context, void (*call)(void*, size_t) noexcept nogil, size_t n,
                 void* argument) noexcept nogil
     void* context
+    int team  # how many threads it has for us
+    unsigned long caller  # the thread that called from Python
 
 cdef struct Zone:
     # Zoneout: the fraction of its old state that each unit keeps. Strides are in elements, and 0 along
@@ -81,6 +86,7 @@ cdef struct Job:
     Py_ssize_t places
     int training, shared, gather_x, want_dx, want_grads, used
     Host host
+    long patience  # nanoseconds that its members wait for each other before they share units
     int apart  # each of two members takes a direction
     Py_ssize_t chunk
     Py_ssize_t* sample  # (B,) the sample in each row; NULL: the row itself
@@ -236,4 +242,5 @@ cdef void place_backward(Job* job, Packed net, char** at) noexcept nogil
 cdef char* strided(object array, Packed net, const Job* job, Py_ssize_t n, str name,
                    Py_ssize_t* time, Py_ssize_t* row) except? NULL
 cdef int order_rows(Job* job, const cnp.int64_t* lengths) except -1
+cdef bint forms_product(const Job* job, Packed net, Py_ssize_t rows) noexcept nogil
 cdef int team_for(Job* job, Packed net) noexcept nogil

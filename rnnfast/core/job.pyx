@@ -9,6 +9,7 @@ from libc.string cimport memmove, memset
 from rnnfast.core import runtime
 from rnnfast.core cimport kernels as k
 from rnnfast.core.arrays cimport check_type, share_of
+from rnnfast.core.barrier cimport barrier_gather
 from rnnfast.core.kernels cimport RNNFAST_LINE, rnnfast_stride
 from rnnfast.core.packed cimport GAMMA, VECTORS, WEIGHTS, Packed, bump, step_inputs
 
@@ -41,6 +42,18 @@ def tune(**changes):
     return thresholds
 
 
+def gather(cnp.ndarray team, int members, long patience):
+    """As a member of a hosted call: return its number, or -1, and how many members there are. For tests.
+
+    `team` is shared by the members: an array of one int32, 0.
+    """
+    cdef int* at = <int*>cnp.PyArray_DATA(team)
+    cdef int count = 0, index
+    with nogil:
+        index = barrier_gather(at, members, patience, &count)
+    return index, count
+
+
 @cython.final
 cdef class Tape:
     """What backward needs of a forward call. Opaque; serves one backward."""
@@ -64,7 +77,7 @@ cdef Member member_of(Job* job, int index, int count) noexcept nogil:
     cdef Member me
     cdef Py_ssize_t r, seen = 0
     me.index, me.count, me.watch = index, count, k.enter(&job.stop)
-    me.watch.index = index
+    me.watch.index = index if job.host.run == NULL else PyThread_get_thread_ident() != job.host.caller
     me.i, me.n = index if job.shared else 0, count if job.shared else 1
     me.o0, me.o1 = share_of(job.B, index, count), share_of(job.B, index + 1, count)
     if job.apart:
@@ -248,24 +261,41 @@ cdef void _find_cuts(Job* job) noexcept nogil:
     job.n_cuts = n
 
 
+cdef bint forms_product(const Job* job, Packed net, Py_ssize_t rows) noexcept nogil:
+    # Whether members of so many rows form the products of x and W_x for many steps at once.
+    cdef Py_ssize_t I = net.parts[0].input
+    cdef Py_ssize_t widest = max(I, net.directions * net.recurrent) if net.layers > 1 else I
+    cdef Py_ssize_t weights = net.info.gates * net.hidden * widest * net.itemsize
+    return job.T > 1 and (
+        rows <= thresholds.few_rows
+        and (net.info.input_only or weights >= thresholds.cached_weights)
+        or rows <= thresholds.product_rows and I >= thresholds.product_inputs)
+
+
 cdef enum:
     PATIENCE = 200_000  # nanoseconds
+    HOST_PATIENCE = 50_000  # several times as long as a spinning thread takes to come
+    HOST_WORK = 200  # multiply-adds: a call waits a nanosecond for so many, at most a quarter of its time
 
 
 cdef int team_for(Job* job, Packed net) noexcept nogil:
     # The number of threads, and how long they spin: not at all where there are more of them than
     # processors. Sets job.shared where they share the units of each step, not the batch, and
-    # job.apart where each takes a direction, which never meet.
+    # job.apart where each takes a direction, which never meet; and job.patience.
     cdef int n = k.team_size(), index
     cdef double step = 0  # multiply-adds of a sample's step in all layers
-    cdef double between = 0  # of these, those between two meetings: an input product is formed first
-    cdef double weights  # bytes of a layer's and direction's
-    cdef bint few
+    cdef double between = 0  # of these, those between two meetings
+    cdef double inputs, weights  # of a layer and direction; bytes
+    cdef bint few, product = forms_product(job, net, job.B)
+    if job.host.run != NULL:
+        n = min(n, job.host.team)
     for index in range(net.layers * net.directions):
         step += net.info.gates * net.hidden * <double>step_inputs(net, index)
-        between += net.info.gates * net.hidden * <double>(
-            net.recurrent if job.T > 1 and not net.info.input_only else step_inputs(net, index))
+        inputs = net.parts[index].input
+        between += net.info.gates * net.hidden * (
+            step_inputs(net, index) - (0.75 * inputs if product else 0))
     job.meet.patience = PATIENCE if n <= k.processors() else 0
+    job.patience = <long>min(HOST_PATIENCE, step * job.steps / HOST_WORK)
     job.shared = job.apart = 0
     if (n < 2 or step * job.steps < thresholds.serial_work
             or k.had_better_be_alone(step * job.steps)):

@@ -217,8 +217,8 @@ cdef enum:
     CHECKED_WORK = 1_000_000_000  # multiply-adds, some 10 ms of one thread: no piece takes longer
 
 cdef struct Watch:
-    # What a thread of a call's team knows. Thread 0 is the one that called from Python, but on the threads
-    # of a host, where it may be any: signals may then wait until the call has ended.
+    # What a thread of a call's team knows. Thread 0 is the one that called from Python. Only on the threads
+    # of a host may it be missing, having come too late: then signals wait until the call has ended.
     int* stop  # the team's: a signal handler raised
     int index
     double unchecked  # multiply-adds since signals were last checked

@@ -26,7 +26,7 @@ from rnnfast.core.barrier cimport barrier_gather
 from rnnfast.core.forward cimport forward_member
 from rnnfast.core.gradient cimport SUMS_BYTES, tiles_of
 from rnnfast.core.job cimport (
-    Host, Job, Tape, Zone, copy_row, narrow, order_rows, place_backward,
+    Host, Job, Tape, Zone, copy_row, forms_product, narrow, order_rows, place_backward,
     place_forward, place_lists, products, sample_of, strided, team_for, thresholds,
 )
 from rnnfast.core.kernels cimport (
@@ -40,9 +40,6 @@ from rnnfast.core.packed import pack  # noqa: F401
 cnp.import_array()
 
 
-cdef enum:
-    HOST_PATIENCE = 50_000  # nanoseconds: some times what a thread that spins needs to come
-
 cdef struct Hosted:
     Job* job
     void* net
@@ -55,7 +52,7 @@ cdef void _hosted_member(void* argument, size_t place) noexcept nogil:
     cdef Hosted* hosted = <Hosted*>argument
     cdef int index = <int>place, count = hosted.team
     if hosted.job.shared:
-        index = barrier_gather(&hosted.gathered, hosted.team, HOST_PATIENCE, &count)
+        index = barrier_gather(&hosted.gathered, hosted.team, hosted.job.patience, &count)
     if index >= 0:
         (<void (*)(Job*, void*, int, int) noexcept nogil>forward_member)(
             hosted.job, hosted.net, index, count)
@@ -66,7 +63,7 @@ cdef int _run(Packed net, Tape tape, const cnp.int64_t* lengths) except -1:
     cdef Job* job = &tape.job
     cdef Py_ssize_t T = job.T, B = job.B, size = net.itemsize, H = net.hidden, K = net.recurrent
     cdef Py_ssize_t parts = net.layers * net.directions, panels
-    cdef Py_ssize_t rows, widest, I = net.parts[0].input
+    cdef Py_ssize_t rows
     cdef int team
     cdef char* at
     cdef Hosted hosted
@@ -95,11 +92,7 @@ cdef int _run(Packed net, Tape tape, const cnp.int64_t* lengths) except -1:
     if net.info.reset_before:
         job.ldp = net.info.slots * job.slot
     rows = B if job.shared or job.apart else B // team
-    widest = max(I, net.directions * K) if net.layers > 1 else I
-    if T > 1 and (
-            rows <= thresholds.few_rows and (
-                net.info.input_only or net.info.gates * H * widest * size >= thresholds.cached_weights)
-            or rows <= thresholds.product_rows and I >= thresholds.product_inputs):
+    if forms_product(job, net, rows):
         job.chunk = max(1, thresholds.product_bytes // (B * job.ldp * size + 1))
     else:
         job.ldp = 0

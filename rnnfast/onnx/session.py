@@ -50,9 +50,9 @@ class Session:
         served = list(_serve(library, proto))
         self.served = {number: title for number, title, _ in served}
         kinds = {node.op_type for graph in graphs_of(proto.graph) for node in graph.node}
-        hosted = not kinds.isdisjoint(THREADED)
+        threads = 0 if kinds.isdisjoint(THREADED) else get_num_threads()
         custom_op.nodes.update(
-            {number: (node, node.packed(), hosted) for number, _, node in served}
+            {number: (node, node.packed(), threads) for number, _, node in served}
         )
         weakref.finalize(self, _forget, custom_op.nodes, list(self.served))
         proto.opset_import.append(library.helper.make_opsetid(custom_op.DOMAIN, 1))

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -124,6 +125,29 @@ def test_a_thread_that_waits_for_its_processor_finds_it_taken():
     # a thread that calls rarely forgets in the end
     rare = [(0.1, 0.2), (0.2, 0.4), *((0.2 + 0.005 * i, 0.4) for i in range(1, 40))]
     assert engine.judged(rare)[1] and not engine.judged(rare)[-1]
+
+
+SECOND = 1_000_000_000
+
+
+@needs_engine
+def test_members_on_threads_of_a_host_are_those_that_come_in_time():
+    from rnnfast.core.job import gather
+
+    together = np.zeros(1, np.int32)
+    with ThreadPoolExecutor(3) as pool:
+        came = list(pool.map(lambda _: gather(together, 3, 60 * SECOND), range(3)))
+    assert sorted(came) == [(0, 3), (1, 3), (2, 3)]
+    assert gather(together, 3, 0) == (-1, 0)
+
+    alone = np.zeros(1, np.int32)  # members one after the other
+    assert [gather(alone, 3, 1000) for _ in range(3)] == [(0, 1), (-1, 0), (-1, 0)]
+
+    two_of_three = np.zeros(1, np.int32)
+    with ThreadPoolExecutor(2) as pool:
+        came = list(pool.map(lambda _: gather(two_of_three, 3, 2 * SECOND), range(2)))
+    assert sorted(came) == [(0, 2), (1, 2)]
+    assert gather(two_of_three, 3, 0) == (-1, 0)
 
 
 def test_serial_engine_has_one_thread():

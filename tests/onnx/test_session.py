@@ -446,12 +446,12 @@ def test_any_choice_of_outputs_and_states(host, kind, direction, samples):
             agree(model.run(None, given), run_ort(made, given))
 
 
-@pytest.mark.parametrize("H", [40, 300])  # if 300, members share the units and meet in every step
+@pytest.mark.parametrize("H", [40, 300])  # 300 units: members take a part of them each
 @pytest.mark.parametrize("samples", [1, 5])
 @pytest.mark.parametrize("direction", ["forward", "bidirectional"])
 def test_members_of_a_call_run_on_the_threads_of_the_session(direction, samples, H):
-    # beside nodes that keep these spinning; results do not depend on how many there are, nor on how
-    # many come
+    # beside nodes that keep these spinning, except several samples in two directions; results do
+    # not depend on how many threads there are, nor on how many come
     rng = np.random.default_rng(6)
     D, n = 1 + (direction == "bidirectional"), 20
     tensors = {"w": (D, 4 * H, n), "r": (D, 4 * H, H), "v": (n, n)}
