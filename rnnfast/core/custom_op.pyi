@@ -5,6 +5,6 @@ import numpy as np
 
 DOMAIN: str
 OPERATORS: dict[np.dtype[Any], str]
-nodes: dict[int, tuple[Callable[..., Any], Any, bool]]
+nodes: dict[int, tuple[Callable[..., Any], Any, int]]
 
 def failure() -> tuple[int, BaseException | None]: ...
