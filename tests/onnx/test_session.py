@@ -313,7 +313,7 @@ def test_an_interrupt_in_a_node_is_one_outside(monkeypatch):
     def interrupted(*inputs):
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(custom_op.nodes, number, (interrupted, None, False))
+    monkeypatch.setitem(custom_op.nodes, number, (interrupted, None, 0))
     with pytest.raises(KeyboardInterrupt):
         model(X)
     assert custom_op.failure() == (0, None)
