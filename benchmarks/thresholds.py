@@ -90,8 +90,8 @@ def shared_step_work(seconds: float) -> None:
         shape = (1, 50, inputs, H)
         for task, call in lstm_tasks(shape).items():
             one, team = times(call, [ALONE, TOGETHER], seconds)
-            # without the input product, which is formed first
-            line(task, shape, work((1, 1, 0, H)), one, team, one / team)
+            # the input product is formed first, and counts a quarter
+            line(task, shape, work((1, 1, inputs // 4, H)), one, team, one / team)
 
 
 def shared_rows(seconds: float) -> None:
