@@ -86,8 +86,8 @@ def test_layers(make, dtype, monkeypatch):
         np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-5)
 
 
-def test_few_rows_of_a_frozen_layer_are_no_training(monkeypatch):
-    layer, x, done = L.SimpleRNN(4), torch.ones(1, 2, F), calls(monkeypatch)
+def test_few_steps_of_a_frozen_layer_are_no_training(monkeypatch):
+    layer, x, done = L.SimpleRNN(4), torch.ones(1, 3, F), calls(monkeypatch)
     layer(x)
     accelerate(layer)
     layer(x)

@@ -19,6 +19,7 @@ from torch_pairs import (
     case_of,
     error_of,
     everything,
+    flat,
     on_engine,
     pair,
 )
@@ -33,7 +34,7 @@ from torch.nn.utils import parametrizations, parametrize  # noqa: E402
 from torch.nn.utils.rnn import pack_padded_sequence  # noqa: E402
 
 import rnnfast.torch as ours  # noqa: E402
-from rnnfast.torch import calls  # noqa: E402
+from rnnfast.torch import calls, modules  # noqa: E402
 
 # ---- weights
 
@@ -187,54 +188,101 @@ def test_nested_tensors_give_torchs_error():
             assert error_of(lambda m=mine, x=x: m(x)) == error_of(lambda m=theirs, x=x: m(x))
 
 
-def test_large_lstms_train_in_torch_where_that_is_quicker(monkeypatch):
-    def runs(isa: str, *where: Any, training: bool = True) -> bool:
-        monkeypatch.setattr(runtime, "isa", lambda: isa)
-        with torch.set_grad_enabled(training):
-            return calls.gains(*where[:3], [], weights, *where[3:])
-
-    weights = [torch.ones(1, requires_grad=True)]
-    large, small = 2048 * 2049, 2047 * 2048
-    assert not runs("avx2", "lstm", 1024, large, True)
-    for isa, *where in [
-        ("avx512", "lstm", 1024, large, True),
-        ("avx2", "gru", 1024, large, True),
-        ("avx2", "lstm", 1023, large, True),
-        ("avx2", "lstm", 1024, small, True),
-        ("avx2", "lstm", 1024, large, False),
-    ]:
-        assert runs(isa, *where)
-    assert runs("avx2", "lstm", 1024, large, True, training=False)
-    weights = [torch.ones(1)]
-    assert runs("avx2", "lstm", 1024, large, True)
+def gains(cell: str, steps: int, batch: int, nbytes: int, onednn: bool, training: bool) -> bool:
+    with torch.set_grad_enabled(training):
+        weights = [torch.ones(1, requires_grad=True)]
+        return calls.gains(cell, steps, steps * batch, nbytes, [], weights, onednn)
 
 
-@pytest.mark.parametrize("name", ["RNN", "GRU"])
-def test_few_rows_of_a_frozen_layer_are_no_training(monkeypatch, name):
-    layer, x, served = getattr(ours, name)(I, H), torch.randn(1, 1, I), []
+@pytest.mark.parametrize(
+    "cell, units, batch, training, steps",
+    [
+        ("gru", 64, 1, True, 2),
+        ("gru", 256, 1, True, 4),
+        ("gru", 256, 32, True, 4),
+        ("gru", 1024, 32, True, 8),
+        ("rnn_tanh", 64, 1, True, 4),
+        ("rnn_relu", 1024, 1, True, 10),
+        ("gru", 64, 1, False, 2),
+        ("gru", 64, 64, False, 1),
+        ("gru", 64, 64, True, 1),
+        ("gru", 64, 63, True, 2),
+        ("gru", 256, 1, False, 8),
+        ("gru", 256, 64, False, 2),
+        ("rnn_tanh", 64, 64, False, 3),
+        ("rnn_tanh", 1024, 1, False, 29),
+        ("rnn_tanh", 1024, 1024, False, 7),
+    ],
+)
+def test_few_steps_go_to_torch(cell, units, batch, training, steps):
+    nbytes = units * 2 * units * 4
+    gained = [gains(cell, n, batch, nbytes, False, training) for n in range(40)]
+    assert gained.index(True) == steps and all(gained[steps:])
+
+
+def test_few_steps_of_onednns_lstm_go_there_at_inference():
+    for nbytes in (1 << 19, 1 << 20, 1 << 21):
+        assert gains("lstm", 1, 1, nbytes, True, True)
+        assert gains("lstm", 1, 1, nbytes, True, False) == (nbytes < 1 << 20)
+        assert not gains("lstm", 1, 1, nbytes, False, False)
+        assert gains("lstm", 15, 1, nbytes, True, False)
+        assert not gains("lstm", 1, 0, nbytes, True, True)
+
+
+@pytest.mark.parametrize("name", ["RNN", "GRU", "LSTM", "GRUCell", "LSTMCell"])
+def test_calls_go_where_the_rule_says(monkeypatch, name):
+    monkeypatch.setattr(modules, "gains", calls.gains)
+    monkeypatch.setattr(modules, "SINGLE_ROWS", calls.SINGLE_ROWS)
+    theirs, layer = pair(name)
+    swapped = copy.deepcopy(theirs)
+    ours.accelerate(swapped)
+    served = []
 
     def spy(*args: Any) -> Any:
         served.append(args)
         return calls.run(*args)
 
-    monkeypatch.setattr("rnnfast.torch.modules.run", spy)
+    monkeypatch.setattr(modules, "run", spy)
 
     def is_served(*args: Any) -> bool:
-        served.clear()
-        layer(*args)
-        return bool(served)
+        here = []
+        for module in (layer, swapped):
+            served.clear()
+            for got, want in zip(flat(module(*args)), flat(theirs(*args)), strict=True):
+                torch.testing.assert_close(got, want)
+            here.append(bool(served))
+        assert here[0] == here[1]
+        return here[0]
 
+    if name in SINGLE:
+        assert [is_served(torch.randn(n, I)) for n in (1, 63, 64)] == [False, False, True]
+        assert not is_served(torch.randn(I))
+        return
+    least = {"RNN": (4, 3), "GRU": (2, 2), "LSTM": (1, 1)}[name]
     h = torch.zeros(1, 1, H)
-    assert not is_served(x)
-    layer.requires_grad_(False)
-    assert is_served(x) and is_served(x, h)
-    assert not is_served(x.clone().requires_grad_()) and not is_served(x, h.requires_grad_())
-    with torch.no_grad():
-        assert is_served(x, h)
+    state = (h, h) if name == "LSTM" else h
+    for steps in range(1, 5):
+        x = torch.randn(steps, 1, I)
+        assert is_served(x) == is_served(x, state) == is_served(x[:, 0]) == (steps >= least[0])
+        with torch.no_grad():
+            assert is_served(x) == is_served(x, state) == (steps >= least[1])
+    assert is_served(torch.randn(1, 64, I)) == (name != "RNN")
+    for module in (theirs, layer, swapped):
+        module.batch_first = True
+    assert is_served(torch.randn(1, 4, I)) and is_served(torch.randn(2, 1, I)) == (name == "LSTM")
+    for module in (theirs, layer, swapped):
+        module.batch_first = False
+        module.requires_grad_(False)
+    x = torch.randn(3, 1, I)
+    assert is_served(x)
+    if name == "RNN":
+        assert not is_served(x.clone().requires_grad_())
+        assert not is_served(x, h.clone().requires_grad_())
 
 
 def test_what_counts_for_large_lstms(monkeypatch):
-    monkeypatch.setattr(calls, "_HUGE", I * H)
+    monkeypatch.setattr(modules, "gains", calls.gains)
+    monkeypatch.setattr(calls, "_HUGE", 4 * I * H)
     monkeypatch.setattr(calls, "_MANY_ROWS", T * B)
     x = torch.randn(T, B, I)
     engine = runtime.isa() != "avx2"
@@ -253,6 +301,13 @@ def test_what_counts_for_large_lstms(monkeypatch):
     assert on_engine(layer(x[1:])[0])
     assert on_engine(layer(x, resets=torch.arange(T)[:, None].expand(T, B) == 2)[0])
     assert on_engine(ours.GRU(I, H)(x)[0])
+    for isa in ("avx2", "avx512"):
+        monkeypatch.setattr(runtime, "isa", lambda isa=isa: isa)
+        for nbytes, steps in [(1 << 24, T), (4 * I * H + 1, T - 1), (4 * I * H + 1, T)]:
+            there = isa == "avx2" and steps == T
+            assert gains("lstm", steps, B, nbytes, True, True) != there
+            assert gains("lstm", 50, B, nbytes, True, False)
+            assert gains("lstm", 50, B, nbytes, False, True)
 
 
 def test_other_dtypes_devices_and_modes():

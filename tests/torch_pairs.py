@@ -17,12 +17,13 @@ import rnnfast.torch as ours  # noqa: E402
 from rnnfast.cells import CELLS as TABLE  # noqa: E402
 
 pytestmark = [
+    pytest.mark.usefixtures("any_call_gains"),
     pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN"),
     pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning"),  # torch's own use
 ]
 
 CELLS = {c.layer: c.name for c in TABLE.values() if c.in_torch and not c.options}
-LAYERS, SINGLE = tuple(CELLS), tuple(f"{name}Cell" for name in CELLS)
+LAYERS, SINGLE = tuple(CELLS), ("LSTMCell", "GRUCell")
 B, T, I, H = 5, 6, 4, 7  # noqa: E741
 OPTIONS: list[dict[str, Any]] = [
     {},

@@ -136,7 +136,8 @@ def _on_engine(layer: Any, x: Any, initial: Any, mask: Any, training: bool) -> A
     if any(state.shape != (B, cell.units) for state in states):  # Keras spreads one over the batch
         return None
     values = [weight.value for weight in cell.weights]
-    if not gains(name, B * T, cell.units * (F + cell.units), [x, *states], values):
+    nbytes = cell.units * (F + cell.units) * x.element_size()
+    if not gains(name, T, B * T, nbytes, [x, *states], values):
         return None
     lengths = None
     if mask is not None:

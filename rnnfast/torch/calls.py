@@ -6,6 +6,8 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import accumulate
+from math import prod
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -27,12 +29,16 @@ _DTYPES: dict[Any, np.dtype[Any]] = {
     torch.float32: np.dtype(np.float32),
     torch.float64: np.dtype(np.float64),
 }
-# With fewer rows (samples times steps) than this the engine gains less than its calls cost: of
-# cells, of training a GRU or RNN, and of one with more weights a gate, which are compared.
-FEW_ROWS, _LARGE = 4, 1 << 16
-# With AVX2 alone, training an LSTM of more weights a gate, on as many rows, takes oneDNN 0.83 to
-# 0.96 of the engine's time, at 32 samples and more of one processor (docs/switching.md).
-_MANY_ROWS, _HUGE = 1 << 10, 1 << 22
+# A call of the engine costs some microseconds, and reads all weights to see whether they are still
+# those of the last pack, or packs them and sets their gradients to zero. What torch spends on each
+# step makes up for that (docs/switching.md, Short calls). Bytes are those of a gate's weights.
+SINGLE_ROWS, _SINGLE_BYTES = 64, 1 << 16  # of a single step
+_TRAINED = 1 << 18  # in training each doubling from these on takes a step more
+_SERVED = 1 << 13  # at inference they grow with the square of the steps
+_CACHED = 1 << 20  # up to these oneDNN's LSTM takes longer for any number of steps
+# With AVX2 alone, training an LSTM of more bytes, on as many rows, takes oneDNN 0.83 to 0.96 of the
+# engine's time, at 32 samples and more of one processor.
+_MANY_ROWS, _HUGE = 1 << 10, 1 << 24
 
 
 # ---- what may run on the engine
@@ -87,25 +93,34 @@ def needs_grad(tensors: Iterable[Any]) -> bool:
 
 
 def gains(
-    cell: str, rows: int, size: int, inputs: list[Any], weights: list[Any], onednn: bool = False
+    cell: str,
+    steps: int,
+    rows: int,
+    nbytes: int,
+    inputs: list[Any],
+    weights: list[Any],
+    onednn: bool = False,
 ) -> bool:
-    """Return whether a layer gains on the engine, by its rows and the size of a gate's weights.
+    """Return whether a layer gains on the engine, by its steps, rows and a gate's bytes of weights.
 
-    `onednn`: whether oneDNN computes it for torch if it is an LSTM.
+    `rows`: of all steps. `onednn`: whether oneDNN computes it for torch if it is an LSTM.
     """
-    if rows >= FEW_ROWS:
-        return not (
-            size > _HUGE
-            and onednn
-            and cell == "lstm"
-            and rows >= _MANY_ROWS
-            and runtime.isa() == "avx2"
-            and needs_grad(inputs + weights)
-        )
-    facts = CELLS[cell]
-    if facts.has_cell_state:
-        return rows > 0
-    return rows > 0 and size <= _LARGE and not needs_grad(inputs + weights)
+    if rows == 0:
+        return False
+    training = needs_grad(inputs + weights)
+    rnn = cell.startswith("rnn")  # torch's steps of these are the quickest
+    if onednn and cell == "lstm":
+        if training:
+            huge = nbytes > _HUGE and rows >= _MANY_ROWS
+            return not (huge and runtime.isa() == "avx2")
+        if nbytes < _CACHED:
+            return True
+    elif steps == 1:
+        return not rnn and rows >= SINGLE_ROWS and nbytes <= _SINGLE_BYTES
+    if training:
+        return steps >= 2 + 2 * rnn + (nbytes // _TRAINED).bit_length()
+    weighed = steps + min(rows, 32 * steps) / 8
+    return steps >= 2 + rnn and weighed**2 >= nbytes / _SERVED
 
 
 # ---- threads
@@ -217,6 +232,16 @@ def _rows(tensor: Any) -> Array:
     array: Array = tensor.numpy(force=True)
     good = array.strides[-1] == array.itemsize and array.flags.aligned
     return array if good else array.copy()
+
+
+def _zeros(shapes: Sequence[Sequence[int]], dtype: Any) -> list[Array]:
+    # in one block of those that the engine keeps: pages fresh from the system, at each step of a
+    # loop, would take longer than the gradients of few rows
+    ends = list(accumulate(map(prod, shapes)))
+    flat = backend.active().dense.empty((ends[-1],), dtype)
+    flat.fill(0)
+    parts = zip(np.split(flat, ends[:-1]), shapes, strict=True)
+    return [part.reshape(shape) for part, shape in parts]
 
 
 class Layout:
@@ -367,7 +392,7 @@ class _Call:
         dx = layout.blank(weights[0].shape[1], dtype) if wanted[0] else None
         states = self.module.network.states(layout.batch, dtype)
         dh0, dc0 = (s if want else None for s, want in zip(states, wanted[1:3], strict=True))
-        dweights = [np.zeros(w.shape, dtype) for w in weights] if any(wanted[3:]) else None
+        dweights = _zeros([w.shape for w in weights], dtype) if any(wanted[3:]) else None
         entries = None if dweights is None else self.module.entries(dweights)
         self.packed.backward(tape, dy, dh_n, dc_n, dx, dh0, dc0, entries)
         return (

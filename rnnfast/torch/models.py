@@ -53,7 +53,7 @@ class Report:
 def accelerate(model: Any, check: Any = None) -> Report:
     """Make every recurrent module of a model run on the engine, in place.
 
-    Modules of the types `torch.nn.RNN`, `LSTM`, `GRU`, `RNNCell`, `LSTMCell` and `GRUCell`, and of
+    Modules of the types `torch.nn.RNN`, `LSTM`, `GRU`, `LSTMCell` and `GRUCell`, and of
     subclasses that keep torch's `forward` or call it as ``super().forward``, get a `forward` of
     their own, which their copies keep. Types, parameters, hooks, buffers and every reference to
     them, an optimiser's for instance, stay as they are.

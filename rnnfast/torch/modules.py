@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import PackedSequence
 from ..cells import CELLS
 from ..checks import check_resets
 from .calls import (
-    FEW_ROWS,
+    SINGLE_ROWS,
     TENSORS,
     Module,
     Padded,
@@ -67,6 +67,14 @@ class _Layer(_Module):
                 )
         return result
 
+    def leaves_step(self, input: Any) -> bool:
+        """Return whether a call is one of a single step that torch's kernels had better do."""
+        return (
+            type(input) in TENSORS
+            and _steps(self, input) == 1
+            and not _gains(self, input, 1, [input])
+        )
+
     def _engine_weights(self) -> list[Any]:
         # those that torch's kernels would take: its list, which is brought up to date as its own
         # forward does it, but only if it might be needed, since that looks at each weight twice
@@ -82,11 +90,10 @@ class _Layer(_Module):
         cell, inputs, units = self.mode.lower(), self.input_size, self.hidden_size
         if type(x) not in TENSORS:
             return None
-        onednn = not packed and not self.proj_size and x.dtype is torch.float32
-        rows, size = x.numel() // inputs, units * (inputs + units)
         h, c = _split(hx, CELLS[cell].has_cell_state)
         given = [t for t in (x, h, c) if t is not None]
-        if resets is None and not gains(cell, rows, size, given, self._flat_weights, onednn):
+        steps = input.batch_sizes.numel() if packed else _steps(self, x)
+        if resets is None and not _gains(self, x, steps, given, packed):
             return None  # before the checks below, as a single step hardly lasts longer than they
         if not are_plain(given, x.dtype) or x.shape[-1:] != (inputs,):
             return None
@@ -143,6 +150,12 @@ class GRU(_Layer, torch.nn.GRU):
 
 
 class _Cell(_Module):
+    _engine_cell: str
+
+    def leaves_step(self, input: Any) -> bool:
+        """Return whether torch's kernels had better do a call."""
+        return type(input) in TENSORS and (input.dim() != 2 or len(input) < SINGLE_ROWS)
+
     def _engine_weights(self) -> list[Any]:
         # torch's cells go by the weights themselves, not by self.bias
         own = self._parameters
@@ -151,11 +164,9 @@ class _Cell(_Module):
         return [weight for weight in weights if weight is not None]
 
     def _on_engine(self, input: Any, hx: Any) -> Any:
-        if type(input) not in TENSORS or input.dim() != 2 or len(input) < FEW_ROWS:
+        if type(input) not in TENSORS or self.leaves_step(input):
             return None
-        cell = self._engine_cell()
-        if cell not in CELLS:  # a nonlinearity that torch is to refuse
-            return None
+        cell = self._engine_cell
         h, c = _split(hx, CELLS[cell].has_cell_state)
         given = [t for t in (input, h, c) if t is not None]
         if not are_plain(given, input.dtype) or input.shape[1] != self.input_size:
@@ -164,6 +175,9 @@ class _Cell(_Module):
         if any(t.shape != (*axes, self.hidden_size) for t in given[1:]):
             return None
         weights = self._engine_weights()
+        nbytes = self.hidden_size * (self.input_size + self.hidden_size) * input.element_size()
+        if not gains(cell, 1, len(input), nbytes, given, weights):
+            return None
         module = Module(network_of(cell, 1, 1, self.hidden_size, 0), len(weights) == 4)
         layout = Padded(axes, axes, False, cell=True)
         outputs = run(_owner(self), weights, module, layout, input, h, c)
@@ -173,32 +187,22 @@ class _Cell(_Module):
         return (y, *c) if c else y
 
 
-class RNNCell(_Cell, torch.nn.RNNCell):
-    """`torch.nn.RNNCell` on the engine: same arguments, parameters, results and errors."""
-
-    def _engine_cell(self) -> str:
-        return f"rnn_{self.nonlinearity}"
-
-
 class LSTMCell(_Cell, torch.nn.LSTMCell):
     """`torch.nn.LSTMCell` on the engine: same arguments, parameters, results and errors."""
 
-    def _engine_cell(self) -> str:
-        return "lstm"
+    _engine_cell = "lstm"
 
 
 class GRUCell(_Cell, torch.nn.GRUCell):
     """`torch.nn.GRUCell` on the engine: same arguments, parameters, results and errors."""
 
-    def _engine_cell(self) -> str:
-        return "gru"
+    _engine_cell = "gru"
 
 
 OURS: dict[Any, Any] = {
     torch.nn.RNN: RNN,
     torch.nn.LSTM: LSTM,
     torch.nn.GRU: GRU,
-    torch.nn.RNNCell: RNNCell,
     torch.nn.LSTMCell: LSTMCell,
     torch.nn.GRUCell: GRUCell,
 }
@@ -226,6 +230,19 @@ def turn_back(module: Any) -> None:
 def _owner(module: Any) -> Any:
     # what lasts as long as the module and no copy has: of a twin (instances.py) its forward
     return vars(module).get("forward", module)
+
+
+def _steps(layer: Any, x: Any) -> int:
+    if x.is_nested or x.dim() < 2:
+        return 0  # torch has something to say
+    return x.shape[layer.batch_first and x.dim() > 2]
+
+
+def _gains(layer: Any, x: Any, steps: int, given: list[Any], packed: bool = False) -> bool:
+    inputs, units = layer.input_size, layer.hidden_size
+    onednn = not packed and not layer.proj_size and x.dtype is torch.float32
+    rows, nbytes = x.numel() // inputs, units * (inputs + units) * x.element_size()
+    return gains(layer.mode.lower(), steps, rows, nbytes, given, layer._flat_weights, onednn)
 
 
 def _split(hx: Any, has_c: bool) -> tuple[Any, Any]:
