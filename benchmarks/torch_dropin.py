@@ -2,6 +2,7 @@
 
     python benchmarks/torch_dropin.py [--cells lstm,gru] [--rounds 7] [--seconds 0.1] [--calls]
     python benchmarks/torch_dropin.py --large [B,T,I,H ...] [--cells lstm,gru] [--rounds 7]
+    python benchmarks/torch_dropin.py --short [--always] [--cells lstm,gru] [--rounds 7]
 
 A step is what a user's loop does: forward through the recurrent layer and a linear head, the loss,
 backward, and the update by Adam. Both models start from the same weights and see the same batch;
@@ -11,7 +12,9 @@ than its multiply-adds at the processor's peak, and the rest of the loop what it
 `--calls` times single calls of the layers as well, inference and training over the shapes of
 tests/cases.py, which takes minutes more; `--large` times nothing but calls of large layers, where
 both sides wait for weights that no cache holds, those that would go to torch on the engine too. The
-weights change before each call in training, as by an update.
+weights change before each call in training, as by an update. `--short` times calls of few steps,
+with the state given at inference, which the rule in rnnfast/torch/calls.py is about; with
+`--always` all of them run on the engine.
 """
 
 from __future__ import annotations
@@ -41,6 +44,7 @@ import rnnfast.torch
 from rnnfast.bench import LAYERS, Call, Peak, clock, plan
 from rnnfast.core import runtime
 from rnnfast.torch import calls as engine
+from rnnfast.torch import modules
 
 CLASSES = 8
 # B, T, I, H
@@ -66,6 +70,7 @@ LARGE = [
     (32, 70, 2048, 2048),
     (128, 20, 2048, 2048),
 ]
+STEPS = (1, 2, 3, 4, 6, 8, 16)
 PACKED = [(32, 50, 1, 20), (32, 50, 32, 64), (64, 100, 64, 128), (64, 50, 128, 256)]
 
 
@@ -264,6 +269,50 @@ def calls_table(
     return everything
 
 
+def race_short(layer: Any, x: Any, training: bool, rounds: int, seconds: float) -> float:
+    """Return how many times faster a layer's call is than torch's, medians of the rounds."""
+    after = copy.deepcopy(layer)
+    rnnfast.torch.accelerate(after)
+
+    def side(module: Any) -> Call:
+        state, parameters = module(x)[1], list(module.parameters())
+
+        def train() -> None:
+            with torch.no_grad():
+                torch._foreach_mul_(parameters, 1.0)
+            module(x)[0].sum().backward()
+
+        def infer() -> Any:
+            with torch.no_grad():
+                return module(x, state)
+
+        return train if training else infer
+
+    before, now = map(median, take_turns([side(layer), side(after)], rounds, seconds))
+    return before / now
+
+
+def short_table(cells: Sequence[str], rounds: int, seconds: float) -> None:
+    """Time calls of few steps and print how many times faster they are."""
+    rows = []
+    for cell in cells:
+        for dtype in (torch.float32, torch.float64) if cell == "lstm" else (torch.float32,):
+            for training in (False, True):
+                for B in (1, 32):
+                    for H in (32, 64, 128, 256, 512, 1024):
+                        case = Case(cell, B=B, T=1, I=H, H=H)
+                        layer = Model(case).layer.to(dtype)
+                        task = "training" if training else "inference"
+                        row = [cell_title(cell), str(dtype)[6:], task, str(B), str(H)]
+                        for T in STEPS:
+                            x = torch.randn(T, B, H, dtype=dtype)
+                            row.append(number(race_short(layer, x, training, rounds, seconds)))
+                        rows.append(row)
+                        print(".", end="", file=sys.stderr, flush=True)
+    columns = ["", "dtype", "", "B", "I, H", *(f"T = {T}" for T in STEPS)]
+    print(f"\nTimes faster in calls of few steps\n\n{table(columns, rows)}\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     cells = list(LAYERS)
@@ -277,7 +326,11 @@ def main() -> None:
     parser.add_argument(
         "--large", nargs="*", metavar="B,T,I,H", help="time calls of large layers instead"
     )
+    parser.add_argument("--short", action="store_true", help="time calls of few steps instead")
+    parser.add_argument("--always", action="store_true", help="on the engine, whatever the rule")
     options = parser.parse_args()
+    if options.always:
+        modules.gains = lambda *_: True
     if options.threads:
         torch.set_num_threads(options.threads)
         rnnfast.set_num_threads(options.threads)
@@ -287,6 +340,9 @@ def main() -> None:
         f"{processor()}, {runtime.isa()}, float32, threads: {threads}; "
         f"rnnfast {rnnfast.__version__}, torch {torch.__version__}"
     )
+    if options.short:
+        short_table(*settings)
+        return
     if options.large is not None:
         engine._HUGE = sys.maxsize
         given = [tuple(map(int, shape.split(","))) for shape in options.large] or LARGE

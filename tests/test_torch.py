@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,7 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence  # noqa: E402
 
 import rnnfast.torch as ours  # noqa: E402
+from rnnfast.torch import modules  # noqa: E402
 from rnnfast.torch.calls import is_known  # noqa: E402
 
 # ---- values and gradients
@@ -221,7 +223,10 @@ def test_nan_stays_in_its_sample():
 # ---- errors
 
 
-def test_errors_are_torchs_own():
+@pytest.mark.parametrize("gains", [True, False])
+def test_errors_are_torchs_own(monkeypatch, gains):
+    monkeypatch.setattr(modules, "gains", lambda *_: gains)
+    monkeypatch.setattr(modules, "SINGLE_ROWS", 1 if gains else 64)
     z = torch.zeros
     packed = pack_padded_sequence(z(T, B, I), torch.tensor([6, 5, 4, 3, 2]))
     wide = pack_padded_sequence(z(T, B, I + 1), torch.tensor([6, 5, 4, 3, 2]))
@@ -262,9 +267,11 @@ def test_errors_are_torchs_own():
     }
     for name, arguments in calls.items():
         theirs, mine = pair(name)
+        swapped = ours.accelerate(copy.deepcopy(theirs)).model
         for given in arguments:
             want = error_of(lambda m=theirs, g=given: m(*g))
-            assert error_of(lambda m=mine, g=given: m(*g)) == want, (name, given)
+            for module in (mine, swapped):
+                assert error_of(lambda m=module, g=given: m(*g)) == want, (name, given)
 
 
 def test_errors_after_a_call_and_a_change():

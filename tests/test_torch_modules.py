@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from engines import each_engine as each_engine
 from torch_pairs import (
+    EVERY,
     LAYERS,
     SINGLE,
     B,
@@ -22,6 +23,7 @@ from torch_pairs import (
     flat,
     on_engine,
     pair,
+    states,
 )
 from torch_pairs import pytestmark as pytestmark
 
@@ -278,6 +280,38 @@ def test_calls_go_where_the_rule_says(monkeypatch, name):
     if name == "RNN":
         assert not is_served(x.clone().requires_grad_())
         assert not is_served(x, h.clone().requires_grad_())
+
+
+@pytest.mark.parametrize("name, options", [*EVERY, ("LSTMCell", {}), ("GRUCell", {"bias": False})])
+def test_calls_that_torch_does_better_are_torchs(monkeypatch, name, options):
+    monkeypatch.setattr(modules, "gains", lambda *_: False)
+    monkeypatch.setattr(modules, "SINGLE_ROWS", 64)
+    theirs, _ = pair(name, **options)
+    swapped = ours.accelerate(copy.deepcopy(theirs)).model
+    axes = (B,) if name in SINGLE else (T, B)
+    x = torch.randn(*axes, I)
+    given: list[tuple[Any, ...]] = [(x,), (x[0],)]
+    if name not in SINGLE:
+        hx = states(theirs, T if theirs.batch_first else B)
+        given += [(x, hx), (x, list(hx) if name == "LSTM" else hx)]
+    for args in given:
+        for training in (True, False):
+            results = []
+            for module in (theirs, swapped):
+                torch.manual_seed(3)
+                outputs = flat(module.train(training)(*args))
+                sum(y.sum() for y in outputs).backward()
+                grads = [p.grad for p in module.parameters()]
+                module.zero_grad()
+                results.append([*outputs, *grads])
+            for got, want in zip(*results, strict=True):
+                assert torch.equal(got, want)
+    if name in LAYERS:
+        with torch.no_grad():
+            swapped.weight_hh_l0.zero_()
+            swapped.weight_hh_l0 = torch.nn.Parameter(theirs.weight_hh_l0.clone())
+        for got, want in zip(flat(swapped(x)), flat(theirs(x)), strict=True):
+            assert torch.equal(got, want)
 
 
 def test_what_counts_for_large_lstms(monkeypatch):

@@ -67,22 +67,37 @@ class _Layer(_Module):
                 )
         return result
 
-    def leaves_step(self, input: Any) -> bool:
-        """Return whether a call is one of a single step that torch's kernels had better do."""
-        return (
-            type(input) in TENSORS
-            and _steps(self, input) == 1
-            and not _gains(self, input, 1, [input])
-        )
+    def in_torch(self, input: Any, hx: Any = None) -> Any:
+        """Return what torch's kernel gives if it had better do a call of torch's class, or None.
 
-    def _engine_weights(self) -> list[Any]:
-        # those that torch's kernels would take: its list, which is brought up to date as its own
-        # forward does it, but only if it might be needed, since that looks at each weight twice
-        own = self._parameters
-        pairs = zip(self._flat_weights_names, self._flat_weights, strict=False)
-        if any(own.get(name) is not weight for name, weight in pairs):
-            self._update_flat_weights()
-        return self._flat_weights
+        Of a few steps, the checks of torch's forward take a third of the time. So they are made
+        here, where they are cheap, and calls that do not pass them left to torch's forward.
+        """
+        if type(input) not in TENSORS or _gains(self, input, _steps(self, input), [input]):
+            return None
+        weights, pair = _flat_weights(self), self.mode == "LSTM"
+        if input.is_nested or input.dim() != 3 or self.proj_size:
+            return None
+        *axes, inputs = input.shape
+        if inputs != self.input_size or input.dtype is not weights[0].dtype:
+            return None
+        shape = (
+            self.num_layers * (1 + self.bidirectional),
+            axes[not self.batch_first],
+            self.hidden_size,
+        )
+        if hx is None:
+            h = torch.zeros(shape, dtype=input.dtype, device=input.device)
+            hx = (h, h) if pair else h
+        states = hx if pair and type(hx) is tuple else (hx,)
+        if len(states) != 1 + pair or any(
+            type(state) not in TENSORS or state.shape != shape for state in states
+        ):
+            return None
+        options = self.bias, self.num_layers, self.dropout, self.training, self.bidirectional
+        kernel = getattr(torch._VF, self.mode.lower())
+        y, *final = kernel(input, hx, weights, *options, self.batch_first)
+        return y, tuple(final) if pair else final[0]
 
     def _on_engine(self, input: Any, hx: Any, resets: Any = None) -> Any:
         packed = isinstance(input, PackedSequence)
@@ -126,7 +141,7 @@ class _Layer(_Module):
         module = Module(network, self.bias, dropout)
         if resets is not None:
             resets = resets.T if layout.batch_first else resets.reshape(layout.steps, layout.batch)
-        outputs = run(_owner(self), self._engine_weights(), module, layout, x, h, c, resets)
+        outputs = run(_owner(self), _flat_weights(self), module, layout, x, h, c, resets)
         if outputs is None:
             return None
         y, *states = outputs
@@ -152,9 +167,10 @@ class GRU(_Layer, torch.nn.GRU):
 class _Cell(_Module):
     _engine_cell: str
 
-    def leaves_step(self, input: Any) -> bool:
-        """Return whether torch's kernels had better do a call."""
-        return type(input) in TENSORS and (input.dim() != 2 or len(input) < SINGLE_ROWS)
+    def in_torch(self, input: Any, hx: Any = None) -> Any:
+        """Return what torch's class gives if it had better do a call of one of its, or None."""
+        few = type(input) in TENSORS and _are_few(input)
+        return type(self).forward(self, input, hx) if few else None
 
     def _engine_weights(self) -> list[Any]:
         # torch's cells go by the weights themselves, not by self.bias
@@ -164,7 +180,7 @@ class _Cell(_Module):
         return [weight for weight in weights if weight is not None]
 
     def _on_engine(self, input: Any, hx: Any) -> Any:
-        if type(input) not in TENSORS or self.leaves_step(input):
+        if type(input) not in TENSORS or _are_few(input):
             return None
         cell = self._engine_cell
         h, c = _split(hx, CELLS[cell].has_cell_state)
@@ -230,6 +246,20 @@ def turn_back(module: Any) -> None:
 def _owner(module: Any) -> Any:
     # what lasts as long as the module and no copy has: of a twin (instances.py) its forward
     return vars(module).get("forward", module)
+
+
+def _flat_weights(layer: Any) -> list[Any]:
+    # those that torch's kernels would take: its list, which is brought up to date as its own
+    # forward does it, but only if it might be needed, since that looks at each weight twice
+    own = layer._parameters
+    pairs = zip(layer._flat_weights_names, layer._flat_weights, strict=False)
+    if any(own.get(name) is not weight for name, weight in pairs):
+        layer._update_flat_weights()
+    return layer._flat_weights
+
+
+def _are_few(x: Any) -> bool:
+    return x.dim() != 2 or len(x) < SINGLE_ROWS
 
 
 def _steps(layer: Any, x: Any) -> int:
