@@ -63,9 +63,10 @@ class _Method:
 def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
     """Run the forward of our class, or of a subclass of both, on the module's attributes."""
     own: Any = type(self)
-    if own in OURS and not kwargs and 0 < len(args) < 3 and not torch.compiler.is_compiling():
+    ours = OURS.get(own)
+    if ours and not kwargs and 0 < len(args) < 3 and not torch.compiler.is_compiling():
         # ahead of all that a twin looks at, which lasts as long as a step
-        result = OURS[own].in_torch(self, *args)
+        result = ours.in_torch(self, *args)
         if result is not None:
             return result
     kind = _class_on_engine(own)

@@ -89,10 +89,14 @@ class _Layer(_Module):
         if hx is None:
             h = torch.zeros(shape, dtype=input.dtype, device=input.device)
             hx = (h, h) if pair else h
-        states = hx if pair and type(hx) is tuple else (hx,)
-        if len(states) != 1 + pair or any(
-            type(state) not in TENSORS or state.shape != shape for state in states
-        ):
+        elif pair:
+            if (
+                type(hx) is not tuple
+                or len(hx) != 2
+                or not all(_fits(state, shape) for state in hx)
+            ):
+                return None
+        elif not _fits(hx, shape):
             return None
         options = self.bias, self.num_layers, self.dropout, self.training, self.bidirectional
         kernel = getattr(torch._VF, self.mode.lower())
@@ -256,6 +260,10 @@ def _flat_weights(layer: Any) -> list[Any]:
     if any(own.get(name) is not weight for name, weight in pairs):
         layer._update_flat_weights()
     return layer._flat_weights
+
+
+def _fits(state: Any, shape: tuple[int, ...]) -> bool:
+    return type(state) in TENSORS and state.shape == shape
 
 
 def _are_few(x: Any) -> bool:
