@@ -43,7 +43,6 @@ import rnnfast
 import rnnfast.torch
 from rnnfast.bench import LAYERS, Call, Peak, clock, plan
 from rnnfast.core import runtime
-from rnnfast.torch import calls as engine
 from rnnfast.torch import modules
 
 CLASSES = 8
@@ -313,6 +312,18 @@ def short_table(cells: Sequence[str], rounds: int, seconds: float) -> None:
     print(f"\nTimes faster in calls of few steps\n\n{table(columns, rows)}\n")
 
 
+def begin(threads: int | None, what: str) -> None:
+    """Set both sides' threads if a number was asked for, and print where `what` is timed."""
+    if threads:
+        torch.set_num_threads(threads)
+        rnnfast.set_num_threads(threads)
+    print(
+        f"{processor()}, {runtime.isa()}, {what}, "
+        f"threads: {rnnfast.get_num_threads()}, torch's {torch.get_num_threads()}; "
+        f"rnnfast {rnnfast.__version__}, torch {torch.__version__}"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     cells = list(LAYERS)
@@ -329,22 +340,14 @@ def main() -> None:
     parser.add_argument("--short", action="store_true", help="time calls of few steps instead")
     parser.add_argument("--always", action="store_true", help="on the engine, whatever the rule")
     options = parser.parse_args()
-    if options.always:
+    if options.always or options.large is not None:
         modules.gains = lambda *_: True
-    if options.threads:
-        torch.set_num_threads(options.threads)
-        rnnfast.set_num_threads(options.threads)
-    threads = f"{rnnfast.get_num_threads()}, torch's {torch.get_num_threads()}"
     settings = options.cells, options.rounds, options.seconds
-    print(
-        f"{processor()}, {runtime.isa()}, float32, threads: {threads}; "
-        f"rnnfast {rnnfast.__version__}, torch {torch.__version__}"
-    )
+    begin(options.threads, "float32")
     if options.short:
         short_table(*settings)
         return
     if options.large is not None:
-        engine._HUGE = sys.maxsize
         given = [tuple(map(int, shape.split(","))) for shape in options.large] or LARGE
         shapes = [dict(B=B, T=T, I=I, H=H, state=False) for B, T, I, H in given]  # noqa: E741
         times = calls_table(grid(*shapes), *settings)

@@ -25,12 +25,11 @@ import numpy as np
 import torch
 from busy import busy_processes
 from compare import at_least_one, warn
-from report import number, processor, table
-from torch_dropin import take_turns
+from report import number, table
+from torch_dropin import begin, take_turns
 
 import rnnfast
 import rnnfast.torch
-from rnnfast.core import runtime
 
 nn = torch.nn
 # A program: the model to accelerate, and a step of it, which returns its loss.
@@ -250,15 +249,7 @@ def main() -> None:
     )
     parser.add_argument("--busy", action="store_true", help="beside a process that computes")
     options = parser.parse_args()
-    if options.threads:
-        torch.set_num_threads(options.threads)
-        rnnfast.set_num_threads(options.threads)
-    threads = f"{rnnfast.get_num_threads()}, torch's {torch.get_num_threads()}"
-    print(
-        f"{processor()}, {runtime.isa()}, threads: {threads}, "
-        f"{'beside a busy process' if options.busy else 'quiet'}; "
-        f"rnnfast {rnnfast.__version__}, torch {torch.__version__}"
-    )
+    begin(options.threads, "beside a busy process" if options.busy else "quiet")
     rows, everything = [], []
     with busy_processes(int(options.busy)):
         for name, (make, package) in PROGRAMS.items():
