@@ -289,7 +289,7 @@ def test_calls_that_torch_does_better_are_torchs(monkeypatch, name, options):
     theirs, _ = pair(name, **options)
     swapped = ours.accelerate(copy.deepcopy(theirs)).model
     axes = (B,) if name in SINGLE else (T, B)
-    x = torch.randn(*axes, I)
+    x = torch.randn(*axes, I).requires_grad_()
     given: list[tuple[Any, ...]] = [(x,), (x[0],)]
     if name not in SINGLE:
         hx = states(theirs, T if theirs.batch_first else B)
@@ -301,9 +301,14 @@ def test_calls_that_torch_does_better_are_torchs(monkeypatch, name, options):
                 torch.manual_seed(3)
                 outputs = flat(module.train(training)(*args))
                 sum(y.sum() for y in outputs).backward()
-                grads = [p.grad for p in module.parameters()]
-                module.zero_grad()
-                results.append([*outputs, *grads])
+                wanted = [
+                    *module.parameters(),
+                    x,
+                    *(t for h in args[1:] for t in flat(h if torch.is_tensor(h) else tuple(h))),
+                ]
+                results.append([*outputs, *(tensor.grad for tensor in wanted)])
+                for tensor in wanted:
+                    tensor.grad = None
             for got, want in zip(*results, strict=True):
                 assert torch.equal(got, want)
     if name in LAYERS:
@@ -312,6 +317,21 @@ def test_calls_that_torch_does_better_are_torchs(monkeypatch, name, options):
             swapped.weight_hh_l0 = torch.nn.Parameter(theirs.weight_hh_l0.clone())
         for got, want in zip(flat(swapped(x)), flat(theirs(x)), strict=True):
             assert torch.equal(got, want)
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch, about its own tracers
+def test_traces_where_the_rule_differs_without_gradients(monkeypatch):
+    monkeypatch.setattr(modules, "gains", calls.gains)
+    layer = ours.accelerate(torch.nn.RNN(I, H)).model
+    x = torch.randn(3, 1, I)  # the trace is compared with one without gradients
+    torch.testing.assert_close(torch.jit.trace(layer, (x,))(x)[0], layer(x)[0])
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch, about its own tracers
+def test_export_of_a_layer():
+    layer, x = ours.accelerate(torch.nn.GRU(I, H)).model, torch.randn(T, B, I)
+    exported = torch.export.export(layer, (x,)).module()
+    torch.testing.assert_close(exported(x)[0], layer(x)[0])
 
 
 def test_what_counts_for_large_lstms(monkeypatch):

@@ -340,7 +340,7 @@ def judged(looks):
 # ---- memory
 
 cdef enum:
-    FREE_LIST = 8
+    FREE_LIST = 16
     HEADER = 64
     LARGE = 1 << 16  # bytes; small blocks do not take the places of large ones
 

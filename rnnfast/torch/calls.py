@@ -6,8 +6,6 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import accumulate
-from math import prod
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -31,11 +29,11 @@ _DTYPES: dict[Any, np.dtype[Any]] = {
 }
 # A call of the engine costs some microseconds, and reads all weights to see whether they are still
 # those of the last pack, or packs them and sets their gradients to zero. What torch spends on each
-# step makes up for that (docs/switching.md, Short calls). Bytes are those of a gate's weights.
+# step makes up for that (docs/switching.md, Calls of few steps). Bytes: of a gate's weights.
 SINGLE_ROWS, _SINGLE_BYTES = 64, 1 << 16  # of a single step
-_TRAINED = 1 << 18  # in training each doubling from these on takes a step more
-_SERVED = 1 << 13  # at inference they grow with the square of the steps
-_CACHED = 1 << 20  # up to these oneDNN's LSTM takes longer for any number of steps
+_TRAINED = 1 << 18  # in training each doubling from these bytes on takes a step more
+_SERVED = 1 << 13  # at inference the bytes that gain grow with the square of the steps
+_CACHED = 1 << 20  # below these bytes the engine's LSTM gains on oneDNN's from the first step on
 # With AVX2 alone, training an LSTM of more bytes, on as many rows, takes oneDNN 0.83 to 0.96 of the
 # engine's time, at 32 samples and more of one processor.
 _MANY_ROWS, _HUGE = 1 << 10, 1 << 24
@@ -234,14 +232,12 @@ def _rows(tensor: Any) -> Array:
     return array if good else array.copy()
 
 
-def _zeros(shapes: Sequence[Sequence[int]], dtype: Any) -> list[Array]:
-    # in one block of those that the engine keeps: pages fresh from the system, at each step of a
+def _zeros(shape: Sequence[int], dtype: Any) -> Array:
+    # in a block of those that the engine keeps: pages fresh from the system, at each step of a
     # loop, would take longer than the gradients of few rows
-    ends = list(accumulate(map(prod, shapes)))
-    flat = backend.active().dense.empty((ends[-1],), dtype)
-    flat.fill(0)
-    parts = zip(np.split(flat, ends[:-1]), shapes, strict=True)
-    return [part.reshape(shape) for part, shape in parts]
+    array: Array = backend.active().dense.empty(tuple(shape), dtype)
+    array.fill(0)
+    return array
 
 
 class Layout:
@@ -392,7 +388,7 @@ class _Call:
         dx = layout.blank(weights[0].shape[1], dtype) if wanted[0] else None
         states = self.module.network.states(layout.batch, dtype)
         dh0, dc0 = (s if want else None for s, want in zip(states, wanted[1:3], strict=True))
-        dweights = _zeros([w.shape for w in weights], dtype) if any(wanted[3:]) else None
+        dweights = [_zeros(w.shape, dtype) for w in weights] if any(wanted[3:]) else None
         entries = None if dweights is None else self.module.entries(dweights)
         self.packed.backward(tape, dy, dh_n, dc_n, dx, dh0, dc0, entries)
         return (

@@ -14,6 +14,7 @@ from weakref import ref
 import torch
 from torch.nn.utils import parametrize
 
+from .calls import is_plain_eager
 from .modules import OURS
 
 # what torch's forward calls before its kernel, and the engine does not
@@ -46,6 +47,10 @@ class _Method:
         return self.__func__.__name__
 
     @property
+    def __code__(self) -> Any:  # torch.export asks for it, too
+        return self.__wrapped__.__code__
+
+    @property
     def __wrapped__(self) -> Any:  # whose signature inspect shows
         module, function = self.__self__, self.__func__
         return MethodType(getattr(type(module), function.__name__, function), module)
@@ -64,7 +69,8 @@ def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
     """Run the forward of our class, or of a subclass of both, on the module's attributes."""
     own: Any = type(self)
     ours = OURS.get(own)
-    if ours and not kwargs and 0 < len(args) < 3 and not torch.compiler.is_compiling():
+    short = ours is not None and not kwargs and 0 < len(args) < 3
+    if short and not torch.compiler.is_compiling() and is_plain_eager():
         # ahead of all that a twin looks at, which lasts as long as a step
         result = ours.in_torch(self, *args)
         if result is not None:

@@ -68,10 +68,11 @@ class _Layer(_Module):
         return result
 
     def in_torch(self, input: Any, hx: Any = None) -> Any:
-        """Return what torch's kernel gives if it had better do a call of torch's class, or None.
+        """Return what torch's kernel gives if it is quicker than the engine, else None.
 
-        Of a few steps, the checks of torch's forward take a third of the time. So they are made
-        here, where they are cheap, and calls that do not pass them left to torch's forward.
+        Called with a module of torch's own class. Of a few steps, the checks of torch's forward
+        take a third of the time. So they are made here, where they are cheap, and calls that do not
+        pass them left to torch's forward.
         """
         if type(input) not in TENSORS or _gains(self, input, _steps(self, input), [input]):
             return None
@@ -172,7 +173,7 @@ class _Cell(_Module):
     _engine_cell: str
 
     def in_torch(self, input: Any, hx: Any = None) -> Any:
-        """Return what torch's class gives if it had better do a call of one of its, or None."""
+        """Return what torch's cell gives if it is quicker than the engine's, else None."""
         few = type(input) in TENSORS and _are_few(input)
         return type(self).forward(self, input, hx) if few else None
 
