@@ -69,8 +69,13 @@ def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
     """Run the forward of our class, or of a subclass of both, on the module's attributes."""
     own: Any = type(self)
     ours = OURS.get(own)
-    short = ours is not None and not kwargs and 0 < len(args) < 3
-    if short and not torch.compiler.is_compiling() and is_plain_eager():
+    if (
+        ours is not None
+        and not kwargs
+        and 0 < len(args) < 3
+        and not torch.compiler.is_compiling()
+        and is_plain_eager()
+    ):
         # ahead of all that a twin looks at, which lasts as long as a step
         result = ours.in_torch(self, *args)
         if result is not None:
