@@ -343,7 +343,9 @@ def main() -> None:
     if options.always or options.large is not None:
         modules.gains = lambda *_: True
     settings = options.cells, options.rounds, options.seconds
-    begin(options.threads, "float32")
+    if options.short and (options.calls or options.large is not None):
+        parser.error("--short stands alone, without --calls and --large")
+    begin(options.threads, "float32 and float64" if options.short else "float32")
     if options.short:
         short_table(*settings)
         return

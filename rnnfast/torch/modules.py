@@ -71,8 +71,8 @@ class _Layer(_Module):
         """Return what torch's kernel gives if it is quicker than the engine, else None.
 
         Called with a module of torch's own class. Of a few steps, the checks of torch's forward
-        take a third of the time. So they are made here, where they are cheap, and calls that do not
-        pass them left to torch's forward.
+        are a good part. So they are made here, where they are cheap, and calls that do not pass
+        them are left to torch's forward.
         """
         if type(input) not in TENSORS or _gains(self, input, _steps(self, input), [input]):
             return None
